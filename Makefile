@@ -1,0 +1,65 @@
+# Everything a newcomer needs: `make demo` and `make test`. Both create what they miss and say so.
+PYTHON ?= python3
+K8S_VERSION ?= 1.37
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST_WORKERS ?= 2
+export K8S_VERSION
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test test-unit test-controlplane test-versions lint format controlplane lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "error: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12 ..." >&2; exit 2; }
+	@echo "==> creating $(VENV) and installing the locked dependencies (about a minute, once)"
+	@$(PYTHON) -m venv --clear $(VENV) \
+	  || { echo "error: python3 -m venv failed; on Debian: apt-get install python3-venv" >&2; exit 2; }
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+venv: $(STAMP) ## Create the virtual environment
+
+demo: $(STAMP) ## Place the demo cluster's pods through the real HTTP verbs (no cluster, no Go)
+	@$(BIN)/model-cache-extender demo
+
+test: lint test-unit test-controlplane ## Everything: lint, unit tests, tests on a real control plane
+
+test-unit: $(STAMP) ## Tests that need no control plane
+	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile --ignore tests/controlplane
+
+controlplane: $(STAMP) ## Build the control-plane binaries into the cache (needs Go, about six minutes, once)
+	@$(BIN)/python controlplane/build.py --kubernetes $(K8S_VERSION)
+
+test-controlplane: controlplane ## Tests on a real etcd, kube-apiserver, controller-manager and kube-scheduler
+	REQUIRE_CONTROL_PLANE=1 $(BIN)/pytest tests/controlplane
+
+test-versions: $(STAMP) ## The control-plane tests on every supported Kubernetes minor
+	@for version in 1.34 1.35 1.36 1.37; do \
+	  echo "==> Kubernetes $$version"; \
+	  $(MAKE) --no-print-directory test-controlplane K8S_VERSION=$$version || exit 1; \
+	done
+
+lint: $(STAMP) ## ruff, mypy strict, import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## Let ruff format and fix what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: ## Renew the lock files from pyproject.toml (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-annotate --no-header pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-annotate --no-header pyproject.toml --all-extras --group dev -c requirements.lock -o requirements-dev.lock
+
+clean: ## Remove what the build made in the tree
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

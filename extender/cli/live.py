@@ -1,0 +1,83 @@
+"""Commands on a live cluster: connect, list or watch, and fetch one pod."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from extender.cluster.state import ClusterState
+from extender.config import ExtenderConfiguration
+from extender.errors import ExtenderError
+from extender.serving.service import Service
+from extender.serving.watched import Observer, WatchKnowledge
+from extender.verbs.context import Context
+from extender.watch.client import Transport, connect
+
+SYNC_SECONDS = 60.0
+
+
+class NotSyncedError(ExtenderError):
+    """The cluster could not be listed in time."""
+
+
+def list_once(
+    state: ClusterState, *, kubeconfig: Path | None, kube_context: str | None
+) -> Transport:
+    """Fill the state with one list of everything. Raises NotSyncedError that names what lacks."""
+    transport = connect(str(kubeconfig) if kubeconfig else None, kube_context)
+    knowledge = WatchKnowledge(transport, state, bound=SYNC_SECONDS)
+    knowledge.start()
+    try:
+        if not knowledge.wait_synced(SYNC_SECONDS):
+            lacking = [
+                f"{row.resource} ({row.error or 'no answer yet'})"
+                for row in knowledge.resources()
+                if not row.synced
+            ]
+            raise NotSyncedError(
+                f"not listed within {SYNC_SECONDS:.0f} s: {', '.join(lacking)}; check --kubeconfig "
+                "and the rights (get, list, watch)"
+            )
+    finally:
+        knowledge.stop()
+    return transport
+
+
+def pod_manifest(transport: Transport, namespace: str, name: str) -> dict[str, Any]:
+    """Fetch one pod. Raises ExtenderError where there is none."""
+    path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(name, safe='')}"
+    answer = transport.request("GET", path)
+    if not answer.ok:
+        raise ExtenderError(f"pod {namespace}/{name}: {answer.problem().message}")
+    manifest: dict[str, Any] = msgspec.json.decode(answer.body)
+    return {"kind": "Pod", **manifest}
+
+
+def watched_service(
+    state: ClusterState,
+    configuration: ExtenderConfiguration,
+    *,
+    kubeconfig: Path | None,
+    kube_context: str | None,
+    observe: bool,
+) -> Service:
+    """Build a service over the live cluster; its watch starts with the server."""
+    transport = connect(str(kubeconfig) if kubeconfig else None, kube_context)
+    observer = Observer(state) if observe else None
+    knowledge = WatchKnowledge(
+        transport, observer or state, bound=configuration.freshness.bound_seconds
+    )
+    context = Context(
+        state=state,
+        policy=configuration.policy(),
+        list_rejected=configuration.filter.list_rejected,
+        unsynced=knowledge.unsynced,
+        stale=knowledge.stale,
+    )
+    service = Service(context, knowledge, configuration, observer=observer)
+    if observer is not None:
+        observer.attach(context, service.metrics)
+    return service

@@ -1,0 +1,35 @@
+"""The command ``model-cache-extender`` and its exit codes: 0 yes, 1 no, 2 wrong use."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from extender import __version__
+from extender.cli.demo import demo
+from extender.cli.explain import explain
+from extender.cli.inventory import inventory
+from extender.cli.serve import serve
+from extender.errors import ExtenderError
+
+WRONG_USE = 2
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="model-cache-extender")
+def cli() -> None:
+    """Schedule inference pods where their model already is."""
+
+
+for command in (serve, explain, inventory, demo):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run a command; errors of ours are one message on stderr, never a stack trace."""
+    try:
+        cli.main(prog_name="model-cache-extender")
+    except ExtenderError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(WRONG_USE)

@@ -1,0 +1,88 @@
+"""``serve``: run the extender."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from extender.cli.source import cluster_options, fill_from_snapshot, new_state
+from extender.cluster.state import ClusterState
+from extender.config import ExtenderConfiguration, check_listeners, load_configuration
+from extender.errors import InvalidConfigurationError, UsageError
+from extender.serving.knowledge import FileKnowledge
+from extender.serving.logs import configure_logging
+from extender.serving.server import Server
+from extender.serving.service import Service
+from extender.verbs.context import Context
+
+
+@click.command()
+@cluster_options
+@click.option("--listen", help="HOST:PORT of everything (default 127.0.0.1:8888).")
+@click.option("--status-listen", help="HOST:PORT of health, metrics and the read-only API alone.")
+@click.option(
+    "--observe", is_flag=True, help="Shadow mode: decide for every bound pod, change nothing."
+)
+@click.option(
+    "--log-level", default="INFO", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"])
+)
+@click.option("--log-format", default="json", type=click.Choice(["json", "text"]))
+def serve(
+    *,
+    config: Path | None,
+    kubeconfig: Path | None,
+    kube_context: str | None,
+    snapshot: Path | None,
+    listen: str | None,
+    status_listen: str | None,
+    observe: bool,
+    log_level: str,
+    log_format: str,
+) -> None:
+    """Run the extender until SIGTERM."""
+    configuration = _configuration(config, listen, status_listen)
+    configure_logging(level=log_level, pretty=log_format == "text")
+
+    def build() -> Service:
+        state = new_state(configuration)
+        if snapshot is not None:
+            fill_from_snapshot(state, snapshot)
+            return Service(_context(state, configuration), FileKnowledge(), configuration)
+        from extender.cli.live import watched_service
+
+        return watched_service(
+            state,
+            configuration,
+            kubeconfig=kubeconfig,
+            kube_context=kube_context,
+            observe=observe,
+        )
+
+    if observe and snapshot is not None:
+        raise UsageError("--observe watches a live cluster; leave out --snapshot")
+    Server(build, configuration).run()
+
+
+def _context(state: ClusterState, configuration: ExtenderConfiguration) -> Context:
+    return Context(
+        state=state,
+        policy=configuration.policy(),
+        list_rejected=configuration.filter.list_rejected,
+    )
+
+
+def _configuration(
+    path: Path | None, listen: str | None, status_listen: str | None
+) -> ExtenderConfiguration:
+    """Read the file and put the command line's listeners over it."""
+    configuration = load_configuration(path)
+    given = {"listen": listen, "status_listen": status_listen}
+    configuration = msgspec.structs.replace(
+        configuration, **{key: value for key, value in given.items() if value is not None}
+    )
+    errors = check_listeners(configuration.listen, configuration.status_listen)
+    if errors:
+        raise InvalidConfigurationError("; ".join(errors))
+    return configuration

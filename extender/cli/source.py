@@ -1,0 +1,87 @@
+"""Where a command's cluster comes from: ``--snapshot``, ``--kubeconfig`` or the pod's account."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from extender.cluster.state import ClusterState
+from extender.config import ExtenderConfiguration
+from extender.errors import ExtenderError
+from extender.snapshot import fill, read_documents
+from extender.verbs.context import Context
+
+path_argument = click.Path(path_type=Path, dir_okay=False)
+
+
+def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that every command takes."""
+    for option in (
+        click.option("--snapshot", type=path_argument, help="A dump of a cluster (YAML or JSON)."),
+        click.option("--context", "kube_context", help="Context of the kubeconfig."),
+        click.option("--kubeconfig", type=path_argument, help="Kubeconfig file."),
+        click.option("--config", type=path_argument, help="Configuration of the extender."),
+    ):
+        command = option(command)
+    return command
+
+
+def new_state(configuration: ExtenderConfiguration) -> ClusterState:
+    """Make an empty state as configured."""
+    return ClusterState(
+        clock=time.time,
+        counting=configuration.memory.volumes,
+        trusted_namespaces=configuration.evidence.trusted_namespaces,
+    )
+
+
+def fill_from_snapshot(state: ClusterState, path: Path) -> list[dict[str, Any]]:
+    """Fill the state from a dump and say on stderr what could not be read."""
+    documents = read_documents(path)
+    for problem in fill(state, documents):
+        click.echo(f"warning: {path}: {problem}; left out", err=True)
+    return documents
+
+
+def read_cluster(
+    configuration: ExtenderConfiguration,
+    *,
+    snapshot: Path | None,
+    kubeconfig: Path | None,
+    kube_context: str | None,
+) -> tuple[Context, Callable[[str, str], Any]]:
+    """Return a filled context, and a function that finds a pod's manifest by namespace and name.
+
+    Without a snapshot every resource is listed once from the apiserver.
+    """
+    state = new_state(configuration)
+    context = Context(
+        state=state,
+        policy=configuration.policy(),
+        list_rejected=configuration.filter.list_rejected,
+    )
+    if snapshot is not None:
+        documents = fill_from_snapshot(state, snapshot)
+        return context, lambda namespace, name: _find_pod(documents, namespace, name)
+    from extender.cli.live import list_once, pod_manifest
+
+    client = list_once(state, kubeconfig=kubeconfig, kube_context=kube_context)
+    return context, lambda namespace, name: pod_manifest(client, namespace, name)
+
+
+def _find_pod(documents: list[dict[str, Any]], namespace: str, name: str) -> dict[str, Any]:
+    for document in documents:
+        metadata = document.get("metadata")
+        if document.get("kind") != "Pod" or not isinstance(metadata, dict):
+            continue
+        if (metadata.get("namespace", "default"), metadata.get("name")) == (namespace, name):
+            return document
+    raise NoSuchPodError(f"pod {namespace}/{name} is not in the snapshot")
+
+
+class NoSuchPodError(ExtenderError):
+    """The pod that was asked for does not exist."""

@@ -1,0 +1,124 @@
+"""Claims: bound or not, reachable from a node or not, and which Job still fills them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+
+from extender.kube.objects import (
+    Job,
+    NodeSelector,
+    NodeSelectorTerm,
+    PersistentVolume,
+    PersistentVolumeClaim,
+    SelectorRequirement,
+    StorageClass,
+)
+from extender.workload.model import ClaimWriter
+
+
+class JobState(StrEnum):
+    """Where a Job stands."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    FAILED = "failed"
+
+
+class JobFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A Job that writes models into claims of its namespace."""
+
+    uid: str
+    namespace: str
+    name: str
+    state: JobState
+    writes: tuple[ClaimWriter, ...]
+    reason: str = ""
+
+
+def job_state(job: Job) -> tuple[JobState, str]:
+    """Read a Job's conditions: the state, and the reason where it failed."""
+    for condition in job.status.conditions:
+        if condition.status != "True":
+            continue
+        if condition.type in {"Complete", "SuccessCriteriaMet"}:
+            return JobState.COMPLETE, ""
+        if condition.type in {"Failed", "FailureTarget"}:
+            return JobState.FAILED, condition.reason or "Failed"
+    return JobState.RUNNING, ""
+
+
+class ClaimFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A claim with what binds it to nodes: the volume's affinity, or the class's topologies."""
+
+    bound: bool
+    waits_for_consumer: bool = False
+    affinity: NodeSelector | None = None
+    topologies: tuple[NodeSelectorTerm, ...] = ()
+
+    def reachable(self, node: str, labels: Mapping[str, str]) -> bool:
+        """Tell whether a node can mount the claim's volume, as far as the API says."""
+        if self.bound:
+            return self.affinity is None or any(
+                _term_holds(term, node, labels) for term in self.affinity.node_selector_terms
+            )
+        if not self.topologies:
+            return True
+        return any(_term_holds(term, node, labels) for term in self.topologies)
+
+
+def claim_facts(
+    claim: PersistentVolumeClaim,
+    volumes: Mapping[str, PersistentVolume],
+    classes: Mapping[str, StorageClass],
+) -> ClaimFacts:
+    """Join a claim with its volume and its class."""
+    volume = volumes.get(claim.spec.volume_name)
+    storage_class = classes.get(claim.spec.storage_class_name or "")
+    affinity = volume.spec.node_affinity if volume else None
+    late = storage_class is not None and storage_class.volume_binding_mode == "WaitForFirstConsumer"
+    terms = storage_class.allowed_topologies if storage_class else ()
+    return ClaimFacts(
+        bound=claim.status.phase == "Bound",
+        waits_for_consumer=late,
+        affinity=affinity.required if affinity else None,
+        topologies=tuple(
+            NodeSelectorTerm(match_expressions=term.match_label_expressions) for term in terms
+        ),
+    )
+
+
+def _term_holds(term: NodeSelectorTerm, node: str, labels: Mapping[str, str]) -> bool:
+    """Evaluate one term; an empty one matches nothing, as in the API."""
+    if not term.match_expressions and not term.match_fields:
+        return False
+    return all(_holds(req, labels) for req in term.match_expressions) and all(
+        _holds(req, {"metadata.name": node}) for req in term.match_fields
+    )
+
+
+def _holds(requirement: SelectorRequirement, labels: Mapping[str, str]) -> bool:
+    value = labels.get(requirement.key)
+    match requirement.operator:
+        case "In":
+            return value in requirement.values
+        case "NotIn":
+            return value not in requirement.values
+        case "Exists":
+            return value is not None
+        case "DoesNotExist":
+            return value is None
+        case "Gt" | "Lt":
+            return _compares(requirement, value)
+        case _:
+            return False
+
+
+def _compares(requirement: SelectorRequirement, value: str | None) -> bool:
+    try:
+        left, right = int(value or ""), int(requirement.values[0])
+    except (ValueError, IndexError):
+        return False
+    return left > right if requirement.operator == "Gt" else left < right

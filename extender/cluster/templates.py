@@ -1,0 +1,104 @@
+"""Reading pod templates once: thousands of pods share a few hundred templates.
+
+The key is the exact content that the readers look at (containers, volumes, annotations, labels),
+so two pods share a reading only where it cannot differ. Volumes and mounts of service account
+tokens carry a random name in each pod and are left out of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+from typing import TypeVar
+
+import msgspec
+from cachetools import LRUCache
+
+from extender.kube.objects import Container, DaemonSet, DaemonSetSpec, Pod, PodTemplate
+from extender.workload.loaders import read_loader
+from extender.workload.model import ANNOTATION_PREFIX, LoaderTemplate, Workload
+from extender.workload.references import read_workload
+
+TOKEN_VOLUME_PREFIX = "kube-api-access-"  # noqa: S105 - the name the apiserver gives the volume
+
+T = TypeVar("T")
+
+
+class Templates:
+    """A bounded cache of readings. Safe to use from several threads."""
+
+    def __init__(self, size: int = 4096) -> None:
+        self._workloads: LRUCache[bytes, Workload] = LRUCache(size)
+        self._loaders: LRUCache[bytes, LoaderTemplate | None] = LRUCache(size)
+        self._lock = Lock()
+
+    def workload(self, pod: Pod) -> Workload:
+        """Return what the pod asks for."""
+        return self._once(self._workloads, pod, lambda: read_workload(pod.metadata, pod.spec))
+
+    def loader(self, pod: Pod) -> LoaderTemplate | None:
+        """Return what a DaemonSet's pod loads; None where it is no loader."""
+        return self._once(self._loaders, pod, lambda: read_loader(_as_daemonset(pod)))
+
+    def _once(self, cache: LRUCache[bytes, T], pod: Pod, read: Callable[[], T]) -> T:
+        key = _key(pod)
+        with self._lock:
+            if key in cache:
+                return cache[key]
+        value = read()
+        with self._lock:
+            cache[key] = value
+        return value
+
+
+def _as_daemonset(pod: Pod) -> DaemonSet:
+    owner = pod.metadata.controller()
+    metadata = msgspec.structs.replace(pod.metadata, name=owner.name if owner else "")
+    template = PodTemplate(metadata=pod.metadata, spec=pod.spec)
+    return DaemonSet(metadata=metadata, spec=DaemonSetSpec(template=template))
+
+
+_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+def _key(pod: Pod) -> bytes:
+    spec, metadata = pod.spec, pod.metadata
+    ours = {k: v for k, v in metadata.annotations.items() if _matters(k)}
+    owner = metadata.controller()
+    return _encoder.encode(
+        (
+            [_without_token(container) for container in spec.containers],
+            [_without_token(container) for container in spec.init_containers],
+            [v for v in spec.volumes if not v.name.startswith(TOKEN_VOLUME_PREFIX)],
+            ours,
+            metadata.labels,
+            metadata.namespace,
+            (owner.kind, owner.name) if owner else None,
+            _named(spec.containers) and metadata.name,
+        )
+    )
+
+
+def _matters(annotation: str) -> bool:
+    """Keep what a reader may look at: ours and the serving stacks' own annotations."""
+    return annotation.startswith(ANNOTATION_PREFIX) or "kserve" in annotation
+
+
+def _named(containers: tuple[Container, ...]) -> bool:
+    """Tell whether some variable takes the pod's own name, so that the reading may depend on it."""
+    return any(
+        variable.value_from is not None
+        and variable.value_from.field_ref is not None
+        and variable.value_from.field_ref.field_path == "metadata.name"
+        for container in containers
+        for variable in container.env
+    )
+
+
+def _without_token(container: Container) -> Container:
+    mounts = tuple(
+        mount for mount in container.volume_mounts if not mount.name.startswith(TOKEN_VOLUME_PREFIX)
+    )
+    if len(mounts) == len(container.volume_mounts):
+        return container
+    return msgspec.structs.replace(container, volume_mounts=mounts)

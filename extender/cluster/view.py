@@ -1,0 +1,97 @@
+"""One consistent view of the cluster, as a verb reads it. Nothing in it changes any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+import msgspec
+
+from extender.cluster.claims import ClaimFacts, JobFacts, JobState, claim_facts
+from extender.cluster.inventory import Inventory
+from extender.kube.objects import PersistentVolume, PersistentVolumeClaim, StorageClass
+from extender.workload.model import ModelReference, Source, Workload
+
+WarmKey = tuple[Literal["hostPath", "claim"], str, str, str]
+"""What a running pod keeps warm: (kind, namespace or "", claim or "", path)."""
+
+Key = tuple[str, str]
+"""Namespace and name."""
+
+
+class NodeView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What is known of one node. ``allocatable`` and ``promised`` are bytes of memory.
+
+    ``promised`` adds up the demands of the pods bound to the node that are not finished; those that
+    are being deleted still count. ``warm`` is what Ready pods on it have open. ``images`` maps
+    image names to bytes. A cordoned node is not ``schedulable``.
+    """
+
+    name: str
+    labels: Mapping[str, str] = {}
+    allocatable: int = 0
+    promised: int = 0
+    warm: frozenset[WarmKey] = frozenset()
+    images: Mapping[str, int] = {}
+    schedulable: bool = True
+
+    @property
+    def free(self) -> int:
+        """Return what is left of allocatable memory, in bytes; negative where over-committed."""
+        return self.allocatable - self.promised
+
+
+class PodFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What is kept of one pod. ``demand`` is bytes of memory (see ``memory``)."""
+
+    uid: str
+    namespace: str
+    name: str
+    node: str
+    scheduler: str
+    priority: int
+    demand: int
+    unbounded: bool
+    counts: bool
+    ready: bool
+    workload: Workload
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """The cluster at one moment. ``now`` is UNIX time in seconds."""
+
+    now: float
+    nodes: Mapping[str, NodeView]
+    inventory: Inventory
+    claims: Mapping[Key, PersistentVolumeClaim]
+    volumes: Mapping[str, PersistentVolume]
+    classes: Mapping[str, StorageClass]
+    jobs: Mapping[str, JobFacts]
+    completed_writes: frozenset[tuple[str, str, str]]
+
+    def claim(self, namespace: str, name: str) -> ClaimFacts | None:
+        """Return a claim joined with its volume and class; None where there is none."""
+        claim = self.claims.get((namespace, name))
+        return None if claim is None else claim_facts(claim, self.volumes, self.classes)
+
+    def writers(self, namespace: str, claim: str) -> Iterator[tuple[JobFacts, str]]:
+        """Yield the Jobs that have not completed yet and the paths they write into a claim.
+
+        A path that some Job completed once is left out: whatever rewrites it now, it was there.
+        """
+        for job in self.jobs.values():
+            if job.namespace != namespace or job.state is JobState.COMPLETE:
+                continue
+            for write in job.writes:
+                key = (namespace, claim, write.model.path)
+                if write.claim == claim and key not in self.completed_writes:
+                    yield job, write.model.path
+
+
+def warm_key(reference: ModelReference, namespace: str) -> WarmKey | None:
+    """Return what a pod with this reference keeps in a node's page cache, if it can be named."""
+    if reference.source is Source.HOST_PATH and reference.host_path:
+        return "hostPath", "", "", reference.host_path
+    if reference.source is Source.CLAIM and reference.claim and reference.claim_path is not None:
+        return "claim", namespace, reference.claim, reference.claim_path
+    return None

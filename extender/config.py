@@ -1,0 +1,237 @@
+"""The configuration document: read whole, every error named, before anything starts."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
+
+import msgspec
+import yaml
+from msgspec import Meta
+
+from extender.cluster.memory import VolumeCounting
+from extender.errors import InvalidConfigurationError, InvalidQuantityError
+from extender.kube.quantity import parse_quantity
+from extender.placement.policy import Bandwidths, OnStale, Policy
+from extender.verbs.context import ListRejected
+
+API_VERSION = "modelcache.dev/v1alpha1"
+KIND = "ExtenderConfiguration"
+
+Seconds = Annotated[float, Meta(ge=0, le=86_400 * 30)]
+Positive = Annotated[float, Meta(gt=0, le=10_000)]
+Size = str | int
+
+
+class Section(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"
+):
+    """Base of all parts of the document."""
+
+
+class MemorySection(Section, frozen=True):
+    """``memory``: which memory-backed volumes count (``sized``, ``strict`` or ``off``)."""
+
+    volumes: VolumeCounting = VolumeCounting.SIZED
+
+
+class EvidenceSection(Section, frozen=True):
+    """``evidence``: whose word counts, and for how long after a loader stopped being Ready."""
+
+    stale_grace_seconds: Seconds = 600.0
+    trusted_namespaces: tuple[str, ...] = ("kube-system", "model-cache-system")
+
+
+class FreshnessSection(Section, frozen=True):
+    """``freshness``: when knowledge counts as old, and what follows for pods that need it."""
+
+    bound_seconds: Annotated[float, Meta(ge=5, le=3600)] = 180.0
+    on_stale: OnStale = OnStale.REFUSE
+
+
+class BandwidthSection(Section, frozen=True):
+    """``estimate.bandwidths``: GB/s (10^9 bytes per second)."""
+
+    page_cache: Positive = 6.0
+    disk: Positive = 2.0
+    shared_volume: Positive = 0.5
+    registry: Positive = 0.2
+    hub: Positive = 0.2
+
+
+class EstimateSection(Section, frozen=True):
+    """``estimate``: what the estimated start is made of."""
+
+    engine_start_seconds: Seconds = 20.0
+    default_model_size: Size = "16G"
+    half_life_seconds: Annotated[float, Meta(gt=0, le=86_400)] = 15.0
+    bandwidths: BandwidthSection = BandwidthSection()
+
+
+class FilterSection(Section, frozen=True):
+    """``filter``: when refused nodes are listed (``whenNonePass`` or ``always``)."""
+
+    list_rejected: ListRejected = ListRejected.WHEN_NONE_PASS
+
+
+class ServerSection(Section, frozen=True):
+    """``server``: limits of the HTTP listeners."""
+
+    threads: Annotated[int, Meta(ge=1, le=256)] = 16
+    max_body_bytes: Annotated[int, Meta(ge=1024, le=2**31)] = 64 * 1024 * 1024
+    keep_alive_seconds: Annotated[int, Meta(ge=90, le=3600)] = 120
+    graceful_seconds: Annotated[int, Meta(ge=1, le=300)] = 20
+    recent_decisions: Annotated[int, Meta(ge=16, le=100_000)] = 2048
+
+
+class ExtenderConfiguration(Section, frozen=True):
+    """The whole document."""
+
+    api_version: str = API_VERSION
+    kind: str = KIND
+    listen: str = "127.0.0.1:8888"
+    status_listen: str = ""
+    memory: MemorySection = MemorySection()
+    evidence: EvidenceSection = EvidenceSection()
+    freshness: FreshnessSection = FreshnessSection()
+    estimate: EstimateSection = EstimateSection()
+    filter: FilterSection = FilterSection()
+    server: ServerSection = ServerSection()
+
+    def policy(self) -> Policy:
+        """Return what the core needs of it."""
+        speeds = self.estimate.bandwidths
+        return Policy(
+            stale_grace=self.evidence.stale_grace_seconds,
+            engine_start=self.estimate.engine_start_seconds,
+            default_model_bytes=parse_quantity(self.estimate.default_model_size),
+            half_life=self.estimate.half_life_seconds,
+            on_stale=self.freshness.on_stale,
+            bandwidths=Bandwidths(
+                page_cache=speeds.page_cache,
+                disk=speeds.disk,
+                shared_volume=speeds.shared_volume,
+                registry=speeds.registry,
+                hub=speeds.hub,
+            ),
+        )
+
+
+def load_configuration(path: Path | None) -> ExtenderConfiguration:
+    """Read the file, or return the defaults for None.
+
+    Raises InvalidConfigurationError whose message lists every error with its field and remedy.
+    """
+    if path is None:
+        return ExtenderConfiguration()
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidConfigurationError(f"{path}: cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise InvalidConfigurationError(f"{path}: not YAML: {error}") from error
+    return read_configuration(document, name=str(path))
+
+
+def read_configuration(document: Any, *, name: str = "configuration") -> ExtenderConfiguration:
+    """Check a parsed document and return it typed; see ``load_configuration``."""
+    if not isinstance(document, dict):
+        raise InvalidConfigurationError(
+            f"{name}: the document is not a mapping; begin it with apiVersion: {API_VERSION}"
+        )
+    errors: list[str] = []
+    for key, expected in (("apiVersion", API_VERSION), ("kind", KIND)):
+        if document.get(key) != expected:
+            errors.append(f"{key}: is {document.get(key)!r}; write {key}: {expected}")
+    errors += _errors(document, ExtenderConfiguration, "")
+    if not errors:
+        errors += check_listeners(
+            document.get("listen", "127.0.0.1:8888"), document.get("statusListen", "")
+        )
+        errors += _size_errors(document)
+    if errors:
+        listed = "\n".join(f"  {error}" for error in errors)
+        raise InvalidConfigurationError(f"{name}: {len(errors)} error(s)\n{listed}")
+    return msgspec.convert(document, ExtenderConfiguration)
+
+
+def listen_address(text: str, *, field: str) -> tuple[str, int]:
+    """Split ``HOST:PORT`` (``[::1]:8888`` for IPv6). Raises InvalidConfigurationError."""
+    host, colon, port = text.rpartition(":")
+    host = host.strip("[]")
+    try:
+        number = int(port)
+        if host != "localhost":
+            ipaddress.ip_address(host)
+    except ValueError:
+        number = -1
+    if not colon or not 0 <= number <= 65_535:
+        raise InvalidConfigurationError(
+            f"{field}: {text!r} is not IP:PORT; write it like 127.0.0.1:8888"
+        )
+    return host, number
+
+
+def check_listeners(listen: str, status_listen: str) -> list[str]:
+    """Return what is wrong with the two addresses, in words."""
+    errors, ports = [], []
+    for field, text in (("listen", listen), ("statusListen", status_listen)):
+        if not text and field == "statusListen":
+            continue
+        try:
+            ports.append(listen_address(text, field=field)[1])
+        except InvalidConfigurationError as error:
+            errors.append(str(error))
+    if len(ports) == 2 and ports[0] == ports[1] != 0:
+        errors.append(f"statusListen: port {ports[1]} is that of listen; choose another")
+    return errors
+
+
+def _size_errors(document: dict[str, Any]) -> list[str]:
+    size = (document.get("estimate") or {}).get("defaultModelSize", "16G")
+    try:
+        positive = parse_quantity(size) > 0
+    except InvalidQuantityError as error:
+        return [f"estimate.defaultModelSize: {error}"]
+    return [] if positive else ["estimate.defaultModelSize: is 0; write a size such as 16G"]
+
+
+def _errors(value: Any, section: type[Section], prefix: str) -> list[str]:
+    """Check a mapping field by field, so that one error does not hide the others."""
+    if not isinstance(value, dict):
+        return [f"{prefix.rstrip('.')}: is not a mapping"]
+    hints = get_type_hints(section, include_extras=True)
+    fields = {field.encode_name: hints[field.name] for field in msgspec.structs.fields(section)}
+    errors = []
+    for key, given in value.items():
+        where = f"{prefix}{key}"
+        expected = fields.get(key)
+        if expected is None:
+            errors.append(f"{where}: unknown key; known here: {', '.join(sorted(fields))}")
+        elif isinstance(expected, type) and issubclass(expected, Section):
+            errors += _errors(given, expected, f"{where}.")
+        else:
+            errors += _value_error(given, expected, where)
+    return errors
+
+
+def _value_error(given: Any, expected: Any, where: str) -> list[str]:
+    try:
+        msgspec.convert(given, expected)
+    except msgspec.ValidationError as error:
+        choices = [str(member.value) for member in expected] if _is_enum(expected) else []
+        remedy = f"; choose one of {', '.join(choices)}" if choices else ""
+        return [f"{where}: {_plain(str(error))}{remedy}"]
+    return []
+
+
+def _is_enum(expected: Any) -> bool:
+    return (
+        isinstance(expected, type) and not get_args(expected) and hasattr(expected, "__members__")
+    )
+
+
+def _plain(text: str) -> str:
+    """Drop the path that msgspec appends: the field is named already."""
+    return text.split(" - at `", 1)[0]

@@ -1,0 +1,1 @@
+"""The embedded cluster of ``make demo``: five nodes and the four ways to share model weights."""

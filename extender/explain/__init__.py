@@ -1,0 +1,1 @@
+"""Verdicts into words and documents, for people and for programs."""

@@ -1,0 +1,124 @@
+"""The ``explain`` document: what a pod asks for and what every node answers.
+
+The shape is fixed (see the reference documentation): absent is null, never a missing key; byte
+counts are integers; times are seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from extender.cluster.memory import NO_SIZE_LIMIT
+from extender.explain.words import remedy, summarize
+from extender.kube.objects import Pod
+from extender.placement.reasons import TEXTS
+from extender.placement.verdict import Judge, Verdict
+from extender.verbs.context import Context
+from extender.verbs.prioritize import node_scores
+from extender.workload.model import ModelReference
+
+Document = dict[str, Any]
+
+
+def explain(pod: Pod, context: Context, *, nodes: Sequence[str] | None = None) -> Document:
+    """Judge a pod on all nodes, or on those named, and say everything in one document."""
+    judge = context.judge(pod)
+    names = tuple(nodes if nodes is not None else sorted(judge.view.nodes))
+    verdicts = [judge.verdict(name) for name in names]
+    fitting = tuple(verdict.node for verdict in verdicts if verdict.fits)
+    scores = node_scores(judge, fitting)
+    request = judge.request
+    return {
+        "pod": request.name or None,
+        "namespace": request.namespace or None,
+        "references": [_reference(reference) for reference in request.workload.references],
+        "memory": {
+            "demandBytes": request.demand.bytes,
+            "requestBytes": request.demand.request,
+            "volumes": [
+                {"name": volume.name, "bytes": volume.bytes, "counted": volume.counted}
+                for volume in request.demand.volumes
+            ],
+        },
+        "nodes": [_node(verdict, judge, scores) for verdict in verdicts],
+        "summary": summarize(judge, verdicts),
+        "warnings": _warnings(judge, verdicts),
+    }
+
+
+def _reference(reference: ModelReference) -> Document:
+    return {
+        "role": reference.role,
+        "strategy": reference.strategy,
+        "source": reference.source,
+        "need": reference.need,
+        "model": reference.model,
+        "revision": reference.revision,
+        "hostPath": reference.host_path,
+        "claim": reference.claim,
+        "image": reference.image,
+        "volume": reference.volume,
+        "bytes": reference.bytes,
+        "readFrom": list(reference.read_from),
+        "unknown": reference.unknown,
+    }
+
+
+def _node(verdict: Verdict, judge: Judge, scores: dict[str, int]) -> Document:
+    start = verdict.start
+    return {
+        "name": verdict.node,
+        "fits": verdict.fits,
+        "reason": verdict.reason,
+        "message": _message(verdict, judge),
+        "resolvable": None if verdict.fits else verdict.resolvable,
+        "evidence": verdict.evidence,
+        "state": verdict.state,
+        "estimatedStartSeconds": None if start is None else round(start.seconds, 1),
+        "parts": None
+        if start is None
+        else {
+            "fetchSeconds": round(start.fetch, 1),
+            "readSeconds": round(start.read, 1),
+            "engineSeconds": round(start.engine, 1),
+            "penaltySeconds": round(start.penalty, 1),
+        },
+        "score": scores.get(verdict.node, 0) if verdict.fits else None,
+        "memoryFreeBytes": verdict.memory_free,
+    }
+
+
+def _message(verdict: Verdict, judge: Judge) -> str | None:
+    if verdict.reason is None:
+        return None
+    said = TEXTS[verdict.reason]
+    detail = f": {verdict.detail}" if verdict.detail else ""
+    fix = remedy(verdict, judge)
+    return f"{said}{detail}" + (f"; {fix}" if fix else "")
+
+
+def _warnings(judge: Judge, verdicts: Sequence[Verdict]) -> list[Document]:
+    request = judge.request
+    found = [(warning.reason, warning.message) for warning in request.workload.warnings]
+    found += [
+        (
+            "UnsizedMemoryVolume",
+            f"memory-backed volume {volume.name} has no sizeLimit and is not counted; "
+            "set emptyDir.sizeLimit to what will be written there",
+        )
+        for volume in request.demand.volumes
+        if volume.why == NO_SIZE_LIMIT
+    ]
+    untrusted = {loader for answer in judge.answers.values() for loader in answer.untrusted}
+    found += [
+        (
+            "UntrustedLoader",
+            f"loader {loader} fills the model's directory, but its namespace may not vouch for "
+            f"pods of {request.namespace}; if it may, label it modelcache.dev/loaders=trusted",
+        )
+        for loader in sorted(untrusted)
+    ]
+    if not verdicts:
+        found.append(("NoNodes", "the cluster has no nodes"))
+    return [{"reason": reason, "message": message} for reason, message in found]

@@ -1,0 +1,90 @@
+"""Sentences for people: what was found, and what to do about it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from extender.kube.quantity import format_bytes, format_quantity
+from extender.placement.reasons import TEXTS, Reason
+from extender.placement.verdict import Judge, Verdict
+from extender.workload.model import ModelReference, Need, Source, Strategy
+
+
+def summarize(judge: Judge, verdicts: Sequence[Verdict]) -> str:
+    """Say in one or two sentences what the pod asks for and where it can go."""
+    return f"{asks_for(judge)}; {can_go(verdicts)}"
+
+
+def asks_for(judge: Judge) -> str:
+    """Say what the pod asks for."""
+    references = judge.request.workload.references
+    if not references:
+        return "asks for no model that can be told from its spec"
+    return "asks for " + " and ".join(describe(reference) for reference in references)
+
+
+def describe(reference: ModelReference) -> str:
+    """Say what one reference is, where it is read from and how much it matters."""
+    what = reference.model or "a model that cannot be told"
+    role = "" if reference.role == "model" else f" ({reference.role})"
+    where = {
+        Source.HOST_PATH: f"from {reference.host_path or 'a host path'} on the node",
+        Source.CLAIM: f"from claim {reference.claim}",
+        Source.MEMORY: f"from memory-backed volume {reference.volume}",
+        Source.IMAGE: f"from image {reference.image}",
+        Source.HUB: "which it downloads itself",
+        Source.UNKNOWN: "from a place that cannot be told",
+    }[reference.source]
+    need = {
+        Need.REQUIRED: "required",
+        Need.PREFERRED: "preferred",
+        Need.IGNORE: "ignored by annotation",
+        Need.UNKNOWN: f"need unknown: {reference.unknown or 'the spec does not say'}",
+    }[reference.need]
+    return f"{what}{role} {where} ({need})"
+
+
+def can_go(verdicts: Sequence[Verdict]) -> str:
+    """Say how many nodes fit, and count what refuses the others."""
+    if not verdicts:
+        return "there are no nodes"
+    fitting = [verdict for verdict in verdicts if verdict.fits]
+    refused = Counter(v.reason for v in verdicts if v.reason is not None)
+    lacks = ", ".join(f"{number} {TEXTS[reason]}" for reason, number in refused.most_common())
+    if not fitting:
+        return f"fits on none of {len(verdicts)} nodes: {lacks}"
+    timed = [v for v in fitting if v.start is not None]
+    best = min(timed, key=lambda v: (v.start.seconds if v.start else 0.0, v.node), default=None)
+    soonest = ""
+    if best is not None and best.start is not None:
+        soonest = f", soonest on {best.node} (about {best.start.seconds:.0f} s)"
+    others = f"; {lacks}" if lacks else ""
+    return f"fits on {len(fitting)} of {len(verdicts)} nodes{soonest}{others}"
+
+
+def remedy(verdict: Verdict, judge: Judge) -> str:
+    """Say what would change a refusal, to paste where it can be pasted."""
+    demand = judge.request.demand
+    match verdict.reason:
+        case Reason.INSUFFICIENT_MEMORY:
+            lacking = format_bytes(verdict.missing)
+            if demand.volume_bytes:
+                return (
+                    f"lacks {lacking}; to let kube-scheduler and autoscalers see it, request it: "
+                    f"resources.requests.memory: {format_quantity(demand.bytes)} for the pod"
+                )
+            return f"lacks {lacking}"
+        case Reason.MODEL_ABSENT:
+            held = next((r for r in judge.answers if r.strategy is Strategy.NODE_CACHE), None)
+            path = (held.host_path if held else None) or "/path"
+            return (
+                "have a loader fill it there, or declare what is baked in: kubectl annotate node "
+                f"{verdict.node} modelcache.dev/provides={path}"
+            )
+        case Reason.MODEL_FAILED | Reason.CLAIM_FILL_FAILED:
+            return "look at the logs of what failed"
+        case Reason.KNOWLEDGE_STALE:
+            return "see /readyz of the extender"
+        case _:
+            return ""

@@ -1,0 +1,104 @@
+"""Estimated start: seconds until the pod would serve on a node.
+
+    queue + missing bytes / source bandwidth + size / tier bandwidth + engine start
+
+after ServerlessLLM's estimator (Fu et al., OSDI 2024), extended to nodes without the model.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from extender.cluster.inventory import Holding, ModelState
+from extender.placement.policy import GB, Policy
+from extender.workload.model import ModelReference
+
+LOADING_CREDIT = 0.5
+"""Share of a download assumed done where its loader does not say; right on average."""
+
+STALE_PENALTY = 5.0
+"""Seconds added to a stale node, so that every ready node comes before it."""
+
+_PARAMETERS = re.compile(r"(?<![A-Za-z0-9.])(\d{1,4}(?:\.\d{1,3})?)\s?[bB](?![A-Za-z])")
+_EXPERTS = re.compile(r"(?<![A-Za-z0-9])(\d{1,2})x(\d{1,3}(?:\.\d{1,2})?)[bB](?![A-Za-z])")
+_QUANTIZED = (
+    (re.compile(r"int4|4bit|awq|gptq|nvfp4|mxfp4|q4_|bnb", re.IGNORECASE), 0.5),
+    (re.compile(r"fp8|int8|8bit|w8a8|q8_", re.IGNORECASE), 1.0),
+)
+
+
+class Start(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An estimate and its parts, in seconds."""
+
+    fetch: float = 0.0
+    read: float = 0.0
+    engine: float = 0.0
+    penalty: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Return the whole."""
+        return self.fetch + self.read + self.engine + self.penalty
+
+
+def model_bytes(reference: ModelReference, held: int | None, policy: Policy) -> int:
+    """Return a model's size: as proven, as stated, as its name says, or the default."""
+    for known in (held, reference.bytes):
+        if known:
+            return known
+    return bytes_from_name(reference.model or "") or policy.default_model_bytes
+
+
+def bytes_from_name(name: str) -> int | None:
+    """Guess a size from a name such as ``Llama-3.1-8B-Instruct``: two bytes a parameter.
+
+    Names of quantized weights count one byte (8 bit) or half a byte (4 bit) a parameter.
+    """
+    experts = _EXPERTS.search(name)
+    plain = _PARAMETERS.search(name)
+    if experts is not None:
+        billions = float(experts[1]) * float(experts[2])
+    elif plain is not None:
+        billions = float(plain[1])
+    else:
+        return None
+    width = next((width for pattern, width in _QUANTIZED if pattern.search(name)), 2.0)
+    return int(billions * width * GB) or None
+
+
+def from_cache(size: int, holding: Holding | None, *, warm: bool, policy: Policy) -> Start:
+    """Estimate a start from the node's disk, fetching first what is not there."""
+    speeds = policy.bandwidths
+    engine = policy.engine_start
+    if holding is not None and holding.state in {ModelState.READY, ModelState.STALE}:
+        tier = speeds.page_cache if warm else speeds.disk
+        penalty = STALE_PENALTY if holding.state is ModelState.STALE else 0.0
+        return Start(read=size / tier / GB, engine=engine, penalty=penalty)
+    missing = size * LOADING_CREDIT if _is_loading(holding) else float(size)
+    return Start(fetch=missing / speeds.hub / GB, read=size / speeds.disk / GB, engine=engine)
+
+
+def from_claim(size: int, *, warm: bool, policy: Policy) -> Start:
+    """Estimate a start from a shared volume; a node that reads the same model has it cached."""
+    tier = policy.bandwidths.page_cache if warm else policy.bandwidths.shared_volume
+    return Start(read=size / tier / GB, engine=policy.engine_start)
+
+
+def from_image(size: int, *, present: bool, policy: Policy) -> Start:
+    """Estimate a start from an OCI image, pulling it first where the node has it not."""
+    pull = 0.0 if present else size / policy.bandwidths.registry / GB
+    return Start(fetch=pull, read=size / policy.bandwidths.disk / GB, engine=policy.engine_start)
+
+
+def from_hub(size: int, policy: Policy) -> Start:
+    """Estimate a start that downloads everything."""
+    speeds = policy.bandwidths
+    return Start(
+        fetch=size / speeds.hub / GB, read=size / speeds.page_cache / GB, engine=policy.engine_start
+    )
+
+
+def _is_loading(holding: Holding | None) -> bool:
+    return holding is not None and holding.state is ModelState.LOADING

@@ -1,0 +1,36 @@
+"""Estimated starts into scores: integers from 0 to 10, the soonest node highest.
+
+A node that starts ``half_life`` seconds later than the best has half its score, so differences of
+a second or less vanish in the rounding and a download of minutes scores nothing. The order follows
+the estimate alone, whatever other nodes are asked about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from extender.cluster.view import NodeView
+from extender.placement.policy import Policy
+
+MAX_SCORE = 10
+HEADROOM_SECONDS = 2.0
+"""What full headroom is worth: it decides between equal starts and never between tiers."""
+
+
+def scores(seconds: Mapping[str, float], policy: Policy) -> dict[str, int]:
+    """Return a score for each node; monotone in the estimate, equal where it hardly differs."""
+    if not seconds:
+        return {}
+    best = min(seconds.values())
+    return {
+        name: round(MAX_SCORE * 0.5 ** ((value - best) / policy.half_life))
+        for name, value in seconds.items()
+    }
+
+
+def crowding_seconds(node: NodeView, demand: int) -> float:
+    """Return what little room a node would have left, in seconds, for memory-backed pods."""
+    if node.allocatable <= 0:
+        return HEADROOM_SECONDS
+    left = max(0, node.free - demand) / node.allocatable
+    return HEADROOM_SECONDS * (1 - left)

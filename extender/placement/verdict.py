@@ -1,0 +1,275 @@
+"""One pod against many nodes: fits or not, why, and how soon it would serve there.
+
+``Judge`` prepares the pod's question once (lookups, claim problems) and then answers node by node.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+
+import msgspec
+
+from extender.cluster.inventory import Answer, Evidence, Holding, ModelState
+from extender.cluster.view import NodeView, View, warm_key
+from extender.placement import estimate
+from extender.placement.estimate import Start
+from extender.placement.policy import OnStale, Policy
+from extender.placement.reasons import Reason
+from extender.placement.request import (
+    ClaimProblem,
+    PodRequest,
+    cache_answers,
+    cached_reference,
+    claim_problem,
+)
+from extender.workload.model import ModelReference, Need, Source
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One node's answer for one pod.
+
+    ``resolvable`` is whether evicting pods could change it; nothing that only this program sees is
+    (kube-scheduler's preemption never asks an extender again). ``detail`` is for people.
+    ``memory_free`` is bytes before this pod; ``missing`` the bytes it lacks.
+    """
+
+    node: str
+    reason: Reason | None = None
+    detail: str = ""
+    resolvable: bool = False
+    state: ModelState | None = None
+    evidence: Evidence | None = None
+    start: Start | None = None
+    memory_free: int | None = None
+    missing: int = 0
+
+    @property
+    def fits(self) -> bool:
+        """Tell whether the pod may go there."""
+        return self.reason is None
+
+
+_FROM_STATE = {
+    ModelState.LOADING: Reason.MODEL_LOADING,
+    ModelState.FAILED: Reason.MODEL_FAILED,
+    ModelState.ABSENT: Reason.MODEL_ABSENT,
+    ModelState.STALE: Reason.MODEL_STALE,
+}
+
+
+class Judge:
+    """Answers for one pod over one view. ``stale`` names what the watch has lost sight of."""
+
+    def __init__(
+        self, request: PodRequest, view: View, policy: Policy, *, stale: tuple[str, ...] = ()
+    ) -> None:
+        self.request = request
+        self.view = view
+        self.policy = policy
+        self.stale = stale
+        self._answers = cache_answers(request, view)
+        self._claims = self._claim_problems()
+
+    @property
+    def answers(self) -> Mapping[ModelReference, Answer]:
+        """Return what the inventory said of the pod's node caches."""
+        return self._answers
+
+    @property
+    def has_preference(self) -> bool:
+        """Tell whether nodes can differ in estimated start at all."""
+        return any(
+            reference.need not in {Need.IGNORE, Need.UNKNOWN} and self._differs(reference)
+            for reference in self.request.workload.references
+        )
+
+    def verdict(self, name: str) -> Verdict:
+        """Judge one node: the first thing that refuses it, and its estimated start."""
+        node = self.view.nodes.get(name)
+        if node is None:
+            return self._unknown_node(name)
+        if self.stale:
+            return Verdict(node=name, reason=self._lost_sight(), detail=", ".join(self.stale))
+        missing = self._memory_missing(node)
+        refused = self._refused(node)
+        state, evidence = self._known_state(name)
+        verdict = Verdict(
+            node=name,
+            state=state,
+            evidence=evidence,
+            start=self.start(node),
+            memory_free=node.free,
+            missing=missing,
+        )
+        if refused is not None:
+            return msgspec.structs.replace(verdict, reason=refused[0], detail=refused[1])
+        if missing:
+            return msgspec.structs.replace(verdict, reason=Reason.INSUFFICIENT_MEMORY)
+        return verdict
+
+    def reason(self, name: str) -> Reason | None:
+        """Judge one node without its estimate: the fast path of filter."""
+        node = self.view.nodes.get(name)
+        if node is None:
+            return self._unknown_node(name).reason
+        if self.stale:
+            return self._lost_sight()
+        refused = self._refused(node)
+        if refused is not None:
+            return refused[0]
+        return Reason.INSUFFICIENT_MEMORY if self._memory_missing(node) else None
+
+    def start(self, node: NodeView) -> Start:
+        """Estimate the start on a node: all references one after another, one engine start."""
+        fetch = read = penalty = 0.0
+        for reference in self.request.workload.references:
+            if reference.need is Need.IGNORE:
+                continue
+            part = self._start(reference, node)
+            fetch, read, penalty = (
+                fetch + part.fetch,
+                read + part.read,
+                penalty + part.penalty,
+            )
+        return Start(fetch=fetch, read=read, penalty=penalty, engine=self.policy.engine_start)
+
+    def holding(self, reference: ModelReference, node: str) -> Holding | None:
+        """Return what the node's cache holds of a reference."""
+        answer = self._answers.get(reference)
+        return answer.nodes.get(node) if answer else None
+
+    # -- refusing --------------------------------------------------------------------------------
+
+    def _unknown_node(self, name: str) -> Verdict:
+        refuse = self.request.needs_certainty
+        return Verdict(node=name, reason=Reason.NODE_UNKNOWN if refuse else None)
+
+    def _lost_sight(self) -> Reason | None:
+        """Refuse, or let everything pass, as configured: nothing old is held against a node."""
+        if self.policy.on_stale is OnStale.REFUSE and self.request.needs_certainty:
+            return Reason.KNOWLEDGE_STALE
+        return None
+
+    def _memory_missing(self, node: NodeView) -> int:
+        """Return the bytes a pod lacks; one that asks for none is never refused for memory."""
+        wanted = self.request.demand.on(node.allocatable)
+        return max(0, wanted - node.free) if wanted else 0
+
+    def _refused(self, node: NodeView) -> tuple[Reason, str] | None:
+        for reference in self.request.workload.references:
+            if reference.need is not Need.REQUIRED:
+                continue
+            found = self._refused_by(reference, node)
+            if found is not None:
+                return found
+        return None
+
+    def _refused_by(self, reference: ModelReference, node: NodeView) -> tuple[Reason, str] | None:
+        for problem_of in (reference, reference.origin):
+            if problem_of is None or problem_of.source is not Source.CLAIM:
+                continue
+            problem = self._claims.get(problem_of)
+            if problem is not None:
+                return problem.reason, problem.detail
+            if not self._reachable(problem_of, node):
+                return Reason.CLAIM_UNREACHABLE, f"claim {problem_of.claim} is tied to other nodes"
+        answer = self._answers.get(reference)
+        if answer is None or not answer.known:
+            return None
+        return self._cache_refusal(answer.nodes.get(node.name))
+
+    def _cache_refusal(self, holding: Holding | None) -> tuple[Reason, str] | None:
+        if holding is None:
+            return Reason.MODEL_ABSENT, "no loader pod on this node vouches for it"
+        if holding.state is ModelState.READY:
+            return None
+        detail = f"{holding.witness}: {holding.reason}" if holding.reason else holding.witness
+        if holding.state is ModelState.STALE:
+            age = self.view.now - holding.since if holding.since is not None else 0.0
+            if age <= self.policy.stale_grace:
+                return None
+            return Reason.MODEL_STALE, f"{detail}, {age:.0f} s ago"
+        return _FROM_STATE[holding.state], detail
+
+    def _claim_problems(self) -> dict[ModelReference, ClaimProblem]:
+        problems = {}
+        for reference in self.request.workload.references:
+            for candidate in (reference, reference.origin):
+                if candidate is not None and candidate.source is Source.CLAIM:
+                    problem = claim_problem(candidate, self.request.namespace, self.view)
+                    if problem is not None:
+                        problems[candidate] = problem
+        return problems
+
+    def _reachable(self, reference: ModelReference, node: NodeView) -> bool:
+        claim = self.view.claim(self.request.namespace, reference.claim or "")
+        return claim is None or claim.reachable(node.name, node.labels)
+
+    def _known_state(self, name: str) -> tuple[ModelState | None, Evidence | None]:
+        """Return the state of the first node-cached reference on a node, if it is known at all."""
+        for answer in self._answers.values():
+            if answer.known:
+                holding = answer.nodes.get(name)
+                if holding is None:
+                    return ModelState.ABSENT, None
+                return holding.state, holding.evidence
+        return None, None
+
+    # -- estimating ------------------------------------------------------------------------------
+
+    def _differs(self, reference: ModelReference) -> bool:
+        held = cached_reference(reference)
+        if held is not None:
+            answer = self._answers.get(reference)
+            return answer is not None and answer.known
+        sources = {reference.source, reference.origin.source if reference.origin else None}
+        return bool(sources & {Source.CLAIM, Source.IMAGE, Source.MEMORY})
+
+    def _start(self, reference: ModelReference, node: NodeView) -> Start:
+        origin = reference.origin
+        if reference.source is Source.MEMORY and origin is not None:
+            return self._start(origin, node)
+        key = warm_key(reference, self.request.namespace)
+        warm = key is not None and key in node.warm
+        if reference.source is Source.HOST_PATH:
+            return self._start_from_cache(reference, node, warm=warm)
+        size = estimate.model_bytes(reference, None, self.policy)
+        if reference.source is Source.CLAIM:
+            return estimate.from_claim(size, warm=warm, policy=self.policy)
+        if reference.source is Source.IMAGE:
+            return self._start_from_image(reference, node, size)
+        if reference.source is Source.UNKNOWN:
+            return Start()
+        return estimate.from_hub(size, self.policy)
+
+    def _start_from_cache(self, reference: ModelReference, node: NodeView, *, warm: bool) -> Start:
+        answer = self._lookup(reference)
+        if not answer.known:
+            return Start()
+        holding = answer.nodes.get(node.name)
+        size = estimate.model_bytes(reference, holding.bytes if holding else None, self.policy)
+        return estimate.from_cache(size, holding, warm=warm, policy=self.policy)
+
+    def _lookup(self, reference: ModelReference) -> Answer:
+        assert reference.host_path is not None
+        return self.view.inventory.lookup(reference.host_path, self.request.namespace)
+
+    def _start_from_image(self, reference: ModelReference, node: NodeView, size: int) -> Start:
+        names = image_names(reference.image or "")
+        present = next((node.images[name] for name in names if name in node.images), None)
+        return estimate.from_image(present or size, present=present is not None, policy=self.policy)
+
+
+def image_names(image: str) -> tuple[str, ...]:
+    """Return the names under which a node may list an image, as the kubelet normalizes them.
+
+    ``nginx`` is ``docker.io/library/nginx:latest``; digests stay as they are.
+    """
+    last = posixpath.basename(image)
+    tagged = image if ":" in last or "@" in image else f"{image}:latest"
+    first = tagged.split("/", 1)[0]
+    if "/" in tagged and ("." in first or ":" in first or first == "localhost"):
+        return (tagged,)
+    hosted = f"docker.io/{tagged}" if "/" in tagged else f"docker.io/library/{tagged}"
+    return (tagged, hosted)

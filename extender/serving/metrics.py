@@ -1,0 +1,151 @@
+"""Metrics as a person would ask. Prefix ``model_cache_extender_``; no label grows with pods."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, Info
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from extender import __version__
+from extender.serving.knowledge import Knowledge
+from extender.verbs.context import Context
+from extender.verbs.decision import Decision
+
+PREFIX = "model_cache_extender"
+_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+class Metrics:
+    """All metrics of one process, in a registry of their own."""
+
+    def __init__(self, context: Context, knowledge: Knowledge) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            f"{PREFIX}_requests",
+            "Requests answered, by verb and HTTP status.",
+            ["verb", "code"],
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            f"{PREFIX}_request_duration_seconds",
+            "Time from the first byte read to the answer.",
+            ["verb"],
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self.decisions = Counter(
+            f"{PREFIX}_decisions",
+            "Decisions by verb, strategy and outcome: all, some or none of the nodes pass.",
+            ["verb", "strategy", "outcome"],
+            registry=self.registry,
+        )
+        self.refused = Counter(
+            f"{PREFIX}_nodes_refused",
+            "Nodes refused by filter, by reason.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.observed = Counter(
+            f"{PREFIX}_observed_pods",
+            "Shadow mode: pods that some scheduler bound, by what this program would have said.",
+            ["strategy", "outcome"],
+            registry=self.registry,
+        )
+        self.saved = Counter(
+            f"{PREFIX}_observed_saved_seconds",
+            "Shadow mode: estimated seconds that the best node would have saved.",
+            ["strategy"],
+            registry=self.registry,
+        )
+        Info(f"{PREFIX}_build", "Version of this program.", registry=self.registry).info(
+            {"version": __version__}
+        )
+        self.registry.register(_ClusterCollector(context, knowledge))
+
+    def decided(self, made: Decision) -> None:
+        """Count one decision."""
+        outcome = "all" if made.passed == made.asked else "some" if made.passed else "none"
+        self.decisions.labels(made.verb, made.strategy.value, outcome).inc()
+        for reason, number in made.refused.items():
+            self.refused.labels(reason).inc(number)
+
+
+class _ClusterCollector(Collector):
+    """Gauges computed when they are scraped."""
+
+    def __init__(self, context: Context, knowledge: Knowledge) -> None:
+        self._context = context
+        self._knowledge = knowledge
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the gauges of this moment."""
+        view = self._context.state.view()
+        held = view.inventory.holdings()
+        models = Tally(
+            (holding.state.value, holding.evidence.value)
+            for rows in held.values()
+            for holding in rows
+        )
+        yield _gauge(
+            "models", "Models on nodes.", ("state", "evidence"), ((k, v) for k, v in models.items())
+        )
+        yield _gauge("nodes", "Nodes known.", (), [((), len(view.nodes))])
+        yield _gauge(
+            "memory_allocatable_bytes",
+            "Allocatable memory of all nodes.",
+            (),
+            [((), sum(node.allocatable for node in view.nodes.values()))],
+        )
+        yield _gauge(
+            "memory_promised_bytes",
+            "Memory that the pods of all nodes may take.",
+            (),
+            [((), sum(node.promised for node in view.nodes.values()))],
+        )
+        yield _gauge(
+            "unreadable_objects",
+            "Objects that could not be read.",
+            (),
+            [((), len(self._context.state.problems()))],
+        )
+        seen = self._knowledge.resources()
+        yield _gauge(
+            "watch_synced",
+            "1 once a resource has been listed.",
+            ("resource",),
+            (((row.resource,), int(row.synced)) for row in seen),
+        )
+        yield _gauge(
+            "watch_age_seconds",
+            "Seconds since anything was heard of a resource.",
+            ("resource",),
+            (((row.resource,), row.age_seconds) for row in seen if row.age_seconds is not None),
+        )
+        for counter in ("relists", "reconnects", "failures", "events", "unreadable"):
+            family = CounterMetricFamily(
+                f"{PREFIX}_watch_{counter}", f"Watch {counter} by resource.", labels=["resource"]
+            )
+            for row in seen:
+                family.add_metric([row.resource], getattr(row, counter))
+            yield family
+        yield _gauge(
+            "stale",
+            "1 while decisions are made with knowledge older than the bound.",
+            (),
+            [((), int(bool(self._context.stale())))],
+        )
+
+
+def _gauge(
+    name: str,
+    documentation: str,
+    labels: tuple[str, ...],
+    samples: Iterable[tuple[tuple[str, ...], float]],
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"{PREFIX}_{name}", documentation, labels=labels)
+    for values, value in samples:
+        family.add_metric(values, value)
+    return family

@@ -1,0 +1,85 @@
+"""gunicorn around the application: one worker with threads, because one process holds one state.
+
+Keep-alive is longer than the 90 s for which Go's client reuses idle connections; with gunicorn's
+own 2 s a reused connection may be closed under a request. The watch starts in the worker, after the
+fork, and stops with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import flask
+import structlog
+from gunicorn.app.base import BaseApplication
+
+from extender.config import ExtenderConfiguration
+from extender.serving.app import create_app
+from extender.serving.logs import GunicornLogger
+from extender.serving.service import Service
+
+log = structlog.get_logger("extender.server")
+
+
+class Server(BaseApplication):  # type: ignore[misc]
+    """Runs one service until SIGTERM; requests in flight are answered first.
+
+    ``build`` makes the service in the worker process. ``listen`` answers everything;
+    ``status_listen``, where it is not empty, only what is read-only.
+    """
+
+    def __init__(self, build: Callable[[], Service], configuration: ExtenderConfiguration) -> None:
+        self._build = build
+        self._configuration = configuration
+        self._service: Service | None = None
+        self._verb_ports: set[str] = set()
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Set gunicorn up."""
+        configuration = self._configuration
+        limits = configuration.server
+        settings: dict[str, Any] = {
+            "bind": [text for text in (configuration.listen, configuration.status_listen) if text],
+            "workers": 1,
+            "worker_class": "gthread",
+            "threads": limits.threads,
+            "keepalive": limits.keep_alive_seconds,
+            "graceful_timeout": limits.graceful_seconds,
+            "timeout": 60,
+            "preload_app": False,
+            "accesslog": None,
+            "control_socket_disable": True,
+            "when_ready": self._when_ready,
+            "post_worker_init": self._worker_started,
+            "worker_exit": self._worker_stopped,
+            "logger_class": GunicornLogger,
+        }
+        for key, value in settings.items():
+            if key in self.cfg.settings:
+                self.cfg.set(key, value)
+
+    def load(self) -> flask.Flask:
+        """Build the application, in the worker."""
+        self._service = self._build()
+        return create_app(self._service, verbs_at=self._verbs_at)
+
+    def _verbs_at(self, port: str) -> bool:
+        return not self._verb_ports or port in self._verb_ports
+
+    def _when_ready(self, arbiter: Any) -> None:
+        names = [listener.sock.getsockname() for listener in arbiter.LISTENERS]
+        if self._configuration.status_listen:
+            verbs, *_ = names
+            self._verb_ports.add(str(verbs[1]))
+        log.info("listening", addresses=[f"{name[0]}:{name[1]}" for name in names])
+
+    def _worker_started(self, _worker: Any) -> None:
+        assert self._service is not None
+        self._service.knowledge.start()
+
+    def _worker_stopped(self, _arbiter: Any, _worker: Any) -> None:
+        if self._service is not None:
+            self._service.knowledge.stop()
+            log.info("stopped")

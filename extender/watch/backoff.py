@@ -1,0 +1,46 @@
+"""How long to wait after a failure, so that a broken apiserver is not made worse.
+
+The wait grows with every failure and is forgotten only after a time of peace, not at the first
+success: a server that answers every list and breaks every watch must not be listed in a loop
+(client-go's reflector does the same). Jitter keeps the loops of all kinds and replicas apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+
+class Backoff:
+    """Growing, jittered waits. All times are seconds; ``clock`` is monotonic.
+
+    The n-th wait lies between half of ``first * 2**n`` and all of it, and never above ``most``.
+    """
+
+    def __init__(
+        self,
+        *,
+        random: Random,
+        clock: Callable[[], float],
+        first: float = 0.5,
+        most: float = 30.0,
+        peace: float = 30.0,
+    ) -> None:
+        self._random = random
+        self._clock = clock
+        self._first = first
+        self._most = most
+        self._peace = peace
+        self._failures = 0
+        self._calm_at = 0.0
+
+    def wait(self, at_least: float = 0.0) -> float:
+        """Count one failure and return how long to wait for it, ``at_least`` (Retry-After)."""
+        now = self._clock()
+        if now > self._calm_at:
+            self._failures = 0
+        ceiling = min(self._most, self._first * 2.0 ** min(self._failures, 32))
+        self._failures += 1
+        delay = max(ceiling * self._random.uniform(0.5, 1.0), at_least)
+        self._calm_at = now + delay + self._peace
+        return delay

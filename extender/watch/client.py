@@ -1,0 +1,205 @@
+"""HTTP to the apiserver, without a typed call per resource.
+
+One ``request`` serves lists, watches, patches and bindings: bytes in, bytes out. It goes through
+the official client's connection pool, which has the TLS and proxy settings, but with no retries of
+its own (callers know what may be repeated) and no models (they cost ten times the parsing).
+Certificate files are read for every new connection, so their rotation needs nothing here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Mapping
+from ssl import SSLCertVerificationError
+from threading import Lock
+from typing import Any
+from urllib.parse import urlencode
+from weakref import WeakSet
+
+import urllib3
+from kubernetes.client.rest import RESTClientObject
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NewConnectionError,
+    ProxyError,
+    SSLError,
+)
+
+from extender import __version__
+from extender.watch.access import Access, load_access
+from extender.watch.answers import Answer, HandshakeError, StoppedError, Stream, unreachable
+
+CONNECT_TIMEOUT = 3.05
+READ_TIMEOUT = 60.0
+
+Query = Mapping[str, str | int]
+
+
+class Transport:
+    """Requests to one apiserver. Safe to use from several threads."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._lock = Lock()
+        self._live: WeakSet[Any] = WeakSet()
+        self._cut = False
+        self._generation = -1
+        self._host = ""
+        self._pool = urllib3.PoolManager()
+
+    def sibling(self) -> Transport:
+        """Return a transport with connections of its own, which ``cut`` leaves alone."""
+        return Transport(self._access)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        connect_timeout: float = CONNECT_TIMEOUT,
+        read_timeout: float = READ_TIMEOUT,
+    ) -> Answer:
+        """Send one request and return the whole answer, whatever its status.
+
+        Raises UnreachableError where there is none. A refused credential (401) is read anew from
+        its source and tried once more: a request that was not let in has changed nothing.
+        """
+        return self.stream(
+            method,
+            path,
+            query=query,
+            body=body,
+            headers=headers,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+        ).answer()
+
+    def stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        connect_timeout: float = CONNECT_TIMEOUT,
+        read_timeout: float = READ_TIMEOUT,
+    ) -> Stream:
+        """Send one request and return as soon as the answer's head is there."""
+        url = path + ("?" + urlencode(query) if query else "")
+        timeout = urllib3.Timeout(connect=connect_timeout, read=read_timeout)
+        generation = self._connect()
+        try:
+            response = self._send(method, url, body, headers, timeout)
+        except HandshakeError as error:
+            if error.sent or not self._access.renew(generation):
+                raise
+            self._connect()
+            return Stream(self._send(method, url, body, headers, timeout))
+        if self._refused(response.status) and self._access.renew(generation):
+            response.drain_conn()
+            response.release_conn()
+            self._connect()
+            response = self._send(method, url, body, headers, timeout)
+        return Stream(response)
+
+    def cut(self) -> None:
+        """Close every connection now, from any thread; requests in flight and later ones fail."""
+        with self._lock:
+            self._cut = True
+            live = list(self._live)
+        for sock in live:
+            with contextlib.suppress(OSError, AttributeError):
+                # Not the TLS object's own method: that one also takes the TLS state away from
+                # the thread that is reading.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+    def _refused(self, status: int) -> bool:
+        # An exec plugin that failed once leaves requests anonymous: 403 rather than 401.
+        return status == 401 or (status == 403 and self._access.anonymous())
+
+    def _connect(self) -> int:
+        """Make sure that the connections belong to the present configuration."""
+        generation, configuration = self._access.current()
+        with self._lock:
+            if generation != self._generation:
+                rest: Any = RESTClientObject(configuration)
+                pool: urllib3.PoolManager = rest.pool_manager
+                host_pool = pool.connection_from_url(configuration.host)
+                host_pool.ConnectionCls = _tracked(host_pool.ConnectionCls, self)
+                self._pool, self._host = pool, configuration.host.rstrip("/")
+                self._generation = generation
+        return generation
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        headers: Mapping[str, str] | None,
+        timeout: urllib3.Timeout,
+    ) -> urllib3.BaseHTTPResponse:
+        if self._cut:
+            raise StoppedError("the connection was closed on purpose", sent=False)
+        try:
+            return self._pool.urlopen(
+                method,
+                self._host + url,
+                redirect=False,
+                retries=False,
+                preload_content=False,
+                timeout=timeout,
+                body=body,
+                headers=self._headers(body, headers),
+            )
+        except HTTPError as error:
+            raise unreachable(error, sent=_may_be_sent(method, error)) from error
+
+    def _headers(self, body: bytes | None, extra: Mapping[str, str] | None) -> dict[str, str]:
+        headers = {
+            "Accept": "application/json",
+            "User-Agent": f"model-cache-extender/{__version__}",
+        }
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        authorization = self._access.authorization()
+        if authorization is not None:
+            headers["Authorization"] = authorization
+        headers.update(extra or {})
+        return headers
+
+    def _register(self, sock: Any) -> None:
+        with self._lock:
+            if self._cut:
+                sock.close()
+                raise OSError("the connection was closed on purpose")
+            self._live.add(sock)
+
+
+def connect(kubeconfig: str | None = None, context: str | None = None) -> Transport:
+    """Return a transport to the cluster that is named, or to the one that this pod runs in."""
+    return Transport(load_access(kubeconfig, context))
+
+
+def _tracked(base: Any, transport: Transport) -> Any:
+    """Return a connection class whose sockets ``transport`` can close while they are read."""
+
+    class Tracked(base):  # type: ignore[misc]
+        def connect(self) -> None:
+            super().connect()
+            transport._register(self.sock)  # noqa: SLF001 - the two are one mechanism
+
+    return Tracked
+
+
+def _may_be_sent(method: str, error: HTTPError) -> bool:
+    if isinstance(error, SSLError):
+        # In TLS 1.3 a server refuses a client certificate only after the request went out.
+        refused_by_us = any(isinstance(arg, SSLCertVerificationError) for arg in error.args)
+        return method != "GET" and not refused_by_us
+    return not isinstance(error, (NewConnectionError, ConnectTimeoutError, ProxyError))

@@ -1,0 +1,238 @@
+"""What a container runs: its words, each with the field it was read from.
+
+Serving stacks are recognised by their command line, which a pod spec may hide: the image's own
+entrypoint, ``sh -c`` scripts, ``exec``, wrappers such as ``env`` or ``mpirun``, variables of both
+the kubelet (``$(NAME)``) and the shell (``$NAME``). Here all of it becomes plain calls: a program's
+words, filled in as far as the spec tells.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from extender.kube.objects import Container
+from extender.workload.expand import Environment, expand
+from extender.workload.shell import ShellCommand, run
+
+_SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh"})
+_SHELL_COMMAND_OPTION = re.compile(r"-[a-z]*c")
+_DEEPEST = 3
+_MUTE = frozenset({"echo", "printf", ":", "alias", "grep", "test", "[", "[["})
+_KUBELET_NAME = re.compile(r"\$\(([^()]*)\)")
+
+
+class Word(msgspec.Struct, frozen=True, gc=False):
+    """One word of a command line, or a variable's value.
+
+    ``text`` is None where it cannot be read from the spec, and ``unknown`` says why.
+    """
+
+    text: str | None
+    read_from: tuple[str, ...] = ()
+    unknown: str = ""
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One program call. ``entrypoint`` is true where the image's own entrypoint comes first.
+
+    ``directory`` is where it runs and ``stdin`` what a here-document gives it, None where that
+    cannot be told; ``output`` is the file that its output goes to, ``""`` without one.
+    """
+
+    words: tuple[Word, ...]
+    entrypoint: bool = False
+    directory: str | None = None
+    stdin: str | None = None
+    output: str | None = ""
+    variables: Environment = {}
+
+    def option(self, *names: str) -> Word | None:
+        """Return the value of ``--name value`` or ``--name=value``; the last one wins.
+
+        Dashes and underscores in long names are the same, as in the stacks' own parsers.
+        """
+        for index in range(len(self.words) - 1, -1, -1):
+            value = _option_value(self.words, index, names)
+            if value is not None:
+                return value
+        return None
+
+    def options(self, *names: str) -> list[Word]:
+        """Return all values of an option that takes several words, or comes several times."""
+        values: list[Word] = []
+        for index, word in enumerate(self.words):
+            value = _option_value(self.words, index, names)
+            if value is None:
+                continue
+            values.append(value)
+            if "=" not in (word.text or "") or _flag(word.text or "") in names:
+                values.extend(_until_option(self.words[index + 2 :]))
+        return values
+
+    def has(self, *names: str) -> bool:
+        """Tell whether an option is there, with a value or without."""
+        return any(
+            word.text is not None and _flag(word.text.partition("=")[0]) in names
+            for word in self.words
+        )
+
+    def positional(self, switches: frozenset[str] = frozenset()) -> Word | None:
+        """Return the first word that is neither an option nor, for all we know, an option's value.
+
+        ``switches`` are options that take no value.
+        """
+        taken = False
+        for word in self.words:
+            text = word.text
+            if text is not None and text.startswith("-") and text != "-":
+                taken = "=" not in text and _flag(text) not in switches
+            elif taken:
+                taken = False
+            else:
+                return word
+        return None
+
+
+class CommandLine(msgspec.Struct, frozen=True):
+    """All calls of a container. ``scripted`` where a shell runs them.
+
+    ``variables`` are the container's and those that its script sets; ``complete`` is false where
+    the script could not be read to its end.
+    """
+
+    calls: tuple[Call, ...]
+    variables: Environment
+    scripted: bool = False
+    complete: bool = True
+
+
+def command_line(container: Container, field: str, variables: Environment) -> CommandLine:
+    """Read ``command`` and ``args``; ``field`` is the container's place (``containers[0]``)."""
+    index = {variable.name: number for number, variable in enumerate(container.env)}
+    words = [
+        _kubelet_word(text, f"{field}.{part}[{number}]", variables, index, field)
+        for part, texts in (("command", container.command), ("args", container.args))
+        for number, text in enumerate(texts)
+    ]
+    reader = _Reader(dict(variables), container.working_dir or None)
+    reader.read(
+        Call(
+            tuple(words),
+            entrypoint=not container.command,
+            directory=reader.directory,
+            variables=variables,
+        ),
+        depth=0,
+    )
+    return CommandLine(tuple(reader.calls), reader.variables, reader.scripted, reader.complete)
+
+
+class _Reader:
+    """Takes shells apart, and keeps the variables that scripts set."""
+
+    def __init__(self, variables: Environment, directory: str | None) -> None:
+        self.variables = variables
+        self.directory = directory
+        self.calls: list[Call] = []
+        self.scripted = False
+        self.complete = True
+
+    def read(self, call: Call, *, depth: int) -> None:
+        script = _script(call) if depth < _DEEPEST else None
+        if script is None:
+            self.calls.append(call)
+            return
+        self.scripted = True
+        text, positional = script
+        if text.text is None:
+            self.complete = False
+            return
+        ran = run(
+            text.text,
+            call.variables,
+            arguments=[word.text for word in positional],
+            directory=call.directory,
+        )
+        self.complete = self.complete and ran.complete
+        for command in ran.commands:
+            if command.words[0] not in _MUTE or command.output != "":
+                self.read(_call(command, text.read_from), depth=depth + 1)
+        if depth == 0:
+            self.variables = ran.variables
+
+
+def _call(command: ShellCommand, read_from: tuple[str, ...]) -> Call:
+    return Call(
+        tuple(
+            Word(text, read_from, "" if text is not None else "the script does not show its value")
+            for text in command.words
+        ),
+        directory=command.directory,
+        stdin=command.stdin,
+        output=command.output,
+        variables=command.variables,
+    )
+
+
+def _script(call: Call) -> tuple[Word, Sequence[Word]] | None:
+    """Find ``sh -c SCRIPT [NAME [ARG...]]`` or a script on stdin; None where no shell runs one."""
+    words = call.words
+    index = next(
+        (n for n, w in enumerate(words) if posixpath.basename(w.text or "") in _SHELLS), len(words)
+    )
+    if index == len(words) or any(word.text is None for word in words[:index]):
+        return None
+    for place in range(index + 1, len(words)):
+        text = words[place].text
+        if text is None or not (text.startswith(("-", "+")) or text in {"pipefail", "errexit"}):
+            return None
+        if _SHELL_COMMAND_OPTION.fullmatch(text) and place + 1 < len(words):
+            return words[place + 1], words[place + 3 :]
+    if call.stdin is not None:
+        return Word(call.stdin, words[index].read_from), ()
+    return None
+
+
+def _kubelet_word(
+    text: str, place: str, variables: Environment, index: dict[str, int], field: str
+) -> Word:
+    if "$" not in text:
+        return Word(text, (place,))
+    names = [name for name in _KUBELET_NAME.findall(text) if name in index]
+    places = (place, *(f"{field}.env[{index[name]}].value" for name in dict.fromkeys(names)))
+    filled = expand(text, variables)
+    if filled is None:
+        hidden = next((name for name in names if variables.get(name) is None), "")
+        return Word(None, places, f"variable {hidden} comes from outside the pod spec")
+    return Word(filled, places)
+
+
+def _flag(text: str) -> str:
+    """Return an option's name as the tables write it: long names with dashes."""
+    return text.replace("_", "-") if text.startswith("--") else text
+
+
+def _option_value(words: Sequence[Word], index: int, names: Sequence[str]) -> Word | None:
+    text = words[index].text
+    if text is None or not text.startswith("-"):
+        return None
+    if _flag(text) in names:
+        following = words[index + 1] if index + 1 < len(words) else None
+        if following is None or (following.text or "").startswith("--"):
+            return None
+        return following
+    name, equals, value = text.partition("=")
+    if equals and _flag(name) in names:
+        return Word(value, words[index].read_from)
+    return None
+
+
+def _until_option(words: Sequence[Word]) -> Iterator[Word]:
+    for word in words:
+        if word.text is not None and word.text.startswith("-"):
+            return
+        yield word

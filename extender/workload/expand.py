@@ -1,0 +1,74 @@
+"""Variables: what a container's environment says, and text with its variables filled in.
+
+Two languages meet here. ``$(NAME)`` in ``command``, ``args``, ``env[].value``, ``subPathExpr`` is
+expanded by the kubelet (kubernetes/third_party/forked/golang/expansion): ``$$`` is a dollar, an
+undefined reference stays as it is, and env entries see only the ones before them. ``$NAME`` and
+``${NAME}`` in scripts are expanded by the shell (see ``scripts``). A value that cannot be read from
+the spec (a ConfigMap, a Secret) is ``None``: set, but unknown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from extender.kube.objects import Container, EnvVar, ObjectMeta
+
+Environment = Mapping[str, str | None]
+"""Name -> value, or None where the variable is set to something the spec does not show."""
+
+_REFERENCE = re.compile(r"\$(?:\$|\(([^()]*)\))")
+
+
+def environment(container: Container, metadata: ObjectMeta) -> dict[str, str | None]:
+    """Return the container's variables as the kubelet would set them, as far as the spec tells.
+
+    ``fieldRef`` of names, labels and annotations is read from ``metadata``; the rest is None.
+    Variables of ``envFrom`` objects are not known even by name and are left out.
+    """
+    known: dict[str, str | None] = {}
+    for variable in container.env:
+        known[variable.name] = _value(variable, known, metadata)
+    return known
+
+
+def expand(text: str, variables: Environment) -> str | None:
+    """Fill in ``$(NAME)``; None where a variable in the text is set but unknown."""
+    unknown = False
+
+    def substitute(match: re.Match[str]) -> str:
+        nonlocal unknown
+        name = match.group(1)
+        if name is None:
+            return "$"
+        if name not in variables:
+            return match.group(0)
+        value = variables[name]
+        if value is None:
+            unknown = True
+            return ""
+        return value
+
+    filled = _REFERENCE.sub(substitute, text)
+    return None if unknown else filled
+
+
+def _value(variable: EnvVar, known: Environment, metadata: ObjectMeta) -> str | None:
+    source = variable.value_from
+    if source is None:
+        return expand(variable.value, known)
+    if source.field_ref is None:
+        return None
+    return _field(source.field_ref.field_path, metadata)
+
+
+def _field(path: str, metadata: ObjectMeta) -> str | None:
+    if path == "metadata.name":
+        return metadata.name or None
+    if path == "metadata.namespace":
+        return metadata.namespace or None
+    keyed = re.fullmatch(r"metadata\.(labels|annotations)\['([^']+)'\]", path)
+    if keyed is None:
+        return None
+    table = metadata.labels if keyed[1] == "labels" else metadata.annotations
+    return table.get(keyed[2], "")

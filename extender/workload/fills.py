@@ -1,0 +1,117 @@
+"""What a pod's own containers write, where: the other half of telling whether it can fetch.
+
+A local path is only surely lacking where nobody in the pod fills it. So every container that has
+the same bytes mounted writable is asked: a storage initializer of a known stack, a script that can
+be read, or something opaque, of which nothing can be said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from extender.workload.downloads import Fill, Fills
+from extender.workload.stacks import initializers
+from extender.workload.stacks.view import ContainerView
+from extender.workload.volumes import Location, is_within, locate, normal
+
+
+class Filler(msgspec.Struct, frozen=True):
+    """A container that writes to a place, or may. ``fill`` is None where it cannot be read."""
+
+    view: ContainerView
+    fill: Fill | None
+
+
+class PodViews(msgspec.Struct, frozen=True):
+    """A pod's containers: those that serve (sidecars too), and those that run before them."""
+
+    serving: tuple[ContainerView, ...]
+    before: tuple[ContainerView, ...]
+    recognised: frozenset[str] = frozenset()
+
+
+def fillers(place: Location, own: ContainerView, pod: PodViews) -> list[Filler]:
+    """Return who in the pod writes, or may write, what the serving container opens at a place."""
+    return [
+        filler
+        for view in (*pod.before, *pod.serving)
+        for filler in _fillers_in(view, place, serves=view is own or view.field in pod.recognised)
+    ]
+
+
+def own_download(path: str, own: ContainerView) -> Fill | None:
+    """Return what a container's own script puts at a path of its image's file system."""
+    if not own.command.scripted:
+        return None
+    wanted = normal(path)
+    return next(
+        (
+            fill
+            for fill in initializers.fills(own).fills
+            if fill.destination is not None and _related(normal(fill.destination), wanted)
+        ),
+        None,
+    )
+
+
+def _fillers_in(view: ContainerView, place: Location, *, serves: bool) -> Iterator[Filler]:
+    """Yield one container's writes; a server that was recognised writes only through its script."""
+    if not _mounts_writable(view, place) or (serves and not view.command.scripted):
+        return
+    done = initializers.fills(view)
+    hits = [fill for fill in done.fills if _fills(fill, view, place)]
+    yield from (Filler(view, fill) for fill in hits)
+    if not hits and done.opaque and not (serves and _is_harmless(done)):
+        yield Filler(view, None)
+
+
+def _is_harmless(done: Fills) -> bool:
+    """Tell whether a recognised server's script does nothing but start it."""
+    return not done.fills and not done.opaque
+
+
+def _mounts_writable(view: ContainerView, place: Location) -> bool:
+    return any(not at.mount.read_only for at in _mounts_of(view, place))
+
+
+def _mounts_of(view: ContainerView, place: Location) -> Iterator[Location]:
+    for mount in view.container.volume_mounts:
+        at = locate(mount.mount_path, view.container, view.spec, view.declared)
+        if at is not None and _overlaps(at, place):
+            yield at
+
+
+def _fills(fill: Fill, view: ContainerView, place: Location) -> bool:
+    if fill.destination is None or not fill.destination.startswith("/"):
+        return False
+    at = locate(fill.destination, view.container, view.spec, view.declared)
+    return at is not None and not at.mount.read_only and _overlaps(at, place)
+
+
+def _overlaps(at: Location, place: Location) -> bool:
+    """Tell whether two places share bytes: one holds the other, as far as can be told."""
+    if at.host_path is not None and place.host_path is not None:
+        return _related(at.host_path, place.host_path)
+    if _volume_key(at) != _volume_key(place):
+        return False
+    if at.inside is None or place.inside is None:
+        return True
+    return _related(f"/{at.inside}", f"/{place.inside}")
+
+
+def _volume_key(place: Location) -> tuple[str, str]:
+    claim = place.volume.persistent_volume_claim
+    return ("claim", claim.claim_name) if claim is not None else ("volume", place.volume.name)
+
+
+def _related(left: str, right: str) -> bool:
+    return is_within(left, right) or is_within(right, left)
+
+
+def pod_views(
+    serving: Sequence[ContainerView], before: Sequence[ContainerView], recognised: frozenset[str]
+) -> PodViews:
+    """Bundle a pod's containers; ``recognised`` are the fields of those that a stack knows."""
+    return PodViews(tuple(serving), tuple(before), recognised)

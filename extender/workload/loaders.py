@@ -1,0 +1,154 @@
+"""Loader DaemonSets: whether one is a loader, which host directories it fills, and with what.
+
+A DaemonSet is a loader where its template fetches into a hostPath directory, or where its label
+says so. Most DaemonSets with a hostPath are none (log shippers, CNI and CSI agents, device
+plugins): without a fetch that can be read, nothing is taken for a loader.
+"""
+
+from __future__ import annotations
+
+import posixpath
+
+import msgspec
+
+from extender.kube.objects import DaemonSet
+from extender.workload.downloads import Fill, Fills, downloads
+from extender.workload.model import (
+    LOADER_LABEL,
+    MODELS_ANNOTATION,
+    DeclaredModel,
+    LoaderTemplate,
+)
+from extender.workload.stacks.view import ContainerView
+from extender.workload.volumes import Location, is_within, locate, normal
+
+_SYSTEM = ("/dev", "/etc", "/proc", "/run", "/sys", "/var/log", "/var/run", "/var/lib/kubelet")
+"""Host directories that hold no models, whatever a labelled DaemonSet mounts beside its cache."""
+
+
+class _Part(msgspec.Struct, frozen=True):
+    """One container: what it fetches, the host directories it may write, and when it is done."""
+
+    view: ContainerView
+    done: Fills
+    writable: tuple[str, ...]
+    proves: bool
+    """It runs to its end, or has a probe, before the pod is Ready."""
+
+
+def read_loader(daemonset: DaemonSet) -> LoaderTemplate | None:
+    """Return what a DaemonSet's pods put on their node; None where it is no loader."""
+    template = daemonset.spec.template
+    label = template.metadata.labels.get(LOADER_LABEL, "").lower()
+    declared = template.metadata.annotations.get(MODELS_ANNOTATION, "")
+    parts = [part for part in _parts(daemonset) if part.writable]
+    if label == "false" or not parts:
+        return None
+    models = [model for part in parts for model in _models(part)]
+    found = {directory for model in models for directory in _directories(parts, model.path)}
+    if label == "true" or declared.strip():
+        chosen = {d for part in parts for d in part.writable if not _is_system(d)} | found
+    else:
+        chosen = found
+    if not chosen:
+        return None
+    directories = tuple(sorted(chosen))
+    writers = [part for part in parts if any(d in chosen for d in part.writable)]
+    vouched = _vouched(declared, directories, parts)
+    fetching = [part for part in writers if part.done.fills or part.done.opaque]
+    return LoaderTemplate(
+        directories=directories,
+        models=tuple({model.path: model for model in (*models, *vouched)}.values()),
+        opaque=not vouched and any(_is_opaque(part) for part in writers),
+        ready_means_done=all(part.proves for part in fetching),
+    )
+
+
+def _parts(daemonset: DaemonSet) -> list[_Part]:
+    template = daemonset.spec.template
+    kinds = (
+        ("initContainers", template.spec.init_containers),
+        ("containers", template.spec.containers),
+    )
+    parts = []
+    for field, containers in kinds:
+        for index, container in enumerate(containers):
+            view = ContainerView(container, f"{field}[{index}]", template.metadata, template.spec)
+            done = downloads(view.command, image=container.image, home=view.home)
+            ends = field == "initContainers" and container.restart_policy != "Always"
+            probed = container.readiness_probe is not None or container.startup_probe is not None
+            parts.append(_Part(view, done, _writable(view), ends or probed))
+    return parts
+
+
+def _writable(view: ContainerView) -> tuple[str, ...]:
+    roots = (
+        _located(view, mount.mount_path)
+        for mount in view.container.volume_mounts
+        if not mount.read_only
+    )
+    return tuple(
+        place.host_path for place in roots if place is not None and place.host_path is not None
+    )
+
+
+def _located(view: ContainerView, path: str) -> Location | None:
+    return locate(path, view.container, view.spec, view.declared)
+
+
+def _models(part: _Part) -> list[DeclaredModel]:
+    return [
+        model for fill in part.done.fills for model in (_model(part, fill),) if model is not None
+    ]
+
+
+def _model(part: _Part, fill: Fill) -> DeclaredModel | None:
+    if fill.destination is None or not fill.destination.startswith("/"):
+        return None
+    place = _located(part.view, fill.destination)
+    if place is None or place.host_path is None or place.mount.read_only:
+        return None
+    return DeclaredModel(
+        path=place.host_path, model=fill.source, revision=fill.revision, read_from=fill.read_from
+    )
+
+
+def _directories(parts: list[_Part], path: str) -> list[str]:
+    """Return the deepest writable mount that holds a path."""
+    holding = [d for part in parts for d in part.writable if is_within(path, d)]
+    return [max(holding, key=len)] if holding else []
+
+
+def _is_opaque(part: _Part) -> bool:
+    lost = any(fill.destination is None for fill in part.done.fills)
+    return part.done.opaque or lost
+
+
+def _is_system(directory: str) -> bool:
+    return directory == "/" or any(is_within(directory, system) for system in _SYSTEM)
+
+
+def _vouched(
+    declared: str, directories: tuple[str, ...], parts: list[_Part]
+) -> list[DeclaredModel]:
+    """Read the annotation: paths on the node, or as the loader's containers see them."""
+    models = []
+    for line in declared.splitlines():
+        path = line.strip()
+        if not path.startswith("/"):
+            continue
+        on_node = _on_node(normal(path), directories, parts)
+        if on_node is not None:
+            place = (f"metadata.annotations[{MODELS_ANNOTATION}]",)
+            models.append(DeclaredModel(path=posixpath.normpath(on_node), read_from=place))
+    return models
+
+
+def _on_node(path: str, directories: tuple[str, ...], parts: list[_Part]) -> str | None:
+    if any(is_within(path, directory) for directory in directories):
+        return path
+    for part in parts:
+        place = _located(part.view, path)
+        if place is not None and place.host_path is not None:
+            return place.host_path
+    return None

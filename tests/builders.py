@@ -1,0 +1,276 @@
+"""Small builders of Kubernetes objects for tests: say what matters, leave out the rest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from extender.kube.decode import convert
+from extender.kube.objects import (
+    DaemonSet,
+    Job,
+    Namespace,
+    Node,
+    PersistentVolume,
+    PersistentVolumeClaim,
+    Pod,
+    StorageClass,
+)
+
+MODEL = "/models/llama-3.1-8b-instruct"
+HOST_MODEL = "/var/lib/models/llama-3.1-8b-instruct"
+DOWNLOAD = (
+    f"if [ ! -f {MODEL}/config.json ]; then pip install huggingface_hub && "
+    'python -c "from huggingface_hub import snapshot_download; '
+    "snapshot_download('meta-llama/Llama-3.1-8B-Instruct', "
+    f"local_dir='{MODEL}')\"; fi"
+)
+
+
+def node(name: str, memory: str = "64Gi", **metadata: Any) -> Node:
+    images = metadata.pop("images", {})
+    return convert(
+        {
+            "metadata": {"name": name, **metadata},
+            "status": {
+                "allocatable": {"memory": memory},
+                "images": [{"names": [n], "sizeBytes": size} for n, size in images.items()],
+            },
+        },
+        Node,
+    )
+
+
+def loader_spec(script: str = DOWNLOAD) -> dict[str, Any]:
+    return {
+        "initContainers": [
+            {
+                "name": "download",
+                "image": "python:3.12-slim",
+                "command": ["bash", "-c"],
+                "args": [script],
+                "volumeMounts": [{"name": "models", "mountPath": "/models"}],
+            }
+        ],
+        "containers": [{"name": "pause", "image": "registry.k8s.io/pause:3.10"}],
+        "volumes": [
+            {"name": "models", "hostPath": {"path": "/var/lib/models", "type": "DirectoryOrCreate"}}
+        ],
+    }
+
+
+def loader(
+    name: str = "model-loader", namespace: str = "inference", script: str = DOWNLOAD
+) -> DaemonSet:
+    return convert(
+        {
+            "metadata": {"name": name, "namespace": namespace, "uid": f"ds-{namespace}-{name}"},
+            "spec": {
+                "template": {"metadata": {"labels": {"app": name}}, "spec": loader_spec(script)}
+            },
+        },
+        DaemonSet,
+    )
+
+
+READY: dict[str, Any] = {
+    "phase": "Running",
+    "conditions": [
+        {"type": "Initialized", "status": "True"},
+        {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"},
+    ],
+}
+LOADING: dict[str, Any] = {
+    "phase": "Pending",
+    "conditions": [
+        {"type": "Initialized", "status": "False"},
+        {"type": "Ready", "status": "False", "lastTransitionTime": "2026-01-01T00:00:00Z"},
+    ],
+    "initContainerStatuses": [{"name": "download", "state": {"running": {}}}],
+}
+CRASHING: dict[str, Any] = {
+    "phase": "Pending",
+    "conditions": LOADING["conditions"],
+    "initContainerStatuses": [
+        {
+            "name": "download",
+            "restartCount": 3,
+            "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+            "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}},
+        }
+    ],
+}
+STOPPED: dict[str, Any] = {
+    "phase": "Running",
+    "conditions": [
+        {"type": "Initialized", "status": "True"},
+        {"type": "Ready", "status": "False", "lastTransitionTime": "2026-01-01T00:10:00Z"},
+    ],
+    "containerStatuses": [
+        {
+            "name": "pause",
+            "restartCount": 1,
+            "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+            "lastState": {"terminated": {"exitCode": 1, "reason": "Error"}},
+        }
+    ],
+}
+
+
+def loader_pod(
+    on: str,
+    status: dict[str, Any],
+    *,
+    name: str = "model-loader",
+    namespace: str = "inference",
+    script: str = DOWNLOAD,
+    uid: str | None = None,
+    deleted: bool = False,
+) -> Pod:
+    metadata: dict[str, Any] = {
+        "name": f"{name}-{on}",
+        "namespace": namespace,
+        "uid": uid or f"pod-{namespace}-{name}-{on}",
+        "labels": {"app": name},
+        "ownerReferences": [
+            {
+                "kind": "DaemonSet",
+                "name": name,
+                "uid": f"ds-{namespace}-{name}",
+                "controller": True,
+            }
+        ],
+    }
+    if deleted:
+        metadata["deletionTimestamp"] = "2026-01-01T00:20:00Z"
+    spec = {**loader_spec(script), "nodeName": on}
+    return convert({"metadata": metadata, "spec": spec, "status": status}, Pod)
+
+
+def pod(name: str = "p", namespace: str = "inference", **more: Any) -> Pod:
+    """Build a pod; ``spec``, ``status``, ``metadata`` are plain data."""
+    metadata = {
+        "name": name,
+        "namespace": namespace,
+        "uid": f"uid-{name}",
+        **more.get("metadata", {}),
+    }
+    spec = more.get("spec", {"containers": [{"name": "main", "image": "busybox:1.37"}]})
+    return convert({"metadata": metadata, "spec": spec, "status": more.get("status", {})}, Pod)
+
+
+def vllm(
+    name: str = "llama",
+    *,
+    volume: dict[str, Any] | None = None,
+    model: str = MODEL,
+    memory: str = "8Gi",
+    namespace: str = "inference",
+    on: str = "",
+) -> Pod:
+    """Build the article's vLLM pod: a local path on a read-only hostPath unless told otherwise."""
+    source = volume or {"hostPath": {"path": "/var/lib/models", "type": "Directory"}}
+    return pod(
+        name,
+        namespace,
+        spec={
+            "nodeName": on,
+            "containers": [
+                {
+                    "name": "vllm",
+                    "image": "vllm/vllm-openai:v0.11.0",
+                    "args": ["--model", model],
+                    "resources": {"requests": {"memory": memory}},
+                    "volumeMounts": [{"name": "models", "mountPath": "/models", "readOnly": True}],
+                }
+            ],
+            "volumes": [{"name": "models", **source}],
+        },
+        status={"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+        if on
+        else {"phase": "Pending"},
+    )
+
+
+def tmpfs(
+    name: str = "ram", *, size: str = "20Gi", memory: str = "1Gi", on: str = "", phase: str = ""
+) -> Pod:
+    """Build a pod with a memory-backed emptyDir that its request does not cover."""
+    return pod(
+        name,
+        spec={
+            "nodeName": on,
+            "containers": [
+                {
+                    "name": "main",
+                    "image": "busybox:1.37",
+                    "resources": {"requests": {"memory": memory}},
+                    "volumeMounts": [{"name": "ram", "mountPath": "/ram"}],
+                }
+            ],
+            "volumes": [{"name": "ram", "emptyDir": {"medium": "Memory", "sizeLimit": size}}],
+        },
+        status={"phase": phase or ("Running" if on else "Pending")},
+    )
+
+
+def claim(name: str = "model-store", *, phase: str = "Bound", **spec: Any) -> PersistentVolumeClaim:
+    return convert(
+        {
+            "metadata": {"name": name, "namespace": "inference"},
+            "spec": {"volumeName": f"pv-{name}", "accessModes": ["ReadWriteMany"], **spec},
+            "status": {"phase": phase},
+        },
+        PersistentVolumeClaim,
+    )
+
+
+def volume(name: str, *, zone: str | None = None) -> PersistentVolume:
+    spec: dict[str, Any] = {}
+    if zone:
+        expression = {"key": "topology.kubernetes.io/zone", "operator": "In", "values": [zone]}
+        terms = [{"matchExpressions": [expression]}]
+        spec["nodeAffinity"] = {"required": {"nodeSelectorTerms": terms}}
+    return convert({"metadata": {"name": name}, "spec": spec}, PersistentVolume)
+
+
+def storage_class(name: str, *, mode: str = "WaitForFirstConsumer", zone: str = "") -> StorageClass:
+    topologies = []
+    if zone:
+        label = {"key": "topology.kubernetes.io/zone", "values": [zone]}
+        topologies = [{"matchLabelExpressions": [label]}]
+    return convert(
+        {
+            "metadata": {"name": name},
+            "volumeBindingMode": mode,
+            "allowedTopologies": topologies,
+        },
+        StorageClass,
+    )
+
+
+def job(name: str, conditions: tuple[str, ...] = (), script: str = DOWNLOAD) -> Job:
+    """Build the article's download Job: it fills claim ``model-store``."""
+    spec = loader_spec(script)
+    container = {**spec["initContainers"][0]}
+    template = {
+        "containers": [container],
+        "volumes": [{"name": "models", "persistentVolumeClaim": {"claimName": "model-store"}}],
+    }
+    return convert(
+        {
+            "metadata": {"name": name, "namespace": "inference", "uid": f"job-{name}"},
+            "spec": {"template": {"spec": template}},
+            "status": {
+                "conditions": [
+                    {"type": c, "status": "True", "reason": "BackoffLimitExceeded"}
+                    for c in conditions
+                ]
+            },
+        },
+        Job,
+    )
+
+
+def namespace(name: str, *, trusted: bool = False) -> Namespace:
+    labels = {"modelcache.dev/loaders": "trusted"} if trusted else {}
+    return convert({"metadata": {"name": name, "labels": labels}}, Namespace)

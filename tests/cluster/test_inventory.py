@@ -1,0 +1,221 @@
+"""What nodes hold: the article's loader, its failures, stale files, trust, and what is unknown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from extender.cluster.inventory import Answer, Evidence, ModelState
+from extender.cluster.state import ClusterState
+from extender.kube.objects import DaemonSet, KubeObject, Pod
+from tests.builders import (
+    CRASHING,
+    HOST_MODEL,
+    LOADING,
+    READY,
+    STOPPED,
+    loader,
+    loader_pod,
+    namespace,
+    node,
+)
+
+
+class Clock:
+    now = 1_767_225_600.0  # 2026-01-01T00:00:00Z
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def state(clock: Clock) -> ClusterState:
+    made = ClusterState(clock=clock)
+    for name in ("a", "b"):
+        made.upsert(node(name))
+    made.upsert(loader())
+    return made
+
+
+def asked(state: ClusterState, path: str = HOST_MODEL, by: str = "inference") -> Answer:
+    return state.view().inventory.lookup(path, by)
+
+
+def apply(state: ClusterState, *objects: KubeObject) -> None:
+    for obj in objects:
+        state.upsert(obj)
+
+
+@pytest.mark.parametrize(
+    ("status", "expected", "reason"),
+    [
+        (READY, ModelState.READY, ""),
+        (LOADING, ModelState.LOADING, ""),
+        (CRASHING, ModelState.FAILED, "CrashLoopBackOff, OOMKilled exit 137"),
+        (STOPPED, ModelState.STALE, "CrashLoopBackOff, Error exit 1"),
+        ({"phase": "Pending"}, ModelState.LOADING, ""),
+        (
+            {
+                "phase": "Pending",
+                "initContainerStatuses": [
+                    {"name": "download", "state": {"waiting": {"reason": "ImagePullBackOff"}}}
+                ],
+            },
+            ModelState.FAILED,
+            "ImagePullBackOff",
+        ),
+    ],
+)
+def test_the_articles_loader_tells_how_far_it_is(
+    state: ClusterState, status: dict[str, Any], expected: ModelState, reason: str
+) -> None:
+    apply(state, loader_pod("a", status))
+    held = asked(state).nodes["a"]
+    assert (held.state, held.evidence, held.reason) == (expected, Evidence.DECLARED, reason)
+    assert held.model == "meta-llama/Llama-3.1-8B-Instruct"
+
+
+def test_a_node_without_a_loader_pod_is_absent_not_unknown(state: ClusterState) -> None:
+    apply(state, loader_pod("a", READY))
+    answer = asked(state)
+    assert answer.known
+    assert "b" not in answer.nodes
+
+
+def test_a_path_that_no_loader_owns_is_unknown(state: ClusterState) -> None:
+    assert not asked(state, "/opt/weights/llama").known
+
+
+def test_a_model_that_the_loader_does_not_name_is_known_to_be_absent(state: ClusterState) -> None:
+    apply(state, loader_pod("a", READY))
+    answer = asked(state, "/var/lib/models/other")
+    assert answer.known
+    assert not answer.nodes
+
+
+def test_what_an_unreadable_script_loads_is_assumed(state: ClusterState) -> None:
+    opaque = "python /scripts/load.py"
+    daemonset = loader(script=opaque)
+    marked = {**daemonset.spec.template.metadata.labels, "modelcache.dev/loader": "true"}
+    apply(state, _labelled(daemonset, marked))
+    apply(state, _labelled_pod(loader_pod("a", READY, script=opaque), marked))
+    held = asked(state, "/var/lib/models/anything").nodes["a"]
+    assert (held.state, held.evidence) == (ModelState.READY, Evidence.ASSUMED)
+
+
+def test_files_outlive_the_loader_pod_that_wrote_them(state: ClusterState, clock: Clock) -> None:
+    apply(state, loader_pod("a", READY))
+    clock.now += 100
+    state.delete(loader_pod("a", READY))
+    held = asked(state).nodes["a"]
+    assert (held.state, held.since) == (ModelState.STALE, clock.now)
+
+
+def test_a_rolling_update_never_makes_the_model_absent(state: ClusterState) -> None:
+    apply(state, loader_pod("a", READY, uid="old"))
+    apply(state, loader_pod("a", READY, uid="old", deleted=True))
+    assert asked(state).nodes["a"].state is ModelState.STALE
+    state.delete(loader_pod("a", READY, uid="old"))
+    apply(state, loader_pod("a", LOADING, uid="new"))
+    assert asked(state).nodes["a"].state is ModelState.STALE
+    apply(state, loader_pod("a", READY, uid="new"))
+    assert asked(state).nodes["a"].state is ModelState.READY
+
+
+def test_a_loader_that_was_never_ready_leaves_nothing(state: ClusterState) -> None:
+    apply(state, loader_pod("a", LOADING))
+    state.delete(loader_pod("a", LOADING))
+    assert "a" not in asked(state).nodes
+
+
+def test_a_deleted_loader_vouches_for_nothing_any_more(state: ClusterState) -> None:
+    apply(state, loader_pod("a", READY))
+    state.delete(loader_pod("a", READY))
+    state.delete(loader())
+    assert not asked(state).known
+
+
+def test_a_deleted_node_takes_its_files_with_it(state: ClusterState) -> None:
+    apply(state, loader_pod("a", READY))
+    state.delete(loader_pod("a", READY))
+    state.delete(node("a"))
+    apply(state, node("a"))
+    assert "a" not in asked(state).nodes
+
+
+def test_a_loader_vouches_for_its_own_namespace_alone(state: ClusterState) -> None:
+    apply(state, loader_pod("a", READY))
+    answer = asked(state, by="other")
+    assert not answer.known
+    assert answer.untrusted == ("inference/model-loader",)
+
+
+def test_a_labelled_namespace_is_trusted_by_all_until_the_label_goes(state: ClusterState) -> None:
+    apply(state, loader_pod("a", READY), namespace("inference", trusted=True))
+    assert "a" in asked(state, by="other").nodes
+    apply(state, namespace("inference"))
+    assert not asked(state, by="other").known
+
+
+def test_a_configured_namespace_is_trusted_by_all(clock: Clock) -> None:
+    state = ClusterState(clock=clock, trusted_namespaces=["infra"])
+    apply(state, node("a"), loader(namespace="infra"), loader_pod("a", READY, namespace="infra"))
+    assert "a" in asked(state, by="anyone").nodes
+
+
+def test_a_tenants_daemonset_cannot_claim_a_path_for_others(clock: Clock) -> None:
+    state = ClusterState(clock=clock, trusted_namespaces=["infra"])
+    apply(state, node("a"), node("b"), loader(namespace="infra"))
+    apply(state, loader_pod("a", READY, namespace="infra"))
+    apply(state, loader("fake", "evil"), loader_pod("b", READY, name="fake", namespace="evil"))
+    assert set(asked(state, by="inference").nodes) == {"a"}
+
+
+def test_a_node_declares_what_is_baked_into_it(state: ClusterState) -> None:
+    baked = {"modelcache.dev/provides": "/opt/weights\n # no path\n"}
+    apply(state, node("b", annotations=baked))
+    answer = asked(state, "/opt/weights/llama", by="anyone")
+    assert answer.known
+    assert answer.nodes["b"].state is ModelState.READY
+    apply(state, node("b"))
+    assert not asked(state, "/opt/weights/llama", by="anyone").known
+
+
+def test_the_better_of_two_witnesses_counts(state: ClusterState) -> None:
+    apply(state, loader_pod("a", CRASHING), loader("second"))
+    apply(state, loader_pod("a", READY, name="second"))
+    assert asked(state).nodes["a"].state is ModelState.READY
+
+
+def test_a_list_replaces_what_was_known(state: ClusterState) -> None:
+    apply(state, loader_pod("a", READY), loader_pod("b", READY))
+    state.replace(Pod, [loader_pod("b", READY)])
+    assert asked(state).nodes["a"].state is ModelState.STALE
+    assert asked(state).nodes["b"].state is ModelState.READY
+    state.replace(DaemonSet, [])
+    assert not asked(state, "/var/lib/models/other").known
+
+
+def _labelled(daemonset: DaemonSet, labels: dict[str, str]) -> DaemonSet:
+    import msgspec
+
+    template = daemonset.spec.template
+    metadata = msgspec.structs.replace(template.metadata, labels=labels)
+    spec = msgspec.structs.replace(
+        daemonset.spec, template=msgspec.structs.replace(template, metadata=metadata)
+    )
+    return msgspec.structs.replace(daemonset, spec=spec)
+
+
+def _labelled_pod(pod: Pod, labels: dict[str, str]) -> Pod:
+    import msgspec
+
+    return msgspec.structs.replace(
+        pod, metadata=msgspec.structs.replace(pod.metadata, labels=labels)
+    )

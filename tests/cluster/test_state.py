@@ -1,0 +1,165 @@
+"""The state: ledger sums, views that do not change, lists that replace, odd objects alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extender.cluster.state import ClusterState
+from extender.kube.objects import Node, ObjectMeta, Pod
+from tests.builders import claim, job, node, pod, tmpfs, vllm
+
+GI = 2**30
+
+
+def new_state() -> ClusterState:
+    state = ClusterState(clock=lambda: 0.0)
+    state.upsert(node("a", "64Gi"))
+    return state
+
+
+@pytest.fixture
+def state() -> ClusterState:
+    return new_state()
+
+
+def free(state: ClusterState, name: str = "a") -> int:
+    return state.view().nodes[name].free
+
+
+def test_memory_that_is_promised_is_not_free(state: ClusterState) -> None:
+    state.upsert(tmpfs(size="20Gi", memory="1Gi", on="a"))
+    assert free(state) == 43 * GI
+
+
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
+def test_a_finished_pod_does_not_count(state: ClusterState, phase: str) -> None:
+    state.upsert(tmpfs(on="a", phase=phase))
+    assert free(state) == 64 * GI
+
+
+def test_a_terminating_pod_still_counts(state: ClusterState) -> None:
+    ending = tmpfs(on="a")
+    state.upsert(
+        pod(
+            "ram",
+            metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"},
+            spec={
+                "nodeName": "a",
+                "containers": [{"name": "c", "resources": {"requests": {"memory": "8Gi"}}}],
+            },
+            status={"phase": "Running"},
+        )
+    )
+    assert free(state) == 56 * GI
+    state.delete(ending)
+    assert free(state) == 64 * GI
+
+
+def test_the_order_of_nodes_and_pods_does_not_matter() -> None:
+    state = ClusterState(clock=lambda: 0.0)
+    state.upsert(tmpfs(on="late"))
+    state.upsert(node("late", "64Gi"))
+    assert free(state, "late") == 43 * GI
+
+
+def test_a_view_does_not_change_any_more(state: ClusterState) -> None:
+    view = state.view()
+    state.upsert(tmpfs(on="a"))
+    state.upsert(node("b"))
+    assert view.nodes["a"].free == 64 * GI
+    assert set(view.nodes) == {"a"}
+
+
+def test_a_list_replaces_everything_of_its_kind_and_nothing_else(state: ClusterState) -> None:
+    state.upsert(tmpfs("one", on="a"))
+    state.upsert(tmpfs("two", on="a"))
+    state.replace(Pod, [tmpfs("two", on="a"), tmpfs("three", on="a", size="1Gi")])
+    assert free(state) == (64 - 21 - 2) * GI
+    state.replace(Node, [node("b")])
+    assert set(state.view().nodes) == {"b"}
+
+
+def test_a_pod_recreated_under_its_name_is_another_pod(state: ClusterState) -> None:
+    state.upsert(tmpfs(on="a"))
+    new = pod("ram", metadata={"uid": "new"}, spec={"nodeName": "a", "containers": []})
+    state.upsert(new)
+    state.delete(tmpfs(on="a"))
+    assert state.pod("new") is not None
+    assert free(state) == 64 * GI
+
+
+def test_a_pod_with_nonsense_costs_nobody_else_anything(state: ClusterState) -> None:
+    bad = pod(
+        "bad",
+        spec={
+            "nodeName": "a",
+            "containers": [{"name": "c", "resources": {"requests": {"memory": "lots"}}}],
+        },
+    )
+    state.replace(Pod, [bad, tmpfs(on="a")])
+    assert free(state) == 43 * GI
+    assert "lots" in state.problems()["Pod inference/bad"]
+
+
+def test_an_object_that_turned_unreadable_is_forgotten_and_named(state: ClusterState) -> None:
+    state.upsert(tmpfs(on="a"))
+    state.unreadable(Pod, ObjectMeta(name="ram", namespace="inference", uid="uid-ram"), "odd")
+    assert free(state) == 64 * GI
+    assert state.problems() == {"Pod inference/ram": "odd"}
+
+
+def test_a_ready_reader_keeps_its_model_warm(state: ClusterState) -> None:
+    state.upsert(vllm(on="a"))
+    warm = state.view().nodes["a"].warm
+    assert ("hostPath", "", "", "/var/lib/models/llama-3.1-8b-instruct") in warm
+    state.delete(vllm(on="a"))
+    assert not state.view().nodes["a"].warm
+
+
+def test_a_job_withholds_its_model_only_until_it_first_completed(state: ClusterState) -> None:
+    state.upsert(claim())
+    state.upsert(job("download"))
+    assert [path for _, path in state.view().writers("inference", "model-store")] == [
+        "llama-3.1-8b-instruct"
+    ]
+    state.upsert(job("download", ("Complete",)))
+    state.delete(job("download", ("Complete",)))
+    state.upsert(job("again"))
+    assert not list(state.view().writers("inference", "model-store"))
+
+
+events = st.lists(
+    st.tuples(
+        st.sampled_from(["upsert", "delete"]),
+        st.integers(0, 5),
+        st.sampled_from(["", "a", "b"]),
+        st.sampled_from(["1Gi", "7Gi"]),
+        st.sampled_from(["Running", "Succeeded"]),
+    ),
+    max_size=30,
+)
+
+
+@given(events)
+def test_the_ledger_equals_a_fresh_list_whatever_happened(history: list[Any]) -> None:
+    state = new_state()
+    state.upsert(node("b", "64Gi"))
+    alive: dict[int, Pod] = {}
+    for action, number, where, size, phase in history:
+        made = tmpfs(f"p{number}", size=size, on=where, phase=phase if where else "Pending")
+        if action == "upsert":
+            alive[number] = made
+            state.upsert(made)
+        else:
+            alive.pop(number, None)
+            state.delete(made)
+    fresh = new_state()
+    fresh.replace(Node, [node("a"), node("b")])
+    fresh.replace(Pod, list(alive.values()))
+    assert {name: n.promised for name, n in state.view().nodes.items()} == {
+        name: n.promised for name, n in fresh.view().nodes.items()
+    }

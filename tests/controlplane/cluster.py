@@ -1,0 +1,421 @@
+"""A real control plane on 127.0.0.1: etcd, kube-apiserver, controllers, and kwok for the nodes."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import csv
+import json
+import os
+import secrets
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.controlplane.processes import HarnessError, Process, free_port, wait_for
+
+ROOT = Path(__file__).resolve().parents[2]
+STAGES = ROOT / "controlplane" / "stages"
+MANUAL_KUBELET = {"test.modelcache.dev/kubelet": "manual"}
+ALLOCATABLE = {"memory": "64Gi", "cpu": "32", "pods": "110", "nvidia.com/gpu": "8"}
+# A user's groups. Only "admin" may do anything; the others are what RBAC makes of them.
+USERS: Mapping[str, Sequence[str]] = {"admin": ["system:masters"], "nobody": []}
+CONTROLLERS = (
+    "daemonset-controller",
+    "deployment-controller",
+    "garbage-collector-controller",
+    "job-controller",
+    "namespace-controller",
+    "persistentvolume-binder-controller",
+    "persistentvolume-protection-controller",
+    "persistentvolumeclaim-protection-controller",
+    "replicaset-controller",
+    "serviceaccount-controller",
+    "statefulset-controller",
+)
+Objects = str | Mapping[str, Any] | Iterable[Mapping[str, Any]]
+
+
+class KubectlError(AssertionError):
+    """A kubectl command that failed; the message has the command and what it said."""
+
+
+class Extender(Process):
+    """A running ``model-cache-extender serve``."""
+
+    url: str = ""
+
+    def get(self, path: str) -> tuple[int, str]:
+        """GET a path; returns status and body, 0 where nothing listens."""
+        return http_get(self.url + path)
+
+
+class ControlPlane:
+    """Starts and stops the processes, and speaks to the API server through kubectl."""
+
+    def __init__(
+        self, binaries: Path, workdir: Path, users: Mapping[str, Sequence[str]] = USERS
+    ) -> None:
+        self.binaries = binaries
+        self.workdir = workdir
+        self.server = ""
+        self.nodes: list[str] = []
+        self._tokens = {user: secrets.token_hex(16) for user in users}
+        self._groups = dict(users)
+        self._processes: list[Process] = []
+        self._api_port = 0
+
+    # Start and stop
+
+    def start(self) -> None:
+        """Start everything but a scheduler; stops what it started where a part does not come up."""
+        try:
+            self._start_api_server(self._start_etcd())
+            self._start_controller_manager()
+            self._start_kwok()
+            self._wait_for_service_account("default")
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop every process that was started through this object, the newest first."""
+        while self._processes:
+            self._processes.pop().stop()
+
+    def processes(self) -> list[Process]:
+        """Every process that was started and not stopped through this object."""
+        return list(self._processes)
+
+    def stop_process(self, process: Process) -> None:
+        """Stop one process, such as a scheduler; it may have been stopped already."""
+        process.stop()
+        self._processes = [other for other in self._processes if other is not process]
+
+    def _spawn(self, name: str, *flags: str | Path) -> Process:
+        command = [self.binaries / name, *flags]
+        process = Process(name, command, self._log(name), env=self._environment(), cwd=self.workdir)
+        self._processes.append(process)
+        return process
+
+    def _log(self, name: str) -> Path:
+        return self.workdir / f"{name}.log"
+
+    def _environment(self) -> dict[str, str]:
+        hidden = ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "HTTP_PROXY", "HTTPS_PROXY")
+        kept = {key: value for key, value in os.environ.items() if key.upper() not in hidden}
+        return {**kept, "HOME": str(self.workdir), "KWOK_WORKDIR": str(self.workdir / "kwok")}
+
+    def _start_etcd(self) -> str:
+        client, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+        flags = [f"--data-dir={self.workdir / 'etcd'}", "--unsafe-no-fsync", "--log-level=warn"]
+        flags += [f"--listen-client-urls={client}", f"--advertise-client-urls={client}"]
+        flags += [f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}"]
+        flags += [f"--initial-cluster=default={peer}"]
+        process = self._spawn("etcd", *flags)
+        process.wait_ready(lambda: http_get(f"{client}/health")[0] == 200, 30)
+        return client
+
+    def _start_api_server(self, etcd: str) -> None:
+        self._api_port = free_port()
+        self.server = f"https://127.0.0.1:{self._api_port}"
+        key = self.workdir / "service-account.key"
+        key.write_text(new_signing_key(), encoding="ascii")
+        process = self._spawn(
+            "kube-apiserver",
+            f"--etcd-servers={etcd}",
+            f"--cert-dir={self.workdir / 'certs'}",
+            "--bind-address=127.0.0.1",
+            f"--secure-port={self._api_port}",
+            # An Endpoints object may not hold a loopback address, and nothing here reads it.
+            "--advertise-address=192.0.2.1",
+            "--endpoint-reconciler-type=none",
+            "--service-cluster-ip-range=10.96.0.0/16",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            f"--service-account-key-file={key}",
+            f"--service-account-signing-key-file={key}",
+            f"--token-auth-file={self._write_tokens()}",
+            "--authorization-mode=RBAC,Node",
+            # Its taint on new nodes is taken off by the node-lifecycle controller only.
+            "--disable-admission-plugins=TaintNodesByCondition",
+            "--allow-privileged=true",
+        )
+        process.wait_ready(self._api_ready, 90)
+
+    def _api_ready(self) -> bool:
+        if not (self.workdir / "certs" / "apiserver.crt").is_file():
+            return False
+        with contextlib.suppress(KubectlError):
+            return self.kubectl("get", "--raw", "/readyz") == "ok"
+        return False
+
+    def _write_tokens(self) -> Path:
+        path = self.workdir / "tokens.csv"
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            for user, token in self._tokens.items():
+                writer.writerow([token, user, user, ",".join(self._groups[user])])
+        return path
+
+    def _start_controller_manager(self) -> None:
+        process = self._spawn(
+            "kube-controller-manager",
+            f"--kubeconfig={self.kubeconfig()}",
+            "--secure-port=0",
+            "--leader-elect=false",
+            "--kube-api-qps=1000",
+            "--kube-api-burst=2000",
+            f"--controllers={','.join(CONTROLLERS)}",
+        )
+        process.wait_ready(lambda: "Started controller" in process.log() or process.running(), 30)
+
+    def _start_kwok(self) -> None:
+        port = free_port()
+        stages = [f"--config={path}" for path in sorted(STAGES.glob("*.yaml"))]
+        process = self._spawn(
+            "kwok",
+            f"--kubeconfig={self.kubeconfig()}",
+            "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
+            "--node-lease-duration-seconds=0",
+            f"--server-address=127.0.0.1:{port}",
+            *stages,
+        )
+        url = f"http://127.0.0.1:{port}/healthz"
+        process.wait_ready(lambda: http_get(url)[0] == 200, 30)
+
+    def _wait_for_service_account(self, namespace: str) -> None:
+        def exists() -> bool:
+            found = self.kubectl(
+                "get", "serviceaccount", "default", "-n", namespace, "--ignore-not-found", "-o=name"
+            )
+            return bool(found)
+
+        wait_for(exists, 30, f"the service account default of namespace {namespace}")
+
+    # Kubeconfigs
+
+    def kubeconfig(self, user: str = "admin") -> Path:
+        """Write a kubeconfig for a user of the token file."""
+        if user not in self._tokens:
+            raise HarnessError(f"no user {user}: name it in ControlPlane(users=...)")
+        return self._write_kubeconfig(user, self._tokens[user])
+
+    def kubeconfig_for_service_account(self, namespace: str, name: str) -> Path:
+        """Write a kubeconfig with a fresh token of a service account."""
+        token = self.kubectl("create", "token", name, "-n", namespace, "--duration=2h").strip()
+        return self._write_kubeconfig(f"{namespace}-{name}", token)
+
+    def _write_kubeconfig(self, user: str, token: str) -> Path:
+        path = self.workdir / f"{user}.kubeconfig"
+        authority = str(self.workdir / "certs" / "apiserver.crt")
+        cluster = {"server": self.server, "certificate-authority": authority}
+        document = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "test", "cluster": cluster}],
+            "users": [{"name": user, "user": {"token": token}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": user}}],
+            "current-context": "test",
+        }
+        path.write_text(yaml.safe_dump(document), encoding="utf-8")
+        return path
+
+    # Objects
+
+    def kubectl(self, *args: str, input: str | None = None, user: str = "admin") -> str:  # noqa: A002
+        """Run kubectl and return what it prints; raises with its stderr."""
+        kubeconfig = f"--kubeconfig={self.kubeconfig(user)}"
+        done = subprocess.run(
+            [str(self.binaries / "kubectl"), kubeconfig, *args],
+            input=input,
+            capture_output=True,
+            text=True,
+            env=self._environment(),
+            timeout=120,
+            check=False,
+        )
+        if done.returncode:
+            raise KubectlError(f"kubectl {' '.join(args)}: {done.stderr.strip()}")
+        return done.stdout
+
+    def apply(self, objects: Objects, namespace: str | None = None) -> str:
+        """Apply YAML, one object or several."""
+        scope = ["-n", namespace] if namespace else []
+        return self.kubectl("apply", *scope, "-f", "-", input=as_text(objects))
+
+    def get_json(self, *args: str) -> Any:
+        """``kubectl get ARGS -o json``, read."""
+        return json.loads(self.kubectl("get", *args, "-o", "json"))
+
+    def add_nodes(
+        self,
+        names: Iterable[str],
+        allocatable: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        """Create fake nodes and wait until kwok has made them Ready."""
+        wanted = list(names)
+        resources = dict(ALLOCATABLE if allocatable is None else allocatable)
+        nodes = [fake_node(name, resources, dict(labels or {})) for name in wanted]
+        self.nodes += wanted
+        self.kubectl("create", "-f", "-", input=as_text(nodes))
+
+        def all_ready() -> bool:
+            items = self.get_json("nodes")["items"]
+            return set(wanted) <= {item["metadata"]["name"] for item in items if is_ready(item)}
+
+        wait_for(all_ready, 60, f"{len(wanted)} fake nodes to be Ready")
+
+    def delete_nodes(self, names: Iterable[str] | None = None) -> None:
+        """Delete the named nodes, or all that ``add_nodes`` has created."""
+        gone = list(self.nodes if names is None else names)
+        if gone:
+            self.kubectl("delete", "nodes", "--ignore-not-found", *gone)
+        self.nodes = [name for name in self.nodes if name not in gone]
+
+    def create_namespace(self, name: str, labels: Mapping[str, str] | None = None) -> None:
+        """Create a namespace that pods can be created in."""
+        metadata = {"name": name, "labels": dict(labels or {})}
+        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        self._wait_for_service_account(name)
+
+    def delete_namespace(self, name: str) -> None:
+        """Delete a namespace and wait until its pods are gone; the rest goes by itself."""
+        kinds = "daemonsets,deployments,statefulsets,replicasets,jobs,cronjobs"
+        self.kubectl("delete", kinds, "--all", "-n", name, "--cascade=background")
+        force = ["--force", "--grace-period=0"]
+        self.kubectl("delete", "pods", "--all", "-n", name, *force)
+        self.kubectl("delete", "namespace", name, "--wait=false")
+
+        def empty() -> bool:
+            return not self.kubectl("get", "pods", "-n", name, "-o=name", "--ignore-not-found")
+
+        wait_for(empty, 60, f"the pods of namespace {name} to be gone")
+
+    def set_pod_status(self, namespace: str, name: str, status: Mapping[str, Any]) -> None:
+        """Play the kubelet: merge a status into a pod's (conditions merge by their type)."""
+        patch = json.dumps({"status": status})
+        self.kubectl("patch", "pod", name, "-n", namespace, "--subresource=status", f"-p={patch}")
+
+    def pod_node(self, namespace: str, name: str) -> str | None:
+        """Return the node that a pod is bound to."""
+        node = self.kubectl("get", "pod", name, "-n", namespace, "-o=jsonpath={.spec.nodeName}")
+        return node or None
+
+    def events(self, namespace: str, pod: str) -> list[str]:
+        """Return a pod's events as ``Reason: message``, the oldest first."""
+        selector = f"--field-selector=involvedObject.kind=Pod,involvedObject.name={pod}"
+        items = self.get_json("events", "-n", namespace, selector)["items"]
+        items.sort(key=lambda item: item["metadata"]["creationTimestamp"])
+        return [f"{item.get('reason', '')}: {item.get('message', '')}" for item in items]
+
+    def wait_for(self, predicate: Callable[[], object], timeout: float, what: str) -> None:
+        """Poll until the predicate holds; say what never came about otherwise."""
+        wait_for(predicate, timeout, what)
+
+    # Schedulers and extenders
+
+    def start_scheduler(
+        self,
+        config: str | Mapping[str, Any] | None = None,
+        name: str = "scheduler",
+        kubeconfig: Path | None = None,
+    ) -> Process:
+        """Start a kube-scheduler with a configuration; connection and election are filled in."""
+        document = yaml.safe_load(config) if isinstance(config, str) else dict(config or {})
+        document.setdefault("apiVersion", "kubescheduler.config.k8s.io/v1")
+        document.setdefault("kind", "KubeSchedulerConfiguration")
+        document["leaderElection"] = {"leaderElect": False}
+        connection = {"qps": 1000, "burst": 2000, **(document.get("clientConnection") or {})}
+        connection["kubeconfig"] = str(kubeconfig or self.kubeconfig())
+        document["clientConnection"] = connection
+        path = self.workdir / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(document), encoding="utf-8")
+        log = self._log(f"{name}-{secrets.token_hex(3)}")
+        command: list[str | Path] = [
+            self.binaries / "kube-scheduler",
+            f"--config={path}",
+            "--secure-port=0",
+            "-v=2",
+        ]
+        process = Process(name, command, log, env=self._environment(), cwd=self.workdir)
+        self._processes.append(process)
+        process.wait_ready(lambda: "Starting Kubernetes Scheduler" in process.log(), 30)
+        return process
+
+    def start_extender(
+        self,
+        *args: str,
+        env: Mapping[str, str] | None = None,
+        kubeconfig: Path | None = None,
+        timeout: float = 60,
+    ) -> Extender:
+        """Start the extender against this control plane and wait until it is ready."""
+        port = free_port()
+        command = [sys.executable, "-m", "extender", "serve", f"--listen=127.0.0.1:{port}"]
+        command += [f"--kubeconfig={kubeconfig or self.kubeconfig()}", *args]
+        environment = {**self._environment(), **(env or {})}
+        log = self._log(f"extender-{port}")
+        process = Extender("extender", command, log, env=environment, cwd=ROOT)
+        process.url = f"http://127.0.0.1:{port}"
+        self._processes.append(process)
+        process.wait_ready(lambda: process.get("/readyz")[0] == 200, timeout)
+        return process
+
+
+def http_get(url: str) -> tuple[int, str]:
+    """GET a URL of this machine; status 0 where nothing answers."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=2) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
+
+
+def as_text(objects: Objects) -> str:
+    """Objects as text for ``kubectl -f -``."""
+    if isinstance(objects, str):
+        return objects
+    if isinstance(objects, Mapping):
+        return json.dumps(objects)
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+
+
+def fake_node(name: str, resources: dict[str, str], labels: dict[str, str]) -> dict[str, Any]:
+    """Return a node that kwok makes Ready and keeps so."""
+    hostname = {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": name,
+            "labels": {**hostname, **labels},
+            "annotations": {"kwok.x-k8s.io/node": "fake"},
+        },
+        "status": {"allocatable": resources, "capacity": resources},
+    }
+
+
+def is_ready(item: Mapping[str, Any]) -> bool:
+    """Say whether a node or a pod has the condition Ready."""
+    conditions = item.get("status", {}).get("conditions", [])
+    return any(entry["type"] == "Ready" and entry["status"] == "True" for entry in conditions)
+
+
+def new_signing_key() -> str:
+    """Return a P-256 private key (SEC 1, PEM): readers compute the public half from the scalar."""
+    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+    scalar = (secrets.randbelow(order - 1) + 1).to_bytes(32, "big")
+    curve = bytes.fromhex("a00a06082a8648ce3d030107")  # [0] prime256v1
+    body = b"\x02\x01\x01" + b"\x04\x20" + scalar + curve
+    text = base64.encodebytes(b"\x30" + bytes([len(body)]) + body).decode()
+    return f"-----BEGIN EC PRIVATE KEY-----\n{text}-----END EC PRIVATE KEY-----\n"

@@ -1,0 +1,77 @@
+"""Fixtures of the tests on a real control plane."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from controlplane.build import BuildError, binaries
+from tests.controlplane.cluster import ControlPlane
+
+HERE = Path(__file__).resolve().parent
+VERSION = os.environ.get("K8S_VERSION") or "1.37"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker("controlplane")
+
+
+@pytest.fixture(scope="session")
+def kubernetes_binaries() -> Path:
+    """The folder of the binaries. Where a control plane is required, its absence is an error."""
+    try:
+        return binaries(VERSION)
+    except BuildError as error:
+        if os.environ.get("CI") or os.environ.get("REQUIRE_CONTROL_PLANE"):
+            pytest.exit(f"no control plane to test on: {error}", returncode=2)
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def control_plane(
+    kubernetes_binaries: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ControlPlane]:
+    """One control plane for the whole session, without nodes and without a scheduler."""
+    cluster = ControlPlane(kubernetes_binaries, tmp_path_factory.mktemp("control-plane"))
+    cluster.start()
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture
+def namespace(control_plane: ControlPlane) -> Iterator[str]:
+    """A fresh namespace; its pods, and the nodes and processes that a test added, go afterwards."""
+    before = control_plane.processes()
+    nodes = list(control_plane.nodes)
+    name = f"test-{secrets.token_hex(4)}"
+    control_plane.create_namespace(name)
+    yield name
+    for process in control_plane.processes():
+        if process not in before:
+            control_plane.stop_process(process)
+    control_plane.delete_namespace(name)
+    control_plane.delete_nodes([node for node in control_plane.nodes if node not in nodes])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    folder = "tests/controlplane/"
+    counts = {
+        outcome: sum(
+            report.nodeid.startswith(folder)
+            for report in terminalreporter.getreports(outcome)
+            if getattr(report, "when", "call") == "call" or outcome == "skipped"
+        )
+        for outcome in ("passed", "failed", "skipped")
+    }
+    ran = counts["passed"] + counts["failed"]
+    terminalreporter.write_line(
+        f"real control plane: {ran} tests ran on Kubernetes {VERSION}, {counts['skipped']} skipped"
+    )

@@ -1,0 +1,106 @@
+"""Processes of the control plane: each has a log file and is stopped by its own process id."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+STOP_SECONDS = 10.0
+POLL_SECONDS = 0.1
+_given: set[int] = set()
+
+
+class HarnessError(AssertionError):
+    """Something of the control plane did not come about; the message shows its log."""
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that is free and was not given out before."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port not in _given:
+            _given.add(port)
+            return port
+
+
+def wait_for(predicate: Callable[[], object], timeout: float, what: str) -> None:
+    """Poll until the predicate holds; say what never came about otherwise."""
+    deadline = time.monotonic() + timeout
+    while not predicate():
+        if time.monotonic() > deadline:
+            raise HarnessError(f"waited {timeout:g} s in vain for {what}")
+        time.sleep(POLL_SECONDS)
+
+
+class Process:
+    """A started program, in a session of its own so that its children stop with it."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        self.name = name
+        self.log_path = log
+        with log.open("ab") as output:
+            self._popen = subprocess.Popen(
+                [str(word) for word in command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=dict(env) if env is not None else None,
+                cwd=cwd,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    def running(self) -> bool:
+        return self._popen.poll() is None
+
+    def log(self) -> str:
+        """Everything it has written so far."""
+        return self.log_path.read_text(encoding="utf-8", errors="replace")
+
+    def wait_ready(self, ready: Callable[[], object], timeout: float) -> None:
+        """Wait until it is ready; a process that has exited never will be."""
+
+        def ready_or_dead() -> bool:
+            return not self.running() or bool(ready())
+
+        try:
+            wait_for(ready_or_dead, timeout, f"{self.name} to be ready")
+        except HarnessError as error:
+            self.stop()
+            raise HarnessError(f"{error}\n{self._tail()}") from None
+        if not self.running():
+            raise HarnessError(
+                f"{self.name} exited with {self._popen.returncode} at its start\n{self._tail()}"
+            )
+
+    def stop(self) -> None:
+        """Terminate it, kill what is left after a while, and reap it."""
+        if self.running():
+            self._popen.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._popen.wait(STOP_SECONDS)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._popen.wait(STOP_SECONDS)
+
+    def _tail(self) -> str:
+        lines = self.log().splitlines()[-30:]
+        return "\n".join([f"the last lines of {self.log_path}:", *lines])

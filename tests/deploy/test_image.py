@@ -1,0 +1,30 @@
+"""What goes into the serving image."""
+
+from __future__ import annotations
+
+import re
+
+from extender import __version__
+
+from .manifests import ROOT
+
+
+def test_the_dockerfile_copies_only_what_dockerignore_lets_through() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    let_through = {
+        line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"
+    }
+    copied = {
+        source
+        for line in re.findall(r"^COPY (?!--from)(.+)$", dockerfile, flags=re.MULTILINE)
+        for source in line.split()[:-1]
+    }
+    assert copied == let_through
+
+
+def test_the_image_installs_what_is_locked_and_does_not_run_as_root() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert "--require-hashes -r requirements.lock" in dockerfile
+    assert re.search(r"^USER 65532:65532$", dockerfile, flags=re.MULTILINE)
+    assert dockerfile.rstrip().endswith('ENTRYPOINT ["model-cache-extender"]')
+    assert f"ARG VERSION={__version__}\n" in dockerfile
