@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from extender.kube.objects import ObjectMeta, PodSpec
+from extender.workload.annotations import declared_model, with_declared_need
 from extender.workload.fills import pod_views
-from extender.workload.model import ModelReference, Role, Workload
+from extender.workload.model import (
+    MODEL_ANNOTATION,
+    NEED_ANNOTATION,
+    ModelReference,
+    Role,
+    Workload,
+)
 from extender.workload.resolve import resolve
 from extender.workload.stacks import recognise
-from extender.workload.stacks.view import ContainerView
+from extender.workload.stacks.view import ContainerView, Found
 
 _ORDER = {Role.MODEL: 0, Role.DRAFT: 1, Role.ADAPTER: 2}
 
 
 def read_workload(metadata: ObjectMeta, spec: PodSpec) -> Workload:
-    """Return what a pod (or a pod template) asks for; the serving model comes first."""
+    """Return what a pod (or a pod template) asks for; the serving model comes first.
+
+    An annotated model takes the place of the serving model that the spec shows.
+    """
     serving = [
         ContainerView(container, f"containers[{index}]", metadata, spec)
         for index, container in enumerate(spec.containers)
@@ -23,12 +35,28 @@ def read_workload(metadata: ObjectMeta, spec: PodSpec) -> Workload:
         for index, container in enumerate(spec.init_containers)
     ]
     sidecars = [view for view in before if view.container.restart_policy == "Always"]
+    declared = declared_model(metadata.annotations.get(MODEL_ANNOTATION), serving)
+    if declared.nothing:
+        return Workload()
     found = [(view, model) for view in (*serving, *sidecars) for model in recognise(view)]
+    if declared.view is not None and declared.found is not None:
+        others = [(view, model) for view, model in found if model.role is not Role.MODEL]
+        found = [(declared.view, declared.found), *others]
+    references, warnings = with_declared_need(
+        metadata.annotations.get(NEED_ANNOTATION), _resolved(found, serving, before)
+    )
+    return Workload(references=_ordered(references), warnings=(*declared.warnings, *warnings))
+
+
+def _resolved(
+    found: Sequence[tuple[ContainerView, Found]],
+    serving: Sequence[ContainerView],
+    before: Sequence[ContainerView],
+) -> list[ModelReference]:
     pod = pod_views(serving, before, frozenset(view.field for view, _ in found))
-    references = [resolve(model, view, pod) for view, model in found]
-    return Workload(references=_ordered(references))
+    return [resolve(model, view, pod) for view, model in found]
 
 
-def _ordered(references: list[ModelReference]) -> tuple[ModelReference, ...]:
+def _ordered(references: Sequence[ModelReference]) -> tuple[ModelReference, ...]:
     unique = dict.fromkeys(references)
     return tuple(sorted(unique, key=lambda reference: _ORDER[reference.role]))

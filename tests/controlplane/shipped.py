@@ -1,0 +1,120 @@
+"""What the project ships, brought to the test's control plane: only addresses and names change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.controlplane.cluster import MANUAL_KUBELET, ControlPlane
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "deploy" / "examples"
+SYSTEM = "model-cache-system"
+SCHEDULER = "model-cache-scheduler"
+Object = dict[str, Any]
+
+
+def scheduler_config(url: str) -> Object:
+    """Return the shipped scheduler configuration with the extender's address."""
+    document: Object = yaml.safe_load((ROOT / "config/scheduler-config.yaml").read_text("utf-8"))
+    (extender,) = document["extenders"]
+    extender["urlPrefix"] = url
+    return document
+
+
+def kustomized(control_plane: ControlPlane, folder: str) -> str:
+    """Return what ``kubectl kustomize`` makes of one of the shipped folders."""
+    return control_plane.kubectl("kustomize", str(ROOT / folder))
+
+
+def example(name: str, namespace: str, *kinds: str) -> list[Object]:
+    """Return an example's objects in a namespace of the test; all kinds where none is named."""
+    text = (EXAMPLES / name).read_text("utf-8").replace("namespace: inference", "namespace: x")
+    found = [document for document in yaml.safe_load_all(text) if document]
+    for document in found:
+        document["metadata"]["namespace"] = namespace
+    return [document for document in found if not kinds or document["kind"] in kinds]
+
+
+def played_by_hand(workload: Object) -> Object:
+    """Let no fake kubelet run a workload's pods: the test says how far they are."""
+    workload["spec"]["template"]["metadata"]["labels"].update(MANUAL_KUBELET)
+    return workload
+
+
+def pods(control_plane: ControlPlane, namespace: str, app: str) -> list[Object]:
+    """Return a workload's pods by their app label."""
+    found = control_plane.get_json("pods", "-n", namespace, "-l", f"app={app}")
+    items: list[Object] = found["items"]
+    return items
+
+
+def places(control_plane: ControlPlane, namespace: str, app: str) -> list[str]:
+    """Return the nodes of a workload's pods, ``""`` for one that waits."""
+    return sorted(pod["spec"].get("nodeName", "") for pod in pods(control_plane, namespace, app))
+
+
+def said(control_plane: ControlPlane, namespace: str, app: str) -> str:
+    """Return the text of all events of a workload's pods."""
+    names = [pod["metadata"]["name"] for pod in pods(control_plane, namespace, app)]
+    return "\n".join(line for name in names for line in control_plane.events(namespace, name))
+
+
+def loading(pod: Object) -> Object:
+    """Return the status of a loader pod whose init container still downloads."""
+    started = "2026-01-01T00:00:00Z"
+    name = pod["spec"]["initContainers"][0]["name"]
+    return {
+        "phase": "Pending",
+        "conditions": [_condition("Initialized", "False"), _condition("Ready", "False")],
+        "initContainerStatuses": [
+            _container(name, ready=False, state={"running": {"startedAt": started}})
+        ],
+    }
+
+
+def done(pod: Object) -> Object:
+    """Return the status of a loader pod that has downloaded everything."""
+    moment = "2026-01-01T00:00:00Z"
+    ended = {"exitCode": 0, "reason": "Completed", "startedAt": moment, "finishedAt": moment}
+    return {
+        "phase": "Running",
+        "conditions": [_condition("Initialized", "True"), _condition("Ready", "True")],
+        "initContainerStatuses": [
+            _container(container["name"], ready=True, state={"terminated": ended})
+            for container in pod["spec"].get("initContainers", [])
+        ],
+        "containerStatuses": [
+            _container(container["name"], ready=True, state={"running": {"startedAt": moment}})
+            for container in pod["spec"]["containers"]
+        ],
+    }
+
+
+def wait_for_pods(
+    control_plane: ControlPlane, namespace: str, app: str, count: int
+) -> list[Object]:
+    """Wait until so many pods of a workload are bound; return them."""
+    control_plane.wait_for(
+        lambda: len([n for n in places(control_plane, namespace, app) if n]) == count,
+        30,
+        f"{count} bound pods of {app}",
+    )
+    return pods(control_plane, namespace, app)
+
+
+def _condition(kind: str, status: str) -> Object:
+    return {"type": kind, "status": status, "lastTransitionTime": "2026-01-01T00:00:00Z"}
+
+
+def _container(name: str, *, ready: bool, state: Object) -> Object:
+    return {
+        "name": name,
+        "ready": ready,
+        "restartCount": 0,
+        "image": "image",
+        "imageID": "",
+        "state": state,
+    }
