@@ -75,6 +75,24 @@ class FilterSection(Section, frozen=True):
     list_rejected: ListRejected = ListRejected.WHEN_NONE_PASS
 
 
+class BindSection(Section, frozen=True):
+    """``bind``: how long memory is kept for a pod that the watch has not shown on its node yet."""
+
+    hold_seconds: Annotated[float, Meta(ge=0, le=600)] = 5.0
+    reservation_seconds: Annotated[float, Meta(ge=30, le=3600)] = 300.0
+
+
+class WakingSection(Section, frozen=True):
+    """``waking``: refused pods are tried again as soon as what they wait for is true.
+
+    ``scheduler_names`` tells, after a restart, whose pods may have been refused.
+    """
+
+    enabled: bool = True
+    per_second: Annotated[float, Meta(gt=0, le=1000)] = 50.0
+    scheduler_names: tuple[str, ...] = ("model-cache-scheduler",)
+
+
 class ServerSection(Section, frozen=True):
     """``server``: limits of the HTTP listeners."""
 
@@ -97,6 +115,8 @@ class ExtenderConfiguration(Section, frozen=True):
     freshness: FreshnessSection = FreshnessSection()
     estimate: EstimateSection = EstimateSection()
     filter: FilterSection = FilterSection()
+    bind: BindSection = BindSection()
+    waking: WakingSection = WakingSection()
     server: ServerSection = ServerSection()
 
     def policy(self) -> Policy:
@@ -150,6 +170,7 @@ def read_configuration(document: Any, *, name: str = "configuration") -> Extende
             document.get("listen", "127.0.0.1:8888"), document.get("statusListen", "")
         )
         errors += _size_errors(document)
+        errors += _reservation_errors(msgspec.convert(document, ExtenderConfiguration))
     if errors:
         listed = "\n".join(f"  {error}" for error in errors)
         raise InvalidConfigurationError(f"{name}: {len(errors)} error(s)\n{listed}")
@@ -195,6 +216,16 @@ def _size_errors(document: dict[str, Any]) -> list[str]:
     except InvalidQuantityError as error:
         return [f"estimate.defaultModelSize: {error}"]
     return [] if positive else ["estimate.defaultModelSize: is 0; write a size such as 16G"]
+
+
+def _reservation_errors(read: ExtenderConfiguration) -> list[str]:
+    kept, bound = read.bind.reservation_seconds, read.freshness.bound_seconds
+    if kept > bound:
+        return []
+    return [
+        f"bind.reservationSeconds: {kept:g} is not more than freshness.boundSeconds ({bound:g}); "
+        "raise it: until then a pod that was bound may not have been seen yet"
+    ]
 
 
 def _errors(value: Any, section: type[Section], prefix: str) -> list[str]:

@@ -23,17 +23,45 @@ DUMP_COMMAND = (
 )
 """The command that makes such a file."""
 
+ALIASED_NODES = 100_000
+"""How many more values a YAML document's aliases may stand for than it has characters.
+
+A few lines of nested aliases stand for billions of values (https://en.wikipedia.org/wiki/
+Billion_laughs_attack); files that people write stay far below.
+"""
+
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_INTEGER_BITS = 64
+_NOT_YAML = (
+    yaml.YAMLError,
+    UnicodeDecodeError,
+    RecursionError,
+    LookupError,  # what the safe constructors raise for a value that does not match its own tag:
+    TypeError,  # !!bool maybe, !!int "", !!set [a]
+    ValueError,
+)
 
 
 class _Loader(_Base):  # type: ignore[misc]
     """A safe loader that leaves times as the texts they are in the API."""
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int | str:
+        """Leave a number with thousands of digits as text, which Python refuses to convert.
+
+        It is the field's value that is wrong then, and its object can be named.
+        """
+        try:
+            value: int = yaml.constructor.SafeConstructor.construct_yaml_int(self, node)
+        except ValueError:
+            return str(node.value)
+        return value if value.bit_length() <= _INTEGER_BITS else str(node.value)
 
 
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, regexp) for tag, regexp in resolvers if not tag.endswith(":timestamp")]
     for first, resolvers in _Base.yaml_implicit_resolvers.items()
 }
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
 class Sink(Protocol):
@@ -43,10 +71,11 @@ class Sink(Protocol):
         """Make these all there is of a kind."""
 
 
-def read_documents(path: Path) -> list[dict[str, Any]]:
+def read_documents(path: Path, problems: list[str] | None = None) -> list[dict[str, Any]]:
     """Return all objects of a YAML or JSON file, the items of lists one by one.
 
-    Raises UsageError that names the file and the place.
+    What is no object is left out, and said in ``problems``. Raises UsageError that names the file
+    and the place.
     """
     try:
         text = path.read_bytes()
@@ -56,7 +85,14 @@ def read_documents(path: Path) -> list[dict[str, Any]]:
         documents = parse_documents(text)
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from error
-    return [item for document in documents for item in _items(document)]
+    objects = []
+    items = (item for document in documents for item in _items(document))
+    for number, item in enumerate(items, start=1):
+        if isinstance(item, dict):
+            objects.append(item)
+        elif problems is not None:
+            problems.append(f"object {number} is a {type(item).__name__}, not a mapping")
+    return objects
 
 
 def fill(sink: Sink, documents: list[dict[str, Any]]) -> list[str]:
@@ -78,22 +114,60 @@ def fill(sink: Sink, documents: list[dict[str, Any]]) -> list[str]:
 
 def parse_documents(text: bytes) -> list[Any]:
     """Parse a YAML stream or one JSON document. Raises ValueError that says where it is wrong."""
-    try:
-        if text.lstrip()[:1] == b"{":
+    as_json = ""
+    if text.lstrip()[:1] in {b"{", b"["}:  # not always JSON: YAML's flow style begins so, too
+        try:
             return [msgspec.json.decode(text)]
-        return list(yaml.load_all(text, Loader=_Loader))
-    except (yaml.YAMLError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"neither YAML nor JSON: {error}") from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            as_json = f" (as JSON: {error})"
+    try:
+        return list(_yaml(text))
+    except _NOT_YAML as error:
+        raise ValueError(f"neither YAML nor JSON: {error}{as_json}") from error
 
 
-def _items(document: Any) -> Iterator[dict[str, Any]]:
-    if not isinstance(document, dict):
+def _yaml(text: bytes) -> Iterator[Any]:
+    aliases = b"&" in text and b"*" in text
+    loader = _Loader(text)
+    try:
+        while loader.check_node():
+            node = loader.get_node()
+            if aliases and _size(node, {}) > len(text) + ALIASED_NODES:
+                raise ValueError("its aliases stand for too many values; write them out")
+            yield loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _size(node: yaml.Node, known: dict[yaml.Node, int | None]) -> int:
+    """Count the values that a document holds once every alias is written out."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if node in known:
+        size = known[node]
+        if size is None:
+            raise ValueError("an alias stands for a value that holds it")
+        return size
+    known[node] = None
+    if isinstance(node, yaml.MappingNode):
+        parts = [part for pair in node.value for part in pair]
+    else:
+        parts = node.value
+    known[node] = size = 1 + sum(_size(part, known) for part in parts)
+    return size
+
+
+def _items(document: Any) -> Iterator[Any]:
+    """Yield the objects of one document: itself, the items of a list, nothing for an empty one."""
+    if document is None:
         return
-    items = document.get("items")
+    if isinstance(document, list):
+        yield from document
+        return
+    items = document.get("items") if isinstance(document, dict) else None
     if isinstance(items, list) and str(document.get("kind", "List")).endswith("List"):
         kind = str(document.get("kind", ""))[: -len("List")]
         for item in items:
-            if isinstance(item, dict):
-                yield {"kind": kind, **item} if kind else item
+            yield {"kind": kind, **item} if kind and isinstance(item, dict) else item
     else:
         yield document

@@ -53,6 +53,38 @@ class HostPriority(msgspec.Struct, frozen=True, gc=False):
     score: int = msgspec.field(name="Score")
 
 
+class BindArgs(msgspec.Struct, frozen=True, kw_only=True):
+    """The question of bind: may this very pod go to this node."""
+
+    namespace: str
+    name: str
+    uid: str
+    node: str
+
+
+class Victims(msgspec.Struct, frozen=True, kw_only=True):
+    """The pods that would be evicted from one node, by UID."""
+
+    uids: tuple[str, ...]
+    pdb_violations: int
+
+
+class PreemptArgs(msgspec.Struct, frozen=True, kw_only=True):
+    """The question of preempt: which of these candidates would really help the pod."""
+
+    pod: Pod
+    candidates: Mapping[str, Victims]
+
+
+class _MetaPod(msgspec.Struct, frozen=True):
+    uid: str = msgspec.field(name="UID")
+
+
+class _MetaVictims(msgspec.Struct, frozen=True):
+    pods: Sequence[_MetaPod] = msgspec.field(name="Pods")
+    pdb_violations: int = msgspec.field(name="NumPDBViolations")
+
+
 class _NodeList(msgspec.Struct):
     items: list[Any]
 
@@ -69,8 +101,11 @@ _top = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _names = msgspec.json.Decoder(list[str])
 _names_or_null = msgspec.json.Decoder(list[str | None])
 _raw_items = msgspec.json.Decoder(list[msgspec.Raw])
+_integer = msgspec.json.Decoder(int | None)
+_string_or_null = msgspec.json.Decoder(str | None)
 _encoder = msgspec.json.Encoder()
 _NULL = b"null"
+_REMEDY = "send what k8s.io/kube-scheduler/extender/v1 defines"
 
 
 def read_args(body: bytes) -> ExtenderArgs:
@@ -100,12 +135,101 @@ def write_priorities(scores: Iterable[tuple[str, int]]) -> bytes:
     return _encoder.encode([HostPriority(name, score) for name, score in scores])
 
 
+def read_bind_args(body: bytes) -> BindArgs:
+    """Read a bind request. Raises ProtocolError that names the field."""
+    fields = _fields(body, "the request")
+    texts = {}
+    for key in ("PodNamespace", "PodName", "PodUID", "Node"):
+        text = _text(fields.get(key.lower()), key)
+        if not text:
+            raise ProtocolError(f"field {key} is missing; send the pod and the node to bind it to")
+        texts[key] = text
+    return BindArgs(
+        namespace=texts["PodNamespace"],
+        name=texts["PodName"],
+        uid=texts["PodUID"],
+        node=texts["Node"],
+    )
+
+
+def write_bind_result(error: str) -> bytes:
+    """Write the answer of bind; an empty error means that the pod is bound."""
+    return _encoder.encode({"Error": error})
+
+
+def read_preempt_args(body: bytes) -> PreemptArgs:
+    """Read a preempt request, in either form of victims. Raises ProtocolError."""
+    fields = _fields(body, "the request")
+    pod = _pod(fields.get("pod"))
+    for key in ("NodeNameToMetaVictims", "NodeNameToVictims"):
+        raw = fields.get(key.lower())
+        if raw is not None and bytes(raw) != _NULL:
+            return PreemptArgs(pod=pod, candidates=_candidates(raw, key))
+    return PreemptArgs(pod=pod, candidates={})
+
+
+def write_preempt_result(candidates: Mapping[str, Victims]) -> bytes:
+    """Write the answer of preempt.
+
+    Never a null in it: one as victims crashes kube-scheduler (pkg/scheduler/extender.go).
+    """
+    answer = {
+        node: _MetaVictims([_MetaPod(uid) for uid in victims.uids], victims.pdb_violations)
+        for node, victims in candidates.items()
+    }
+    return _encoder.encode({"NodeNameToMetaVictims": answer})
+
+
+def _candidates(raw: msgspec.Raw, key: str) -> dict[str, Victims]:
+    try:
+        nodes = _top.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"field {key} is not a map of nodes to victims: {error}") from error
+    return {
+        node: _victims(victims, f"{key}[{node}]")
+        for node, victims in nodes.items()
+        if bytes(victims) != _NULL
+    }
+
+
+def _victims(raw: msgspec.Raw, where: str) -> Victims:
+    fields = _fields(raw, f"field {where}")
+    pods, violations = fields.get("pods"), fields.get("numpdbviolations")
+    try:
+        items = _raw_items.decode(pods) if pods is not None and bytes(pods) != _NULL else []
+        number = _integer.decode(violations) if violations is not None else None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"field {where} is not a list of victims: {error}") from error
+    uids = [_victim_uid(item, where) for item in items if bytes(item) != _NULL]
+    return Victims(uids=tuple(dict.fromkeys(uids)), pdb_violations=number or 0)
+
+
+def _victim_uid(raw: msgspec.Raw, where: str) -> str:
+    """Return the UID of a victim: of a MetaPod's own field, or of a full pod's metadata."""
+    fields = _fields(raw, f"a victim in field {where}")
+    metadata = fields.get("metadata")
+    if metadata is not None and bytes(metadata) != _NULL:
+        fields = _fields(metadata, f"metadata of a victim in field {where}")
+    uid = _text(fields.get("uid"), f"{where}.Pods[].UID")
+    if not uid:
+        raise ProtocolError(f"field {where}: a victim has no UID")
+    return uid
+
+
+def _text(raw: msgspec.Raw | None, field: str) -> str:
+    try:
+        return "" if raw is None else (_string_or_null.decode(raw) or "")
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"field {field} is not a text: {error}") from error
+
+
 def _fields(body: bytes | msgspec.Raw, what: str) -> dict[str, msgspec.Raw]:
     try:
         return {key.lower(): value for key, value in _top.decode(body).items()}
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(
-            f"{what} is not a JSON object of the extender protocol: {error}"
+            f"{what} is not a JSON object of the extender protocol: "
+            f"{error if len(body) else 'it is empty'}; {_REMEDY}"
         ) from error
 
 
@@ -138,7 +262,7 @@ def _read_nodes(raw: msgspec.Raw | None) -> dict[str, msgspec.Raw] | None:
     if items is None or bytes(items) == _NULL:
         return {}
     try:
-        nodes = _raw_items.decode(items)
+        nodes = [node for node in _raw_items.decode(items) if bytes(node) != _NULL]
         named = {decode(node, _NamedOnly).metadata.name: node for node in nodes}
     except (msgspec.DecodeError, UnicodeDecodeError, InvalidObjectError) as error:
         raise ProtocolError(f"field Nodes.items is not a list of nodes: {error}") from error

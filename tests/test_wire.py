@@ -64,6 +64,7 @@ def test_priorities_are_hosts_and_integers() -> None:
         ({"Pod": POD, "NodeNames": [None, "a", None]}, ("a",)),
         ({"Pod": POD, "Nodes": {"items": None}}, ()),
         ({"Pod": POD, "Nodes": {}}, ()),
+        ({"Pod": POD, "Nodes": {"items": [None, {"metadata": {"name": "a"}}]}}, ("a",)),
         ({"Pod": {"metadata": None, "spec": None, "status": None}, "NodeNames": ["a"]}, ("a",)),
         ({"Pod": {}, "NodeNames": ["a"]}, ("a",)),
     ],

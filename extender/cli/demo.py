@@ -46,9 +46,15 @@ def _run(cluster: Path, pods: Path) -> None:
         rows = [_place(url, pod, names) for pod in read_documents(pods)]
     click.echo(table(("POD", "STRATEGY", "GOES TO", "WHY", "THE OTHER NODES"), rows))
     click.echo(
-        "\nLook further: model-cache-extender explain -f extender/demo/pods.yaml "
-        "--snapshot extender/demo/cluster.yaml"
+        f"\nLook further: model-cache-extender explain -f {_short(pods)} "
+        f"--snapshot {_short(cluster)}"
     )
+
+
+def _short(path: Path) -> str:
+    """Return a path to paste: relative where it lies below the working directory."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 @contextmanager

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
 
 from extender.cli.source import cluster_options, path_argument, read_cluster
 from extender.config import load_configuration
-from extender.errors import UsageError
-from extender.explain.document import Document
+from extender.errors import InvalidObjectError, UsageError
+from extender.explain.document import Document, in_namespace
 from extender.explain.document import explain as explain_pod
 from extender.explain.table import node_table
+from extender.kube.objects import Pod
 from extender.snapshot import DUMP_COMMAND, read_documents
 from extender.workload.manifest import CARRIERS, pod_of
 
@@ -23,7 +23,13 @@ DOES_NOT_FIT = 1
 
 @click.command(epilog=f"A dump for --snapshot: {DUMP_COMMAND} > cluster.yaml")
 @click.argument("pod", required=False)
-@click.option("-n", "--namespace", default="default", show_default=True)
+@click.option(
+    "-n",
+    "--namespace",
+    default="default",
+    show_default=True,
+    help="Of POD, or of what the manifest puts into no namespace.",
+)
 @click.option("-f", "--filename", type=path_argument, help="A manifest, in place of POD.")
 @click.option("--node", "only", help="Judge this node alone.")
 @click.option("-o", "--output", default="table", type=click.Choice(["table", "json"]))
@@ -52,12 +58,14 @@ def explain(
         kubeconfig=kubeconfig,
         kube_context=kube_context,
     )
-    manifests = _manifests(filename) if filename else [find_pod(namespace, pod or "")]
+    if filename is None:
+        pods = [pod_of(find_pod(namespace, pod or ""))]
+    else:
+        pods = _pods(filename, namespace)
     if only is not None and only not in context.state.view().nodes:
         raise UsageError(f"node {only} is not in the cluster")
     documents = [
-        explain_pod(pod_of(manifest), context, nodes=[only] if only else None)
-        for manifest in manifests
+        explain_pod(one, context, nodes=[only] if only is not None else None) for one in pods
     ]
     if output == "json":
         answer = documents[0] if len(documents) == 1 else documents
@@ -68,11 +76,15 @@ def explain(
     sys.exit(0 if fits else DOES_NOT_FIT)
 
 
-def _manifests(filename: Path) -> list[dict[str, Any]]:
+def _pods(filename: Path, namespace: str) -> list[Pod]:
+    """Read a manifest's pods; those that name no namespace are in the one given, as in kubectl."""
     carriers = [d for d in read_documents(filename) if d.get("kind") in CARRIERS]
     if not carriers:
         raise UsageError(f"{filename}: holds no pod; known kinds: {', '.join(CARRIERS)}")
-    return carriers
+    try:
+        return [pod_of(in_namespace(manifest, namespace)) for manifest in carriers]
+    except InvalidObjectError as error:
+        raise UsageError(f"{filename}: {error}") from error
 
 
 def _readable(document: Document) -> str:

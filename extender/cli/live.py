@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
+from extender.cli.source import new_context
 from extender.cluster.state import ClusterState
 from extender.config import ExtenderConfiguration
 from extender.errors import ExtenderError
+from extender.serving.bindings import ApiBindings, pod_path
 from extender.serving.service import Service
 from extender.serving.watched import Observer, WatchKnowledge
-from extender.verbs.context import Context
 from extender.watch.client import Transport, connect
 
 SYNC_SECONDS = 60.0
@@ -48,8 +48,7 @@ def list_once(
 
 def pod_manifest(transport: Transport, namespace: str, name: str) -> dict[str, Any]:
     """Fetch one pod. Raises ExtenderError where there is none."""
-    path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(name, safe='')}"
-    answer = transport.request("GET", path)
+    answer = transport.request("GET", pod_path(namespace, name))
     if not answer.ok:
         raise ExtenderError(f"pod {namespace}/{name}: {answer.problem().message}")
     manifest: dict[str, Any] = msgspec.json.decode(answer.body)
@@ -70,14 +69,12 @@ def watched_service(
     knowledge = WatchKnowledge(
         transport, observer or state, bound=configuration.freshness.bound_seconds
     )
-    context = Context(
-        state=state,
-        policy=configuration.policy(),
-        list_rejected=configuration.filter.list_rejected,
-        unsynced=knowledge.unsynced,
-        stale=knowledge.stale,
-    )
-    service = Service(context, knowledge, configuration, observer=observer)
+    context = new_context(state, configuration, unsynced=knowledge.unsynced, stale=knowledge.stale)
     if observer is not None:
+        service = Service(context, knowledge, configuration, observer=observer)
         observer.attach(context, service.metrics)
+        return service
+    service = Service(context, knowledge, configuration, bindings=ApiBindings(transport.sibling()))
+    if configuration.waking.enabled:
+        service.wake_through(transport.sibling())
     return service

@@ -33,3 +33,6 @@ def main() -> None:
     except ExtenderError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(WRONG_USE)
+    except OSError as error:  # the answer itself could not be written: a full disk behind `>`
+        click.echo(f"error: {error.strerror}: {error.filename or 'the output'}", err=True)
+        sys.exit(WRONG_USE)

@@ -7,15 +7,13 @@ from pathlib import Path
 import click
 import msgspec
 
-from extender.cli.source import cluster_options, fill_from_snapshot, new_state
-from extender.cluster.state import ClusterState
+from extender.cli.source import cluster_options, fill_from_snapshot, new_context, new_state
 from extender.config import ExtenderConfiguration, check_listeners, load_configuration
 from extender.errors import InvalidConfigurationError, UsageError
 from extender.serving.knowledge import FileKnowledge
 from extender.serving.logs import configure_logging
 from extender.serving.server import Server
 from extender.serving.service import Service
-from extender.verbs.context import Context
 
 
 @click.command()
@@ -43,34 +41,24 @@ def serve(
 ) -> None:
     """Run the extender until SIGTERM."""
     configuration = _configuration(config, listen, status_listen)
+    if observe and snapshot is not None:
+        raise UsageError("--observe watches a live cluster; leave out --snapshot")
     configure_logging(level=log_level, pretty=log_format == "text")
-
-    def build() -> Service:
-        state = new_state(configuration)
-        if snapshot is not None:
-            fill_from_snapshot(state, snapshot)
-            return Service(_context(state, configuration), FileKnowledge(), configuration)
+    state = new_state(configuration)
+    if snapshot is not None:
+        fill_from_snapshot(state, snapshot)
+        service = Service(new_context(state, configuration), FileKnowledge(), configuration)
+    else:
         from extender.cli.live import watched_service
 
-        return watched_service(
+        service = watched_service(
             state,
             configuration,
             kubeconfig=kubeconfig,
             kube_context=kube_context,
             observe=observe,
         )
-
-    if observe and snapshot is not None:
-        raise UsageError("--observe watches a live cluster; leave out --snapshot")
-    Server(build, configuration).run()
-
-
-def _context(state: ClusterState, configuration: ExtenderConfiguration) -> Context:
-    return Context(
-        state=state,
-        policy=configuration.policy(),
-        list_rejected=configuration.filter.list_rejected,
-    )
+    Server(service, configuration).run()
 
 
 def _configuration(

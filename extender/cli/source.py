@@ -11,8 +11,8 @@ import click
 
 from extender.cluster.state import ClusterState
 from extender.config import ExtenderConfiguration
-from extender.errors import ExtenderError
-from extender.snapshot import fill, read_documents
+from extender.errors import ExtenderError, UsageError
+from extender.snapshot import DUMP_COMMAND, fill, read_documents
 from extender.verbs.context import Context
 
 path_argument = click.Path(path_type=Path, dir_okay=False)
@@ -39,11 +39,39 @@ def new_state(configuration: ExtenderConfiguration) -> ClusterState:
     )
 
 
+def new_context(
+    state: ClusterState,
+    configuration: ExtenderConfiguration,
+    *,
+    unsynced: Callable[[], tuple[str, ...]] = tuple,
+    stale: Callable[[], tuple[str, ...]] = tuple,
+) -> Context:
+    """Return what the verbs need, as configured."""
+    return Context(
+        state=state,
+        policy=configuration.policy(),
+        list_rejected=configuration.filter.list_rejected,
+        unsynced=unsynced,
+        stale=stale,
+        hold_seconds=configuration.bind.hold_seconds,
+        reservation_seconds=configuration.bind.reservation_seconds,
+    )
+
+
 def fill_from_snapshot(state: ClusterState, path: Path) -> list[dict[str, Any]]:
-    """Fill the state from a dump and say on stderr what could not be read."""
-    documents = read_documents(path)
-    for problem in fill(state, documents):
+    """Fill the state from a dump and say on stderr what could not be read.
+
+    Raises UsageError for a file without any object: what a kubectl that failed leaves behind.
+    """
+    left_out: list[str] = []
+    documents = read_documents(path, left_out)
+    if not documents and not left_out:
+        raise UsageError(f"{path}: holds no object; make a dump with: {DUMP_COMMAND}")
+    left_out += fill(state, documents)
+    for problem in left_out:
         click.echo(f"warning: {path}: {problem}; left out", err=True)
+    for name, problem in state.problems().items():
+        click.echo(f"warning: {path}: {name}: {problem}; read without it", err=True)
     return documents
 
 
@@ -59,11 +87,7 @@ def read_cluster(
     Without a snapshot every resource is listed once from the apiserver.
     """
     state = new_state(configuration)
-    context = Context(
-        state=state,
-        policy=configuration.policy(),
-        list_rejected=configuration.filter.list_rejected,
-    )
+    context = new_context(state, configuration)
     if snapshot is not None:
         documents = fill_from_snapshot(state, snapshot)
         return context, lambda namespace, name: _find_pod(documents, namespace, name)

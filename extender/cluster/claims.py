@@ -78,11 +78,13 @@ def claim_facts(
     volume = volumes.get(claim.spec.volume_name)
     storage_class = classes.get(claim.spec.storage_class_name or "")
     affinity = volume.spec.node_affinity if volume else None
+    phase = claim.status.phase
     late = storage_class is not None and storage_class.volume_binding_mode == "WaitForFirstConsumer"
     terms = storage_class.allowed_topologies if storage_class else ()
     return ClaimFacts(
-        bound=claim.status.phase == "Bound",
-        waits_for_consumer=late,
+        bound=phase == "Bound",
+        # A claim that lost its volume waits for nobody any more.
+        waits_for_consumer=late and phase != "Lost",
         affinity=affinity.required if affinity else None,
         topologies=tuple(
             NodeSelectorTerm(match_expressions=term.match_label_expressions) for term in terms

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from threading import RLock
+from typing import TypeVar
 
 import msgspec
 from cachetools import LRUCache
@@ -25,8 +26,9 @@ from extender.cluster.inventory import (
     provided_paths,
 )
 from extender.cluster.memory import MEMORY, MemoryDemand, VolumeCounting, memory_demand
+from extender.cluster.reservations import Reservation, Reservations
 from extender.cluster.templates import Templates
-from extender.cluster.view import Key, NodeView, PodFacts, View, WarmKey, warm_key
+from extender.cluster.view import Key, NodeView, Nominated, PodFacts, View, WarmKey, warm_key
 from extender.errors import ExtenderError
 from extender.kube.objects import (
     DaemonSet,
@@ -48,6 +50,8 @@ TRUSTED_LABEL = "modelcache.dev/loaders"
 FINISHED = frozenset({"Succeeded", "Failed"})
 _MAX_COMPLETED_WRITES = 10_000
 _MAX_PROBLEMS = 1_000
+
+T = TypeVar("T")
 
 
 class ClusterState:
@@ -83,15 +87,23 @@ class ClusterState:
         self._completed: LRUCache[tuple[str, str, str], bool] = LRUCache(_MAX_COMPLETED_WRITES)
         self._labelled_trust: set[str] = set()
         self._problems: LRUCache[str, str] = LRUCache(_MAX_PROBLEMS)
+        self._nominated: dict[str, dict[str, PodFacts]] = {}
+        self._reservations = Reservations()
         self._changed_nodes: set[str] = set()
         self._inventory: Inventory | None = None
         self._view: View | None = None
+        self._told: list[Callable[[], None]] = []
 
     # -- reading ---------------------------------------------------------------------------------
 
     def view(self) -> View:
         """Return the state of this moment; it does not change any more."""
         with self._lock:
+            now = self._clock()
+            expired = self._reservations.expire(now)
+            if expired:
+                self._changed_nodes |= expired
+                self._settle()
             if self._inventory is None:
                 self._inventory = Inventory(
                     loaders=self._loaders.values(),
@@ -102,7 +114,7 @@ class ClusterState:
                 )
             if self._view is None:
                 self._view = View(
-                    now=self._clock(),
+                    now=now,
                     nodes=dict(self._nodes),
                     inventory=self._inventory,
                     claims=dict(self._claims),
@@ -113,7 +125,15 @@ class ClusterState:
                 )
                 return self._view
             view = self._view
-        return msgspec.structs.replace(view, now=self._clock())
+        return msgspec.structs.replace(view, now=now)
+
+    def now(self) -> float:
+        """Return the time of the state's clock: UNIX seconds."""
+        return self._clock()
+
+    def subscribe(self, tell: Callable[[], None]) -> None:
+        """Have ``tell`` called after every change, by the thread that made it; it must be quick."""
+        self._told.append(tell)
 
     def pods(self) -> list[PodFacts]:
         """Return all known pods, for listings."""
@@ -134,6 +154,47 @@ class ClusterState:
         references = self.templates.workload(pod).references
         known = {r.volume: r.bytes for r in references if r.volume and r.bytes}
         return memory_demand(pod, counting=self.counting, model_bytes=known)
+
+    # -- reserving -------------------------------------------------------------------------------
+
+    def reserve(self, entry: Reservation, refused: Callable[[View], T | None]) -> T | None:
+        """Keep memory for a pod unless ``refused`` says why not, in one step.
+
+        Nothing that is reserved or seen by the watch in between can be missed.
+        """
+        with self._lock:
+            why = refused(self.view())
+            if why is None:
+                self._reserve(entry)
+            return why
+
+    def hold(self, entry: Reservation) -> None:
+        """Keep memory for a pod without a check; never in place of a reservation, or once bound."""
+        with self._lock:
+            if entry.firm or not self._reservations.reserved(entry.uid):
+                self._reserve(entry)
+
+    def release(self, uid: str, node: str) -> None:
+        """Give back what was kept for a pod on a node."""
+        with self._lock:
+            self._changed_nodes |= self._reservations.drop(uid, node)
+            self._settle()
+
+    def has_reservation(self, uid: str) -> bool:
+        """Tell whether bind has reserved memory for a pod that is not seen on a node yet."""
+        with self._lock:
+            return self._reservations.reserved(uid)
+
+    def reserved(self) -> int:
+        """Return how many pods have memory kept for them."""
+        return len(self._reservations)
+
+    def _reserve(self, entry: Reservation) -> None:
+        facts = self._pods.get(entry.uid)
+        if facts is not None and facts.node:
+            return  # it counts already, where the watch has seen it
+        self._changed_nodes |= self._reservations.put(entry)
+        self._settle()
 
     # -- writing (the Sink of the watch) ---------------------------------------------------------
 
@@ -174,6 +235,8 @@ class ClusterState:
             self._rebuild(name)
         self._changed_nodes.clear()
         self._view = None
+        for tell in self._told:
+            tell()
 
     def _prepare(self, obj: KubeObject) -> PodFacts | None:
         """Do the expensive part of a pod outside the lock."""
@@ -198,7 +261,7 @@ class ClusterState:
             case Job():
                 self._apply_job(obj)
             case PersistentVolumeClaim():
-                self._claims[obj.metadata.namespace, obj.metadata.name] = obj
+                self._apply_claim(obj)
             case PersistentVolume():
                 self._volumes[obj.metadata.name] = obj
             case StorageClass():
@@ -232,7 +295,7 @@ class ClusterState:
             self._jobs.pop(identity, None)
         elif kind is PersistentVolumeClaim:
             namespace, _, name = identity.partition("/")
-            self._claims.pop((namespace, name), None)
+            self._forget_claim((namespace, name))
         elif kind is PersistentVolume:
             self._volumes.pop(identity, None)
         elif kind is StorageClass:
@@ -249,15 +312,28 @@ class ClusterState:
         if before is not None and before.node and before.node != facts.node:
             self._on_node.get(before.node, {}).pop(facts.uid, None)
             self._changed_nodes.add(before.node)
+        self._nominate(before, facts)
         if facts.node:
             self._on_node.setdefault(facts.node, {})[facts.uid] = facts
             self._changed_nodes.add(facts.node)
+            self._changed_nodes |= self._reservations.drop(facts.uid)
         owner = pod.metadata.controller()
         if owner is not None and owner.kind == "DaemonSet" and facts.node:
             self._apply_loader_pod(facts.uid, pod, f"{facts.namespace}/{owner.name}")
 
+    def _nominate(self, before: PodFacts | None, now: PodFacts | None) -> None:
+        """Note where an unbound pod is about to go once its victims are gone."""
+        for facts in (before, now):
+            if facts is not None and facts.nominated:
+                self._nominated.get(facts.nominated, {}).pop(facts.uid, None)
+                self._changed_nodes.add(facts.nominated)
+        if now is not None and now.nominated and not now.node and now.counts:
+            self._nominated.setdefault(now.nominated, {})[now.uid] = now
+
     def _forget_pod(self, uid: str) -> None:
         facts = self._pods.pop(uid, None)
+        self._nominate(facts, None)
+        self._changed_nodes |= self._reservations.drop(uid)
         if facts is not None and facts.node:
             self._on_node.get(facts.node, {}).pop(uid, None)
             self._changed_nodes.add(facts.node)
@@ -336,11 +412,23 @@ class ClusterState:
         for pod in self._on_node.get(name, {}).values():
             if not pod.counts:
                 continue
-            promised += max(pod.demand, node.allocatable) if pod.unbounded else pod.demand
+            promised += pod.demand.on(node.allocatable)
             if pod.ready:
                 keys = (warm_key(ref, pod.namespace) for ref in pod.workload.references)
                 warm.update(key for key in keys if key is not None)
-        self._nodes[name] = msgspec.structs.replace(node, promised=promised, warm=frozenset(warm))
+        reserved = tuple(self._reservations.on(name))
+        nominated = tuple(
+            Nominated(uid=p.uid, priority=p.priority, bytes=p.demand.on(node.allocatable))
+            for p in self._nominated.get(name, {}).values()
+            if p.uid not in self._reservations
+        )
+        self._nodes[name] = msgspec.structs.replace(
+            node,
+            promised=promised + sum(entry.bytes for entry in reserved),
+            reserved=reserved,
+            nominated=nominated,
+            warm=frozenset(warm),
+        )
 
     def _forget_node(self, name: str) -> None:
         self._nodes.pop(name, None)
@@ -378,6 +466,19 @@ class ClusterState:
         for key in [key for key in self._remembered if key[0] == name]:
             del self._remembered[key]
         self._inventory = None
+
+    def _apply_claim(self, claim: PersistentVolumeClaim) -> None:
+        key = claim.metadata.namespace, claim.metadata.name
+        before = self._claims.get(key)
+        if before is not None and before.metadata.uid != claim.metadata.uid:
+            self._forget_claim(key)
+        self._claims[key] = claim
+
+    def _forget_claim(self, key: Key) -> None:
+        """Forget a claim and what was written there: one made anew under its name is empty."""
+        if self._claims.pop(key, None) is not None:
+            for write in [write for write in self._completed if write[:2] == key]:
+                del self._completed[write]
 
     def _apply_job(self, job: Job) -> None:
         writes = read_job(job)
@@ -438,8 +539,9 @@ def _pod_facts(pod: Pod, demand: MemoryDemand, templates: Templates) -> PodFacts
         node=pod.spec.node_name,
         scheduler=pod.spec.scheduler_name,
         priority=pod.spec.priority or 0,
-        demand=demand.bytes,
-        unbounded=demand.unbounded,
+        demand=demand,
+        nominated=pod.status.nominated_node_name,
+        created=pod.metadata.creation_timestamp,
         counts=pod.status.phase not in FINISHED,
         ready=any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions),
         workload=templates.workload(pod),

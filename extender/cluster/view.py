@@ -9,6 +9,8 @@ import msgspec
 
 from extender.cluster.claims import ClaimFacts, JobFacts, JobState, claim_facts
 from extender.cluster.inventory import Inventory
+from extender.cluster.memory import MemoryDemand
+from extender.cluster.reservations import Reservation
 from extender.kube.objects import PersistentVolume, PersistentVolumeClaim, StorageClass
 from extender.workload.model import ModelReference, Source, Workload
 
@@ -19,18 +21,29 @@ Key = tuple[str, str]
 """Namespace and name."""
 
 
+class Nominated(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A waiting pod that kube-scheduler means for a node; ``bytes`` of memory it would take."""
+
+    uid: str
+    priority: int
+    bytes: int
+
+
 class NodeView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is known of one node. ``allocatable`` and ``promised`` are bytes of memory.
 
-    ``promised`` adds up the demands of the pods bound to the node that are not finished; those that
-    are being deleted still count. ``warm`` is what Ready pods on it have open. ``images`` maps
-    image names to bytes. A cordoned node is not ``schedulable``.
+    ``promised`` adds up the demands of the pods bound to the node that are not finished (those that
+    are being deleted still count) and what is ``reserved`` there. What is ``nominated`` is not part
+    of it: it counts against pods of no higher priority only. ``warm`` is what Ready pods on it have
+    open. ``images`` maps image names to bytes. A cordoned node is not ``schedulable``.
     """
 
     name: str
     labels: Mapping[str, str] = {}
     allocatable: int = 0
     promised: int = 0
+    reserved: tuple[Reservation, ...] = ()
+    nominated: tuple[Nominated, ...] = ()
     warm: frozenset[WarmKey] = frozenset()
     images: Mapping[str, int] = {}
     schedulable: bool = True
@@ -40,9 +53,18 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """Return what is left of allocatable memory, in bytes; negative where over-committed."""
         return self.allocatable - self.promised
 
+    def free_for(self, uid: str, priority: int) -> int:
+        """Return what is left for one pod: its own reservation counts for it, not against it."""
+        own = sum(entry.bytes for entry in self.reserved if entry.uid == uid)
+        ahead = sum(p.bytes for p in self.nominated if p.uid != uid and p.priority >= priority)
+        return self.free + own - ahead
+
 
 class PodFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What is kept of one pod. ``demand`` is bytes of memory (see ``memory``)."""
+    """What is kept of one pod.
+
+    ``nominated`` is the node that kube-scheduler means for it, ``created`` an RFC 3339 time.
+    """
 
     uid: str
     namespace: str
@@ -50,8 +72,9 @@ class PodFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     node: str
     scheduler: str
     priority: int
-    demand: int
-    unbounded: bool
+    demand: MemoryDemand
+    nominated: str
+    created: str
     counts: bool
     ready: bool
     workload: Workload

@@ -47,6 +47,19 @@ def explain(pod: Pod, context: Context, *, nodes: Sequence[str] | None = None) -
     }
 
 
+def in_namespace(manifest: Any, namespace: str) -> Any:
+    """Return a manifest that names no namespace as it would be created in one.
+
+    Claims and loaders are looked up there. What is no manifest stays as it is, to be refused.
+    """
+    metadata = manifest.get("metadata") if isinstance(manifest, dict) else None
+    if isinstance(manifest, dict) and isinstance(metadata, dict | None):
+        metadata = metadata or {}
+        named = metadata.get("namespace") or namespace
+        return {**manifest, "metadata": {**metadata, "namespace": named}}
+    return manifest
+
+
 def _reference(reference: ModelReference) -> Document:
     return {
         "role": reference.role,

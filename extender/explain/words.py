@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 
 from extender.kube.quantity import format_bytes, format_quantity
 from extender.placement.reasons import TEXTS, Reason
+from extender.placement.request import cached_reference
 from extender.placement.verdict import Judge, Verdict
-from extender.workload.model import ModelReference, Need, Source, Strategy
+from extender.workload.model import ModelReference, Need, Source
 
 
 def summarize(judge: Judge, verdicts: Sequence[Verdict]) -> str:
@@ -76,11 +78,11 @@ def remedy(verdict: Verdict, judge: Judge) -> str:
                 )
             return f"lacks {lacking}"
         case Reason.MODEL_ABSENT:
-            held = next((r for r in judge.answers if r.strategy is Strategy.NODE_CACHE), None)
+            held = next(filter(None, map(cached_reference, judge.answers)), None)
             path = (held.host_path if held else None) or "/path"
             return (
                 "have a loader fill it there, or declare what is baked in: kubectl annotate node "
-                f"{verdict.node} modelcache.dev/provides={path}"
+                f"{verdict.node} {shlex.quote(f'modelcache.dev/provides={path}')}"
             )
         case Reason.MODEL_FAILED | Reason.CLAIM_FILL_FAILED:
             return "look at the logs of what failed"

@@ -171,20 +171,6 @@ class Volume(KubeStruct, frozen=True):
     ephemeral: EphemeralSource | None = None
 
 
-class PodAffinityProbe(KubeStruct, frozen=True):
-    """Only whether soft affinity terms are there (see placement: narrowing)."""
-
-    preferred_during_scheduling_ignored_during_execution: tuple[msgspec.Raw, ...] = ()
-
-
-class Affinity(KubeStruct, frozen=True):
-    """``affinity``, as far as narrowing has to respect it."""
-
-    node_affinity: PodAffinityProbe | None = None
-    pod_affinity: PodAffinityProbe | None = None
-    pod_anti_affinity: PodAffinityProbe | None = None
-
-
 class PodSpec(KubeStruct, frozen=True):
     """``spec`` of a pod or of a pod template."""
 
@@ -198,7 +184,6 @@ class PodSpec(KubeStruct, frozen=True):
     resources: ResourceRequirements | None = None
     overhead: Resources = {}
     node_selector: dict[str, str] = {}
-    affinity: Affinity | None = None
 
 
 class ContainerStateTerminated(KubeStruct, frozen=True):

@@ -72,10 +72,12 @@ def from_cache(size: int, holding: Holding | None, *, warm: bool, policy: Policy
     """Estimate a start from the node's disk, fetching first what is not there."""
     speeds = policy.bandwidths
     engine = policy.engine_start
-    if holding is not None and holding.state in {ModelState.READY, ModelState.STALE}:
+    if holding is not None and holding.state is ModelState.STALE:
+        # Never as warm: for a large model that would be worth more than the penalty.
+        return Start(read=size / speeds.disk / GB, engine=engine, penalty=STALE_PENALTY)
+    if holding is not None and holding.state is ModelState.READY:
         tier = speeds.page_cache if warm else speeds.disk
-        penalty = STALE_PENALTY if holding.state is ModelState.STALE else 0.0
-        return Start(read=size / tier / GB, engine=engine, penalty=penalty)
+        return Start(read=size / tier / GB, engine=engine)
     missing = size * LOADING_CREDIT if _is_loading(holding) else float(size)
     return Start(fetch=missing / speeds.hub / GB, read=size / speeds.disk / GB, engine=engine)
 

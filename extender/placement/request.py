@@ -20,12 +20,13 @@ class PodRequest(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     workload: Workload
     demand: MemoryDemand
+    priority: int = 0
 
     @property
     def needs_certainty(self) -> bool:
         """Tell whether a wrong yes would hurt: a required model, or memory nobody else counts."""
         required = any(r.need is Need.REQUIRED for r in self.workload.references)
-        return required or self.demand.volume_bytes > 0
+        return required or self.demand.volume_bytes > 0 or self.demand.unbounded
 
 
 class ClaimProblem(msgspec.Struct, frozen=True):

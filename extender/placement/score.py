@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from extender.cluster.view import NodeView
 from extender.placement.policy import Policy
 
 MAX_SCORE = 10
@@ -28,9 +27,13 @@ def scores(seconds: Mapping[str, float], policy: Policy) -> dict[str, int]:
     }
 
 
-def crowding_seconds(node: NodeView, demand: int) -> float:
-    """Return what little room a node would have left, in seconds, for memory-backed pods."""
-    if node.allocatable <= 0:
+def crowding_seconds(allocatable: int, free: int, demand: int) -> float:
+    """Return what little room a pod would leave on a node, in seconds; for memory-backed pods.
+
+    ``allocatable``, ``free`` (for this pod: without what is held for itself) and ``demand`` are
+    bytes.
+    """
+    if allocatable <= 0:
         return HEADROOM_SECONDS
-    left = max(0, node.free - demand) / node.allocatable
+    left = max(0, free - demand) / allocatable
     return HEADROOM_SECONDS * (1 - left)

@@ -78,19 +78,19 @@ class Judge:
 
     @property
     def has_preference(self) -> bool:
-        """Tell whether nodes can differ in estimated start at all."""
-        return any(
+        """Tell whether nodes can differ in estimated start; not where old knowledge says so."""
+        return not self.stale and any(
             reference.need not in {Need.IGNORE, Need.UNKNOWN} and self._differs(reference)
             for reference in self.request.workload.references
         )
 
     def verdict(self, name: str) -> Verdict:
         """Judge one node: the first thing that refuses it, and its estimated start."""
+        if self.stale:
+            return Verdict(node=name, reason=self._lost_sight(), detail=", ".join(self.stale))
         node = self.view.nodes.get(name)
         if node is None:
             return self._unknown_node(name)
-        if self.stale:
-            return Verdict(node=name, reason=self._lost_sight(), detail=", ".join(self.stale))
         missing = self._memory_missing(node)
         refused = self._refused(node)
         state, evidence = self._known_state(name)
@@ -99,7 +99,7 @@ class Judge:
             state=state,
             evidence=evidence,
             start=self.start(node),
-            memory_free=node.free,
+            memory_free=self.free(node),
             missing=missing,
         )
         if refused is not None:
@@ -108,17 +108,20 @@ class Judge:
             return msgspec.structs.replace(verdict, reason=Reason.INSUFFICIENT_MEMORY)
         return verdict
 
-    def reason(self, name: str) -> Reason | None:
-        """Judge one node without its estimate: the fast path of filter."""
+    def reason(self, name: str, *, freed: int = 0) -> Reason | None:
+        """Judge one node without its estimate: the fast path of filter.
+
+        ``freed`` is bytes that evicting pods would give back.
+        """
+        if self.stale:
+            return self._lost_sight()
         node = self.view.nodes.get(name)
         if node is None:
             return self._unknown_node(name).reason
-        if self.stale:
-            return self._lost_sight()
         refused = self._refused(node)
         if refused is not None:
             return refused[0]
-        return Reason.INSUFFICIENT_MEMORY if self._memory_missing(node) else None
+        return Reason.INSUFFICIENT_MEMORY if self._memory_missing(node) > freed else None
 
     def start(self, node: NodeView) -> Start:
         """Estimate the start on a node: all references one after another, one engine start."""
@@ -139,6 +142,10 @@ class Judge:
         answer = self._answers.get(reference)
         return answer.nodes.get(node) if answer else None
 
+    def free(self, node: NodeView) -> int:
+        """Return the bytes that are left for this pod: what is held for itself is its own."""
+        return node.free_for(self.request.uid, self.request.priority)
+
     # -- refusing --------------------------------------------------------------------------------
 
     def _unknown_node(self, name: str) -> Verdict:
@@ -154,7 +161,9 @@ class Judge:
     def _memory_missing(self, node: NodeView) -> int:
         """Return the bytes a pod lacks; one that asks for none is never refused for memory."""
         wanted = self.request.demand.on(node.allocatable)
-        return max(0, wanted - node.free) if wanted else 0
+        if not wanted:
+            return 0
+        return max(0, wanted - self.free(node))
 
     def _refused(self, node: NodeView) -> tuple[Reason, str] | None:
         for reference in self.request.workload.references:
@@ -264,9 +273,14 @@ class Judge:
 def image_names(image: str) -> tuple[str, ...]:
     """Return the names under which a node may list an image, as the kubelet normalizes them.
 
-    ``nginx`` is ``docker.io/library/nginx:latest``; digests stay as they are.
+    ``nginx`` is ``docker.io/library/nginx:latest``. A digest stays as it is and takes the place of
+    a tag beside it: nodes list ``name:tag`` and ``name@digest``, never both in one name.
     """
-    last = posixpath.basename(image)
+    repository, at, digest = image.partition("@")
+    last = posixpath.basename(repository)
+    if at and ":" in last:
+        image = f"{posixpath.join(posixpath.dirname(repository), last.split(':', 1)[0])}@{digest}"
+        last = posixpath.basename(image)
     tagged = image if ":" in last or "@" in image else f"{image}:latest"
     first = tagged.split("/", 1)[0]
     if "/" in tagged and ("." in first or ":" in first or first == "localhost"):

@@ -1,4 +1,9 @@
-"""The read-only API under ``/api/v1``: what the extender knows and what it decided."""
+"""The read-only API under ``/api/v1``: what the extender knows and what it decided.
+
+Errors have the form and the codes of ``app``. ``explain`` takes one manifest, YAML or JSON
+whatever its content type, of at most the 3 MiB that an apiserver takes; 400 where it is no manifest
+of a kind that carries a pod. ``observations`` is 404 without ``--observe``.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +13,16 @@ import flask
 import msgspec
 
 from extender.errors import ProtocolError
-from extender.explain.document import explain
+from extender.explain.document import explain, in_namespace
 from extender.explain.inventory import inventory
+from extender.serving.body import read_body
 from extender.serving.service import Service
 from extender.snapshot import parse_documents
 from extender.workload.manifest import pod_of
+
+MAX_MANIFEST_BYTES = 3 * 1024 * 1024
+"""The apiserver's own limit for a request's body (MaxRequestBodyBytes in
+https://github.com/kubernetes/apiserver/blob/master/pkg/server/config.go)."""
 
 
 def add_routes(app: flask.Flask, service: Service) -> None:
@@ -56,28 +66,28 @@ def add_routes(app: flask.Flask, service: Service) -> None:
 
     @app.post("/api/v1/explain")
     def explain_manifest() -> flask.Response:
-        body = flask.request.get_data(cache=False)
+        flask.request.max_content_length = MAX_MANIFEST_BYTES
+        body = read_body("send one manifest; explain reads large files on the command line")
         try:
             (manifest,) = parse_documents(body)
         except ValueError as error:
             raise ProtocolError(f"the body is not one YAML or JSON document: {error}") from error
-        return _json(explain(pod_of(manifest), service.context))
+        return _json(explain(pod_of(in_namespace(manifest, "default")), service.context))
 
 
 def _waiting(service: Service) -> list[dict[str, Any]]:
-    """List the unbound pods whose last filter answer left no node."""
-    bound = {pod.uid for pod in service.context.state.pods() if pod.node or not pod.counts}
-    known = {pod.uid for pod in service.context.state.pods()}
+    """List the pods that filter refused on every node, in the order in which they are woken."""
+    service.waiting.prune(service.context.state)
     return [
         {
-            "namespace": made.namespace,
-            "pod": made.pod,
-            "since": made.time,
-            "reasons": made.refused,
-            "examples": made.examples,
+            "namespace": pod.request.namespace,
+            "pod": pod.request.name,
+            "since": pod.since,
+            "reasons": pod.refused,
+            "examples": pod.examples,
+            "wokenAt": pod.touched_at,
         }
-        for made in service.decisions.recent()
-        if made.verb == "filter" and not made.passed and made.uid not in bound and made.uid in known
+        for pod in service.waiting.all()
     ]
 
 

@@ -1,11 +1,29 @@
 """The Flask application: routes, limits and errors. What it serves is decided elsewhere.
 
 Every verb answers a business "no" with 200; 4xx only for what is not the extender protocol; 5xx
-only for a real fault, never with a stack trace.
+only for a real fault, never with a stack trace. An error is ``{"error": what and the remedy}`` and
+one line in the log:
+
+===== ==========================================================================================
+400   the body is not the protocol (the message names the field), ended early, or is badly chunked;
+      what is not HTTP at all never comes here (see ``worker``)
+403   bind, asked from elsewhere than the loopback address
+404   no such path; also a verb asked of the status listener
+405   another method than the path's; ``Allow`` names it
+413   the body is larger than the limit; it is refused unread where its length is announced
+415   a verb's body is not announced as JSON
+500   a fault of this program; details are in its log
+503   ``/readyz`` alone: not every resource is listed, or one has not been heard of for too long
+===== ==========================================================================================
+
+What the protocol allows is answered, odd as it is: ``null`` in place of any optional value,
+top-level keys in any case, unknown keys, candidates named twice (answered once), candidates that
+the cluster does not have, no candidates at all.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,15 +32,19 @@ import flask
 import msgspec
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from extender.errors import ExtenderError, ProtocolError
 from extender.serving import api
+from extender.serving.body import read_body
 from extender.serving.service import Service, Verb
 
 log = structlog.get_logger("extender.http")
 
 JSON = "application/json"
+
+_LOOPBACK_ONLY = frozenset({"bind"})
+"""Verbs with an effect: whoever may call them places pods with this program's rights."""
 
 
 def create_app(
@@ -34,6 +56,7 @@ def create_app(
     """
     app = flask.Flask("extender", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = service.configuration.server.max_body_bytes
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     for name, verb in service.verbs.items():
         app.add_url_rule(
             f"/{name}", name, _verb_route(name, verb, service, verbs_at), methods=["POST"]
@@ -52,7 +75,9 @@ def _verb_route(
         code = 500
         try:
             if not verbs_at(flask.request.environ.get("SERVER_PORT", "")):
-                flask.abort(404)
+                flask.abort(404, f"/{name} is not served here; ask the address of --listen")
+            if name in _LOOPBACK_ONLY:
+                _check_caller()
             response = flask.Response(verb(_body()), mimetype=JSON)
             code = 200
         except ProtocolError as error:
@@ -69,22 +94,23 @@ def _verb_route(
     return answer
 
 
-def _body() -> bytes:
-    """Read the request's body whole, within the limit."""
-    request = flask.request
-    if request.mimetype not in {JSON, "text/json"}:
+def _check_caller() -> None:
+    caller = flask.request.remote_addr or ""
+    if not ipaddress.ip_address(caller.split("%", 1)[0]).is_loopback:
         raise ProtocolError(
-            f"content type is {request.mimetype or 'missing'}; send {JSON}", status=415
+            "bind answers the loopback address alone; run kube-scheduler in the same pod",
+            status=403,
         )
-    try:
-        return request.get_data(cache=False)
-    except RequestEntityTooLarge as error:
-        limit = flask.current_app.config["MAX_CONTENT_LENGTH"]
-        raise ProtocolError(
-            f"the body is larger than {limit} bytes; raise server.maxBodyBytes, or set "
-            "nodeCacheCapable: true in the scheduler's configuration",
-            status=413,
-        ) from error
+
+
+def _body() -> bytes:
+    """Return a verb's body, which must be announced as JSON."""
+    mimetype = flask.request.mimetype
+    if mimetype not in {JSON, "text/json"}:
+        raise ProtocolError(f"content type is {mimetype or 'missing'}; send {JSON}", status=415)
+    return read_body(
+        "raise server.maxBodyBytes, or set nodeCacheCapable: true in the scheduler's configuration"
+    )
 
 
 def _add_health(app: flask.Flask, service: Service) -> None:
@@ -116,8 +142,13 @@ def _failed(error: Exception) -> flask.Response:
     request = flask.request
     if isinstance(error, ProtocolError):
         status, message = error.status, str(error)
+    elif isinstance(error, MethodNotAllowed):
+        methods = ", ".join(sorted(error.valid_methods or ()))
+        status, message = 405, f"{request.path[:200]} answers {methods}, not {request.method[:20]}"
     elif isinstance(error, HTTPException):
         status, message = error.code or 500, error.description or error.name
+        if message == NotFound.description:
+            message = f"{request.path[:200]} is not a path of this server; see its documentation"
     elif isinstance(error, ExtenderError):
         status, message = 400, str(error)
     else:
@@ -132,10 +163,7 @@ def _failed(error: Exception) -> flask.Response:
         log.error("request failed", exc_info=error, **fields)
     else:
         log.warning("request refused", **fields)
-    headers = dict(error.get_headers()) if isinstance(error, HTTPException) else {}
     response = flask.Response(msgspec.json.encode({"error": message}), status=status, mimetype=JSON)
-    if "Allow" in headers:
-        response.headers["Allow"] = headers["Allow"]
-    if status in {408, 413}:
-        response.headers["Connection"] = "close"
+    if isinstance(error, MethodNotAllowed):
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
     return response

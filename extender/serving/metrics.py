@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, Info
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -21,7 +21,7 @@ _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 class Metrics:
     """All metrics of one process, in a registry of their own."""
 
-    def __init__(self, context: Context, knowledge: Knowledge) -> None:
+    def __init__(self, context: Context, knowledge: Knowledge, waiting: Sized) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             f"{PREFIX}_requests",
@@ -48,6 +48,18 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self.binds = Counter(
+            f"{PREFIX}_binds",
+            "Binds by outcome: bound, refused (last check), gone, boundElsewhere, error, unknown.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.wakes = Counter(
+            f"{PREFIX}_wakes",
+            "Waiting pods that were woken, by result: touched, gone, failed.",
+            ["result"],
+            registry=self.registry,
+        )
         self.observed = Counter(
             f"{PREFIX}_observed_pods",
             "Shadow mode: pods that some scheduler bound, by what this program would have said.",
@@ -63,6 +75,9 @@ class Metrics:
         Info(f"{PREFIX}_build", "Version of this program.", registry=self.registry).info(
             {"version": __version__}
         )
+        Gauge(
+            f"{PREFIX}_waiting_pods", "Pods refused on every node.", registry=self.registry
+        ).set_function(lambda: len(waiting))
         self.registry.register(_ClusterCollector(context, knowledge))
 
     def decided(self, made: Decision) -> None:
@@ -104,6 +119,12 @@ class _ClusterCollector(Collector):
             "Memory that the pods of all nodes may take.",
             (),
             [((), sum(node.promised for node in view.nodes.values()))],
+        )
+        yield _gauge(
+            "reserved_pods",
+            "Pods with memory kept for them between decision and binding.",
+            (),
+            [((), self._context.state.reserved())],
         )
         yield _gauge(
             "unreadable_objects",

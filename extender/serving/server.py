@@ -7,7 +7,6 @@ fork, and stops with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import flask
@@ -18,6 +17,7 @@ from extender.config import ExtenderConfiguration
 from extender.serving.app import create_app
 from extender.serving.logs import GunicornLogger
 from extender.serving.service import Service
+from extender.serving.worker import Worker, keep_signals_over_forks
 
 log = structlog.get_logger("extender.server")
 
@@ -25,14 +25,14 @@ log = structlog.get_logger("extender.server")
 class Server(BaseApplication):  # type: ignore[misc]
     """Runs one service until SIGTERM; requests in flight are answered first.
 
-    ``build`` makes the service in the worker process. ``listen`` answers everything;
-    ``status_listen``, where it is not empty, only what is read-only.
+    ``listen`` answers everything; ``status_listen``, where it is not empty, only what is
+    read-only. The service is made before the fork, so that what is wrong with its input ends the
+    program with a message; its watch has threads, and begins in the worker.
     """
 
-    def __init__(self, build: Callable[[], Service], configuration: ExtenderConfiguration) -> None:
-        self._build = build
+    def __init__(self, service: Service, configuration: ExtenderConfiguration) -> None:
         self._configuration = configuration
-        self._service: Service | None = None
+        self._service = service
         self._verb_ports: set[str] = set()
         super().__init__()
 
@@ -43,7 +43,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         settings: dict[str, Any] = {
             "bind": [text for text in (configuration.listen, configuration.status_listen) if text],
             "workers": 1,
-            "worker_class": "gthread",
+            "worker_class": Worker,
             "threads": limits.threads,
             "keepalive": limits.keep_alive_seconds,
             "graceful_timeout": limits.graceful_seconds,
@@ -60,9 +60,13 @@ class Server(BaseApplication):  # type: ignore[misc]
             if key in self.cfg.settings:
                 self.cfg.set(key, value)
 
+    def run(self) -> None:
+        """Serve until SIGTERM; does not return."""
+        keep_signals_over_forks()
+        super().run()
+
     def load(self) -> flask.Flask:
         """Build the application, in the worker."""
-        self._service = self._build()
         return create_app(self._service, verbs_at=self._verbs_at)
 
     def _verbs_at(self, port: str) -> bool:
@@ -76,10 +80,8 @@ class Server(BaseApplication):  # type: ignore[misc]
         log.info("listening", addresses=[f"{name[0]}:{name[1]}" for name in names])
 
     def _worker_started(self, _worker: Any) -> None:
-        assert self._service is not None
-        self._service.knowledge.start()
+        self._service.start()
 
     def _worker_stopped(self, _arbiter: Any, _worker: Any) -> None:
-        if self._service is not None:
-            self._service.knowledge.stop()
-            log.info("stopped")
+        self._service.stop()
+        log.info("stopped")

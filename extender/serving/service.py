@@ -9,14 +9,29 @@ from typing import TypeVar
 import structlog
 
 from extender.config import ExtenderConfiguration
+from extender.kube.objects import Pod
 from extender.serving.knowledge import Knowledge
 from extender.serving.metrics import Metrics
+from extender.serving.waking import Waking
 from extender.serving.watched import Observer
+from extender.verbs.bind import Bindings, bind
 from extender.verbs.context import Context
 from extender.verbs.decision import Decision, DecisionLog
 from extender.verbs.filter import filter_nodes
+from extender.verbs.preempt import preempt
 from extender.verbs.prioritize import prioritize_nodes
-from extender.wire import ExtenderArgs, read_args, write_filter_result, write_priorities
+from extender.waiting.pods import WaitingPod, WaitingPods
+from extender.watch.client import Transport
+from extender.wire import (
+    ExtenderArgs,
+    read_args,
+    read_bind_args,
+    read_preempt_args,
+    write_bind_result,
+    write_filter_result,
+    write_preempt_result,
+    write_priorities,
+)
 
 log = structlog.get_logger("extender.decisions")
 
@@ -34,42 +49,132 @@ class Service:
         configuration: ExtenderConfiguration,
         *,
         observer: Observer | None = None,
+        bindings: Bindings | None = None,
     ) -> None:
         self.context = context
         self.knowledge = knowledge
         self.observer = observer
         self.configuration = configuration
         self.decisions = DecisionLog(configuration.server.recent_decisions)
-        self.metrics = Metrics(context, knowledge)
-        self.verbs: dict[str, Verb] = {"filter": self.filter, "prioritize": self.prioritize}
+        self.waiting = WaitingPods()
+        self.metrics = Metrics(context, knowledge, self.waiting)
+        self._waking: Waking | None = None
+        self._bindings = bindings
+        self.verbs: dict[str, Verb] = {
+            "filter": self.filter,
+            "prioritize": self.prioritize,
+            "bind": self.bind,
+            "preempt": self.preempt,
+        }
+
+    def wake_through(self, transport: Transport) -> None:
+        """Wake refused pods through this transport once the service starts."""
+        section = self.configuration.waking
+        self._waking = Waking(
+            self.context,
+            self.waiting,
+            transport,
+            schedulers=section.scheduler_names,
+            per_second=section.per_second,
+            count=lambda result: self.metrics.wakes.labels(result).inc(),
+        )
+
+    def start(self) -> None:
+        """Begin to fill the state, and to wake pods."""
+        self.knowledge.start()
+        if self._waking is not None:
+            self._waking.start()
+
+    def stop(self) -> None:
+        """Stop both."""
+        if self._waking is not None:
+            self._waking.stop()
+        self.knowledge.stop()
 
     def filter(self, body: bytes) -> bytes:
         """Answer ``POST /filter``."""
         args = read_args(body)
-        result = self._timed(args, lambda: filter_nodes(args, self.context))
+        result, made = self._timed(args.pod, lambda: filter_nodes(args, self.context))
+        if made is not None:
+            self._note_waiting(made, args)
         return write_filter_result(result, args)
 
     def prioritize(self, body: bytes) -> bytes:
         """Answer ``POST /prioritize``."""
         args = read_args(body)
-        return write_priorities(self._timed(args, lambda: prioritize_nodes(args, self.context)))
+        scores, _ = self._timed(args.pod, lambda: prioritize_nodes(args, self.context))
+        return write_priorities(scores)
 
-    def _timed(self, args: ExtenderArgs, decide: Callable[[], tuple[T, Decision | None]]) -> T:
+    def preempt(self, body: bytes) -> bytes:
+        """Answer ``POST /preempt``."""
+        args = read_preempt_args(body)
+        kept, _ = self._timed(args.pod, lambda: preempt(args, self.context))
+        return write_preempt_result(kept)
+
+    def bind(self, body: bytes) -> bytes:
+        """Answer ``POST /bind``. A "no" is an answer too; kube-scheduler tries the pod again."""
+        args = read_bind_args(body)
+        if self._bindings is None:
+            return write_bind_result("this extender runs without a cluster to bind in")
+        before = time.perf_counter()
+        bound = bind(args, self.context, self._bindings)
+        self.metrics.binds.labels(bound.outcome.value).inc()
+        seconds = time.perf_counter() - before
+        if bound.decision is not None:
+            self._decided(bound.decision, seconds)
+        if bound.error:
+            log.warning(
+                "not bound",
+                namespace=args.namespace,
+                pod=args.name,
+                node=args.node,
+                outcome=bound.outcome.value,
+                error=bound.error,
+                milliseconds=round(seconds * 1000, 2),
+            )
+        return write_bind_result(bound.error)
+
+    def _note_waiting(self, made: Decision, args: ExtenderArgs) -> None:
+        """Remember a pod that was refused everywhere; one that passed somewhere waits no more."""
+        request = self.context.remembered(made.uid)
+        if made.passed or not made.asked:
+            self.waiting.drop(made.uid)
+        elif request is not None:
+            self.waiting.add(
+                WaitingPod(
+                    request=request,
+                    asked=frozenset(args.names),
+                    refused=made.refused,
+                    examples=made.examples,
+                    created=args.pod.metadata.creation_timestamp,
+                    since=made.time,
+                    refused_at=made.time,
+                )
+            )
+            if self._waking is not None:
+                self._waking.look()
+
+    def _timed(
+        self, asked: Pod, decide: Callable[[], tuple[T, Decision | None]]
+    ) -> tuple[T, Decision | None]:
         before = time.perf_counter()
         answer, made = decide()
         if made is None:
-            pod = args.pod.metadata
+            pod = asked.metadata
             log.warning(
                 "not synced",
                 namespace=pod.namespace,
                 pod=pod.name,
                 missing=self.context.unsynced(),
             )
-            return answer
+            return answer, None
+        self._decided(made, time.perf_counter() - before)
+        return answer, made
+
+    def _decided(self, made: Decision, seconds: float) -> None:
         self.decisions.add(made)
         self.metrics.decided(made)
-        self._log(made, time.perf_counter() - before)
-        return answer
+        self._log(made, seconds)
 
     def _log(self, made: Decision, seconds: float) -> None:
         fields: dict[str, object] = {
@@ -84,6 +189,7 @@ class Service:
             "milliseconds": round(seconds * 1000, 2),
         }
         details = {
+            "node": made.node,
             "refused": made.refused,
             "examples": made.examples,
             "scores": made.scores,

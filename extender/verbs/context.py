@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from threading import Lock
 
 import msgspec
+from cachetools import LRUCache
 
 from extender.cluster.state import ClusterState
+from extender.cluster.view import PodFacts
 from extender.kube.objects import Pod
 from extender.placement.policy import Policy
 from extender.placement.request import PodRequest
@@ -26,28 +29,76 @@ class ListRejected(StrEnum):
     ALWAYS = "always"
 
 
+class RecentRequests:
+    """What was read of the pods that were asked about last, by UID; bounded, safe for threads."""
+
+    def __init__(self, size: int = 8192) -> None:
+        self._requests: LRUCache[str, PodRequest] = LRUCache(size)
+        self._lock = Lock()
+
+    def put(self, request: PodRequest) -> None:
+        """Keep a request in place of the pod's last one."""
+        with self._lock:
+            self._requests[request.uid] = request
+
+    def get(self, uid: str) -> PodRequest | None:
+        """Return a pod's request, if it is still kept."""
+        with self._lock:
+            return self._requests.get(uid)
+
+
 def _nothing() -> tuple[str, ...]:
     return ()
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """``unsynced`` names resources not listed yet, ``stale`` those not heard of for too long."""
+    """``unsynced`` names resources not listed yet, ``stale`` those not heard of for too long.
+
+    ``hold_seconds``: how long prioritize keeps memory where it expects a pod to be bound.
+    ``reservation_seconds``: how long bind does, if the watch never shows the pod there.
+    """
 
     state: ClusterState
     policy: Policy = Policy()
     list_rejected: ListRejected = ListRejected.WHEN_NONE_PASS
     unsynced: Callable[[], tuple[str, ...]] = _nothing
     stale: Callable[[], tuple[str, ...]] = _nothing
+    hold_seconds: float = 5.0
+    reservation_seconds: float = 300.0
+    recent: RecentRequests = msgspec.field(default_factory=RecentRequests)
+
+    def now(self) -> float:
+        """Return the state's time: UNIX seconds."""
+        return self.state.now()
+
+    def remembered(self, uid: str) -> PodRequest | None:
+        """Return what was read of a pod when it was last asked about."""
+        return self.recent.get(uid)
 
     def request(self, pod: Pod) -> PodRequest:
         """Read what a pod asks for."""
         metadata = pod.metadata
-        return PodRequest(
+        request = PodRequest(
             uid=metadata.uid,
             namespace=metadata.namespace,
             name=metadata.name or metadata.generate_name,
             workload=self.state.templates.workload(pod),
             demand=self.state.demand(pod),
+            priority=pod.spec.priority or 0,
+        )
+        if request.uid:
+            self.recent.put(request)
+        return request
+
+    def request_of(self, facts: PodFacts) -> PodRequest:
+        """Return what a known pod asks for."""
+        return PodRequest(
+            uid=facts.uid,
+            namespace=facts.namespace,
+            name=facts.name,
+            workload=facts.workload,
+            demand=facts.demand,
+            priority=facts.priority,
         )
 
     def judge(self, pod: Pod) -> Judge:

@@ -17,7 +17,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """One verb's answer for one pod. ``time`` is UNIX time in seconds.
 
     ``refused`` counts nodes by reason; ``examples`` has one detail for each reason. ``scores`` has
-    the best few nodes of prioritize.
+    the best few nodes of prioritize, ``node`` the one that bind was asked about.
     """
 
     time: float
@@ -30,6 +30,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None
     asked: int
     passed: int
+    node: str = ""
     refused: Mapping[str, int] = {}
     examples: Mapping[str, str] = {}
     scores: Mapping[str, int] = {}

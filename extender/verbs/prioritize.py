@@ -1,11 +1,18 @@
 """prioritize: how soon the pod would serve on each node, as a score from 0 to 10.
 
 Every node asked about is in the answer: kube-scheduler breaks ties at random only among nodes that
-an extender scored. Where nodes do not differ for this pod, all get 0 and others decide.
+an extender scored. Where nodes do not differ for this pod, or the knowledge of them is too old, all
+get 0 and others decide.
+
+A pod with memory-backed volumes is different: kube-scheduler does not see that the node it chose
+last has less room now. So one of several equally good nodes is put a point ahead, and its memory is
+held for the pod for a few seconds: the next pod of a burst is sent to another one. Bind turns the
+hold into a reservation, wherever the pod went.
 """
 
 from __future__ import annotations
 
+from extender.cluster.reservations import Reservation
 from extender.placement.score import crowding_seconds, scores
 from extender.placement.verdict import Judge
 from extender.verbs.context import Context
@@ -23,6 +30,9 @@ def prioritize_nodes(
         return [(name, 0) for name in args.names], None
     judge = context.judge(args.pod)
     table = node_scores(judge, args.names)
+    if table and judge.request.uid and judge.request.demand.volume_bytes:
+        table = _lead(table, judge)
+        _hold(max(table, key=lambda name: table[name]), judge, context)
     ranked = [(name, table.get(name, 0)) for name in args.names]
     best = sorted(ranked, key=lambda entry: -entry[1])[:_KEPT_SCORES]
     made = decision(
@@ -37,9 +47,34 @@ def prioritize_nodes(
     return ranked, made
 
 
+def _lead(table: dict[str, int], judge: Judge) -> dict[str, int]:
+    """Put the roomiest of the best nodes one point before the others."""
+    top = max(table.values())
+    equal = [name for name, score in table.items() if score == top]
+    first = max(equal, key=lambda name: (judge.free(judge.view.nodes[name]), name))
+    return table | {name: top - 1 for name in equal if name != first}
+
+
+def _hold(name: str, judge: Judge, context: Context) -> None:
+    """Keep the memory where the pod is expected to be bound."""
+    allocatable = judge.view.nodes[name].allocatable
+    context.state.hold(
+        Reservation(
+            uid=judge.request.uid,
+            node=name,
+            bytes=judge.request.demand.on(allocatable),
+            expires=judge.view.now + context.hold_seconds,
+            firm=False,
+        )
+    )
+
+
 def node_scores(judge: Judge, names: tuple[str, ...]) -> dict[str, int]:
-    """Score the known nodes of a request; empty where the pod has no preference among them."""
-    if not judge.has_preference and not judge.request.demand.volume_bytes:
+    """Score the known nodes of a request.
+
+    Empty where the pod has no preference among them, or where what is known is too old to trust.
+    """
+    if judge.stale or not (judge.has_preference or judge.request.demand.volume_bytes):
         return {}
     nodes = judge.view.nodes
     demand = judge.request.demand
@@ -48,6 +83,8 @@ def node_scores(judge: Judge, names: tuple[str, ...]) -> dict[str, int]:
         node = nodes.get(name)
         if node is None:
             continue
-        crowding = crowding_seconds(node, demand.on(node.allocatable)) if demand.volumes else 0.0
-        seconds[name] = judge.start(node).seconds + crowding
+        seconds[name] = judge.start(node).seconds
+        if demand.volumes:
+            wanted = demand.on(node.allocatable)
+            seconds[name] += crowding_seconds(node.allocatable, judge.free(node), wanted)
     return scores(seconds, judge.policy)

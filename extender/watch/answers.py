@@ -7,6 +7,7 @@ them: whether the server can have got the request.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import isnan
 from typing import Self
 
 import msgspec
@@ -16,7 +17,9 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError, SSLError
 from extender.errors import ExtenderError
 from extender.watch.messages import Status, read_status
 
-_MAX_RETRY_AFTER = 120.0
+MAX_RETRY_AFTER = 120.0
+"""Seconds. A server that asks for more is asked again all the same: its answer may be a fault."""
+
 _CHUNK = 65536
 
 
@@ -114,5 +117,13 @@ def _retry_after(headers: Mapping[str, str], problem: Status) -> float:
     try:
         asked = float(lowered.get("retry-after", ""))
     except ValueError:
-        asked = float(problem.details.retry_after_seconds) if problem.details else 0.0
-    return min(max(asked, 0.0), _MAX_RETRY_AFTER)
+        asked = float("nan")
+    if isnan(asked):  # a date, or nothing at all
+        return asked_in(problem)
+    return min(max(asked, 0.0), MAX_RETRY_AFTER)
+
+
+def asked_in(problem: Status) -> float:
+    """Return the seconds to wait that a Status asks for, bounded; 0 where it does not."""
+    asked = problem.details.retry_after_seconds if problem.details else 0
+    return float(min(max(asked, 0), MAX_RETRY_AFTER))

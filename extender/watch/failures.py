@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from extender.errors import ExtenderError
-from extender.watch.answers import Answer
+from extender.watch.answers import Answer, asked_in
 from extender.watch.messages import Status
 
 _NOT_THIS_VERSION = frozenset({400, 404, 410, 422})
@@ -29,7 +29,5 @@ def refusal(answer: Answer) -> WatchFailedError:
 def failure(status: Status, *, retry_after: float = 0.0) -> WatchFailedError:
     """Return what a Status means, sent as an answer or as an ERROR event."""
     relist = status.expired() or status.ahead() or status.code in _NOT_THIS_VERSION
-    if not retry_after and status.details is not None:
-        retry_after = max(0.0, float(status.details.retry_after_seconds))
     kind = RelistError if relist else WatchFailedError
-    return kind(f"apiserver: {status.summary()}", retry_after=retry_after)
+    return kind(f"apiserver: {status.summary()}", retry_after=retry_after or asked_in(status))

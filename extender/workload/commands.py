@@ -17,12 +17,16 @@ import msgspec
 from extender.kube.objects import Container
 from extender.workload.expand import Environment, expand
 from extender.workload.shell import ShellCommand, run
+from extender.workload.shell_values import Budget
 
 _SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh"})
 _SHELL_COMMAND_OPTION = re.compile(r"-[a-z]*c")
 _DEEPEST = 3
+_ELSEWHERE = frozenset("chroot nsenter ssh kubectl docker podman nerdctl crictl ctr".split())
+"""They run a shell too, but not among this container's files."""
+
 _MUTE = frozenset({"echo", "printf", ":", "alias", "grep", "test", "[", "[["})
-_KUBELET_NAME = re.compile(r"\$\(([^()]*)\)")
+_KUBELET_NAME = re.compile(r"\$\(([^)]*)\)")
 
 
 class Word(msgspec.Struct, frozen=True, gc=False):
@@ -101,20 +105,29 @@ class CommandLine(msgspec.Struct, frozen=True):
     """All calls of a container. ``scripted`` where a shell runs them.
 
     ``variables`` are the container's and those that its script sets; ``complete`` is false where
-    the script could not be read to its end.
+    the script could not be read to its end. ``mounts`` are the directories that are there from the
+    start: ``cp -r X DIR`` makes ``DIR/X`` of those.
     """
 
     calls: tuple[Call, ...]
     variables: Environment
     scripted: bool = False
     complete: bool = True
+    mounts: tuple[str, ...] = ()
 
 
 def command_line(container: Container, field: str, variables: Environment) -> CommandLine:
     """Read ``command`` and ``args``; ``field`` is the container's place (``containers[0]``)."""
     index = {variable.name: number for number, variable in enumerate(container.env)}
     words = [
-        _kubelet_word(text, f"{field}.{part}[{number}]", variables, index, field)
+        _kubelet_word(
+            text,
+            f"{field}.{part}[{number}]",
+            variables,
+            index,
+            field,
+            hidden=bool(container.env_from),
+        )
         for part, texts in (("command", container.command), ("args", container.args))
         for number, text in enumerate(texts)
     ]
@@ -128,7 +141,13 @@ def command_line(container: Container, field: str, variables: Environment) -> Co
         ),
         depth=0,
     )
-    return CommandLine(tuple(reader.calls), reader.variables, reader.scripted, reader.complete)
+    return CommandLine(
+        tuple(reader.calls),
+        reader.variables,
+        reader.scripted,
+        reader.complete,
+        tuple(mount.mount_path for mount in container.volume_mounts),
+    )
 
 
 class _Reader:
@@ -140,6 +159,7 @@ class _Reader:
         self.calls: list[Call] = []
         self.scripted = False
         self.complete = True
+        self._budget = Budget()
 
     def read(self, call: Call, *, depth: int) -> None:
         script = _script(call) if depth < _DEEPEST else None
@@ -156,6 +176,7 @@ class _Reader:
             call.variables,
             arguments=[word.text for word in positional],
             directory=call.directory,
+            budget=self._budget,
         )
         self.complete = self.complete and ran.complete
         for command in ran.commands:
@@ -184,7 +205,10 @@ def _script(call: Call) -> tuple[Word, Sequence[Word]] | None:
     index = next(
         (n for n, w in enumerate(words) if posixpath.basename(w.text or "") in _SHELLS), len(words)
     )
-    if index == len(words) or any(word.text is None for word in words[:index]):
+    before = [word.text for word in words[:index]]
+    if index == len(words) or None in before:
+        return None
+    if any(posixpath.basename(text or "") in _ELSEWHERE for text in before):
         return None
     for place in range(index + 1, len(words)):
         text = words[place].text
@@ -198,16 +222,23 @@ def _script(call: Call) -> tuple[Word, Sequence[Word]] | None:
 
 
 def _kubelet_word(
-    text: str, place: str, variables: Environment, index: dict[str, int], field: str
+    text: str,
+    place: str,
+    variables: Environment,
+    index: dict[str, int],
+    field: str,
+    *,
+    hidden: bool,
 ) -> Word:
     if "$" not in text:
         return Word(text, (place,))
-    names = [name for name in _KUBELET_NAME.findall(text) if name in index]
+    named = _KUBELET_NAME.findall(text)
+    names = [name for name in named if name in index]
     places = (place, *(f"{field}.env[{index[name]}].value" for name in dict.fromkeys(names)))
-    filled = expand(text, variables)
+    filled = expand(text, variables, hidden=hidden)
     if filled is None:
-        hidden = next((name for name in names if variables.get(name) is None), "")
-        return Word(None, places, f"variable {hidden} comes from outside the pod spec")
+        outside = next((name for name in named if variables.get(name) is None), "")
+        return Word(None, places, f"variable {outside} comes from outside the pod spec")
     return Word(filled, places)
 
 

@@ -5,6 +5,8 @@ expanded by the kubelet (kubernetes/third_party/forked/golang/expansion): ``$$``
 undefined reference stays as it is, and env entries see only the ones before them. ``$NAME`` and
 ``${NAME}`` in scripts are expanded by the shell (see ``scripts``). A value that cannot be read from
 the spec (a ConfigMap, a Secret) is ``None``: set, but unknown.
+
+https://kubernetes.io/docs/tasks/inject-data-application/define-interdependent-environment-variables/
 """
 
 from __future__ import annotations
@@ -17,7 +19,11 @@ from extender.kube.objects import Container, EnvVar, ObjectMeta
 Environment = Mapping[str, str | None]
 """Name -> value, or None where the variable is set to something the spec does not show."""
 
-_REFERENCE = re.compile(r"\$(?:\$|\(([^()]*)\))")
+# As in the kubelet, a reference ends at the first `)` whatever stands before it: in
+# `$(dirname $(X))` the name is `dirname $(X`, which is not defined, so the text stays as it is.
+_REFERENCE = re.compile(r"\$(?:\$|\(([^)]*)\))")
+# Names that an envFrom object may well define. Others (`$(date)`, `$(nproc)`) belong to a script.
+_USUAL_NAME = re.compile(r"[A-Z_][A-Z0-9_]*", re.ASCII)
 
 
 def environment(container: Container, metadata: ObjectMeta) -> dict[str, str | None]:
@@ -27,13 +33,18 @@ def environment(container: Container, metadata: ObjectMeta) -> dict[str, str | N
     Variables of ``envFrom`` objects are not known even by name and are left out.
     """
     known: dict[str, str | None] = {}
+    hidden = bool(container.env_from)
     for variable in container.env:
-        known[variable.name] = _value(variable, known, metadata)
+        known[variable.name] = _value(variable, known, metadata, hidden=hidden)
     return known
 
 
-def expand(text: str, variables: Environment) -> str | None:
-    """Fill in ``$(NAME)``; None where a variable in the text is set but unknown."""
+def expand(text: str, variables: Environment, *, hidden: bool = False) -> str | None:
+    """Fill in ``$(NAME)``; None where a variable in the text is set but unknown.
+
+    ``hidden`` tells that there are variables beside these (``envFrom``): then what is not defined
+    here is unknown.
+    """
     unknown = False
 
     def substitute(match: re.Match[str]) -> str:
@@ -42,6 +53,7 @@ def expand(text: str, variables: Environment) -> str | None:
         if name is None:
             return "$"
         if name not in variables:
+            unknown = unknown or (hidden and _USUAL_NAME.fullmatch(name) is not None)
             return match.group(0)
         value = variables[name]
         if value is None:
@@ -53,10 +65,12 @@ def expand(text: str, variables: Environment) -> str | None:
     return None if unknown else filled
 
 
-def _value(variable: EnvVar, known: Environment, metadata: ObjectMeta) -> str | None:
+def _value(
+    variable: EnvVar, known: Environment, metadata: ObjectMeta, *, hidden: bool
+) -> str | None:
     source = variable.value_from
     if source is None:
-        return expand(variable.value, known)
+        return expand(variable.value, known, hidden=hidden)
     if source.field_ref is None:
         return None
     return _field(source.field_ref.field_path, metadata)
@@ -71,4 +85,4 @@ def _field(path: str, metadata: ObjectMeta) -> str | None:
     if keyed is None:
         return None
     table = metadata.labels if keyed[1] == "labels" else metadata.annotations
-    return table.get(keyed[2], "")
+    return table.get(keyed[2])  # a template's pods may get labels that it does not have

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from extender.kube.objects import Job
-from extender.workload.downloads import Fill, downloads
+from extender.workload.downloads import Fill
 from extender.workload.model import ClaimWriter, DeclaredModel
+from extender.workload.stacks.initializers import fills
 from extender.workload.stacks.view import ContainerView
 from extender.workload.volumes import locate
 
@@ -27,8 +28,7 @@ def read_job(job: Job) -> tuple[ClaimWriter, ...]:
 
 
 def _writers(view: ContainerView) -> Iterator[ClaimWriter]:
-    done = downloads(view.command, image=view.container.image, home=view.home)
-    for fill in done.fills:
+    for fill in fills(view).fills:
         writer = _writer(view, fill)
         if writer is not None:
             yield writer

@@ -12,18 +12,25 @@ import posixpath
 import msgspec
 
 from extender.kube.objects import DaemonSet
-from extender.workload.downloads import Fill, Fills, downloads
+from extender.workload.downloads import Fill, Fills
 from extender.workload.model import (
     LOADER_LABEL,
     MODELS_ANNOTATION,
     DeclaredModel,
     LoaderTemplate,
 )
+from extender.workload.stacks.initializers import fills
 from extender.workload.stacks.view import ContainerView
 from extender.workload.volumes import Location, is_within, locate, normal
 
-_SYSTEM = ("/dev", "/etc", "/proc", "/run", "/sys", "/var/log", "/var/run", "/var/lib/kubelet")
-"""Host directories that hold no models, whatever a labelled DaemonSet mounts beside its cache."""
+_SYSTEM = (
+    *("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr"),
+    *("/home/kubernetes", "/opt/bin", "/opt/cni", "/var/lib/calico", "/var/lib/cni"),
+    *("/var/lib/containerd", "/var/lib/docker", "/var/lib/kubelet", "/var/log", "/var/run"),
+)
+"""Host directories that hold no models: CNI plugins and node agents copy binaries and settings
+there, and a labelled DaemonSet may mount them beside its cache."""
+_MEMORY = "/dev/shm"  # noqa: S108 - not a temporary file: a node cache in memory, below /dev
 
 
 class _Part(msgspec.Struct, frozen=True):
@@ -44,7 +51,7 @@ def read_loader(daemonset: DaemonSet) -> LoaderTemplate | None:
     parts = [part for part in _parts(daemonset) if part.writable]
     if label == "false" or not parts:
         return None
-    models = [model for part in parts for model in _models(part)]
+    models = [m for part in parts for m in _models(part) if not _is_system(m.path)]
     found = {directory for model in models for directory in _directories(parts, model.path)}
     if label == "true" or declared.strip():
         chosen = {d for part in parts for d in part.writable if not _is_system(d)} | found
@@ -53,7 +60,11 @@ def read_loader(daemonset: DaemonSet) -> LoaderTemplate | None:
     if not chosen:
         return None
     directories = tuple(sorted(chosen))
-    writers = [part for part in parts if any(d in chosen for d in part.writable)]
+    writers = [
+        part
+        for part in parts
+        if any(is_within(c, d) or is_within(d, c) for d in part.writable for c in chosen)
+    ]
     vouched = _vouched(declared, directories, parts)
     fetching = [part for part in writers if part.done.fills or part.done.opaque]
     return LoaderTemplate(
@@ -74,7 +85,7 @@ def _parts(daemonset: DaemonSet) -> list[_Part]:
     for field, containers in kinds:
         for index, container in enumerate(containers):
             view = ContainerView(container, f"{field}[{index}]", template.metadata, template.spec)
-            done = downloads(view.command, image=container.image, home=view.home)
+            done = fills(view)
             ends = field == "initContainers" and container.restart_policy != "Always"
             probed = container.readiness_probe is not None or container.startup_probe is not None
             parts.append(_Part(view, done, _writable(view), ends or probed))
@@ -114,9 +125,18 @@ def _model(part: _Part, fill: Fill) -> DeclaredModel | None:
 
 
 def _directories(parts: list[_Part], path: str) -> list[str]:
-    """Return the deepest writable mount that holds a path."""
+    """Return the deepest writable mount that holds a path.
+
+    One who mounts the whole host (or all of /var) does not own it: there, it is the directory that
+    the model lies in.
+    """
     holding = [d for part in parts for d in part.writable if is_within(path, d)]
-    return [max(holding, key=len)] if holding else []
+    if not holding:
+        return []
+    deepest = max(holding, key=len)
+    if deepest != path and any(is_within(system, deepest) for system in _SYSTEM):
+        return [posixpath.dirname(path)]
+    return [deepest]
 
 
 def _is_opaque(part: _Part) -> bool:
@@ -125,6 +145,8 @@ def _is_opaque(part: _Part) -> bool:
 
 
 def _is_system(directory: str) -> bool:
+    if is_within(directory, _MEMORY) and directory != _MEMORY:
+        return False
     return directory == "/" or any(is_within(directory, system) for system in _SYSTEM)
 
 

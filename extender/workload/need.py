@@ -18,12 +18,13 @@ Judgement = tuple[Need, str | None]
 """A need, and in words what could not be told."""
 
 _MUST_EXIST = frozenset({"Directory", "File"})
+_UNSURE = "the server is not one whose ways are known"
 
 
 def need_of_path(found: Found, place: Location, fillers: Sequence[Filler]) -> Judgement:
     """Judge a local path on a volume that outlives the pod (a host directory, a claim)."""
     if not found.sure:
-        return Need.UNKNOWN, "the server is not one whose ways are known"
+        return Need.UNKNOWN, found.unknown or _UNSURE
     if any(filler.fill is not None for filler in fillers):
         return Need.PREFERRED, None
     if fillers:
@@ -43,7 +44,7 @@ def need_of_path(found: Found, place: Location, fillers: Sequence[Filler]) -> Ju
 def need_of_cache(found: Found, place: Location, fillers: Sequence[Filler]) -> Judgement:
     """Judge a hub id whose cache directory lies on a volume that outlives the pod."""
     if not found.sure:
-        return Need.UNKNOWN, "the server is not one whose ways are known"
+        return Need.UNKNOWN, found.unknown or _UNSURE
     if not found.offline and not _is_read_only(place):
         return Need.PREFERRED, None
     if any(filler.fill is not None for filler in fillers):

@@ -163,7 +163,7 @@ class _Resolver:
             role=self.found.role,
             model=self.found.value,
             revision=self.found.revision or origin.revision,
-            read_from=(*self.found.read_from, *origin.read_from),
+            read_from=_distinct(*self.found.read_from, *origin.read_from),
         )
 
     def _origin(self, writers: list[Filler]) -> ModelReference | None:
@@ -281,10 +281,15 @@ class _Resolver:
             claim_path=claim_path,
             image=image,
             volume=volume,
-            read_from=self.found.read_from,
+            read_from=_distinct(*self.found.read_from),
             unknown=unknown,
             origin=origin,
         )
+
+
+def _distinct(*fields: str) -> tuple[str, ...]:
+    """Return each field once: a variable may name both the model and its place."""
+    return tuple(dict.fromkeys(fields))
 
 
 def _need_of_scratch(origin: ModelReference | None, writers: list[Filler]) -> Judgement:

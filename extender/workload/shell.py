@@ -8,6 +8,7 @@ ways that may have been taken is unknown from then on.
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -23,8 +24,17 @@ LONGEST_SCRIPT = 256 * 1024
 _DEEPEST_CALL = 20
 _TESTS = frozenset({"[", "[[", "test"})
 _DECLARATIONS = frozenset({"export", "readonly", "local", "declare", "typeset"})
+_VARIABLE = 8
+"""Characters that a copy of one variable counts as."""
+
+_GLOB = re.compile(r"[*?\[]")
+_IDENTIFIER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _HERE = frozenset({"<<", "<<-", "<<<"})
 _OUTPUT = frozenset({">", ">>", ">|"})
+
+
+_Row = tuple[Value, ...]
+"""The values that a loop gives to its variables in one round."""
 
 
 class ShellCommand(NamedTuple):
@@ -55,21 +65,30 @@ def run(
     *,
     arguments: Sequence[Value] = (),
     directory: Value = None,
+    budget: Budget | None = None,
 ) -> Run:
-    """Return what a script would run. Never raises; what is too long or too deep is incomplete."""
+    """Return what a script would run. Never raises; what is too long or too deep is incomplete.
+
+    ``budget`` is shared by scripts that run one another, so that all of them together are bounded.
+    """
     if len(script) > LONGEST_SCRIPT:
         return Run((), variables, complete=False)
     nodes, complete = syntax.parse(script)
-    walker = _Walker()
+    walker = _Walker(budget or Budget())
     scope = Scope(dict(variables), tuple(arguments), directory)
-    walker.walk(nodes, scope)
-    return Run(tuple(walker.commands), scope.variables, complete and not walker.budget.exhausted)
+    try:
+        walker.walk(nodes, scope)
+    except RecursionError:  # `${a:-${b:-...}}`, or calls, deeper than any person writes
+        complete = False
+    complete = complete and walker.complete and not walker.budget.exhausted
+    return Run(tuple(walker.commands), scope.variables, complete)
 
 
 class _Walker:
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget) -> None:
         self.commands: list[ShellCommand] = []
-        self.budget = Budget()
+        self.budget = budget
+        self.complete = True
         self._functions: dict[str, Node] = {}
         self._calls = 0
 
@@ -85,7 +104,7 @@ class _Walker:
                 self._simple(node, scope)
             case syntax.Pipeline():
                 for command in node.commands:
-                    self.walk((command,), scope.copy())
+                    self.walk((command,), self._fork(scope))
             case syntax.AndOr():
                 self._and_or(node, scope)
             case syntax.If():
@@ -97,9 +116,14 @@ class _Walker:
             case syntax.Case():
                 self._case(node, scope)
             case syntax.Group():
-                self.walk(node.body, scope.copy() if node.subshell else scope)
+                self.walk(node.body, self._fork(scope) if node.subshell else scope)
             case syntax.Function():
                 self._functions[node.name] = node.body
+
+    def _fork(self, scope: Scope) -> Scope:
+        """Copy a scope, and count what that costs."""
+        self.budget.spend(characters=_VARIABLE * len(scope.variables))
+        return scope.copy()
 
     # -- ways that may be taken ------------------------------------------------------------------
 
@@ -107,7 +131,7 @@ class _Walker:
         self.walk((node.first,), scope)
         may_fail = _is_test(node.first)
         for operator, following in node.rest:
-            branch = scope.copy()
+            branch = self._fork(scope)
             self.walk((following,), branch)
             if operator == "&&" and not may_fail and not branch.ended:
                 scope.become([branch])
@@ -119,37 +143,43 @@ class _Walker:
         ways: list[Scope] = []
         for condition, body in node.branches:
             self.walk(condition, scope)
-            way = scope.copy()
+            way = self._fork(scope)
             self.walk(body, way)
             ways.append(way)
-        last = scope.copy()
+        last = self._fork(scope)
         self.walk(node.otherwise, last)
         scope.become([*ways, last])
 
     def _loop(self, node: syntax.Loop, scope: Scope) -> None:
         lines = self._lines(node, scope)
         if lines is not None:
-            name, values = lines
-            self._each(name, values, node.body, scope)
+            names, rows = lines
+            self._each(names, rows, node.body, scope)
             return
         self.walk(node.condition, scope)
-        once = scope.copy()
+        once = self._fork(scope)
         self.walk(node.body, once)
         scope.become([scope, once])
 
-    def _lines(self, node: syntax.Loop, scope: Scope) -> tuple[str, list[Value]] | None:
-        """Read ``while read name; do ...; done <<EOF``: the loop's variable and its values."""
+    def _lines(self, node: syntax.Loop, scope: Scope) -> tuple[list[str], list[_Row]] | None:
+        """Read ``while read a b; do ...; done <<EOF``: the loop's variables and their values."""
         reader = node.condition[0] if len(node.condition) == 1 else None
         if not isinstance(reader, syntax.Simple):
             return None
         expander = self._expander(scope)
         words = [value for word in reader.words for value in expander.fields(word)]
-        if len(words) < 2 or words[0] != "read" or words[-1] is None:
+        names = [word for word in words[1:] if word is not None and word != "-r"]
+        if words[:1] != ["read"] or not names or not all(map(_IDENTIFIER.fullmatch, names)):
             return None
         text = self._input(node.redirects, expander)
         if text is None:
             return None
-        return words[-1], [line.strip() for line in text.splitlines() if line.strip()]
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        if len(names) == 1:
+            return names, [(line,) for line in lines]
+        if reader.assignments:  # IFS=, cuts the line elsewhere
+            return names, [(None,) * len(names)]
+        return names, [_cut(line, len(names)) for line in lines]
 
     def _for(self, node: syntax.For, scope: Scope) -> None:
         values: list[Value] = []
@@ -158,12 +188,16 @@ class _Walker:
             values = [value for word in node.words for value in expander.fields(word)]
         elif scope.positional is not None:
             values = list(scope.positional)
-        self._each(node.name, values or [None], node.body, scope)
+        self._each([node.name], [(value,) for value in values or [None]], node.body, scope)
 
-    def _each(self, name: str, values: Sequence[Value], body: Sequence[Node], scope: Scope) -> None:
-        for value in values:
-            once = scope.copy()
-            once.variables[name] = value
+    def _each(
+        self, names: Sequence[str], rows: Sequence[_Row], body: Sequence[Node], scope: Scope
+    ) -> None:
+        for row in rows:
+            if self.budget.exhausted:
+                return
+            once = self._fork(scope)
+            once.variables.update(zip(names, row, strict=True))
             self.walk(body, once)
             if not once.ended:
                 scope.become([once])
@@ -171,15 +205,15 @@ class _Walker:
     def _case(self, node: syntax.Case, scope: Scope) -> None:
         expander = self._expander(scope)
         value = expander.text(node.word)
-        ways = [scope.copy()]
+        ways = [self._fork(scope)]
         for patterns, body in node.items:
             texts = [expander.text(pattern) for pattern in patterns]
-            way = scope.copy()
+            way = self._fork(scope)
             if value is not None and (value in texts or "*" in texts):
                 self.walk(body, way)
-                scope.become([way])
+                scope.become([*ways[1:], way])  # one of these, and never none of them
                 return
-            if value is None or None in texts or any("*" in (t or "") for t in texts):
+            if value is None or any(text is None or _GLOB.search(text) for text in texts):
                 self.walk(body, way)
                 ways.append(way)
         scope.become(ways)
@@ -191,12 +225,14 @@ class _Walker:
 
     def _substitute(self, script: str, scope: Scope) -> str | None:
         """Walk a command substitution; its output is known for a few plain commands."""
-        if self._calls >= _DEEPEST_CALL or len(script) > LONGEST_SCRIPT:
+        if self._calls >= _DEEPEST_CALL or not self.budget.spend(characters=len(script)):
+            self.complete = False
             return None
         before = len(self.commands)
         self._calls += 1
-        nodes, _ = syntax.parse(script)
-        self.walk(nodes, scope.copy())
+        nodes, complete = syntax.parse(script)
+        self.complete = self.complete and complete
+        self.walk(nodes, self._fork(scope))
         self._calls -= 1
         ran = self.commands[before:]
         if len(ran) != 1:
@@ -215,25 +251,24 @@ class _Walker:
         first = expander.fields(node.words[0])
         name = first[0] if first else None
         if name in _DECLARATIONS:
-            self._declare(node, expander, scope)
+            self._declare(node, expander)
             return
         seen = scope
         if node.assignments:
-            seen = scope.copy()
+            seen = self._fork(scope)
             for given in node.assignments:
                 self._expander(seen).assign(given)
         words = [*first, *(value for word in node.words[1:] for value in expander.fields(word))]
         if words and not self._builtin(words, scope):
             self._record(words, node.redirects, expander, seen)
 
-    def _declare(self, node: syntax.Simple, expander: Expander, scope: Scope) -> None:
+    def _declare(self, node: syntax.Simple, expander: Expander) -> None:
         for word in node.words[1:]:
             given = syntax.assignment(word)
             if given is not None:
                 expander.assign(given)
         for given in node.assignments:  # an array: export X=(a b)
             expander.assign(given)
-        _ = scope
 
     def _record(
         self,
@@ -244,10 +279,10 @@ class _Walker:
     ) -> None:
         output: Value = ""
         for redirect in redirects:
-            if redirect.operator in _OUTPUT:
+            if redirect.operator in _OUTPUT and redirect.number in {"", "1"}:
                 output = expander.text(redirect.target)
         stdin = self._input(redirects, expander)
-        directory, variables = scope.directory, dict(scope.variables)
+        directory, variables = scope.directory, self._fork(scope).variables
         self.commands.append(ShellCommand(tuple(words), directory, stdin, output, variables))
 
     def _input(self, redirects: Sequence[syntax.Redirect], expander: Expander) -> Value:
@@ -268,6 +303,8 @@ class _Walker:
                 return False
             case "cd" | "pushd":
                 scope.directory = _joined(scope.directory, next(iter(_plain(rest)), "~"))
+            case "popd":
+                scope.directory = None
             case "unset":
                 for variable in rest:
                     scope.variables.pop(variable or "", None)
@@ -309,6 +346,12 @@ def _plain(words: Sequence[Value]) -> list[Value]:
     return [word for word in words if word is None or not word.startswith("-")]
 
 
+def _cut(line: str, count: int) -> _Row:
+    """Cut a line as ``read`` does: the last variable takes the rest, those left over are empty."""
+    words = line.split(None, count - 1)
+    return (*words, *[""] * (count - len(words)))
+
+
 def _joined(directory: Value, path: Value) -> Value:
     if path is None or path == "~":
         return None
@@ -320,7 +363,7 @@ def _joined(directory: Value, path: Value) -> Value:
 def _output(command: ShellCommand) -> Value:
     """Return what a plain command prints, without the newline that a substitution takes off."""
     known = [word for word in command.words if word is not None]
-    if len(known) < len(command.words):
+    if len(known) < len(command.words) or command.output != "":
         return None
     name, rest = known[0], known[1:]
     match name:

@@ -29,11 +29,12 @@ class Assignment(NamedTuple):
 
 
 class Redirect(NamedTuple):
-    """``operator`` without the number before it; ``body`` is a here-document's text."""
+    """``number`` is the file descriptor, ``""`` without one; ``body`` a here-document's text."""
 
     operator: str
     target: Word
     body: Word | None
+    number: str = ""
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -326,8 +327,10 @@ class _Parser:
 
     def _case(self) -> Node:
         self._at += 1
-        words = self._words()
+        word = None if self.at_end() else self._tokens[self._at].word
+        self._at += 1
         self._skip_newlines()
+        self._take("in")
         items: list[tuple[tuple[Word, ...], Sequence]] = []
         while not self.at_end() and not self._take("esac"):
             if self._take("\n", ";", "(", *_CASE_ENDS):
@@ -340,7 +343,7 @@ class _Parser:
                 continue
             items.append((tuple(patterns), self.sequence(frozenset({"esac"}))))
         self._redirects()
-        return Case(words[0] if words else (Part("text", "", quoted=True),), tuple(items))
+        return Case(word or (Part("text", "", quoted=True),), tuple(items))
 
     def _function(self, name: str) -> Node | None:
         if self._take("("):
@@ -354,7 +357,7 @@ class _Parser:
         words: list[Word] = []
         while not self.at_end():
             token = self._tokens[self._at]
-            if token.text == "\n":
+            if token.text == "\n" and not _continues(words):
                 break
             self._at += 1
             words.append(token.word or (Part("text", token.text, quoted=False),))
@@ -414,7 +417,8 @@ class _Parser:
                 break
             self._at += 1
             if not self.at_end() and not self._tokens[self._at].is_operator:
-                found.append(Redirect(token.text, self._tokens[self._at].word, token.body))
+                target = self._tokens[self._at].word
+                found.append(Redirect(token.text, target, token.body, token.number))
                 self._at += 1
         return tuple(found)
 
@@ -426,6 +430,11 @@ def keyed(word: Word) -> tuple[str | None, Word]:
     if found is None:
         return None, word
     return found[1], (Part("text", head.text[found.end() :], quoted=False), *word[1:])
+
+
+def _continues(words: list[Word]) -> bool:
+    """Tell whether a newline may follow: ``[[ a &&`` goes on."""
+    return bool(words) and words[-1][0].text in {"&&", "||", "\n"}
 
 
 def _is_empty(value: object) -> bool:

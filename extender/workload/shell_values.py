@@ -17,6 +17,10 @@ LONGEST_WORD = 64 * 1024
 """Longer values become unknown: a script may double a variable again and again."""
 
 LARGEST_ARRAY = 1000
+_FIELD = 16
+"""Characters that a field costs beside its own: a list of empty words is not free."""
+
+_BRACES = re.compile(r"\{[^{}]*(?:,|\.\.)[^{}]*\}")
 _EXPRESSION = re.compile(
     r"(?P<mark>[#!]?)(?P<name>[A-Za-z_]\w*|\d+|[@*#?$!-])(?:\[(?P<key>[^\]]*)\])?"
     r"(?P<operator>:?[-=+?]|##?|%%?|//?|:|\^\^?|,,?)?(?P<rest>.*)",
@@ -29,9 +33,12 @@ Array = dict[str, Value]
 
 
 class Budget:
-    """What one script may cost. Once spent, reading stops and ``exhausted`` says so."""
+    """What the scripts of a container may cost. Once spent, reading stops; ``exhausted`` says so.
 
-    def __init__(self, *, steps: int = 10_000, characters: int = 4_000_000) -> None:
+    Steps are commands; characters are text that is made, copied or parsed again.
+    """
+
+    def __init__(self, *, steps: int = 10_000, characters: int = 1_000_000) -> None:
         self._steps = steps
         self._characters = characters
         self.exhausted = False
@@ -106,19 +113,24 @@ class Expander:
     def text(self, word: Word) -> Value:
         """Fill in a word that is not split (an assignment's value, a here-document)."""
         if len(word) == 1 and word[0].kind == "text" and not word[0].text.startswith("~"):
-            return word[0].text
+            return word[0].text if self._budget.spend(characters=len(word[0].text)) else None
         fields = _Fields(splits=False)
         self._fill(word, fields)
         return self._checked(fields.done(), " ")
 
     def fields(self, word: Word) -> list[Value]:
         """Fill in a command's word: unquoted values are split at blanks, lists spread out."""
+        if _has_braces(word):
+            return [None]  # bash makes several words of it, other shells do not
         if len(word) == 1 and word[0].kind == "text" and not word[0].text.startswith("~"):
-            self._budget.spend(characters=len(word[0].text))
+            self._budget.spend(characters=len(word[0].text) + _FIELD)
             return [word[0].text]
         fields = _Fields(splits=True)
         self._fill(word, fields)
-        return [self._checked([field], "") for field in fields.done()]
+        done = fields.done()
+        if not self._budget.spend(characters=_FIELD * len(done)):
+            return [None]
+        return [self._checked([field], "") for field in done]
 
     def _checked(self, values: list[Value], separator: str) -> Value:
         known = [value for value in values if value is not None]
@@ -137,7 +149,7 @@ class Expander:
             elif part.kind == "command":
                 fields.add(self._substitute(part.text), quoted=part.quoted)
             elif part.kind == "param":
-                value = self.parameter(part.text)
+                value = self.parameter(part.text, quoted=part.quoted)
                 if isinstance(value, list):
                     fields.spread(value, quoted=part.quoted)
                 else:
@@ -179,7 +191,7 @@ class Expander:
             if len(elements) < LARGEST_ARRAY:
                 elements[str(len(elements))] = value
 
-    def parameter(self, expression: str) -> Value | list[Value]:
+    def parameter(self, expression: str, *, quoted: bool = False) -> Value | list[Value]:
         """Return the value of what stands in ``${...}``; a list for ``$@`` and whole arrays."""
         found = _EXPRESSION.fullmatch(expression)
         if found is None or not self._budget.spend(characters=len(expression)):
@@ -191,9 +203,9 @@ class Expander:
         is_set, value = self._lookup(found["name"], found["key"])
         if isinstance(value, list):
             return value if not found["operator"] else None
-        return self._operate(found, is_set=is_set, value=value)
+        return self._operate(found, is_set=is_set, value=value, quoted=quoted)
 
-    def _operate(self, found: re.Match[str], *, is_set: bool, value: Value) -> Value:
+    def _operate(self, found: re.Match[str], *, is_set: bool, value: Value, quoted: bool) -> Value:
         operator, rest = found["operator"], found["rest"]
         if not operator:
             return value if not rest else None
@@ -203,10 +215,10 @@ class Expander:
                 return None
             given = is_set and not (empty_counts and value == "")
             if operator[-1] == "+":
-                return self.text(fragment(rest)) if given else ""
+                return self.text(fragment(rest, quoted=quoted)) if given else ""
             if given or operator[-1] == "?":
                 return value
-            default = self.text(fragment(rest))
+            default = self.text(fragment(rest, quoted=quoted))
             if operator[-1] == "=":
                 self._scope.variables[found["name"]] = default
             return default
@@ -257,6 +269,14 @@ class Expander:
         if target is None:
             return None
         return self._lookup(target, None)[1]
+
+
+def _has_braces(word: Word) -> bool:
+    """Tell whether a word is ``{a,b}`` or ``{1..3}``, in part and unquoted."""
+    if not any(part.kind == "text" and not part.quoted and "{" in part.text for part in word):
+        return False
+    bare = "".join(part.text if part.kind == "text" and not part.quoted else "x" for part in word)
+    return _BRACES.search(bare) is not None
 
 
 class _Fields:

@@ -32,7 +32,8 @@ class Token(msgspec.Struct, gc=False):
     """A word, or an operator (``word`` is empty). Offsets tell which tokens touch each other.
 
     ``text`` is the operator, or the word where it is plain text without quotes, else ``""``.
-    ``body`` is the text of a here-document, kept at its ``<<`` operator.
+    ``body`` is the text of a here-document, kept at its ``<<`` operator. ``number`` is the file
+    descriptor in front of a redirection, ``""`` without one.
     """
 
     text: str
@@ -40,6 +41,7 @@ class Token(msgspec.Struct, gc=False):
     end: int
     word: Word = ()
     body: Word | None = None
+    number: str = ""
 
     @property
     def is_operator(self) -> bool:
@@ -54,6 +56,7 @@ _OPERATOR = re.compile(
 _PLAIN = re.compile(r"[^ \t\r\n\\'\"$`&|;()<>]+")
 _IN_DOUBLE = re.compile(r"[^\"\\$`]+")
 _IN_HEREDOC = re.compile(r"[^\\$`]+")
+_IN_FRAGMENT = re.compile(r"[^\\'\"$`]+")
 _NAME = re.compile(r"[A-Za-z_]\w*|[0-9@*#?$!-]", re.ASCII)
 _NESTED = re.compile(r"\\.|\$\(|\$\{|(?<=[\s;(])#|['\"`(){}]", re.DOTALL)
 _ANSI_TEXT = re.compile(r"(?:[^'\\]+|\\.)*+", re.DOTALL)
@@ -66,9 +69,12 @@ def tokens(script: str) -> list[Token]:
     return _Lexer(script).run()
 
 
-def fragment(text: str) -> Word:
-    """Read the inside of ``${x:-...}``: text with variables and quotes, blanks included."""
-    return _Lexer(text).inside(None)
+def fragment(text: str, *, quoted: bool = False) -> Word:
+    """Read the inside of ``${x:-...}``: text with variables and quotes, blanks included.
+
+    ``quoted`` where it stands in double quotes, in which a single quote is itself.
+    """
+    return _Lexer(text).fragment(quoted=quoted)
 
 
 class _Lexer:
@@ -97,7 +103,9 @@ class _Lexer:
                 self._word()
 
     def _operator(self, found: re.Match[str]) -> None:
-        token = Token(found[0].lstrip("0123456789"), found.start(), found.end())
+        operator = found[0].lstrip("0123456789")
+        number = found[0].removesuffix(operator)
+        token = Token(operator, found.start(), found.end(), number=number)
         self._tokens.append(token)
         self._at = found.end()
         if token.text in {"<<", "<<-"}:
@@ -158,9 +166,35 @@ class _Lexer:
             elif char == "\\":
                 following = text[self._at + 1 : self._at + 2]
                 if following != "\n":
-                    kept = following if following in set('$`"\\') else "\\" + following
+                    escaped = following in set("$`\\") or following == closing
+                    kept = following if escaped else "\\" + following
                     parts.append(Part("text", kept, quoted=True))
                 self._at += 2
+            else:
+                parts.append(self._dollar(quoted=quoted))
+        return tuple(parts)
+
+    def fragment(self, *, quoted: bool) -> Word:
+        """Read all of the text as one word, blanks and operators included."""
+        text, end = self._text, len(self._text)
+        parts = [Part("text", "", quoted=True)] if quoted else []
+        while self._at < end:
+            char = text[self._at]
+            plain = _IN_FRAGMENT.match(text, self._at)
+            if plain:
+                parts.append(Part("text", plain[0], quoted=quoted))
+                self._at = plain.end()
+            elif char == "\\":
+                following = text[self._at + 1 : self._at + 2]
+                keeps = quoted and following not in set('$`"\\}')
+                parts.append(Part("text", "\\" + following if keeps else following, quoted=True))
+                self._at += 2
+            elif char == '"':
+                self._at += 1
+                parts.extend(self.inside('"'))
+            elif char == "'":
+                self._at += 1
+                parts.append(Part("text", "'" if quoted else self._until("'"), quoted=True))
             else:
                 parts.append(self._dollar(quoted=quoted))
         return tuple(parts)

@@ -34,6 +34,12 @@ def test_an_unbound_claim_follows_the_topologies_of_its_class() -> None:
     assert not facts.reachable("n", {ZONE: "b"})
 
 
+def test_a_claim_that_lost_its_volume_waits_for_nobody() -> None:
+    lost = claim(phase="Lost", storageClassName="late")
+    facts = claim_facts(lost, {}, {"late": storage_class("late")})
+    assert (facts.bound, facts.waits_for_consumer) == (False, False)
+
+
 @pytest.mark.parametrize(
     ("operator", "values", "label", "holds"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -128,6 +129,29 @@ def test_a_job_withholds_its_model_only_until_it_first_completed(state: ClusterS
     ]
     state.upsert(job("download", ("Complete",)))
     state.delete(job("download", ("Complete",)))
+    state.upsert(job("again"))
+    assert not list(state.view().writers("inference", "model-store"))
+
+
+@pytest.mark.parametrize("seen", ["deleted and created", "only the new one"])
+def test_a_claim_made_anew_under_its_name_is_empty_again(state: ClusterState, seen: str) -> None:
+    """A watch may miss the moment in between and show the new claim alone."""
+    old, new = claim(), claim()
+    new = msgspec.structs.replace(new, metadata=msgspec.structs.replace(new.metadata, uid="new"))
+    state.upsert(old)
+    state.upsert(job("download", ("Complete",)))
+    state.delete(job("download", ("Complete",)))
+    if seen == "deleted and created":
+        state.delete(old)
+    state.upsert(new)
+    state.upsert(job("again"))
+    assert [job.name for job, _ in state.view().writers("inference", "model-store")] == ["again"]
+
+
+def test_a_claim_that_merely_changes_keeps_what_was_written_there(state: ClusterState) -> None:
+    state.upsert(claim(phase="Pending"))
+    state.upsert(job("download", ("Complete",)))
+    state.upsert(claim())
     state.upsert(job("again"))
     assert not list(state.view().writers("inference", "model-store"))
 

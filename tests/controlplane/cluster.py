@@ -55,6 +55,17 @@ class Extender(Process):
         """GET a path; returns status and body, 0 where nothing listens."""
         return http_get(self.url + path)
 
+    def post(self, path: str, document: Any) -> tuple[int, Any]:
+        """POST JSON as kube-scheduler does; returns status and the JSON that came back."""
+        request = urllib.request.Request(
+            self.url + path,
+            data=json.dumps(document).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=10) as answer:
+            return answer.status, json.loads(answer.read())
+
 
 class ControlPlane:
     """Starts and stops the processes, and speaks to the API server through kubectl."""

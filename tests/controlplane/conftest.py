@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from controlplane.build import BuildError, binaries
-from tests.controlplane.cluster import ControlPlane
+from tests.controlplane.cluster import ControlPlane, Extender
+from tests.controlplane.shipped import OPTS_IN, SCHEDULER, SYSTEM, kustomized, scheduler_config
 
 HERE = Path(__file__).resolve().parent
 VERSION = os.environ.get("K8S_VERSION") or "1.37"
@@ -59,6 +60,35 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
             control_plane.stop_process(process)
     control_plane.delete_namespace(name)
     control_plane.delete_nodes([node for node in control_plane.nodes if node not in nodes])
+
+
+@pytest.fixture(scope="module")
+def placing(control_plane: ControlPlane) -> Iterator[Extender]:
+    """The shipped manifests applied, the extender with its own account, and both schedulers.
+
+    What is applied stays: the next module applies it again.
+    """
+    control_plane.apply(kustomized(control_plane, "deploy/overlays/second-scheduler"))
+    if OPTS_IN:
+        control_plane.apply(kustomized(control_plane, "deploy/opt-in"))
+    account = control_plane.kubeconfig_for_service_account(SYSTEM, "model-cache-extender")
+    before = control_plane.processes()
+    extender = control_plane.start_extender(kubeconfig=account)
+    control_plane.start_scheduler(scheduler_config(extender.url), SCHEDULER, kubeconfig=account)
+    control_plane.start_scheduler(name="default-scheduler")
+    yield extender
+    for process in control_plane.processes():
+        if process not in before:
+            control_plane.stop_process(process)
+
+
+@pytest.fixture
+def inference(control_plane: ControlPlane, placing: Extender, namespace: str) -> str:
+    """A namespace whose pods go to the model-cache scheduler with no change to their manifests."""
+    _ = placing
+    label = "modelcache.dev/scheduling=enabled"
+    control_plane.kubectl("label", "namespace", namespace, label)
+    return namespace
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -53,14 +53,21 @@ class Process:
     ) -> None:
         self.name = name
         self.log_path = log
-        with log.open("ab") as output:
+        self._command = [str(word) for word in command]
+        self._env = dict(env) if env is not None else None
+        self._cwd = cwd
+        self.start()
+
+    def start(self) -> None:
+        """Start the program (again)."""
+        with self.log_path.open("ab") as output:
             self._popen = subprocess.Popen(
-                [str(word) for word in command],
+                self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=dict(env) if env is not None else None,
-                cwd=cwd,
+                env=self._env,
+                cwd=self._cwd,
                 start_new_session=True,
             )
 

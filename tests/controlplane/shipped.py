@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "deploy" / "examples"
 SYSTEM = "model-cache-system"
 SCHEDULER = "model-cache-scheduler"
+MINOR = int((os.environ.get("K8S_VERSION") or "1.37").split(".")[1])
+OPTS_IN = MINOR >= 36
+"""MutatingAdmissionPolicy is on by default from 1.36; before, pods name the scheduler."""
+
 Object = dict[str, Any]
 
 
@@ -103,6 +108,58 @@ def wait_for_pods(
         f"{count} bound pods of {app}",
     )
     return pods(control_plane, namespace, app)
+
+
+def opted_in(objects: list[Object]) -> list[Object]:
+    """Let Deployments name the scheduler where no admission policy can."""
+    for found in objects:
+        if found["kind"] == "Deployment" and not OPTS_IN:
+            found["spec"]["template"]["spec"]["schedulerName"] = SCHEDULER
+    return objects
+
+
+def deploy(control_plane: ControlPlane, namespace: str, file: str, replicas: int = 1) -> str:
+    """Apply an example's Deployment; return its app label."""
+    (deployment,) = opted_in(example(file, namespace, "Deployment"))
+    deployment["spec"]["replicas"] = replicas
+    control_plane.apply(deployment)
+    return str(deployment["metadata"]["name"])
+
+
+def load(control_plane: ControlPlane, namespace: str, nodes: int) -> dict[str, Object]:
+    """Apply the example's loader and let all its pods download; return them by node."""
+    (loader,) = example("node-cache.yaml", namespace, "DaemonSet")
+    control_plane.apply(played_by_hand(loader))
+    found = wait_for_pods(control_plane, namespace, "model-loader", nodes)
+    for pod in found:
+        control_plane.set_pod_status(namespace, pod["metadata"]["name"], loading(pod))
+    return {pod["spec"]["nodeName"]: pod for pod in found}
+
+
+def finish(control_plane: ControlPlane, namespace: str, pod: Object) -> None:
+    """Let a loader pod have downloaded everything."""
+    control_plane.set_pod_status(namespace, pod["metadata"]["name"], done(pod))
+
+
+def taker(node: str, size: str) -> Object:
+    """Return a bound pod that requests next to nothing, and takes memory by its tmpfs."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": f"taker-{node}"},
+        "spec": {
+            "nodeName": node,
+            "containers": [
+                {
+                    "name": "main",
+                    "image": "registry.k8s.io/pause:3.10",
+                    "resources": {"requests": {"memory": "64Mi"}},
+                    "volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}],
+                }
+            ],
+            "volumes": [{"name": "scratch", "emptyDir": {"medium": "Memory", "sizeLimit": size}}],
+        },
+    }
 
 
 def _condition(kind: str, status: str) -> Object:

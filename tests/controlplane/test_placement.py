@@ -6,88 +6,24 @@ The extender runs with the shipped service account's rights and nothing more.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
-
-import pytest
 
 from extender.placement.reasons import TEXTS, Reason
 from tests.controlplane.cluster import ControlPlane, Extender, is_ready
 from tests.controlplane.shipped import (
-    SCHEDULER,
     SYSTEM,
     Object,
-    done,
+    deploy,
     example,
-    kustomized,
-    loading,
+    finish,
+    load,
+    opted_in,
     places,
     played_by_hand,
     pods,
     said,
-    scheduler_config,
+    taker,
     wait_for_pods,
 )
-
-MINOR = int((os.environ.get("K8S_VERSION") or "1.37").split(".")[1])
-OPTS_IN = MINOR >= 36
-"""MutatingAdmissionPolicy is on by default from 1.36; before, pods name the scheduler."""
-
-
-@pytest.fixture(scope="module")
-def placing(control_plane: ControlPlane) -> Iterator[Extender]:
-    """The shipped manifests applied, the extender with its own account, and both schedulers."""
-    control_plane.apply(kustomized(control_plane, "deploy/overlays/second-scheduler"))
-    if OPTS_IN:
-        control_plane.apply(kustomized(control_plane, "deploy/opt-in"))
-    account = control_plane.kubeconfig_for_service_account(SYSTEM, "model-cache-extender")
-    before = control_plane.processes()
-    extender = control_plane.start_extender(kubeconfig=account)
-    control_plane.start_scheduler(scheduler_config(extender.url), SCHEDULER, kubeconfig=account)
-    control_plane.start_scheduler(name="default-scheduler")
-    yield extender
-    for process in control_plane.processes():
-        if process not in before:
-            control_plane.stop_process(process)
-    control_plane.kubectl("delete", "namespace", SYSTEM, "--wait=false")
-
-
-@pytest.fixture
-def inference(control_plane: ControlPlane, placing: Extender, namespace: str) -> str:
-    """A namespace whose pods go to the model-cache scheduler with no change to their manifests."""
-    _ = placing
-    label = "modelcache.dev/scheduling=enabled"
-    control_plane.kubectl("label", "namespace", namespace, label)
-    return namespace
-
-
-def opted_in(objects: list[Object]) -> list[Object]:
-    for found in objects:
-        if found["kind"] == "Deployment" and not OPTS_IN:
-            found["spec"]["template"]["spec"]["schedulerName"] = SCHEDULER
-    return objects
-
-
-def deploy(control_plane: ControlPlane, namespace: str, file: str, replicas: int = 1) -> str:
-    """Apply an example's Deployment; return its app label."""
-    (deployment,) = opted_in(example(file, namespace, "Deployment"))
-    deployment["spec"]["replicas"] = replicas
-    control_plane.apply(deployment)
-    return str(deployment["metadata"]["name"])
-
-
-def load(control_plane: ControlPlane, namespace: str, nodes: int) -> dict[str, Object]:
-    """Apply the example's loader and let all its pods download; return them by node."""
-    (loader,) = example("node-cache.yaml", namespace, "DaemonSet")
-    control_plane.apply(played_by_hand(loader))
-    found = wait_for_pods(control_plane, namespace, "model-loader", nodes)
-    for pod in found:
-        control_plane.set_pod_status(namespace, pod["metadata"]["name"], loading(pod))
-    return {pod["spec"]["nodeName"]: pod for pod in found}
-
-
-def finish(control_plane: ControlPlane, namespace: str, pod: Object) -> None:
-    control_plane.set_pod_status(namespace, pod["metadata"]["name"], done(pod))
 
 
 def test_pods_wait_for_a_loader_and_go_where_it_is_ready(
@@ -104,18 +40,11 @@ def test_pods_wait_for_a_loader_and_go_where_it_is_ready(
     assert places(control_plane, inference, app) == ["", "", ""]
 
     finish(control_plane, inference, loaders["cache-3"])
-    waited = 0
-
-    def bound() -> bool:
-        nonlocal waited
-        waited += 1
-        if waited % 20 == 0:  # a kubelet reports again and again
-            beat = f"test.modelcache.dev/beat={waited}"
-            name = loaders["cache-3"]["metadata"]["name"]
-            control_plane.kubectl("annotate", "pod", name, beat, "--overwrite", "-n", inference)
-        return places(control_plane, inference, app) == ["cache-3"] * 3
-
-    control_plane.wait_for(bound, 60, "all three pods on the node whose loader is Ready")
+    control_plane.wait_for(
+        lambda: places(control_plane, inference, app) == ["cache-3"] * 3,
+        30,
+        "all three pods on the node whose loader is Ready",
+    )
 
 
 def test_pods_go_only_to_nodes_whose_loader_is_ready(
@@ -135,9 +64,6 @@ def test_memory_that_other_tmpfs_take_is_not_given_away(
 ) -> None:
     control_plane.add_nodes(["memory-1", "memory-2"])
     control_plane.apply(taker("memory-1", "50Gi"), inference)
-    for replicas in (1, 2):
-        app = deploy(control_plane, inference, "memory.yaml", replicas)
-        wait_for_pods(control_plane, inference, app, replicas)
     app = deploy(control_plane, inference, "memory.yaml", replicas=3)
     control_plane.wait_for(
         lambda: TEXTS[Reason.INSUFFICIENT_MEMORY] in said(control_plane, inference, app),
@@ -145,27 +71,6 @@ def test_memory_that_other_tmpfs_take_is_not_given_away(
         "the third pod's event to say that memory is short",
     )
     assert places(control_plane, inference, app) == ["", "memory-2", "memory-2"]
-
-
-def taker(node: str, size: str) -> Object:
-    """Return a bound pod that requests next to nothing, and takes memory by its tmpfs."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": f"taker-{node}"},
-        "spec": {
-            "nodeName": node,
-            "containers": [
-                {
-                    "name": "main",
-                    "image": "registry.k8s.io/pause:3.10",
-                    "resources": {"requests": {"memory": "64Mi"}},
-                    "volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}],
-                }
-            ],
-            "volumes": [{"name": "scratch", "emptyDir": {"medium": "Memory", "sizeLimit": size}}],
-        },
-    }
 
 
 def test_pods_of_a_claim_wait_for_the_job_that_fills_it(
@@ -186,17 +91,11 @@ def test_pods_of_a_claim_wait_for_the_job_that_fills_it(
     assert places(control_plane, inference, app) == ["", ""]
 
     control_plane.set_pod_status(inference, writer["metadata"]["name"], succeeded(writer))
-    beats = 0
-
-    def bound() -> bool:
-        nonlocal beats
-        beats += 1
-        if beats % 20 == 0:
-            beat = f"test.modelcache.dev/beat={beats}"
-            control_plane.kubectl("annotate", "node", "claim-1", beat, "--overwrite")
-        return all(places(control_plane, inference, app))
-
-    control_plane.wait_for(bound, 60, "the pods to be bound once the job is complete")
+    control_plane.wait_for(
+        lambda: all(places(control_plane, inference, app)),
+        30,
+        "the pods to be bound once the job is complete",
+    )
 
 
 def volume(name: str) -> Object:

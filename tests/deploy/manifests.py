@@ -28,6 +28,8 @@ CLUSTER_SCOPED = {
     "ClusterRoleBinding",
     "MutatingAdmissionPolicy",
     "MutatingAdmissionPolicyBinding",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
     "Namespace",
 }
 # Read by programs from a file, never sent to an apiserver.

@@ -55,11 +55,19 @@ def test_the_extender_may_only_read_what_it_decides_on() -> None:
 
 
 @pytest.mark.parametrize("folder", ["deploy/shadow", str(EXISTING_SCHEDULER)])
-def test_ways_without_a_scheduler_of_their_own_get_read_rights_only(folder: str) -> None:
+def test_ways_without_a_scheduler_of_their_own_get_no_rights_of_one(folder: str) -> None:
     resources = load_one(f"{folder}/kustomization.yaml")["resources"]
-    assert {Path(folder, resource).name for resource in resources} == {
-        "common",
-        "deployment.yaml" if folder == "deploy/shadow" else "daemonset.yaml",
+    reads_only = {"common", "deployment.yaml"}
+    assert {Path(folder, resource).name for resource in resources} == (
+        reads_only if folder == "deploy/shadow" else {"common", "write", "daemonset.yaml"}
+    )
+
+
+def test_what_is_written_is_bindings_and_the_status_of_pods() -> None:
+    (role,) = of_kind("deploy/write/rights.yaml", "ClusterRole")
+    assert {(*rule["resources"], *rule["verbs"]) for rule in role["rules"]} == {
+        ("pods/binding", "create"),
+        ("pods/status", "patch"),
     }
 
 

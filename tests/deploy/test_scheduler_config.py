@@ -36,6 +36,8 @@ def test_the_extender_is_asked_by_name_and_never_skipped(case: Manifest) -> None
     assert extender["ignorable"] is False
     assert extender["filterVerb"] == "filter"
     assert extender["prioritizeVerb"] == "prioritize"
+    assert extender["bindVerb"] == "bind"
+    assert extender["preemptVerb"] == "preempt"
     assert extender["weight"] == 15
     assert extender["httpTimeout"] == "5s"
 

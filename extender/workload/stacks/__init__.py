@@ -1,14 +1,26 @@
 """The serving stacks, one file each: a container -> the models that it asks for.
 
 Every stack has ``recognise(view) -> list[Found]``, which answers with nothing where the container
-is not its own. The first stack that answers speaks for the container.
+is not its own. The first stack that answers speaks for the container: engines come first, then the
+platforms that start engines and tell them where the model is, then guesses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from extender.workload.stacks import llamacpp, sglang, tgi, triton, vllm
+from extender.workload.stacks import (
+    generic,
+    groups,
+    kserve,
+    llamacpp,
+    ollama,
+    ome,
+    sglang,
+    tgi,
+    triton,
+    vllm,
+)
 from extender.workload.stacks.view import ContainerView, Found
 
 _STACKS: tuple[Callable[[ContainerView], list[Found]], ...] = (
@@ -17,6 +29,11 @@ _STACKS: tuple[Callable[[ContainerView], list[Found]], ...] = (
     tgi.recognise,
     llamacpp.recognise,
     triton.recognise,
+    ollama.recognise,
+    ome.recognise,
+    kserve.recognise,
+    groups.recognise,
+    generic.recognise,
 )
 
 
@@ -25,5 +42,5 @@ def recognise(view: ContainerView) -> list[Found]:
     for stack in _STACKS:
         found = stack(view)
         if found:
-            return found
+            return kserve.with_source(view, found)
     return []

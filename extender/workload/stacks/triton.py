@@ -46,15 +46,20 @@ def _tensorrt_llm(view: ContainerView) -> Iterator[Found]:
 
 
 def _nim(view: ContainerView) -> Iterator[Found]:
+    """Read a NIM: a model of the image's own, or the one that a model-free image is told."""
     if not _NIM.search(view.container.image):
         return
-    name = view.env("NIM_MODEL_NAME")
-    if name is not None and name.text is not None and name.text.startswith("/"):
-        yield Found(value=name.text, read_from=name.read_from)
-        return
     place = view.env("NIM_CACHE_PATH") or Word(_NIM_CACHE)
+    name = view.env("NIM_MODEL_PATH", "NIM_MODEL_NAME")
+    told = name is not None and (name.text is None or "/" in name.text)
+    if name is not None and told:
+        where, read_from, unknown = name.text, name.read_from, name.unknown
+    else:
+        where, read_from, unknown = view.repository.removeprefix("nim/"), place.read_from, ""
     yield Found(
-        value=view.repository.removeprefix("nim/"),
-        read_from=place.read_from,
+        value=where,
+        read_from=read_from,
         cache=Cache(place.text or "", "", place.read_from, place.unknown),
+        offline=is_offline(view),
+        unknown=unknown,
     )

@@ -88,8 +88,8 @@ def _engine(view: ContainerView, call: Call, *, positional: bool) -> Iterator[Fo
         return
     revision = call.option("--revision")
     yield _found(view, model, directory, revision=revision.text if revision else None)
-    draft = json_name(call.option("--speculative-config"), "model")
-    draft = draft or call.option("--speculative-model")
+    draft = json_name(call.option("--speculative-config", "-sc"), "model")
+    draft = draft or call.option("--speculative-config.model", "-sc.model", "--speculative-model")
     if draft is not None and not _is_method(draft):
         yield _found(view, draft, directory, role=Role.DRAFT)
     for adapter in named_models(call.options("--lora-modules"), "path"):

@@ -1,0 +1,152 @@
+"""Waking: the thread that touches waiting pods as soon as what they wait for is true.
+
+kube-scheduler tries a pod again at once when the pod itself changes. So the annotation
+``modelcache.dev/requeued-at`` is written to it, through ``pods/status``: a right that cannot change
+its spec. Touches are spread by a rate limit; what is left over is woken next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from threading import Event, Thread
+from time import monotonic
+
+import msgspec
+import structlog
+
+from extender.serving.bindings import pod_path
+from extender.verbs.context import Context
+from extender.waiting.pods import WaitingPod, WaitingPods
+from extender.waiting.wake import Waker
+from extender.watch.answers import UnreachableError
+from extender.watch.client import Transport
+
+log = structlog.get_logger("extender.waking")
+
+REQUEUED_ANNOTATION = "modelcache.dev/requeued-at"
+TICK_SECONDS = 1.0
+GATHER_SECONDS = 0.02
+"""Events come in crowds; so long they are gathered before anything is judged."""
+
+_MERGE_PATCH = "application/merge-patch+json"
+
+
+class Waking:
+    """Wakes the refused pods of one service. ``count`` is told each result."""
+
+    def __init__(
+        self,
+        context: Context,
+        pods: WaitingPods,
+        transport: Transport,
+        *,
+        schedulers: tuple[str, ...],
+        per_second: float,
+        count: Callable[[str], None],
+    ) -> None:
+        self._pods = pods
+        self._context = context
+        self._transport = transport
+        self._schedulers = frozenset(schedulers)
+        self._pause = 1.0 / per_second
+        self._count = count
+        self._waker = Waker(context.state, pods, context.policy, stale=context.stale)
+        self._changed = Event()
+        self._stopping = Event()
+        self._recovered = False
+        context.state.subscribe(self._changed.set)
+
+    def start(self) -> None:
+        """Begin to wake; returns at once."""
+        Thread(target=self._run, name="waking", daemon=True).start()
+
+    def stop(self) -> None:
+        """End after the touch that is under way."""
+        self._stopping.set()
+        self._changed.set()
+
+    def look(self) -> None:
+        """Judge the waiting pods soon: one was added."""
+        self._changed.set()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._changed.wait(TICK_SECONDS)
+            self._stopping.wait(GATHER_SECONDS)
+            self._changed.clear()
+            try:
+                self._wake()
+            except Exception:
+                log.exception("waking failed; it is tried again")
+
+    def _wake(self) -> None:
+        if self._context.unsynced():
+            return
+        if not self._recovered:
+            self._recover()
+        for pod in self._waker.due():
+            if self._stopping.is_set():
+                return
+            began = monotonic()
+            self._touch(pod)
+            self._stopping.wait(max(0.0, self._pause - (monotonic() - began)))
+
+    def _recover(self) -> None:
+        """After a restart, take every pod that waits for our schedulers for a refused one."""
+        self._recovered = True
+        now = self._context.now()
+        for facts in self._context.state.pods():
+            if facts.node or not facts.counts or facts.scheduler not in self._schedulers:
+                continue
+            self._pods.add(
+                WaitingPod(
+                    request=self._context.request_of(facts),
+                    asked=None,
+                    refused={},
+                    created=facts.created,
+                    since=now,
+                    refused_at=now,
+                )
+            )
+
+    def _touch(self, pod: WaitingPod) -> None:
+        request = pod.request
+        stamp = datetime.fromtimestamp(self._context.now(), UTC).isoformat(timespec="milliseconds")
+        metadata = {"uid": request.uid, "annotations": {REQUEUED_ANNOTATION: stamp}}
+        self._pods.touched(request.uid, self._context.now())
+        try:
+            answer = self._transport.request(
+                "PATCH",
+                f"{pod_path(request.namespace, request.name)}/status",
+                body=msgspec.json.encode({"metadata": metadata}),
+                headers={"Content-Type": _MERGE_PATCH},
+                connect_timeout=1.0,
+                read_timeout=5.0,
+            )
+        except UnreachableError as error:
+            self._failed(pod, str(error))
+            return
+        if answer.status in {404, 409}:  # gone, or another pod by that name
+            self._pods.drop(request.uid)
+            self._count("gone")
+        elif answer.ok:
+            self._count("touched")
+            log.info(
+                "pod woken",
+                namespace=request.namespace,
+                pod=request.name,
+                waited_seconds=round(self._context.now() - pod.since, 2),
+                refused=dict(pod.refused),
+            )
+        else:
+            self._failed(pod, answer.problem().message or f"HTTP {answer.status}")
+
+    def _failed(self, pod: WaitingPod, error: str) -> None:
+        self._count("failed")
+        log.warning(
+            "pod not woken; it is tried again in seconds",
+            namespace=pod.request.namespace,
+            pod=pod.request.name,
+            error=error,
+        )

@@ -1,0 +1,231 @@
+"""bind: the pod goes to the node, if that is still right at this moment.
+
+Between filter and bind other pods were placed and loaders may have failed. So the ledger and the
+model's state are checked again, under the state's lock, and the memory is reserved in the same
+step; the apiserver is called after the lock. The reservation stays until the watch shows the pod on
+its node. The decision is written with the binding: the apiserver copies a Binding's annotations
+onto the pod, both or neither (kubernetes/pkg/registry/core/pod/storage).
+
+An answer that was lost is looked up, never repeated blindly. Where it cannot be told whether the
+pod is bound, the reservation stays until it expires: memory is rather kept too long than given
+twice.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from extender.cluster.reservations import Reservation
+from extender.cluster.view import View
+from extender.kube.objects import Pod
+from extender.placement.reasons import TEXTS, Reason
+from extender.placement.request import PodRequest
+from extender.placement.verdict import Judge, Verdict
+from extender.verbs.context import Context
+from extender.verbs.decision import Decision, count, decision
+from extender.wire import BindArgs
+
+DECISION_ANNOTATION = "modelcache.dev/decision"
+DECISION_VERSION = 1
+
+
+class Sent(StrEnum):
+    """What became of a Binding that was sent to the apiserver."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    """The apiserver did not do it, and will not."""
+    CONFLICT = "conflict"
+    """The pod is not what was expected: bound, being deleted, or another one by that name."""
+    LOST = "lost"
+    """Nobody knows."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """``sent`` in words for people."""
+
+    sent: Sent
+    message: str = ""
+
+
+class Bindings(Protocol):
+    """The apiserver, as far as bind needs it. Neither call raises or outlasts its deadline."""
+
+    def create(self, args: BindArgs, annotations: dict[str, str]) -> Answer:
+        """Create a Binding, valid for the pod with this UID alone."""
+
+    def pod(self, namespace: str, name: str) -> Pod | str | None:
+        """Return a pod as it is now, None where there is none, or why that cannot be told."""
+
+
+class BindOutcome(StrEnum):
+    """How a bind ended; also the label of its metric."""
+
+    BOUND = "bound"
+    REFUSED = "refused"
+    GONE = "gone"
+    ELSEWHERE = "boundElsewhere"
+    ERROR = "error"
+    UNKNOWN = "unknown"
+
+
+class Bound(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of bind. ``error`` is empty where the pod is bound to the node asked for."""
+
+    outcome: BindOutcome
+    error: str = ""
+    decision: Decision | None = None
+
+
+def bind(args: BindArgs, context: Context, bindings: Bindings) -> Bound:
+    """Answer one bind request."""
+    unsynced = context.unsynced()
+    if unsynced:
+        missing = ", ".join(unsynced)
+        return Bound(
+            outcome=BindOutcome.ERROR, error=f"model-cache-extender has not listed yet: {missing}"
+        )
+    request = _request(args, context, bindings)
+    if isinstance(request, Bound):
+        return request
+    return _Binder(args, request, context, bindings).bind()
+
+
+def _request(args: BindArgs, context: Context, bindings: Bindings) -> PodRequest | Bound:
+    """Return what filter read of this pod, else read it from the apiserver."""
+    known = context.remembered(args.uid)
+    if known is not None:
+        return known
+    pod = bindings.pod(args.namespace, args.name)
+    if isinstance(pod, str):
+        return Bound(outcome=BindOutcome.ERROR, error=f"the pod cannot be read: {pod}")
+    if pod is None or pod.metadata.uid != args.uid:
+        return _gone(args)
+    return context.request(pod)
+
+
+def _gone(args: BindArgs) -> Bound:
+    return Bound(
+        outcome=BindOutcome.GONE,
+        error=f"pod {args.namespace}/{args.name} with UID {args.uid} does not exist any more",
+    )
+
+
+class _Binder:
+    """One bind request on its way.
+
+    ``doubt``: an earlier Binding of this pod may yet take effect, whatever becomes of this one.
+    """
+
+    def __init__(
+        self, args: BindArgs, request: PodRequest, context: Context, bindings: Bindings
+    ) -> None:
+        self._args = args
+        self._request = request
+        self._context = context
+        self._bindings = bindings
+        self._verdict = Verdict(node=args.node)
+        self._now = 0.0
+        self._doubt = context.state.has_reservation(args.uid)
+
+    def bind(self) -> Bound:
+        context = self._context
+        refused = context.state.reserve(self._reservation(self._args.node), self._check)
+        if refused is not None:
+            return Bound(
+                outcome=BindOutcome.REFUSED,
+                error=f"{TEXTS[refused]} (node {self._args.node}, checked at bind)",
+                decision=self._decision(refused),
+            )
+        answer = self._bindings.create(self._args, {DECISION_ANNOTATION: self._annotation()})
+        return self._settle(answer)
+
+    def _reservation(self, node: str) -> Reservation:
+        known = self._context.state.view().nodes.get(node)
+        return Reservation(
+            uid=self._args.uid,
+            node=node,
+            bytes=self._request.demand.on(known.allocatable if known else 0),
+            expires=self._context.now() + self._context.reservation_seconds,
+            firm=True,
+        )
+
+    def _check(self, view: View) -> Reason | None:
+        """Judge the node over the view of the moment of reserving."""
+        judge = Judge(self._request, view, self._context.policy, stale=self._context.stale())
+        self._now = view.now
+        self._verdict = judge.verdict(self._args.node)
+        return self._verdict.reason
+
+    def _settle(self, answer: Answer) -> Bound:
+        if answer.sent is Sent.DONE:
+            return Bound(outcome=BindOutcome.BOUND, decision=self._decision(None))
+        if answer.sent is Sent.REFUSED:
+            return self._failed(answer)
+        return self._look_up(answer)
+
+    def _failed(self, answer: Answer) -> Bound:
+        """Give the memory back, unless an earlier Binding may need it."""
+        if not self._doubt:
+            self._context.state.release(self._args.uid, self._args.node)
+        return Bound(outcome=BindOutcome.ERROR, error=answer.message)
+
+    def _look_up(self, answer: Answer) -> Bound:
+        """Find out what became of the pod."""
+        args = self._args
+        pod = self._bindings.pod(args.namespace, args.name)
+        if isinstance(pod, str):
+            return self._unknown(answer, pod)
+        if pod is None or pod.metadata.uid != args.uid:
+            self._context.state.release(args.uid, args.node)
+            return _gone(args)
+        if pod.spec.node_name == args.node:
+            return Bound(outcome=BindOutcome.BOUND, decision=self._decision(None))
+        if pod.spec.node_name:
+            self._context.state.hold(self._reservation(pod.spec.node_name))
+            return Bound(
+                outcome=BindOutcome.ELSEWHERE,
+                error=f"the pod is already bound to node {pod.spec.node_name}",
+            )
+        if answer.sent is Sent.CONFLICT:
+            return self._failed(answer)
+        return self._unknown(answer, "the pod is not bound so far")
+
+    def _unknown(self, answer: Answer, found: str) -> Bound:
+        """Keep the reservation: the Binding may yet take effect."""
+        return Bound(
+            outcome=BindOutcome.UNKNOWN,
+            error=f"{answer.message}; {found}; the memory stays reserved until this is known",
+        )
+
+    def _decision(self, refused: Reason | None) -> Decision:
+        return decision(
+            "bind",
+            self._request,
+            time=self._now,
+            asked=1,
+            passed=0 if refused else 1,
+            node=self._args.node,
+            refused=count({self._args.node: refused} if refused else {}),
+        )
+
+    def _annotation(self) -> str:
+        """Return why the pod goes there, for whoever reads the pod."""
+        verdict, first = self._verdict, next(iter(self._request.workload.references), None)
+        document = {
+            "version": DECISION_VERSION,
+            "time": self._now,
+            "node": self._args.node,
+            "model": first.model if first else None,
+            "strategy": first.strategy if first else None,
+            "need": first.need if first else None,
+            "state": verdict.state,
+            "evidence": verdict.evidence,
+            "estimatedStartSeconds": verdict.start.seconds if verdict.start else None,
+            "memoryDemandBytes": self._request.demand.bytes,
+            "memoryFreeBytes": verdict.memory_free,
+        }
+        return msgspec.json.encode(document).decode()

@@ -1,0 +1,100 @@
+"""The waiting pods: refused everywhere by filter, not bound since.
+
+Bounded, safe to use from threads. A pod is forgotten once the watch shows it bound or gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from threading import Lock
+
+import msgspec
+from cachetools import LRUCache
+
+from extender.cluster.state import ClusterState
+from extender.placement.request import PodRequest
+
+MAX_WAITING = 20_000
+_KEPT_NODE_SETS = 1024
+
+UNSEEN_SECONDS = 60.0
+"""A refused pod that the watch does not show after so long was deleted."""
+
+
+class WaitingPod(msgspec.Struct, frozen=True, kw_only=True):
+    """One refused pod.
+
+    ``refused`` counts nodes by reason; ``examples`` has a detail for each. ``asked`` has the nodes
+    that filter refused, None where they are not known (after a restart): then every node counts,
+    and it is woken once. It waits ``since`` the first refusal; the last one was at ``refused_at``.
+    Times are UNIX seconds; ``created`` is RFC 3339, as in the pod.
+    ``touches`` counts the times that it was woken since the last refusal.
+    """
+
+    request: PodRequest
+    asked: frozenset[str] | None
+    refused: Mapping[str, int]
+    examples: Mapping[str, str] = {}
+    created: str
+    since: float
+    refused_at: float
+    touched_at: float | None = None
+    touches: int = 0
+
+    @property
+    def order(self) -> tuple[int, str, str]:
+        """Return what sorts the pods to wake: the highest priority first, then the oldest."""
+        return -self.request.priority, self.created, self.request.uid
+
+
+class WaitingPods:
+    """The set. ``size`` bounds it: the pods refused longest ago are forgotten first."""
+
+    def __init__(self, size: int = MAX_WAITING) -> None:
+        self._pods: LRUCache[str, WaitingPod] = LRUCache(size)
+        self._node_sets: LRUCache[frozenset[str], frozenset[str]] = LRUCache(_KEPT_NODE_SETS)
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._pods)
+
+    def add(self, pod: WaitingPod) -> None:
+        """Keep a pod that was refused (again); it waits since the first time."""
+        with self._lock:
+            before = self._pods.get(pod.request.uid)
+            since = before.since if before is not None else pod.since
+            asked = pod.asked
+            if asked is not None:  # pods of one workload share one set of thousands of names
+                asked = self._node_sets.setdefault(asked, asked)
+            self._pods[pod.request.uid] = msgspec.structs.replace(pod, since=since, asked=asked)
+
+    def touched(self, uid: str, now: float) -> None:
+        """Note that a pod was woken."""
+        with self._lock:
+            pod = self._pods.get(uid)
+            if pod is not None:
+                self._pods[uid] = msgspec.structs.replace(
+                    pod, touched_at=now, touches=pod.touches + 1
+                )
+
+    def drop(self, uid: str) -> None:
+        """Forget a pod."""
+        with self._lock:
+            self._pods.pop(uid, None)
+
+    def prune(self, state: ClusterState) -> None:
+        """Forget the pods that are bound, finished or gone."""
+        now = state.now()
+        for pod in self.all():
+            facts = state.pod(pod.request.uid)
+            if facts is None:
+                over = now - pod.refused_at > UNSEEN_SECONDS
+            else:
+                over = bool(facts.node) or not facts.counts
+            if over:
+                self.drop(pod.request.uid)
+
+    def all(self) -> list[WaitingPod]:
+        """Return the pods in the order in which they are woken."""
+        with self._lock:
+            return sorted(self._pods.values(), key=lambda pod: pod.order)

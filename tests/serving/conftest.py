@@ -1,0 +1,36 @@
+"""Fixtures: one real server a module, and the application inside of this process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from flask.testing import FlaskClient
+
+from extender.cluster.state import ClusterState
+from extender.config import ExtenderConfiguration
+from extender.serving.app import create_app
+from extender.serving.knowledge import FileKnowledge
+from extender.serving.service import Service
+from extender.snapshot import fill, read_documents
+from extender.verbs.context import Context
+from tests.serving.running import DEMO_CLUSTER, Running, running
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The demo's cluster, served by a process with both listeners."""
+    folder = tmp_path_factory.mktemp("server")
+    arguments = ("--snapshot", DEMO_CLUSTER, "--status-listen", "127.0.0.1:0")
+    with running(folder, *arguments) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def client() -> FlaskClient:
+    """The demo's cluster, served inside of this process."""
+    state = ClusterState(clock=time.time)
+    fill(state, read_documents(DEMO_CLUSTER))
+    service = Service(Context(state=state), FileKnowledge(), ExtenderConfiguration())
+    return create_app(service).test_client()
