@@ -13,7 +13,10 @@ from extender.workload.model import ModelReference, Need, Source, Workload
 
 
 class PodRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What is decided about: one pod and what it asks for."""
+    """What is decided about: one pod and what it asks for.
+
+    ``node`` is where it counts in the ledger already, empty while it does not.
+    """
 
     uid: str
     namespace: str
@@ -21,6 +24,7 @@ class PodRequest(msgspec.Struct, frozen=True, kw_only=True):
     workload: Workload
     demand: MemoryDemand
     priority: int = 0
+    node: str = ""
 
     @property
     def needs_certainty(self) -> bool:

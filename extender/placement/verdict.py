@@ -143,8 +143,10 @@ class Judge:
         return answer.nodes.get(node) if answer else None
 
     def free(self, node: NodeView) -> int:
-        """Return the bytes that are left for this pod: what is held for itself is its own."""
-        return node.free_for(self.request.uid, self.request.priority)
+        """Return the bytes that are left for this pod: what it holds or takes itself is its own."""
+        request = self.request
+        own = request.demand.on(node.allocatable) if request.node == node.name else 0
+        return node.free_for(request.uid, request.priority) + own
 
     # -- refusing --------------------------------------------------------------------------------
 

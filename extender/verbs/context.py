@@ -78,6 +78,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     def request(self, pod: Pod) -> PodRequest:
         """Read what a pod asks for."""
         metadata = pod.metadata
+        counted = self.state.pod(metadata.uid)
         request = PodRequest(
             uid=metadata.uid,
             namespace=metadata.namespace,
@@ -85,6 +86,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
             workload=self.state.templates.workload(pod),
             demand=self.state.demand(pod),
             priority=pod.spec.priority or 0,
+            node=counted.node if counted is not None and counted.counts else "",
         )
         if request.uid:
             self.recent.put(request)

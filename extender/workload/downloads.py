@@ -19,7 +19,7 @@ from itertools import zip_longest
 import msgspec
 
 from extender.workload.commands import Call, CommandLine, Word
-from extender.workload.pythonic import python_fetches
+from extender.workload.pythonic import python_budget, python_fetches
 
 
 class Fill(msgspec.Struct, frozen=True):
@@ -66,6 +66,9 @@ _ENTRYPOINTS = {
 }
 """The program that an image runs where the pod gives it arguments alone."""
 
+MOST_FILLS = 500
+"""What comes after so many is not read: moves and copies are followed through all before them."""
+
 _PAUSE_IMAGE = re.compile(r"(?:^|/)pause(?::|@|$)")
 
 
@@ -97,10 +100,14 @@ class _Reader:
     def __init__(self, home: str, directories: Collection[str]) -> None:
         self._home = home
         self._directories = {posixpath.normpath(path) for path in directories}
+        self._python_budget = python_budget()
         self.fills: list[Fill] = []
         self.opaque = False
 
     def read(self, call: Call) -> None:
+        if len(self.fills) >= MOST_FILLS:
+            self.opaque = True
+            return
         call = _unwrapped(call)
         if not call.words:
             return
@@ -171,7 +178,7 @@ class _Reader:
         if program is None:
             self.opaque = True
             return
-        read = python_fetches(program, call.variables)
+        read = python_fetches(program, call.variables, budget=self._python_budget)
         self.opaque = self.opaque or read.opaque
         place = call.words[0].read_from
         for fetch in read.fetches:

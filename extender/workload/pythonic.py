@@ -13,11 +13,15 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from extender.workload.shell_values import Budget
+
 LONGEST_PROGRAM = 64 * 1024
 LONGEST_TEXT = 4096
 MOST_CALLS = 1000
-MOST_STEPS = 200_000
+MOST_STEPS = 50_000
 """Parts of statements that are looked at, and variables that are copied."""
+MOST_CHARACTERS = 300_000
+"""Text that is parsed."""
 
 _READERS = {"from_pretrained"}
 _FETCHES = {"snapshot_download", "hf_hub_download", *_READERS}
@@ -54,9 +58,17 @@ class PythonFetches(NamedTuple):
     opaque: bool
 
 
-def python_fetches(program: str, variables: Mapping[str, str | None]) -> PythonFetches:
-    """Return what a program fetches. Never raises."""
-    if len(program) > LONGEST_PROGRAM:
+def python_budget() -> Budget:
+    """Return what all programs of one container may cost together."""
+    return Budget(steps=MOST_STEPS, characters=MOST_CHARACTERS)
+
+
+def python_fetches(
+    program: str, variables: Mapping[str, str | None], *, budget: Budget | None = None
+) -> PythonFetches:
+    """Return what a program fetches. Never raises; once the budget is spent, it is opaque."""
+    budget = budget or python_budget()
+    if len(program) > LONGEST_PROGRAM or not budget.spend(characters=len(program)):
         return PythonFetches((), opaque=True)
     try:
         with warnings.catch_warnings():
@@ -64,7 +76,7 @@ def python_fetches(program: str, variables: Mapping[str, str | None]) -> PythonF
             tree = ast.parse(program)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return PythonFetches((), opaque=True)
-    reader = _Reader(variables)
+    reader = _Reader(variables, budget)
     try:
         reader.block(tree.body)
     except RecursionError:
@@ -75,11 +87,11 @@ def python_fetches(program: str, variables: Mapping[str, str | None]) -> PythonF
 class _Reader:
     """Follows a program. ``_names`` holds its variables, and its environment as ``$NAME``."""
 
-    def __init__(self, variables: Mapping[str, str | None]) -> None:
+    def __init__(self, variables: Mapping[str, str | None], budget: Budget) -> None:
         self._variables = variables
         self._names: Names = {}
         self._aliases: dict[str, str] = {}
-        self._steps = MOST_STEPS
+        self._budget = budget
         self.found: list[PythonFetch] = []
         self.opaque = False
 
@@ -90,9 +102,9 @@ class _Reader:
             self._statement(statement)
 
     def _spend(self, steps: int) -> bool:
-        self._steps -= steps
-        self.opaque = self.opaque or self._steps < 0
-        return self._steps >= 0
+        left = self._budget.spend(steps=steps)
+        self.opaque = self.opaque or not left
+        return left
 
     def _statement(self, node: ast.stmt) -> None:
         match node:

@@ -1,0 +1,125 @@
+"""Reservations: what is kept counts against everyone else until the pod is seen on its node."""
+
+from __future__ import annotations
+
+import pytest
+
+from extender.cluster.reservations import Reservation
+from extender.cluster.state import ClusterState
+from tests.builders import node, pod, tmpfs
+
+GIB = 2**30
+
+
+class Clock:
+    now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def state(clock: Clock) -> ClusterState:
+    state = ClusterState(clock=clock)
+    state.upsert(node("a", memory="64Gi"))
+    state.upsert(node("b", memory="64Gi"))
+    return state
+
+
+def entry(
+    uid: str = "uid-ram", on: str = "a", *, firm: bool = True, expires: float = 1_300.0
+) -> Reservation:
+    return Reservation(uid=uid, node=on, bytes=21 * GIB, expires=expires, firm=firm)
+
+
+def free(state: ClusterState, name: str, uid: str = "somebody", priority: int = 0) -> int:
+    return state.view().nodes[name].free_for(uid, priority) // GIB
+
+
+def test_a_reservation_counts_for_its_pod_and_against_all_others(state: ClusterState) -> None:
+    assert state.reserve(entry(), lambda _: None) is None
+    assert free(state, "a") == 43
+    assert free(state, "a", "uid-ram") == 64
+
+
+def test_what_is_refused_is_not_reserved(state: ClusterState) -> None:
+    assert state.reserve(entry(), lambda view: len(view.nodes)) == 2
+    assert free(state, "a") == 64
+    assert state.reserved() == 0
+
+
+def test_it_ends_when_the_watch_shows_the_pod_on_its_node(state: ClusterState) -> None:
+    state.upsert(tmpfs("ram"))
+    state.hold(entry())
+    assert free(state, "a") == 43
+    state.upsert(tmpfs("ram", on="a"))
+    assert free(state, "a") == 43  # now by the pod itself
+    assert state.reserved() == 0
+
+
+def test_it_ends_when_the_pod_is_deleted(state: ClusterState) -> None:
+    state.upsert(tmpfs("ram"))
+    state.hold(entry())
+    state.delete(tmpfs("ram"))
+    assert free(state, "a") == 64
+
+
+def test_it_ends_by_the_clock_at_the_latest(state: ClusterState, clock: Clock) -> None:
+    state.hold(entry(expires=1_300.0))
+    clock.now = 1_299.9
+    assert free(state, "a") == 43
+    clock.now = 1_300.0
+    assert free(state, "a") == 64
+    assert state.reserved() == 0
+
+
+def test_a_pod_that_is_bound_already_gets_none(state: ClusterState) -> None:
+    state.upsert(tmpfs("ram", on="a"))
+    state.hold(entry())
+    assert state.reserved() == 0
+
+
+def test_a_new_hold_replaces_the_old_one(state: ClusterState) -> None:
+    state.hold(entry(on="a", firm=False))
+    state.hold(entry(on="b", firm=False))
+    assert (free(state, "a"), free(state, "b")) == (64, 43)
+
+
+def test_a_reservation_replaces_the_hold_wherever_it_was(state: ClusterState) -> None:
+    state.hold(entry(on="a", firm=False))
+    state.reserve(entry(on="b"), lambda _: None)
+    assert (free(state, "a"), free(state, "b")) == (64, 43)
+
+
+def test_no_hold_is_taken_beside_a_reservation(state: ClusterState) -> None:
+    state.reserve(entry(on="a"), lambda _: None)
+    state.hold(entry(on="b", firm=False))
+    assert (free(state, "a"), free(state, "b")) == (43, 64)
+
+
+def test_a_second_reservation_leaves_the_first_where_a_lost_binding_may_need_it(
+    state: ClusterState,
+) -> None:
+    state.reserve(entry(on="a"), lambda _: None)
+    state.reserve(entry(on="b"), lambda _: None)
+    assert (free(state, "a"), free(state, "b")) == (43, 43)
+    state.release("uid-ram", "b")
+    assert (free(state, "a"), free(state, "b")) == (43, 64)
+
+
+def test_a_nominated_pod_counts_against_pods_of_no_higher_priority(state: ClusterState) -> None:
+    demand = {"containers": [{"name": "m", "resources": {"requests": {"memory": "20Gi"}}}]}
+    nominated = pod(
+        "n", spec={**demand, "priority": 10}, status={"nominatedNodeName": "a", "phase": "Pending"}
+    )
+    state.upsert(nominated)
+    assert free(state, "a", priority=10) == 44
+    assert free(state, "a", priority=11) == 64
+    assert free(state, "a", "uid-n", priority=10) == 64
+    state.upsert(pod("n", spec=demand, status={"phase": "Pending"}))
+    assert free(state, "a", priority=0) == 64

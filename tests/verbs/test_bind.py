@@ -1,0 +1,177 @@
+"""bind: what it answers for everything that can become of a Binding, and what stays reserved."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+
+from extender.cluster.state import ClusterState
+from extender.kube.objects import Pod
+from extender.placement.reasons import TEXTS, Reason
+from extender.verbs.bind import DECISION_ANNOTATION, Answer, BindOutcome, Bound, Sent, bind
+from extender.verbs.context import Context
+from extender.wire import BindArgs
+from tests.builders import LOADING, READY, loader, loader_pod, node, tmpfs, vllm
+
+DONE = Answer(Sent.DONE)
+
+
+class Apiserver:
+    """Answers a Binding as told, and shows one pod."""
+
+    def __init__(self, answer: Answer = DONE, pod: Pod | str | None = None) -> None:
+        self.answer = answer
+        self.shown = pod
+        self.sent: list[tuple[BindArgs, dict[str, str]]] = []
+
+    def create(self, args: BindArgs, annotations: dict[str, str]) -> Answer:
+        self.sent.append((args, annotations))
+        return self.answer
+
+    def pod(self, namespace: str, name: str) -> Pod | str | None:
+        assert (namespace, name) == ("inference", "ram")
+        return self.shown
+
+
+@pytest.fixture
+def state() -> ClusterState:
+    state = ClusterState(clock=lambda: 1_000.0)
+    state.upsert(node("a", memory="64Gi"))
+    state.upsert(node("b", memory="16Gi"))
+    return state
+
+
+def ask(state: ClusterState, apiserver: Apiserver, to: str = "a", **context: object) -> Bound:
+    made = Context(state=state, **context)  # type: ignore[arg-type]
+    made.request(tmpfs("ram", size="20Gi"))  # filter has read it
+    return bind(ARGS if to == "a" else msgspec.structs.replace(ARGS, node=to), made, apiserver)
+
+
+ARGS = BindArgs(namespace="inference", name="ram", uid="uid-ram", node="a")
+
+
+def test_a_pod_that_still_fits_is_bound_and_its_memory_kept(state: ClusterState) -> None:
+    apiserver = Apiserver()
+    bound = ask(state, apiserver)
+    assert (bound.outcome, bound.error) == (BindOutcome.BOUND, "")
+    assert state.view().nodes["a"].free_for("another", 0) == 43 * 2**30
+    ((args, annotations),) = apiserver.sent
+    assert args == ARGS
+    written = json.loads(annotations[DECISION_ANNOTATION])
+    assert (written["version"], written["node"]) == (1, "a")
+    assert written["memoryDemandBytes"] == 21 * 2**30
+    assert written["memoryFreeBytes"] == 64 * 2**30
+
+
+def test_a_pod_that_no_longer_fits_is_refused_before_the_apiserver_is_asked(
+    state: ClusterState,
+) -> None:
+    apiserver = Apiserver()
+    bound = ask(state, apiserver, to="b")
+    assert bound.outcome is BindOutcome.REFUSED
+    assert TEXTS[Reason.INSUFFICIENT_MEMORY] in bound.error
+    assert bound.decision is not None
+    assert bound.decision.refused == {"InsufficientMemory": 1}
+    assert apiserver.sent == []
+    assert state.reserved() == 0
+
+
+def test_a_model_that_went_away_since_filter_is_noticed() -> None:
+    moments = [1_000.0]
+    state = ClusterState(clock=lambda: moments[-1])
+    for obj in (node("a"), loader(), loader_pod("a", READY)):
+        state.upsert(obj)
+    context = Context(state=state)
+    context.request(vllm("llama"))
+    state.upsert(loader_pod("a", LOADING))
+    moments.append(1_000.0 + context.policy.stale_grace + 1)
+    args = BindArgs(namespace="inference", name="llama", uid="uid-llama", node="a")
+    apiserver = Apiserver()
+    assert bind(args, context, apiserver).outcome is BindOutcome.REFUSED
+    assert apiserver.sent == []
+
+
+BOUND_HERE, BOUND_THERE = tmpfs("ram", on="a"), tmpfs("ram", on="b")
+ANOTHER = msgspec.structs.replace(
+    tmpfs("ram"), metadata=msgspec.structs.replace(tmpfs("ram").metadata, uid="another")
+)
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown", "outcome", "kept_on"),
+    [
+        (Sent.REFUSED, None, BindOutcome.ERROR, ()),
+        (Sent.CONFLICT, BOUND_HERE, BindOutcome.BOUND, ("a",)),
+        (Sent.CONFLICT, BOUND_THERE, BindOutcome.ELSEWHERE, ("a", "b")),
+        (Sent.CONFLICT, tmpfs("ram"), BindOutcome.ERROR, ()),
+        (Sent.CONFLICT, None, BindOutcome.GONE, ()),
+        (Sent.CONFLICT, ANOTHER, BindOutcome.GONE, ()),
+        (Sent.CONFLICT, "no answer", BindOutcome.UNKNOWN, ("a",)),
+        (Sent.LOST, BOUND_HERE, BindOutcome.BOUND, ("a",)),
+        (Sent.LOST, BOUND_THERE, BindOutcome.ELSEWHERE, ("a", "b")),
+        (Sent.LOST, tmpfs("ram"), BindOutcome.UNKNOWN, ("a",)),
+        (Sent.LOST, None, BindOutcome.GONE, ()),
+        (Sent.LOST, "no answer", BindOutcome.UNKNOWN, ("a",)),
+    ],
+)
+def test_an_answer_that_is_not_a_yes_is_looked_up(
+    state: ClusterState,
+    sent: Sent,
+    shown: Pod | str | None,
+    outcome: BindOutcome,
+    kept_on: tuple[str, ...],
+) -> None:
+    apiserver = Apiserver(Answer(sent, "said no"), shown)
+    bound = ask(state, apiserver)
+    assert bound.outcome is outcome
+    assert bool(bound.error) == (outcome is not BindOutcome.BOUND)
+    assert len(apiserver.sent) == 1  # never repeated blindly
+    nodes = state.view().nodes
+    assert tuple(name for name in ("a", "b") if nodes[name].reserved) == kept_on
+
+
+def test_a_refused_second_binding_leaves_what_a_lost_first_one_may_need(
+    state: ClusterState,
+) -> None:
+    ask(state, Apiserver(Answer(Sent.LOST), tmpfs("ram")))
+    ask(state, Apiserver(Answer(Sent.REFUSED, "429")))
+    assert state.view().nodes["a"].reserved
+
+
+def test_a_pod_that_filter_never_saw_is_read_from_the_apiserver(state: ClusterState) -> None:
+    """The extender was restarted between filter and bind."""
+    apiserver = Apiserver(pod=tmpfs("ram", size="20Gi"))
+    bound = bind(ARGS, Context(state=state), apiserver)
+    assert bound.outcome is BindOutcome.BOUND
+    assert state.view().nodes["a"].reserved[0].bytes == 21 * 2**30
+
+
+@pytest.mark.parametrize(
+    ("shown", "outcome"),
+    [(None, BindOutcome.GONE), (ANOTHER, BindOutcome.GONE), ("down", BindOutcome.ERROR)],
+    ids=["gone", "another by that name", "no answer"],
+)
+def test_a_pod_that_cannot_be_read_is_not_bound(
+    state: ClusterState, shown: Pod | str | None, outcome: BindOutcome
+) -> None:
+    apiserver = Apiserver(pod=shown)
+    assert bind(ARGS, Context(state=state), apiserver).outcome is outcome
+    assert apiserver.sent == []
+
+
+def test_nothing_is_bound_before_everything_was_listed(state: ClusterState) -> None:
+    apiserver = Apiserver()
+    bound = ask(state, apiserver, unsynced=lambda: ("Pod",))
+    assert bound.outcome is BindOutcome.ERROR
+    assert "Pod" in bound.error
+    assert apiserver.sent == []
+
+
+def test_nothing_that_needs_certainty_is_bound_with_old_knowledge(state: ClusterState) -> None:
+    apiserver = Apiserver()
+    bound = ask(state, apiserver, stale=lambda: ("Pod",))
+    assert bound.outcome is BindOutcome.REFUSED
+    assert TEXTS[Reason.KNOWLEDGE_STALE] in bound.error
+    assert apiserver.sent == []

@@ -1,0 +1,102 @@
+"""preempt: only evictions that leave the pod with its model and its memory."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from extender.cluster.state import ClusterState
+from extender.errors import ProtocolError
+from extender.verbs.context import Context
+from extender.verbs.preempt import preempt
+from extender.wire import PreemptArgs, Victims, read_preempt_args, write_preempt_result
+from tests.builders import LOADING, READY, loader, loader_pod, node, tmpfs, vllm
+
+
+@pytest.fixture
+def state() -> ClusterState:
+    state = ClusterState(clock=lambda: 1_000.0)
+    for name, status in (("warm", READY), ("cold", LOADING)):
+        state.upsert(node(name, memory="64Gi"))
+        state.upsert(loader_pod(name, status))
+        state.upsert(tmpfs(f"big-{name}", size="40Gi", on=name))
+        state.upsert(tmpfs(f"small-{name}", size="4Gi", on=name))
+    state.upsert(loader())
+    return state
+
+
+def victims(*uids: str) -> Victims:
+    return Victims(uids=uids, pdb_violations=0)
+
+
+def kept(state: ClusterState, pod: Any, **candidates: Victims) -> dict[str, Victims]:
+    return preempt(PreemptArgs(pod=pod, candidates=candidates), Context(state=state))[0]
+
+
+def test_nobody_is_evicted_where_the_model_is_not(state: ClusterState) -> None:
+    candidates = {"warm": victims("uid-big-warm"), "cold": victims("uid-big-cold")}
+    assert kept(state, vllm("asks", memory="8Gi"), **candidates) == {
+        "warm": victims("uid-big-warm")
+    }
+
+
+def test_nobody_is_evicted_where_too_little_memory_comes_back(state: ClusterState) -> None:
+    asks = tmpfs("asks", size="40Gi")
+    assert kept(state, asks, warm=victims("uid-small-warm")) == {}
+    assert kept(state, asks, warm=victims("uid-big-warm")) == {"warm": victims("uid-big-warm")}
+
+
+def test_victims_of_other_nodes_free_nothing_here(state: ClusterState) -> None:
+    assert kept(state, tmpfs("asks", size="40Gi"), warm=victims("uid-big-cold")) == {}
+
+
+def test_a_candidate_without_victims_is_judged_like_any_other(state: ClusterState) -> None:
+    assert kept(state, tmpfs("asks", size="40Gi"), warm=victims()) == {}
+    assert kept(state, tmpfs("asks", size="4Gi"), warm=victims()) == {"warm": victims()}
+
+
+def test_before_the_first_lists_nobody_is_evicted(state: ClusterState) -> None:
+    args = PreemptArgs(pod=vllm("asks"), candidates={"warm": victims("uid-big-warm")})
+    assert preempt(args, Context(state=state, unsynced=lambda: ("Node",))) == ({}, None)
+
+
+POD = {"metadata": {"name": "asks", "namespace": "inference", "uid": "u"}}
+META = {"n": {"Pods": [{"UID": "v"}, {"UID": "w"}], "NumPDBViolations": 1}}
+FULL = {
+    "n": {
+        "Pods": [{"metadata": {"uid": "v", "name": "v"}}, {"metadata": {"uid": "w"}}],
+        "NumPDBViolations": 1,
+    }
+}
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"NodeNameToMetaVictims": META},
+        {"NodeNameToVictims": FULL},
+        {"NodeNameToVictims": None, "NodeNameToMetaVictims": META},
+        {"NodeNameToVictims": FULL, "NodeNameToMetaVictims": None},
+    ],
+)
+def test_both_forms_are_read_and_answered_in_the_short_one(form: dict[str, Any]) -> None:
+    args = read_preempt_args(json.dumps({"Pod": POD, **form}).encode())
+    assert args.candidates == {"n": Victims(uids=("v", "w"), pdb_violations=1)}
+    assert json.loads(write_preempt_result(args.candidates)) == {"NodeNameToMetaVictims": META}
+
+
+@pytest.mark.parametrize("empty", [{"n": None}, {"n": {"Pods": None}}, {"n": {"Pods": [None]}}])
+def test_no_null_comes_back(empty: dict[str, Any]) -> None:
+    """One as victims crashes kube-scheduler (pkg/scheduler/extender.go)."""
+    args = read_preempt_args(json.dumps({"Pod": POD, "NodeNameToMetaVictims": empty}).encode())
+    assert "null" not in write_preempt_result(args.candidates).decode()
+
+
+@pytest.mark.parametrize(
+    "odd", [{"n": []}, {"n": {"Pods": {}}}, {"n": {"Pods": [{}]}}, [], "n", {"n": {"Pods": [1]}}]
+)
+def test_what_is_not_the_protocol_is_refused_by_name(odd: Any) -> None:
+    with pytest.raises(ProtocolError, match="NodeNameToMetaVictims"):
+        read_preempt_args(json.dumps({"Pod": POD, "NodeNameToMetaVictims": odd}).encode())
