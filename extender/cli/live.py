@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from extender.cluster.state import ClusterState
 from extender.config import ExtenderConfiguration
 from extender.errors import ExtenderError
 from extender.serving.bindings import ApiBindings, pod_path
+from extender.serving.leadership import Fence, Leadership
 from extender.serving.service import Service
 from extender.serving.watched import Observer, WatchKnowledge
 from extender.watch.client import Transport, connect
@@ -62,6 +64,7 @@ def watched_service(
     kubeconfig: Path | None,
     kube_context: str | None,
     observe: bool,
+    lease: str | None = None,
 ) -> Service:
     """Build a service over the live cluster; its watch starts with the server."""
     transport = connect(str(kubeconfig) if kubeconfig else None, kube_context)
@@ -69,12 +72,29 @@ def watched_service(
     knowledge = WatchKnowledge(
         transport, observer or state, bound=configuration.freshness.bound_seconds
     )
-    context = new_context(state, configuration, unsynced=knowledge.unsynced, stale=knowledge.stale)
+    leadership = _leadership(transport, lease) if lease else None
+    context = new_context(
+        state,
+        configuration,
+        unsynced=knowledge.unsynced,
+        stale=knowledge.stale,
+        fence=leadership.closed if leadership else str,
+    )
     if observer is not None:
         service = Service(context, knowledge, configuration, observer=observer)
         observer.attach(context, service.metrics)
         return service
-    service = Service(context, knowledge, configuration, bindings=ApiBindings(transport.sibling()))
+    service = Service(
+        context,
+        knowledge,
+        configuration,
+        bindings=ApiBindings(transport.sibling()),
+        leadership=leadership,
+    )
     if configuration.waking.enabled:
         service.wake_through(transport.sibling())
     return service
+
+
+def _leadership(transport: Transport, lease: str) -> Leadership:
+    return Leadership(transport.sibling(), lease, Fence(socket.gethostname()))

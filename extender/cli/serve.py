@@ -24,6 +24,11 @@ from extender.serving.service import Service
     "--observe", is_flag=True, help="Shadow mode: decide for every bound pod, change nothing."
 )
 @click.option(
+    "--lease",
+    metavar="NAMESPACE/NAME",
+    help="Bind only while the kube-scheduler of this host holds this Lease.",
+)
+@click.option(
     "--log-level", default="INFO", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"])
 )
 @click.option("--log-format", default="json", type=click.Choice(["json", "text"]))
@@ -36,6 +41,7 @@ def serve(
     listen: str | None,
     status_listen: str | None,
     observe: bool,
+    lease: str | None,
     log_level: str,
     log_format: str,
 ) -> None:
@@ -57,6 +63,7 @@ def serve(
             kubeconfig=kubeconfig,
             kube_context=kube_context,
             observe=observe,
+            lease=lease,
         )
     Server(service, configuration).run()
 

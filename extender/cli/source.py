@@ -45,6 +45,7 @@ def new_context(
     *,
     unsynced: Callable[[], tuple[str, ...]] = tuple,
     stale: Callable[[], tuple[str, ...]] = tuple,
+    fence: Callable[[], str] = str,
 ) -> Context:
     """Return what the verbs need, as configured."""
     return Context(
@@ -53,6 +54,7 @@ def new_context(
         list_rejected=configuration.filter.list_rejected,
         unsynced=unsynced,
         stale=stale,
+        fence=fence,
         hold_seconds=configuration.bind.hold_seconds,
         reservation_seconds=configuration.bind.reservation_seconds,
     )

@@ -50,7 +50,7 @@ class Metrics:
         )
         self.binds = Counter(
             f"{PREFIX}_binds",
-            "Binds by outcome: bound, refused (last check), gone, boundElsewhere, error, unknown.",
+            "Binds by outcome: bound, or refused, fenced, gone, boundElsewhere, error, unknown.",
             ["outcome"],
             registry=self.registry,
         )

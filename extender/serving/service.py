@@ -11,6 +11,7 @@ import structlog
 from extender.config import ExtenderConfiguration
 from extender.kube.objects import Pod
 from extender.serving.knowledge import Knowledge
+from extender.serving.leadership import Leadership
 from extender.serving.metrics import Metrics
 from extender.serving.waking import Waking
 from extender.serving.watched import Observer
@@ -50,6 +51,7 @@ class Service:
         *,
         observer: Observer | None = None,
         bindings: Bindings | None = None,
+        leadership: Leadership | None = None,
     ) -> None:
         self.context = context
         self.knowledge = knowledge
@@ -60,6 +62,7 @@ class Service:
         self.metrics = Metrics(context, knowledge, self.waiting)
         self._waking: Waking | None = None
         self._bindings = bindings
+        self._leadership = leadership
         self.verbs: dict[str, Verb] = {
             "filter": self.filter,
             "prioritize": self.prioritize,
@@ -76,19 +79,24 @@ class Service:
             transport,
             schedulers=section.scheduler_names,
             per_second=section.per_second,
+            leads=self._leadership.leads if self._leadership else lambda: True,
             count=lambda result: self.metrics.wakes.labels(result).inc(),
         )
 
     def start(self) -> None:
-        """Begin to fill the state, and to wake pods."""
+        """Begin to fill the state, to follow the lease and to wake pods."""
         self.knowledge.start()
+        if self._leadership is not None:
+            self._leadership.start()
         if self._waking is not None:
             self._waking.start()
 
     def stop(self) -> None:
-        """Stop both."""
+        """Stop all of it."""
         if self._waking is not None:
             self._waking.stop()
+        if self._leadership is not None:
+            self._leadership.stop()
         self.knowledge.stop()
 
     def filter(self, body: bytes) -> bytes:

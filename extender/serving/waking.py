@@ -33,7 +33,7 @@ _MERGE_PATCH = "application/merge-patch+json"
 
 
 class Waking:
-    """Wakes the refused pods of one service. ``count`` is told each result."""
+    """Wakes the refused pods of one service while it leads. ``count`` is told each result."""
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class Waking:
         *,
         schedulers: tuple[str, ...],
         per_second: float,
+        leads: Callable[[], bool],
         count: Callable[[str], None],
     ) -> None:
         self._pods = pods
@@ -51,6 +52,7 @@ class Waking:
         self._schedulers = frozenset(schedulers)
         self._pause = 1.0 / per_second
         self._count = count
+        self._leads = leads
         self._waker = Waker(context.state, pods, context.policy, stale=context.stale)
         self._changed = Event()
         self._stopping = Event()
@@ -81,7 +83,7 @@ class Waking:
                 log.exception("waking failed; it is tried again")
 
     def _wake(self) -> None:
-        if self._context.unsynced():
+        if self._context.unsynced() or not self._leads():
             return
         if not self._recovered:
             self._recover()

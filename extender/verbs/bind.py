@@ -2,7 +2,8 @@
 
 Between filter and bind other pods were placed and loaders may have failed. So the ledger and the
 model's state are checked again, under the state's lock, and the memory is reserved in the same
-step; the apiserver is called after the lock. The reservation stays until the watch shows the pod on
+step; the apiserver is called after the lock. Nothing is bound while another replica may be binding:
+the fence is looked at first. The reservation stays until the watch shows the pod on
 its node. The decision is written with the binding: the apiserver copies a Binding's annotations
 onto the pod, both or neither (kubernetes/pkg/registry/core/pod/storage).
 
@@ -66,6 +67,7 @@ class BindOutcome(StrEnum):
 
     BOUND = "bound"
     REFUSED = "refused"
+    FENCED = "fenced"
     GONE = "gone"
     ELSEWHERE = "boundElsewhere"
     ERROR = "error"
@@ -88,6 +90,9 @@ def bind(args: BindArgs, context: Context, bindings: Bindings) -> Bound:
         return Bound(
             outcome=BindOutcome.ERROR, error=f"model-cache-extender has not listed yet: {missing}"
         )
+    closed = context.fence()
+    if closed:
+        return Bound(outcome=BindOutcome.FENCED, error=closed)
     request = _request(args, context, bindings)
     if isinstance(request, Bound):
         return request

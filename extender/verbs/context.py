@@ -54,6 +54,7 @@ def _nothing() -> tuple[str, ...]:
 class Context(msgspec.Struct, frozen=True, kw_only=True):
     """``unsynced`` names resources not listed yet, ``stale`` those not heard of for too long.
 
+    ``fence`` says why nothing may be bound now, empty where it may.
     ``hold_seconds``: how long prioritize keeps memory where it expects a pod to be bound.
     ``reservation_seconds``: how long bind does, if the watch never shows the pod there.
     """
@@ -65,6 +66,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     stale: Callable[[], tuple[str, ...]] = _nothing
     hold_seconds: float = 5.0
     reservation_seconds: float = 300.0
+    fence: Callable[[], str] = str
     recent: RecentRequests = msgspec.field(default_factory=RecentRequests)
 
     def now(self) -> float:

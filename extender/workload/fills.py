@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from extender.workload.downloads import Fill, Fills
+from extender.workload.downloads import Fill
 from extender.workload.stacks import initializers
 from extender.workload.stacks.view import ContainerView
 from extender.workload.volumes import Location, is_within, locate, normal
@@ -63,13 +63,8 @@ def _fillers_in(view: ContainerView, place: Location, *, serves: bool) -> Iterat
     done = initializers.fills(view)
     hits = [fill for fill in done.fills if _fills(fill, view, place)]
     yield from (Filler(view, fill) for fill in hits)
-    if not hits and done.opaque and not (serves and _is_harmless(done)):
+    if not hits and done.opaque:
         yield Filler(view, None)
-
-
-def _is_harmless(done: Fills) -> bool:
-    """Tell whether a recognised server's script does nothing but start it."""
-    return not done.fills and not done.opaque
 
 
 def _mounts_writable(view: ContainerView, place: Location) -> bool:

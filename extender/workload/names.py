@@ -67,6 +67,11 @@ def parse_name(value: str, home: str = "/root") -> Name:
     return Name(Kind.UNREADABLE, value)
 
 
+def repository_directory(hub_id: str) -> str:
+    """Return a repository's directory name in the hub's cache: ``models--org--name``."""
+    return "models--" + hub_id.replace("/", "--")
+
+
 def _uri(value: str, scheme: str, rest: str) -> Name:
     if scheme in _HUB_SCHEMES:
         hub = _HUB_ID.fullmatch(rest.strip("/"))

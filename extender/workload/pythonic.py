@@ -121,9 +121,7 @@ class _Reader:
             case ast.Expr(
                 ast.Call(func=ast.Attribute(attr="setdefault", value=table), args=args)
             ) if _name_of(table) == "environ" and len(args) == 2:
-                wanted = self._text(args[0])
-                if wanted not in self._variables and f"${wanted}" not in self._names:
-                    self._set(f"${wanted}", args[1])
+                self._set_default(self._text(args[0]), args[1])
             case ast.For():
                 self._for(node)
             case ast.If():
@@ -134,11 +132,7 @@ class _Reader:
                 self._calls(node.test)
                 self._ways([[*node.body, *node.orelse], []])
             case ast.With():
-                for item in node.items:
-                    self._calls(item.context_expr)
-                    if item.optional_vars is not None:
-                        self._forget(item.optional_vars)
-                self.block(node.body)
+                self._with(node)
             case ast.Try():
                 handlers = [handler.body for handler in node.handlers]
                 self._ways([[*node.body, *node.orelse], *handlers])
@@ -154,6 +148,17 @@ class _Reader:
     def _set(self, name: str, value: ast.expr) -> None:
         self._calls(value)
         self._names[name] = self._evaluate(value)
+
+    def _set_default(self, variable: str | None, value: ast.expr) -> None:
+        if variable not in self._variables and f"${variable}" not in self._names:
+            self._set(f"${variable}", value)
+
+    def _with(self, node: ast.With) -> None:
+        for item in node.items:
+            self._calls(item.context_expr)
+            if item.optional_vars is not None:
+                self._forget(item.optional_vars)
+        self.block(node.body)
 
     def _forget(self, node: ast.AST) -> None:
         """Take what is assigned anywhere in a node for unknown."""

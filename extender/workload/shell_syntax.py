@@ -115,7 +115,6 @@ class _TooDeepError(Exception):
 
 
 _REDIRECTS = frozenset({"<", ">", ">>", ">|", "<>", "<&", ">&", "&>", "&>>", "<<", "<<-", "<<<"})
-_ENDS = frozenset({"\n", ";", "&", "&&", "||", "|", "|&", ";;", ";&", ";;&", ")", "("})
 _CLOSING = frozenset({"then", "elif", "else", "fi", "do", "done", "esac", "}", ")"})
 _CASE_ENDS = frozenset({";;", ";&", ";;&"})
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(?:\[([^\]=]*)\])?(\+?)=", re.ASCII)

@@ -210,18 +210,26 @@ class Expander:
         if not operator:
             return value if not rest else None
         if operator.lstrip(":") in {"-", "=", "+", "?"}:
-            empty_counts = operator.startswith(":")
-            if is_set and value is None:
-                return None
-            given = is_set and not (empty_counts and value == "")
-            if operator[-1] == "+":
-                return self.text(fragment(rest, quoted=quoted)) if given else ""
-            if given or operator[-1] == "?":
-                return value
-            default = self.text(fragment(rest, quoted=quoted))
-            if operator[-1] == "=":
-                self._scope.variables[found["name"]] = default
-            return default
+            return self._default(found, is_set=is_set, value=value, quoted=quoted)
+        return self._edited(value, operator, rest)
+
+    def _default(self, found: re.Match[str], *, is_set: bool, value: Value, quoted: bool) -> Value:
+        """Choose between a value and the text that stands for it: ``${x:-y}`` and its kin."""
+        operator, rest = found["operator"], found["rest"]
+        if is_set and value is None:
+            return None
+        given = is_set and not (operator.startswith(":") and value == "")
+        if operator[-1] == "+":
+            return self.text(fragment(rest, quoted=quoted)) if given else ""
+        if given or operator[-1] == "?":
+            return value
+        default = self.text(fragment(rest, quoted=quoted))
+        if operator[-1] == "=":
+            self._scope.variables[found["name"]] = default
+        return default
+
+    def _edited(self, value: Value, operator: str, rest: str) -> Value:
+        """Take parts off a value, replace them or change their case: ``${x%.*}``, ``${x//a/b}``."""
         pattern, slash, replacement = rest.partition("/")
         if operator not in {"/", "//"}:
             pattern, slash, replacement = rest, "", ""

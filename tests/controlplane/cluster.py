@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from tests.controlplane.processes import HarnessError, Process, free_port, wait_for
+from tests.controlplane.processes import HarnessError, Process, free_port, on_host, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ROOT / "controlplane" / "stages"
@@ -337,12 +337,17 @@ class ControlPlane:
         config: str | Mapping[str, Any] | None = None,
         name: str = "scheduler",
         kubeconfig: Path | None = None,
+        host: str | None = None,
     ) -> Process:
-        """Start a kube-scheduler with a configuration; connection and election are filled in."""
+        """Start a kube-scheduler with a configuration; connection and election are filled in.
+
+        With a ``host`` name of its own it stands for election as its configuration says.
+        """
         document = yaml.safe_load(config) if isinstance(config, str) else dict(config or {})
         document.setdefault("apiVersion", "kubescheduler.config.k8s.io/v1")
         document.setdefault("kind", "KubeSchedulerConfiguration")
-        document["leaderElection"] = {"leaderElect": False}
+        if host is None:
+            document["leaderElection"] = {"leaderElect": False}
         connection = {"qps": 1000, "burst": 2000, **(document.get("clientConnection") or {})}
         connection["kubeconfig"] = str(kubeconfig or self.kubeconfig())
         document["clientConnection"] = connection
@@ -355,6 +360,7 @@ class ControlPlane:
             "--secure-port=0",
             "-v=2",
         ]
+        command = on_host(host, command)
         process = Process(name, command, log, env=self._environment(), cwd=self.workdir)
         self._processes.append(process)
         process.wait_ready(lambda: "Starting Kubernetes Scheduler" in process.log(), 30)
@@ -366,6 +372,7 @@ class ControlPlane:
         env: Mapping[str, str] | None = None,
         kubeconfig: Path | None = None,
         timeout: float = 60,
+        host: str | None = None,
     ) -> Extender:
         """Start the extender against this control plane and wait until it is ready."""
         port = free_port()
@@ -373,7 +380,7 @@ class ControlPlane:
         command += [f"--kubeconfig={kubeconfig or self.kubeconfig()}", *args]
         environment = {**self._environment(), **(env or {})}
         log = self._log(f"extender-{port}")
-        process = Extender("extender", command, log, env=environment, cwd=ROOT)
+        process = Extender("extender", on_host(host, command), log, env=environment, cwd=ROOT)
         process.url = f"http://127.0.0.1:{port}"
         self._processes.append(process)
         process.wait_ready(lambda: process.get("/readyz")[0] == 200, timeout)

@@ -31,6 +31,14 @@ def free_port() -> int:
             return port
 
 
+def on_host(host: str | None, command: Sequence[str | Path]) -> list[str | Path]:
+    """Return a command that runs under a host name of its own, as a pod's containers do."""
+    if host is None:
+        return list(command)
+    own = ["unshare", "--uts"] if os.geteuid() == 0 else ["unshare", "--user", "-r", "--uts"]
+    return [*own, "sh", "-c", 'hostname "$0" && exec "$@"', host, *command]
+
+
 def wait_for(predicate: Callable[[], object], timeout: float, what: str) -> None:
     """Poll until the predicate holds; say what never came about otherwise."""
     deadline = time.monotonic() + timeout
@@ -104,6 +112,12 @@ class Process:
             self._popen.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._popen.wait(STOP_SECONDS)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._popen.wait(STOP_SECONDS)
+
+    def kill(self) -> None:
+        """Kill it and its children without a word, and reap it."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._popen.wait(STOP_SECONDS)

@@ -11,21 +11,16 @@ from __future__ import annotations
 import posixpath
 
 from extender.workload.commands import Word
-from extender.workload.names import Kind, parse_name
+from extender.workload.names import Kind, parse_name, repository_directory
 from extender.workload.stacks.view import Cache, ContainerView
 
-OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 _CACHE_MOUNTS = ("/.cache/huggingface/hub", "/.cache/huggingface", "/.cache")
-
-
-def repository_directory(hub_id: str) -> str:
-    """Return a repository's directory name in the cache: ``models--org--name``."""
-    return "models--" + hub_id.replace("/", "--")
 
 
 def is_offline(view: ContainerView) -> bool:
     """Tell whether the hub's client may not use the network."""
-    return view.flag(*OFFLINE)
+    return view.flag(*_OFFLINE)
 
 
 def hub_cache(

@@ -1,0 +1,170 @@
+"""The fence: pods are bound only while the kube-scheduler beside this extender leads.
+
+A leader that has lost its Lease stops, but calls of its extender may still be under way, and an
+extender knows nothing of what another one has reserved. So a Binding is sent only
+
+- while the Lease names the kube-scheduler of this pod (its identity is ``HOSTNAME_UUID``, and both
+  containers of a pod have one host name),
+- while the Lease was seen renewed, by this process's clock, so lately that what is left of its
+  duration is longer than a Binding can take, and
+- not within the first seconds after another leader: what that one sent has been decided by then,
+  and the watch tells of it.
+
+https://pkg.go.dev/k8s.io/client-go/tools/leaderelection has the rules that leaders keep.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from threading import Event, Lock, Thread
+from urllib.parse import quote
+
+import structlog
+
+from extender.errors import InvalidObjectError, UsageError
+from extender.kube.decode import decode
+from extender.kube.objects import KubeStruct
+from extender.watch.answers import UnreachableError
+from extender.watch.client import Transport
+
+log = structlog.get_logger("extender.leadership")
+
+POLL_SECONDS = 1.0
+SETTLE_SECONDS = 5.0
+"""More than a Binding can take (see ``bindings``), with the time until the watch tells of it."""
+
+_READ_SECONDS = 1.0
+_DEFAULT_DURATION = 15
+
+
+class LeaseSpec(KubeStruct, frozen=True):
+    """``spec`` of a Lease. Times are RFC 3339 texts."""
+
+    holder_identity: str = ""
+    acquire_time: str = ""
+    renew_time: str = ""
+    lease_transitions: int = 0
+    lease_duration_seconds: int = _DEFAULT_DURATION
+
+
+class Lease(KubeStruct, frozen=True):
+    """A Lease, as far as the fence needs it."""
+
+    spec: LeaseSpec = LeaseSpec()
+
+
+class Fence:
+    """What is known of the Lease. ``monotonic`` and ``now`` are clocks in seconds; now is UNIX."""
+
+    def __init__(
+        self,
+        hostname: str,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._prefix = f"{hostname}_"
+        self._monotonic = monotonic
+        self._now = now
+        self._seen = LeaseSpec()
+        self._renewed_at: float | None = None
+
+    def observe(self, spec: LeaseSpec, *, asked_at: float) -> None:
+        """Take a Lease as it was at the time when it was asked for (``monotonic``)."""
+        if spec.renew_time != self._seen.renew_time or spec.holder_identity != self.holder:
+            self._renewed_at = asked_at
+        self._seen = spec
+
+    @property
+    def holder(self) -> str:
+        """Return who leads, as far as was seen."""
+        return self._seen.holder_identity
+
+    def closed(self) -> str:
+        """Return why nothing may be bound now; empty where it may."""
+        if self._renewed_at is None:
+            return "the lease of kube-scheduler has not been read yet"
+        if not self.holder.startswith(self._prefix):
+            return f"the kube-scheduler of this pod does not lead; {self.holder or 'nobody'} does"
+        silent = self._monotonic() - self._renewed_at
+        if silent > max(1.0, self._seen.lease_duration_seconds - SETTLE_SECONDS):
+            return f"the lease of kube-scheduler was not seen renewed for {silent:.0f} s"
+        if self._seen.lease_transitions > 0:
+            led = self._now() - _unix(self._seen.acquire_time)
+            if 0 <= led < SETTLE_SECONDS:
+                return "the bindings of the leader before are still settling"
+        return ""
+
+
+class Leadership:
+    """Reads one Lease again and again; ``closed`` is asked before each Binding."""
+
+    def __init__(self, transport: Transport, lease: str, fence: Fence) -> None:
+        self._transport = transport
+        self._path = lease_path(lease)
+        self._fence = fence
+        self._reading = Lock()
+        self._stopping = Event()
+
+    def start(self) -> None:
+        """Begin to read; returns at once."""
+        Thread(target=self._run, name="lease", daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop reading."""
+        self._stopping.set()
+
+    def leads(self) -> bool:
+        """Tell, without asking anybody, whether pods may be bound now."""
+        return not self._fence.closed()
+
+    def closed(self) -> str:
+        """Return why nothing may be bound now, after a second look where the first says so."""
+        if self._fence.closed():
+            self._read()
+        return self._fence.closed()
+
+    def _run(self) -> None:
+        before = None
+        while not self._stopping.wait(POLL_SECONDS):
+            self._read()
+            if self._fence.holder != before:
+                before = self._fence.holder
+                log.info("leader", holder=before)
+
+    def _read(self) -> None:
+        with self._reading:
+            asked_at = time.monotonic()
+            try:
+                answer = self._transport.request(
+                    "GET", self._path, connect_timeout=_READ_SECONDS, read_timeout=_READ_SECONDS
+                )
+                if answer.status == 404:
+                    self._fence.observe(LeaseSpec(), asked_at=asked_at)
+                elif answer.ok:
+                    self._fence.observe(decode(answer.body, Lease).spec, asked_at=asked_at)
+                else:
+                    log.warning(
+                        "the lease cannot be read",
+                        error=answer.problem().message or f"HTTP {answer.status}",
+                    )
+            except (UnreachableError, InvalidObjectError) as error:
+                log.warning("the lease cannot be read", error=str(error))
+
+
+def lease_path(lease: str) -> str:
+    """Return the API path of ``NAMESPACE/NAME``. Raises UsageError for anything else."""
+    namespace, slash, name = lease.partition("/")
+    if not slash or not namespace or not name or "/" in name:
+        raise UsageError(f"--lease: {lease!r} is not NAMESPACE/NAME; write it like kube-system/x")
+    space, last = quote(namespace, safe=""), quote(name, safe="")
+    return f"/apis/coordination.k8s.io/v1/namespaces/{space}/leases/{last}"
+
+
+def _unix(text: str) -> float:
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return 0.0

@@ -1,0 +1,96 @@
+"""The fence: when bindings may be sent, by what is seen of kube-scheduler's Lease."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from extender.errors import UsageError
+from extender.serving.bindings import BIND_SECONDS, CONNECT_SECONDS
+from extender.serving.leadership import (
+    SETTLE_SECONDS,
+    Fence,
+    LeaseSpec,
+    lease_path,
+)
+
+NOW = 1_800_000_000.0
+
+
+class Clocks:
+    """Both clocks at one time; ``fence`` reads them."""
+
+    def __init__(self) -> None:
+        self.passed = 0.0
+        self.fence = Fence("pod-a", monotonic=lambda: self.passed, now=lambda: NOW + self.passed)
+
+    def see(
+        self, holder: str = "pod-a_1", *, renewed: float = 0, acquired: float = -60, moves: int = 0
+    ) -> None:
+        """See the Lease as it is now; times are seconds from NOW."""
+        spec = LeaseSpec(
+            holder_identity=holder,
+            acquire_time=stamp(acquired),
+            renew_time=stamp(renewed),
+            lease_transitions=moves,
+        )
+        self.fence.observe(spec, asked_at=self.passed)
+
+
+def stamp(seconds: float) -> str:
+    moment = datetime.fromtimestamp(NOW + seconds, UTC)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+@pytest.fixture
+def clocks() -> Clocks:
+    return Clocks()
+
+
+def test_it_is_closed_until_the_lease_was_read(clocks: Clocks) -> None:
+    assert "not been read" in clocks.fence.closed()
+
+
+def test_it_is_open_for_the_scheduler_of_this_host_alone(clocks: Clocks) -> None:
+    clocks.see("pod-a_1")
+    assert clocks.fence.closed() == ""
+    clocks.see("pod-ab_1")
+    assert "pod-ab_1 does" in clocks.fence.closed()
+    clocks.see("")
+    assert "nobody does" in clocks.fence.closed()
+
+
+def test_it_closes_when_the_lease_is_no_longer_seen_renewed(clocks: Clocks) -> None:
+    clocks.see(renewed=0)
+    clocks.passed = 15 - SETTLE_SECONDS
+    clocks.see(renewed=0)  # read again, and still the same
+    assert clocks.fence.closed() == ""
+    clocks.passed += 0.1
+    assert "not seen renewed" in clocks.fence.closed()
+    clocks.see(renewed=10)
+    assert clocks.fence.closed() == ""
+
+
+def test_it_stays_closed_while_the_leader_before_may_still_be_binding(clocks: Clocks) -> None:
+    clocks.see(acquired=0, moves=1)
+    assert "settling" in clocks.fence.closed()
+    clocks.passed = SETTLE_SECONDS - 0.1
+    assert "settling" in clocks.fence.closed()
+    clocks.passed = SETTLE_SECONDS
+    assert clocks.fence.closed() == ""
+
+
+def test_the_first_leader_of_all_has_nobody_to_wait_for(clocks: Clocks) -> None:
+    clocks.see(acquired=0, moves=0)
+    assert clocks.fence.closed() == ""
+
+
+def test_a_binding_fits_between_the_last_look_and_the_next_leader() -> None:
+    assert CONNECT_SECONDS + BIND_SECONDS < SETTLE_SECONDS
+
+
+@pytest.mark.parametrize("lease", ["", "x", "/x", "x/", "a/b/c"])
+def test_a_lease_that_is_not_named_well_is_refused(lease: str) -> None:
+    with pytest.raises(UsageError, match="NAMESPACE/NAME"):
+        lease_path(lease)
