@@ -1,0 +1,242 @@
+"""What kube-scheduler does with extenders, and peers get wrong: each as it really behaves.
+
+Every test has a kube-scheduler and an extender of its own, under a scheduler name of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from extender.placement.reasons import TEXTS, Reason
+from tests.controlplane.cluster import ControlPlane, Extender
+from tests.controlplane.shipped import SCHEDULER, Object, scheduler_config, taker
+
+ROOM = {"cpu": "4", "memory": "64Gi", "pods": "110"}
+
+
+class Stage:
+    """One scheduler name in one namespace, its extender, and the pods put there."""
+
+    def __init__(self, control_plane: ControlPlane, namespace: str, extender: Extender) -> None:
+        self.control_plane = control_plane
+        self.namespace = namespace
+        self.extender = extender
+        self.scheduler = f"{SCHEDULER}-{namespace}"
+
+    def schedule(self, change: Callable[[Object], None] = lambda _: None) -> None:
+        """Start kube-scheduler with the shipped configuration, changed as the test needs it."""
+        config = scheduler_config(self.extender.url)
+        config["profiles"] = [{"schedulerName": self.scheduler}]
+        change(config)
+        self.control_plane.start_scheduler(config, name=self.scheduler)
+
+    def pod(
+        self, name: str, *, ram: str = "", cpu: str = "10m", priority: str = "", node: str = ""
+    ) -> None:
+        """Create a pod, with tmpfs where ``ram`` is a size."""
+        container: Object = {
+            "name": "main",
+            "image": "registry.k8s.io/pause:3.10",
+            "resources": {"requests": {"memory": "64Mi", "cpu": cpu}},
+        }
+        spec: Object = {"schedulerName": self.scheduler, "containers": [container]}
+        if ram:
+            container["volumeMounts"] = [{"name": "ram", "mountPath": "/ram"}]
+            volume = {"name": "ram", "emptyDir": {"medium": "Memory", "sizeLimit": ram}}
+            spec["volumes"] = [volume]
+        if priority:
+            spec["priorityClassName"] = priority
+        if node:
+            spec["nodeSelector"] = {"kubernetes.io/hostname": node}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+        self.control_plane.apply(pod, self.namespace)
+
+    def node_of(self, name: str) -> str | None:
+        return self.control_plane.pod_node(self.namespace, name)
+
+    def wait_bound(self, *names: str) -> None:
+        self.control_plane.wait_for(
+            lambda: all(self.node_of(name) for name in names), 30, f"{', '.join(names)} to be bound"
+        )
+
+    def wait_said(self, name: str, text: str) -> None:
+        self.control_plane.wait_for(
+            lambda: any(text in line for line in self.control_plane.events(self.namespace, name)),
+            30,
+            f"an event of {name} that says: {text}",
+        )
+
+    def decisions(self, name: str, verb: str) -> list[dict[str, Any]]:
+        """Return what the extender logged of a pod, the oldest first."""
+        lines = (line for line in self.extender.log().splitlines() if line.startswith("{"))
+        entries = (json.loads(line) for line in lines)
+        return [e for e in entries if e.get("pod") == name and e.get("verb") == verb]
+
+
+@pytest.fixture
+def stage(control_plane: ControlPlane, namespace: str) -> Iterator[Stage]:
+    classes = [
+        {
+            "apiVersion": "scheduling.k8s.io/v1",
+            "kind": "PriorityClass",
+            "metadata": {"name": f"{level}-{namespace}"},
+            "value": value,
+        }
+        for level, value in (("low", 1), ("high", 1000))
+    ]
+    control_plane.apply(classes)
+    yield Stage(control_plane, namespace, control_plane.start_extender())
+    control_plane.kubectl("delete", "priorityclass", *(c["metadata"]["name"] for c in classes))
+
+
+def extenders_of(config: Object) -> Object:
+    (extender,) = config["extenders"]
+    found: Object = extender
+    return found
+
+
+def test_full_node_objects_are_answered_like_names(stage: Stage) -> None:
+    stage.control_plane.add_nodes(["full-1", "full-2"], ROOM)
+    stage.control_plane.apply(taker("full-1", "60Gi"), stage.namespace)
+    stage.schedule(lambda config: extenders_of(config).update(nodeCacheCapable=False))
+    stage.pod("a", ram="20Gi")
+    stage.wait_bound("a")
+    assert stage.node_of("a") == "full-2"
+
+
+def test_with_one_node_left_prioritize_is_not_asked_and_bind_is(stage: Stage) -> None:
+    stage.control_plane.add_nodes(["one-1", "one-2"], ROOM)
+    stage.schedule()
+    stage.pod("a", ram="20Gi", node="one-2")
+    stage.wait_bound("a")
+    assert stage.decisions("a", "prioritize") == []
+    (bound,) = stage.decisions("a", "bind")
+    assert (bound["node"], bound["passed"]) == ("one-2", 1)
+
+
+def test_without_prioritize_pods_are_placed_by_filter_and_bind(stage: Stage) -> None:
+    def filter_only(config: Object) -> None:
+        for key in ("prioritizeVerb", "weight"):
+            del extenders_of(config)[key]
+
+    stage.control_plane.add_nodes(["plain-1", "plain-2"], ROOM)
+    stage.control_plane.apply(taker("plain-1", "60Gi"), stage.namespace)
+    stage.schedule(filter_only)
+    for name in ("a", "b"):
+        stage.pod(name, ram="20Gi")
+    stage.wait_bound("a", "b")
+    assert {stage.node_of("a"), stage.node_of("b")} == {"plain-2"}
+
+
+def test_behind_another_extender_only_its_nodes_are_asked_about(stage: Stage) -> None:
+    """The other one is a second copy that has been told, by a fake tmpfs, that chain-1 is full."""
+
+    def chained(config: Object) -> None:
+        first = {**extenders_of(config), "urlPrefix": stage.extender.url}
+        for key in ("bindVerb", "preemptVerb"):  # one extender alone may bind
+            del first[key]
+        config["extenders"] = [first, *config["extenders"]]
+
+    stage.control_plane.add_nodes(["chain-1", "chain-2"], ROOM)
+    stage.control_plane.apply(taker("chain-1", "60Gi"), stage.namespace)
+    stage.schedule(chained)
+    stage.pod("a", ram="20Gi")
+    stage.wait_bound("a")
+    assert stage.node_of("a") == "chain-2"
+    assert [made["asked"] for made in stage.decisions("a", "filter")][-2:] == [2, 1]
+
+
+def test_while_the_extender_is_down_its_pods_wait_and_go_on_afterwards(stage: Stage) -> None:
+    stage.control_plane.add_nodes(["down-1"], ROOM)
+    stage.schedule()
+    stage.extender.stop()
+    stage.pod("a", ram="20Gi")
+    stage.wait_said("a", "connection refused")
+    assert stage.node_of("a") is None
+    stage.extender.start()
+    stage.wait_bound("a")
+
+
+def test_an_ignorable_extender_that_is_down_is_passed_over(stage: Stage) -> None:
+    """Why the shipped configuration says ``ignorable: false``: this pod is placed blindly."""
+    stage.control_plane.add_nodes(["blind-1"], ROOM)
+    stage.control_plane.apply(taker("blind-1", "60Gi"), stage.namespace)
+    stage.schedule(lambda config: extenders_of(config).update(ignorable=True))
+    stage.extender.stop()
+    stage.pod("a", ram="20Gi")
+    stage.wait_bound("a")
+    assert stage.node_of("a") == "blind-1"
+
+
+def test_a_node_deleted_between_filter_and_bind_gets_no_pod(stage: Stage) -> None:
+    stage.control_plane.add_nodes(["stays", "goes"], ROOM)
+    stage.pod("a", ram="20Gi")
+    pod = stage.control_plane.get_json("pod", "a", "-n", stage.namespace)
+    asked = {"Pod": pod, "Nodes": None, "NodeNames": ["goes"]}
+    passed = lambda: stage.extender.post("/filter", asked)[1]["NodeNames"] == ["goes"]  # noqa: E731
+    stage.control_plane.wait_for(passed, 10, "filter to know the node")
+    stage.control_plane.delete_nodes(["goes"])
+    stage.control_plane.wait_for(
+        lambda: not passed(), 10, "the extender to have seen that the node is gone"
+    )
+    metadata = pod["metadata"]
+    error = stage.extender.post(
+        "/bind",
+        {
+            "PodNamespace": stage.namespace,
+            "PodName": "a",
+            "PodUID": metadata["uid"],
+            "Node": "goes",
+        },
+    )[1]["Error"]
+    assert TEXTS[Reason.NODE_UNKNOWN] in error
+    assert stage.node_of("a") is None
+
+
+def test_preemption_evicts_where_it_helps_and_the_nominated_node_is_asked_about_first(
+    stage: Stage,
+) -> None:
+    """Both nodes are full by cpu. On one of them other tmpfs leave no memory for the pod."""
+    low, high = f"low-{stage.namespace}", f"high-{stage.namespace}"
+    stage.control_plane.add_nodes(["pre-1", "pre-2"], ROOM)
+    stage.control_plane.apply(taker("pre-1", "60Gi"), stage.namespace)
+    stage.schedule()
+    for number in (1, 2):
+        stage.pod(f"low-{number}", cpu="3500m", priority=low, node=f"pre-{number}")
+    stage.wait_bound("low-1", "low-2")
+    stage.pod("high", ram="20Gi", cpu="3", priority=high)
+    stage.wait_bound("high")
+    assert stage.node_of("high") == "pre-2"
+    assert stage.node_of("low-1") == "pre-1"  # evicting it would not have helped
+    asked = stage.decisions("high", "preempt")
+    assert asked
+    assert asked[0]["refused"] == {"InsufficientMemory": 1}
+    assert [made["asked"] for made in stage.decisions("high", "filter")][-1] == 1
+
+
+def test_a_shortage_that_only_the_extender_sees_evicts_nobody_and_makes_no_storm(
+    stage: Stage,
+) -> None:
+    """Listed as resolvable it would: kube-scheduler made 209 filter calls in ten seconds then."""
+    low, high = f"low-{stage.namespace}", f"high-{stage.namespace}"
+    stage.control_plane.add_nodes(["calm-1", "calm-2"], ROOM)
+    stage.schedule()
+    for number in (1, 2):
+        stage.pod(f"low-{number}", ram="50Gi", priority=low, node=f"calm-{number}")
+    stage.wait_bound("low-1", "low-2")
+    stage.pod("high", ram="20Gi", priority=high)
+    stage.wait_said("high", TEXTS[Reason.INSUFFICIENT_MEMORY])
+    began = time.monotonic()
+    while time.monotonic() - began < 15:
+        time.sleep(0.5)
+    calls = len(stage.decisions("high", "filter"))
+    print(f"\na shortage only this program sees: {calls} filter calls in 15 s")  # noqa: T201
+    assert calls <= 4
+    assert stage.decisions("high", "preempt") == []
+    assert stage.node_of("low-1") == "calm-1"
+    assert stage.node_of("low-2") == "calm-2"
