@@ -80,7 +80,7 @@ class Stage:
 
 @pytest.fixture
 def stage(control_plane: ControlPlane, namespace: str) -> Iterator[Stage]:
-    classes = [
+    classes: list[Object] = [
         {
             "apiVersion": "scheduling.k8s.io/v1",
             "kind": "PriorityClass",
@@ -178,7 +178,10 @@ def test_a_node_deleted_between_filter_and_bind_gets_no_pod(stage: Stage) -> Non
     stage.pod("a", ram="20Gi")
     pod = stage.control_plane.get_json("pod", "a", "-n", stage.namespace)
     asked = {"Pod": pod, "Nodes": None, "NodeNames": ["goes"]}
-    passed = lambda: stage.extender.post("/filter", asked)[1]["NodeNames"] == ["goes"]  # noqa: E731
+
+    def passed() -> bool:
+        return bool(stage.extender.post("/filter", asked)[1]["NodeNames"])
+
     stage.control_plane.wait_for(passed, 10, "filter to know the node")
     stage.control_plane.delete_nodes(["goes"])
     stage.control_plane.wait_for(
