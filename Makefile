@@ -8,7 +8,7 @@ PYTEST_WORKERS ?= 2
 export K8S_VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-unit test-controlplane test-versions lint format controlplane lock clean
+.PHONY: help venv demo test test-unit test-controlplane soak test-versions lint format controlplane lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -38,6 +38,10 @@ controlplane: $(STAMP) ## Build the control-plane binaries into the cache (needs
 
 test-controlplane: controlplane ## Tests on a real etcd, kube-apiserver, controller-manager and kube-scheduler
 	REQUIRE_CONTROL_PLANE=1 $(BIN)/pytest tests/controlplane
+
+soak: controlplane ## Twenty minutes of random changes and deaths on a real control plane (SOAK_SECONDS)
+	REQUIRE_CONTROL_PLANE=1 SOAK_SECONDS=$${SOAK_SECONDS:-1200} \
+	  $(BIN)/pytest -s tests/controlplane/test_random_changes.py -k soak
 
 test-versions: $(STAMP) ## The control-plane tests on every supported Kubernetes minor
 	@for version in 1.34 1.35 1.36 1.37; do \

@@ -1,6 +1,8 @@
 """Hundreds of random changes against the real scheduler, then quiet: nobody may wait in vain.
 
 ``RANDOM_CHANGES=5000`` makes more of them, ``RANDOM_CHANGES_SEED=N`` the same ones again.
+``SOAK_SECONDS=1200`` (``make soak``) goes on for so long, with the extender killed now and then,
+and looks at its memory.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import json
 import os
 import secrets
 import time
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -28,6 +31,7 @@ from tests.controlplane.shipped import SCHEDULER, Object, done, example, load, l
 NODES = [f"random-{number}" for number in range(8)]
 NODE_GIB = 32
 CHANGES = int(os.environ.get("RANDOM_CHANGES", "900"))
+SOAK_SECONDS = float(os.environ.get("SOAK_SECONDS", "0"))
 BATCH = 150
 MAX_PODS = 120
 PATIENCE_SECONDS = 10.0
@@ -165,16 +169,54 @@ def changes(control_plane: ControlPlane, placing: Extender, namespace: str) -> C
     return Changes(connect(str(control_plane.kubeconfig())), namespace, loaders, seed)
 
 
+def at_rest(changes: Changes) -> float:
+    """Change a batch of things, and return the seconds until nobody waits who could run."""
+    for _ in range(BATCH):
+        changes.change()
+    quiet = time.monotonic()
+    while waiting := changes.could_run():
+        if time.monotonic() - quiet > PATIENCE_SECONDS:
+            pytest.fail(f"seed {changes.seed}: could run and wait: {'; '.join(waiting)}")
+        time.sleep(0.2)
+    return time.monotonic() - quiet
+
+
 def test_no_pod_waits_ten_seconds_after_it_could_run(changes: Changes) -> None:
     """Memory comes and goes, loaders become Ready and lose it; no node is ever over its ledger."""
-    slowest = 0.0
-    for _ in range(0, CHANGES, BATCH):
-        for _ in range(BATCH):
-            changes.change()
-        quiet = time.monotonic()
-        while waiting := changes.could_run():
-            if time.monotonic() - quiet > PATIENCE_SECONDS:
-                pytest.fail(f"seed {changes.seed}: could run and wait: {'; '.join(waiting)}")
-            time.sleep(0.2)
-        slowest = max(slowest, time.monotonic() - quiet)
+    slowest = max(at_rest(changes) for _ in range(0, CHANGES, BATCH))
     print(f"\n{CHANGES} random changes (seed {changes.seed}): at rest within {slowest:.1f} s")  # noqa: T201
+
+
+if SOAK_SECONDS:
+
+    @pytest.mark.timeout(SOAK_SECONDS + 300)
+    def test_soak(changes: Changes, placing: Extender) -> None:
+        """Twenty minutes of it: the same laws, an extender that dies now and then, flat memory."""
+        end = time.monotonic() + SOAK_SECONDS
+        batches, slowest, deaths = 0, 0.0, 0
+        memory: list[int] = []
+        while time.monotonic() < end:
+            if changes.random.random() < 0.05:
+                deaths += 1
+                placing.kill()
+                placing.start()
+                placing.wait_ready(lambda: placing.get("/readyz")[0] == 200, 60)
+                memory.clear()
+            slowest = max(slowest, at_rest(changes))
+            batches += 1
+            memory.append(resident_bytes(placing.pid))
+            if batches % 10 == 0:
+                print(  # noqa: T201 - progress of a long run
+                    f"{batches * BATCH} changes, {deaths} deaths, at rest within {slowest:.1f} s, "
+                    f"{memory[-1] / 2**20:.0f} MiB"
+                )
+        assert memory[-1] < 1.25 * memory[len(memory) // 4], f"seed {changes.seed}: {memory}"
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the resident memory of a process and its children, from /proc."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    pages = 0
+    for process in (str(pid), *children):
+        pages += int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
