@@ -20,6 +20,9 @@ from extender.workload.volumes import is_within, normal
 PROVIDES_ANNOTATION = "modelcache.dev/provides"
 
 
+_MAX_ANSWERS = 10_000
+
+
 class ModelState(StrEnum):
     """State of a model on a node, best first."""
 
@@ -61,8 +64,11 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     bytes: int | None = None
 
     def rank(self) -> tuple[int, int]:
-        """Return a sort key: better holdings come first."""
-        return _STATE_RANK[self.state], _EVIDENCE_RANK[self.evidence]
+        """Return a sort key: what is surer comes first, and of two that are as sure, the better.
+
+        A loader that declares a model knows more of it than one that merely owns the directory.
+        """
+        return _EVIDENCE_RANK[self.evidence], _STATE_RANK[self.state]
 
 
 class LoaderPod(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -118,25 +124,30 @@ def provided_paths(annotation: str | None) -> tuple[str, ...]:
     return tuple(normal(line) for line in lines if line.startswith("/"))
 
 
-def loader_pod_state(pod: Pod) -> tuple[ModelState, str]:
+def loader_pod_state(pod: Pod, template: LoaderTemplate) -> tuple[ModelState, str]:
     """Tell how far a loader pod is, and the kubelet's reason where it failed.
 
-    ``ready``: the Ready condition is true and the pod is not being deleted. ``stale``: all init
-    containers are done and the main container ran before. ``failed``: a container waits in an error
-    or ended with one. ``loading``: anything earlier.
+    ``ready``: the Ready condition is true and the pod is not being deleted. ``stale``: it is being
+    deleted and was Ready, or everything was fetched before its main container stopped being well.
+    ``failed``: a container waits in an error or ended with one. ``loading``: anything earlier.
     """
     status = pod.status
-    ready = any(c.type == "Ready" and c.status == "True" for c in status.conditions)
-    initialized = _initialized(pod)
-    if ready and not pod.metadata.deletion_timestamp:
+    if is_ready(pod):
+        if pod.metadata.deletion_timestamp:
+            return ModelState.STALE, "its loader pod is being deleted"
         return ModelState.READY, ""
     ran = any(_has_run(container) for container in status.container_statuses)
-    if initialized and ran:
+    if template.init_means_done and _initialized(pod) and ran:
         return ModelState.STALE, _failure(status.container_statuses) or "its loader is not Ready"
     failure = _failure((*status.init_container_statuses, *status.container_statuses))
     if failure or status.phase == "Failed":
         return ModelState.FAILED, failure or status.reason or "Failed"
     return ModelState.LOADING, ""
+
+
+def is_ready(pod: Pod) -> bool:
+    """Tell whether a pod's Ready condition is true."""
+    return any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions)
 
 
 def better(left: Holding | None, right: Holding) -> Holding:
@@ -198,6 +209,8 @@ class Inventory:
         key = (path, namespace)
         answer = self._answers.get(key)
         if answer is None:
+            if len(self._answers) >= _MAX_ANSWERS:
+                self._answers.clear()
             answer = self._answers[key] = self._build(path, namespace)
         return answer
 

@@ -33,6 +33,9 @@ SHARED_MEMORY_MOUNT = "/dev/shm"  # noqa: S108 - a mount path in containers, not
 
 NO_SIZE_LIMIT = "no sizeLimit"
 
+BEYOND_ALL_NODES = 2**63 - 1
+"""Stands for a quantity that is valid in Kubernetes and larger than 64 bits (``10E``)."""
+
 
 class VolumeCounting(StrEnum):
     """``memory.volumes`` of the configuration: which memory-backed volumes count."""
@@ -153,7 +156,8 @@ def _pod_level_request(pod: Pod, infeasible: bool, containers: int) -> int:  # n
     level = pod.spec.resources
     if level is None:
         return containers
-    wanted = level.requests.get(MEMORY, level.limits.get(MEMORY))
+    # As the apiserver fills in a missing request (pkg/apis/core/v1/defaults.go).
+    wanted = level.requests.get(MEMORY) or (None if containers else level.limits.get(MEMORY))
     if wanted is None:
         return containers
     given = max(

@@ -22,6 +22,7 @@ from extender.cluster.inventory import (
     Loader,
     LoaderPod,
     ModelState,
+    is_ready,
     loader_pod_state,
     provided_paths,
 )
@@ -345,13 +346,18 @@ class ClusterState:
     def _apply_loader_pod(self, uid: str, pod: Pod, loader: str) -> None:
         before = self._loader_pods.get(uid)
         template = self.templates.loader(pod)
-        if template is None or pod.status.phase in FINISHED:
+        if template is None or pod.status.phase == "Succeeded":
             if before is not None:
                 del self._loader_pods[uid]
                 self._remember(before)
                 self._inventory = None
             return
-        state, reason = loader_pod_state(pod)
+        state, reason = loader_pod_state(pod, template)
+        since = _ready_changed(pod)
+        if state is ModelState.STALE and is_ready(pod):
+            # Ready until it was deleted, which no condition tells the time of.
+            known = before is not None and before.state is ModelState.STALE
+            since = before.since if known and before is not None else self._clock()
         now = LoaderPod(
             uid=uid,
             namespace=pod.metadata.namespace,
@@ -361,7 +367,7 @@ class ClusterState:
             template=template,
             state=state,
             reason=reason,
-            since=_ready_changed(pod),
+            since=since,
         )
         if now == before:
             return
@@ -543,7 +549,7 @@ def _pod_facts(pod: Pod, demand: MemoryDemand, templates: Templates) -> PodFacts
         nominated=pod.status.nominated_node_name,
         created=pod.metadata.creation_timestamp,
         counts=pod.status.phase not in FINISHED,
-        ready=any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions),
+        ready=is_ready(pod),
         workload=templates.workload(pod),
     )
 

@@ -9,11 +9,13 @@ from threading import Lock
 import msgspec
 from cachetools import LRUCache
 
+from extender.cluster.memory import BEYOND_ALL_NODES, MemoryDemand
 from extender.cluster.state import ClusterState
 from extender.cluster.view import PodFacts
+from extender.errors import InvalidQuantityError
 from extender.kube.objects import Pod
 from extender.placement.policy import Policy
-from extender.placement.request import PodRequest
+from extender.placement.request import PodRequest, unix_time
 from extender.placement.verdict import Judge
 
 
@@ -86,13 +88,21 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
             namespace=metadata.namespace,
             name=metadata.name or metadata.generate_name,
             workload=self.state.templates.workload(pod),
-            demand=self.state.demand(pod),
+            demand=self._demand(pod),
             priority=pod.spec.priority or 0,
             node=counted.node if counted is not None and counted.counts else "",
+            created=unix_time(metadata.creation_timestamp),
         )
         if request.uid:
             self.recent.put(request)
         return request
+
+    def _demand(self, pod: Pod) -> MemoryDemand:
+        """Return a pod's demand; what no ledger can hold fits nowhere."""
+        try:
+            return self.state.demand(pod)
+        except InvalidQuantityError:
+            return MemoryDemand(bytes=BEYOND_ALL_NODES, request=0)
 
     def request_of(self, facts: PodFacts) -> PodRequest:
         """Return what a known pod asks for."""
@@ -103,6 +113,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
             workload=facts.workload,
             demand=facts.demand,
             priority=facts.priority,
+            created=unix_time(facts.created),
         )
 
     def judge(self, pod: Pod) -> Judge:

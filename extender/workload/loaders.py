@@ -39,6 +39,8 @@ class _Part(msgspec.Struct, frozen=True):
     view: ContainerView
     done: Fills
     writable: tuple[str, ...]
+    ends: bool
+    """It runs to its end before the pod can be Ready."""
     proves: bool
     """It runs to its end, or has a probe, before the pod is Ready."""
 
@@ -72,6 +74,7 @@ def read_loader(daemonset: DaemonSet) -> LoaderTemplate | None:
         models=tuple({model.path: model for model in (*models, *vouched)}.values()),
         opaque=not vouched and any(_is_opaque(part) for part in writers),
         ready_means_done=all(part.proves for part in fetching),
+        init_means_done=bool(fetching) and all(part.ends for part in fetching),
     )
 
 
@@ -88,7 +91,7 @@ def _parts(daemonset: DaemonSet) -> list[_Part]:
             done = fills(view)
             ends = field == "initContainers" and container.restart_policy != "Always"
             probed = container.readiness_probe is not None or container.startup_probe is not None
-            parts.append(_Part(view, done, _writable(view), ends or probed))
+            parts.append(_Part(view, done, _writable(view), ends, ends or probed))
     return parts
 
 

@@ -60,6 +60,8 @@ class ModelReference(msgspec.Struct, frozen=True, kw_only=True):
     image that carries the weights. ``volume`` is the pod's volume. ``read_from`` lists the spec
     fields it was read from (``containers[0].args[3]``). ``unknown`` says in words what could not
     be told, else None. ``origin`` is what an init container fills a memory volume from.
+    ``can_fetch``: the spec shows that the pod itself fills the node's cache where the model is
+    missing (source hostPath), whatever need an annotation asks for.
     """
 
     role: Role = Role.MODEL
@@ -77,6 +79,7 @@ class ModelReference(msgspec.Struct, frozen=True, kw_only=True):
     read_from: tuple[str, ...] = ()
     unknown: str | None = None
     origin: ModelReference | None = None
+    can_fetch: bool = False
 
 
 class Warning(msgspec.Struct, frozen=True):  # noqa: A001 - the word of the explain document
@@ -109,13 +112,15 @@ class LoaderTemplate(msgspec.Struct, frozen=True, kw_only=True):
     trailing slash. ``models`` are those that it declares, by host path. ``opaque`` is true where
     it may load more than ``models`` says (a script that cannot be read to the end).
     ``ready_means_done`` is false where its pods are Ready while they still fetch: a main container
-    that fetches has no probe.
+    that fetches has no probe. ``init_means_done`` is true where only init containers fetch: once
+    they have ended everything is there, whatever becomes of the pod.
     """
 
     directories: tuple[str, ...]
     models: tuple[DeclaredModel, ...] = ()
     opaque: bool = False
     ready_means_done: bool = True
+    init_means_done: bool = True
 
 
 class ClaimWriter(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,11 +8,13 @@ import pytest
 
 from extender.cluster.inventory import Answer, Evidence, ModelState
 from extender.cluster.state import ClusterState
-from extender.kube.objects import DaemonSet, KubeObject, Pod
+from extender.kube.decode import convert
+from extender.kube.objects import DaemonSet, KubeObject, Pod, PodSpec
 from tests.builders import (
     CRASHING,
     HOST_MODEL,
     LOADING,
+    MODEL,
     READY,
     STOPPED,
     loader,
@@ -126,6 +128,81 @@ def test_a_rolling_update_never_makes_the_model_absent(state: ClusterState) -> N
     assert asked(state).nodes["a"].state is ModelState.STALE
     apply(state, loader_pod("a", READY, uid="new"))
     assert asked(state).nodes["a"].state is ModelState.READY
+
+
+def test_what_a_deleted_loader_pod_leaves_ages_from_its_deletion(
+    state: ClusterState, clock: Clock
+) -> None:
+    """It was Ready since January; that says nothing of how long it has been going."""
+    clock.now += 30 * 86_400
+    apply(state, loader_pod("a", READY))
+    apply(state, loader_pod("a", READY, deleted=True))
+    assert asked(state).nodes["a"].since == clock.now
+    clock.now += 20
+    apply(state, loader_pod("a", READY, deleted=True))
+    assert asked(state).nodes["a"].since == clock.now - 20
+
+
+MAIN_DOWNLOADS = {
+    "containers": [
+        {
+            "name": "download",
+            "image": "python:3.12-slim",
+            "command": ["bash", "-c", f"hf download a/b --local-dir {MODEL}; sleep infinity"],
+            "readinessProbe": {"exec": {"command": ["test", "-f", "/models/.done"]}},
+            "volumeMounts": [{"name": "models", "mountPath": "/models"}],
+        }
+    ],
+    "volumes": [{"name": "models", "hostPath": {"path": "/var/lib/models"}}],
+}
+RUNNING_NOT_READY: dict[str, Any] = {
+    "phase": "Running",
+    "conditions": [
+        {"type": "Initialized", "status": "True"},
+        {"type": "Ready", "status": "False", "lastTransitionTime": "2026-01-01T00:00:00Z"},
+    ],
+    "containerStatuses": [{"name": "download", "state": {"running": {}}}],
+}
+
+
+def main_loader_pod(status: dict[str, Any]) -> Pod:
+    plain = loader_pod("a", status)
+    spec = convert({**MAIN_DOWNLOADS, "nodeName": "a"}, PodSpec)
+    return Pod(metadata=plain.metadata, spec=spec, status=plain.status)
+
+
+def test_a_main_container_that_runs_and_is_not_ready_is_still_loading(state: ClusterState) -> None:
+    apply(state, main_loader_pod(RUNNING_NOT_READY))
+    assert asked(state).nodes["a"].state is ModelState.LOADING
+
+
+def test_a_main_container_that_was_ready_before_left_its_files(state: ClusterState) -> None:
+    apply(state, main_loader_pod(READY))
+    apply(state, main_loader_pod(RUNNING_NOT_READY))
+    assert asked(state).nodes["a"].state is ModelState.STALE
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [(LOADING, ModelState.LOADING), (CRASHING, ModelState.FAILED), (READY, ModelState.READY)],
+    ids=["loading", "failed", "ready"],
+)
+def test_who_declares_a_model_knows_more_than_who_owns_its_directory(
+    state: ClusterState, status: dict[str, Any], expected: ModelState
+) -> None:
+    opaque = "hf download z/z --local-dir /models/z; ./more.sh"
+    apply(state, loader("other", script=opaque))
+    apply(state, loader_pod("a", READY, name="other", script=opaque))
+    assert asked(state).nodes["a"].evidence is Evidence.ASSUMED
+    apply(state, loader_pod("a", status))
+    assert asked(state).nodes["a"].state is expected
+    assert asked(state).nodes["a"].evidence is Evidence.DECLARED
+
+
+def test_an_evicted_loader_pod_has_failed_with_the_kubelets_reason(state: ClusterState) -> None:
+    apply(state, loader_pod("a", {"phase": "Failed", "reason": "Evicted"}))
+    held = asked(state).nodes["a"]
+    assert (held.state, held.reason) == (ModelState.FAILED, "Evicted")
 
 
 def test_a_loader_that_was_never_ready_leaves_nothing(state: ClusterState) -> None:
