@@ -8,7 +8,7 @@ PYTEST_WORKERS ?= 2
 export K8S_VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-unit test-controlplane soak test-versions lint format controlplane lock clean
+.PHONY: help venv demo test test-unit test-controlplane test-faults soak test-versions lint format controlplane lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ controlplane: $(STAMP) ## Build the control-plane binaries into the cache (needs
 
 test-controlplane: controlplane ## Tests on a real etcd, kube-apiserver, controller-manager and kube-scheduler
 	REQUIRE_CONTROL_PLANE=1 $(BIN)/pytest tests/controlplane
+
+test-faults: controlplane ## Every fault between watch and apiserver, many times (FAULT_ROUNDS, FAULT_SEED)
+	REQUIRE_CONTROL_PLANE=1 FAULT_ROUNDS=$${FAULT_ROUNDS:-20} $(BIN)/pytest tests/controlplane/faults
 
 soak: controlplane ## Twenty minutes of random changes and deaths on a real control plane (SOAK_SECONDS)
 	REQUIRE_CONTROL_PLANE=1 SOAK_SECONDS=$${SOAK_SECONDS:-1200} \

@@ -37,9 +37,13 @@ class MemorySection(Section, frozen=True):
 
 
 class EvidenceSection(Section, frozen=True):
-    """``evidence``: whose word counts, and for how long after a loader stopped being Ready."""
+    """``evidence``: whose word counts, and for how long after a loader stopped being Ready.
+
+    ``required_timeout_seconds``: how long a pod insists on a model that it can fetch; 0 for ever.
+    """
 
     stale_grace_seconds: Seconds = 600.0
+    required_timeout_seconds: Seconds = 0.0
     trusted_namespaces: tuple[str, ...] = ("kube-system", "model-cache-system")
 
 
@@ -99,8 +103,22 @@ class ServerSection(Section, frozen=True):
     threads: Annotated[int, Meta(ge=1, le=256)] = 16
     max_body_bytes: Annotated[int, Meta(ge=1024, le=2**31)] = 64 * 1024 * 1024
     keep_alive_seconds: Annotated[int, Meta(ge=90, le=3600)] = 120
+    deadline_seconds: Annotated[float, Meta(gt=0, le=60)] = 4.0
     graceful_seconds: Annotated[int, Meta(ge=1, le=300)] = 20
     recent_decisions: Annotated[int, Meta(ge=16, le=100_000)] = 2048
+
+
+class TlsSection(Section, frozen=True):
+    """``tls``: mutual TLS on ``listen``; paths of PEM files, all three or none."""
+
+    cert_file: str = ""
+    key_file: str = ""
+    client_ca_file: str = ""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether all that is needed is named."""
+        return bool(self.cert_file and self.key_file and self.client_ca_file)
 
 
 class ExtenderConfiguration(Section, frozen=True):
@@ -118,6 +136,7 @@ class ExtenderConfiguration(Section, frozen=True):
     bind: BindSection = BindSection()
     waking: WakingSection = WakingSection()
     server: ServerSection = ServerSection()
+    tls: TlsSection = TlsSection()
 
     def policy(self) -> Policy:
         """Return what the core needs of it."""
@@ -128,6 +147,7 @@ class ExtenderConfiguration(Section, frozen=True):
             default_model_bytes=parse_quantity(self.estimate.default_model_size),
             half_life=self.estimate.half_life_seconds,
             on_stale=self.freshness.on_stale,
+            required_timeout=self.evidence.required_timeout_seconds,
             bandwidths=Bandwidths(
                 page_cache=speeds.page_cache,
                 disk=speeds.disk,
@@ -164,17 +184,17 @@ def read_configuration(document: Any, *, name: str = "configuration") -> Extende
     for key, expected in (("apiVersion", API_VERSION), ("kind", KIND)):
         if document.get(key) != expected:
             errors.append(f"{key}: is {document.get(key)!r}; write {key}: {expected}")
-    errors += _errors(document, ExtenderConfiguration, "")
-    if not errors:
-        errors += check_listeners(
-            document.get("listen", "127.0.0.1:8888"), document.get("statusListen", "")
-        )
-        errors += _size_errors(document)
-        errors += _reservation_errors(msgspec.convert(document, ExtenderConfiguration))
+    # What cannot be read counts as left out, so that the rest is checked all the same.
+    read = msgspec.convert(
+        _checked(document, ExtenderConfiguration, "", errors), type=ExtenderConfiguration
+    )
+    listening = check_listeners(read.listen, read.status_listen)
+    errors += listening or check_exposure(read)
+    errors += _size_errors(read) + _reservation_errors(read)
     if errors:
         listed = "\n".join(f"  {error}" for error in errors)
         raise InvalidConfigurationError(f"{name}: {len(errors)} error(s)\n{listed}")
-    return msgspec.convert(document, ExtenderConfiguration)
+    return read
 
 
 def listen_address(text: str, *, field: str) -> tuple[str, int]:
@@ -209,10 +229,35 @@ def check_listeners(listen: str, status_listen: str) -> list[str]:
     return errors
 
 
-def _size_errors(document: dict[str, Any]) -> list[str]:
-    size = (document.get("estimate") or {}).get("defaultModelSize", "16G")
+def check_exposure(configuration: ExtenderConfiguration) -> list[str]:
+    """Return what is wrong with who can reach the verbs, in words.
+
+    Whoever calls bind places pods with this program's rights.
+    """
+    tls = configuration.tls
+    given = {
+        "certFile": tls.cert_file,
+        "keyFile": tls.key_file,
+        "clientCaFile": tls.client_ca_file,
+    }
+    if any(given.values()) and not tls.enabled:
+        return [
+            f"tls.{key}: is missing; give certFile, keyFile and clientCaFile, or none of them"
+            for key, name in given.items()
+            if not name
+        ]
+    host, _ = listen_address(configuration.listen, field="listen")
+    if tls.enabled or host == "localhost" or ipaddress.ip_address(host).is_loopback:
+        return []
+    return [
+        f"listen: {configuration.listen} can be reached by others, and the verbs have no guard "
+        "there; listen on 127.0.0.1, or set tls.certFile, tls.keyFile and tls.clientCaFile"
+    ]
+
+
+def _size_errors(read: ExtenderConfiguration) -> list[str]:
     try:
-        positive = parse_quantity(size) > 0
+        positive = parse_quantity(read.estimate.default_model_size) > 0
     except InvalidQuantityError as error:
         return [f"estimate.defaultModelSize: {error}"]
     return [] if positive else ["estimate.defaultModelSize: is 0; write a size such as 16G"]
@@ -228,23 +273,33 @@ def _reservation_errors(read: ExtenderConfiguration) -> list[str]:
     ]
 
 
-def _errors(value: Any, section: type[Section], prefix: str) -> list[str]:
-    """Check a mapping field by field, so that one error does not hide the others."""
+def _checked(value: Any, section: type[Section], prefix: str, errors: list[str]) -> dict[str, Any]:
+    """Check a mapping field by field; return what is right of it, say what is wrong."""
     if not isinstance(value, dict):
-        return [f"{prefix.rstrip('.')}: is not a mapping"]
+        errors.append(f"{prefix.rstrip('.')}: is not a mapping")
+        return {}
     hints = get_type_hints(section, include_extras=True)
     fields = {field.encode_name: hints[field.name] for field in msgspec.structs.fields(section)}
-    errors = []
+    right: dict[str, Any] = {}
     for key, given in value.items():
         where = f"{prefix}{key}"
         expected = fields.get(key)
         if expected is None:
             errors.append(f"{where}: unknown key; known here: {', '.join(sorted(fields))}")
         elif isinstance(expected, type) and issubclass(expected, Section):
-            errors += _errors(given, expected, f"{where}.")
+            right[key] = _checked(given, expected, f"{where}.", errors)
         else:
-            errors += _value_error(given, expected, where)
-    return errors
+            meant = _meant(given, expected)
+            wrong = _value_error(meant, expected, where)
+            errors += wrong
+            if not wrong:
+                right[key] = meant
+    return right
+
+
+def _meant(given: Any, expected: Any) -> Any:
+    """Return a bare ``off`` as the word it was: YAML 1.1 reads it as false."""
+    return "off" if given is False and _is_enum(expected) else given
 
 
 def _value_error(given: Any, expected: Any, where: str) -> list[str]:

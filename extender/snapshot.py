@@ -6,7 +6,9 @@ named and left out; kinds that decide nothing are skipped.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +25,8 @@ DUMP_COMMAND = (
 )
 """The command that makes such a file."""
 
+STDIN = Path("-")
+
 ALIASED_NODES = 100_000
 """How many more values a YAML document's aliases may stand for than it has characters.
 
@@ -32,6 +36,7 @@ Billion_laughs_attack); files that people write stay far below.
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INTEGER_BITS = 64
+_TIME_KEYS = ("Time", "Timestamp", "startedAt", "finishedAt")
 _NOT_YAML = (
     yaml.YAMLError,
     UnicodeDecodeError,
@@ -75,10 +80,10 @@ def read_documents(path: Path, problems: list[str] | None = None) -> list[dict[s
     """Return all objects of a YAML or JSON file, the items of lists one by one.
 
     What is no object is left out, and said in ``problems``. Raises UsageError that names the file
-    and the place.
+    and the place. The path ``-`` is standard input.
     """
     try:
-        text = path.read_bytes()
+        text = sys.stdin.buffer.read() if path == STDIN else path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error
     try:
@@ -110,6 +115,38 @@ def fill(sink: Sink, documents: list[dict[str, Any]]) -> list[str]:
     for kind, objects in found.items():
         sink.replace(KINDS[kind], objects)
     return problems
+
+
+def taken_at(documents: list[dict[str, Any]]) -> float | None:
+    """Return about when a dump was made, as UNIX seconds: the latest time that it speaks of.
+
+    A kubelet reports at least every five minutes, so this is minutes off at most in a live cluster.
+    """
+    times = (_unix(text) for document in documents for text in _times(document))
+    return max((moment for moment in times if moment is not None), default=None)
+
+
+def _times(value: Any) -> Iterator[str]:
+    """Yield the texts under keys that hold times (``lastTransitionTime``, ``startedAt``, ...)."""
+    rest = [value]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, list):
+            rest += value
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                if isinstance(item, dict | list):
+                    rest.append(item)
+                elif isinstance(item, str) and str(key).endswith(_TIME_KEYS):
+                    yield item
+
+
+def _unix(text: str) -> float | None:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
 
 
 def parse_documents(text: bytes) -> list[Any]:

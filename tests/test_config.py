@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
+from extender.cluster.memory import VolumeCounting
 from extender.config import (
+    API_VERSION,
+    KIND,
     ExtenderConfiguration,
     check_listeners,
     load_configuration,
@@ -91,3 +94,26 @@ def test_a_file_that_is_missing_or_no_yaml_is_named(tmp_path: Path) -> None:
 
 def test_ipv6_listeners_are_addresses_too() -> None:
     assert check_listeners("[::1]:8888", "") == []
+
+
+def test_errors_of_single_fields_hide_none_of_those_between_fields() -> None:
+    document = {
+        **HEAD,
+        "listen": "here",
+        "memory": {"volumes": "some"},
+        "estimate": {"defaultModelSize": "big"},
+        "bind": {"reservationSeconds": 60},
+    }
+    with pytest.raises(InvalidConfigurationError) as refused:
+        read_configuration(document)
+    said = str(refused.value)
+    assert "4 error(s)" in said
+    for field in ("listen", "memory.volumes", "estimate.defaultModelSize", "bind.reservation"):
+        assert field in said
+
+
+def test_a_bare_off_is_the_word_off(tmp_path: Path) -> None:
+    """YAML 1.1 reads it as false."""
+    file = tmp_path / "c.yaml"
+    file.write_text(f"apiVersion: {API_VERSION}\nkind: {KIND}\nmemory: {{volumes: off}}\n")
+    assert load_configuration(file).memory.volumes is VolumeCounting.OFF

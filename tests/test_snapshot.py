@@ -5,14 +5,16 @@ costs itself.
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from extender.cli.source import fill_from_snapshot
+from extender.cli.source import state_from_snapshot
 from extender.cluster.state import ClusterState
+from extender.config import ExtenderConfiguration
 from extender.errors import UsageError
 from extender.kube.objects import KubeObject, Node, Pod
 from extender.snapshot import fill, parse_documents, read_documents
@@ -61,9 +63,7 @@ def kept(path: Path) -> tuple[Kept, list[str]]:
 
 
 def state_of(path: Path) -> ClusterState:
-    state = ClusterState(clock=lambda: 0.0)
-    fill_from_snapshot(state, path)
-    return state
+    return state_from_snapshot(ExtenderConfiguration(), path)[0]
 
 
 # -- forms ---------------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ def test_a_file_without_objects_is_refused_with_the_command_that_makes_one(
     """It is what a kubectl that failed leaves behind."""
     path = write(tmp_path, content)
     with pytest.raises(UsageError, match="holds no object; make a dump with: kubectl get nodes,"):
-        fill_from_snapshot(ClusterState(clock=lambda: 0.0), path)
+        state_from_snapshot(ExtenderConfiguration(), path)
 
 
 @pytest.mark.parametrize(
@@ -271,3 +271,23 @@ def test_aliases_that_people_write_are_read(tmp_path: Path) -> None:
     ]
     sink, problems = kept(write(tmp_path, "\n".join(pods)))
     assert (len(sink.objects[Pod]), problems) == (1000, [])
+
+
+# -- when it was taken ---------------------------------------------------------------------------
+
+
+def test_a_dumps_time_is_the_latest_that_it_speaks_of(tmp_path: Path) -> None:
+    """Else a dump that is a day old would show every loader that is not Ready as long stale."""
+    beat = {"type": "Ready", "lastHeartbeatTime": "2026-01-01T00:05:00Z"}
+    items = [
+        {"kind": "Node", "metadata": {"name": "a"}, "status": {"conditions": [beat]}},
+        {"kind": "Node", "metadata": {"name": "b", "creationTimestamp": "2025-01-01T00:00:00Z"}},
+        {"kind": "Node", "metadata": {"name": "c", "annotations": {"readTime": "no time"}}},
+    ]
+    state = state_of(write(tmp_path, json.dumps(items)))
+    assert 0 <= state.now() - 1_767_225_900 < 60
+
+
+def test_a_dump_without_times_is_of_now(tmp_path: Path) -> None:
+    state = state_of(write(tmp_path, json.dumps([{"kind": "Node", "metadata": {"name": "a"}}])))
+    assert abs(state.now() - time.time()) < 60

@@ -46,9 +46,16 @@ def _run(cluster: Path, pods: Path) -> None:
         rows = [_place(url, pod, names) for pod in read_documents(pods)]
     click.echo(table(("POD", "STRATEGY", "GOES TO", "WHY", "THE OTHER NODES"), rows))
     click.echo(
-        f"\nLook further: model-cache-extender explain -f {_short(pods)} "
-        f"--snapshot {_short(cluster)}"
+        f"\nLook further: {_program()} explain -f {_short(pods)} --snapshot {_short(cluster)}"
     )
+
+
+def _program() -> str:
+    """Return this program as it was called, to paste."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return f"{_short(Path(sys.executable))} -m extender"
+    return _short(called)
 
 
 def _short(path: Path) -> str:

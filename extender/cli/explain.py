@@ -30,7 +30,9 @@ DOES_NOT_FIT = 1
     show_default=True,
     help="Of POD, or of what the manifest puts into no namespace.",
 )
-@click.option("-f", "--filename", type=path_argument, help="A manifest, in place of POD.")
+@click.option(
+    "-f", "--filename", type=path_argument, help="A manifest, in place of POD; - is standard input."
+)
 @click.option("--node", "only", help="Judge this node alone.")
 @click.option("-o", "--output", default="table", type=click.Choice(["table", "json"]))
 @cluster_options

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from extender.cli.source import cluster_options, fill_from_snapshot, new_context, new_state
+from extender.cli.source import cluster_options, new_context, new_state, state_from_snapshot
 from extender.config import ExtenderConfiguration, check_listeners, load_configuration
 from extender.errors import InvalidConfigurationError, UsageError
 from extender.serving.knowledge import FileKnowledge
@@ -50,15 +50,14 @@ def serve(
     if observe and snapshot is not None:
         raise UsageError("--observe watches a live cluster; leave out --snapshot")
     configure_logging(level=log_level, pretty=log_format == "text")
-    state = new_state(configuration)
     if snapshot is not None:
-        fill_from_snapshot(state, snapshot)
+        state, _ = state_from_snapshot(configuration, snapshot)
         service = Service(new_context(state, configuration), FileKnowledge(), configuration)
     else:
         from extender.cli.live import watched_service
 
         service = watched_service(
-            state,
+            new_state(configuration),
             configuration,
             kubeconfig=kubeconfig,
             kube_context=kube_context,

@@ -12,7 +12,7 @@ import click
 from extender.cluster.state import ClusterState
 from extender.config import ExtenderConfiguration
 from extender.errors import ExtenderError, UsageError
-from extender.snapshot import DUMP_COMMAND, fill, read_documents
+from extender.snapshot import DUMP_COMMAND, fill, read_documents, taken_at
 from extender.verbs.context import Context
 
 path_argument = click.Path(path_type=Path, dir_okay=False)
@@ -30,10 +30,12 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def new_state(configuration: ExtenderConfiguration) -> ClusterState:
+def new_state(
+    configuration: ExtenderConfiguration, clock: Callable[[], float] = time.time
+) -> ClusterState:
     """Make an empty state as configured."""
     return ClusterState(
-        clock=time.time,
+        clock=clock,
         counting=configuration.memory.volumes,
         trusted_namespaces=configuration.evidence.trusted_namespaces,
     )
@@ -60,21 +62,30 @@ def new_context(
     )
 
 
-def fill_from_snapshot(state: ClusterState, path: Path) -> list[dict[str, Any]]:
-    """Fill the state from a dump and say on stderr what could not be read.
+def state_from_snapshot(
+    configuration: ExtenderConfiguration, path: Path
+) -> tuple[ClusterState, list[dict[str, Any]]]:
+    """Make a state of a dump, and say on stderr what could not be read; return its objects too.
 
+    Its time begins when the dump was made: what was fresh then is not old because the file is.
     Raises UsageError for a file without any object: what a kubectl that failed leaves behind.
     """
     left_out: list[str] = []
     documents = read_documents(path, left_out)
     if not documents and not left_out:
         raise UsageError(f"{path}: holds no object; make a dump with: {DUMP_COMMAND}")
+    state = new_state(configuration, _clock_from(taken_at(documents)))
     left_out += fill(state, documents)
     for problem in left_out:
         click.echo(f"warning: {path}: {problem}; left out", err=True)
     for name, problem in state.problems().items():
         click.echo(f"warning: {path}: {name}: {problem}; read without it", err=True)
-    return documents
+    return state, documents
+
+
+def _clock_from(moment: float | None) -> Callable[[], float]:
+    begin = time.time()
+    return time.time if moment is None else lambda: moment + time.time() - begin
 
 
 def read_cluster(
@@ -88,13 +99,14 @@ def read_cluster(
 
     Without a snapshot every resource is listed once from the apiserver.
     """
-    state = new_state(configuration)
-    context = new_context(state, configuration)
     if snapshot is not None:
-        documents = fill_from_snapshot(state, snapshot)
+        state, documents = state_from_snapshot(configuration, snapshot)
+        context = new_context(state, configuration)
         return context, lambda namespace, name: _find_pod(documents, namespace, name)
     from extender.cli.live import list_once, pod_manifest
 
+    state = new_state(configuration)
+    context = new_context(state, configuration)
     client = list_once(state, kubeconfig=kubeconfig, kube_context=kube_context)
     return context, lambda namespace, name: pod_manifest(client, namespace, name)
 

@@ -32,9 +32,7 @@ MEMORY = "memory"
 SHARED_MEMORY_MOUNT = "/dev/shm"  # noqa: S108 - a mount path in containers, not a file of ours
 
 NO_SIZE_LIMIT = "no sizeLimit"
-
-BEYOND_ALL_NODES = 2**63 - 1
-"""Stands for a quantity that is valid in Kubernetes and larger than 64 bits (``10E``)."""
+CAPACITY = f"{SHARED_MEMORY_MOUNT} is capacity, not use"
 
 
 class VolumeCounting(StrEnum):
@@ -228,7 +226,7 @@ def _not_counted(volume: Volume, spec: PodSpec, counting: VolumeCounting, size: 
     if counting is VolumeCounting.STRICT:
         return ""
     if mounts and all(path == SHARED_MEMORY_MOUNT for _, path in mounts):
-        return f"{SHARED_MEMORY_MOUNT} is capacity, not use"
+        return CAPACITY
     if size is None:
         return NO_SIZE_LIMIT
     return ""

@@ -30,7 +30,7 @@ from extender.cluster.memory import MEMORY, MemoryDemand, VolumeCounting, memory
 from extender.cluster.reservations import Reservation, Reservations
 from extender.cluster.templates import Templates
 from extender.cluster.view import Key, NodeView, Nominated, PodFacts, View, WarmKey, warm_key
-from extender.errors import ExtenderError
+from extender.errors import ExtenderError, QuantityTooLargeError
 from extender.kube.objects import (
     DaemonSet,
     Job,
@@ -151,10 +151,17 @@ class ClusterState:
             return dict(self._problems)
 
     def demand(self, pod: Pod) -> MemoryDemand:
-        """Return a pod's memory demand under the configured counting."""
+        """Return a pod's memory demand under the configured counting.
+
+        One that is larger than 64 bits (valid, as in ``10E``) is all that a node has. Raises
+        InvalidQuantityError where a quantity is none.
+        """
         references = self.templates.workload(pod).references
         known = {r.volume: r.bytes for r in references if r.volume and r.bytes}
-        return memory_demand(pod, counting=self.counting, model_bytes=known)
+        try:
+            return memory_demand(pod, counting=self.counting, model_bytes=known)
+        except QuantityTooLargeError:
+            return MemoryDemand(bytes=0, request=0, unbounded=True)
 
     # -- reserving -------------------------------------------------------------------------------
 

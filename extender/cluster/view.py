@@ -12,7 +12,7 @@ from extender.cluster.inventory import Inventory
 from extender.cluster.memory import MemoryDemand
 from extender.cluster.reservations import Reservation
 from extender.kube.objects import PersistentVolume, PersistentVolumeClaim, StorageClass
-from extender.workload.model import ModelReference, Source, Workload
+from extender.workload.model import DeclaredModel, ModelReference, Source, Workload
 
 WarmKey = tuple[Literal["hostPath", "claim"], str, str, str]
 """What a running pod keeps warm: (kind, namespace or "", claim or "", path)."""
@@ -97,8 +97,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         claim = self.claims.get((namespace, name))
         return None if claim is None else claim_facts(claim, self.volumes, self.classes)
 
-    def writers(self, namespace: str, claim: str) -> Iterator[tuple[JobFacts, str]]:
-        """Yield the Jobs that have not completed yet and the paths they write into a claim.
+    def writers(self, namespace: str, claim: str) -> Iterator[tuple[JobFacts, DeclaredModel]]:
+        """Yield the Jobs that have not completed yet and what they write into a claim.
 
         A path that some Job completed once is left out: whatever rewrites it now, it was there.
         """
@@ -108,7 +108,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
             for write in job.writes:
                 key = (namespace, claim, write.model.path)
                 if write.claim == claim and key not in self.completed_writes:
-                    yield job, write.model.path
+                    yield job, write.model
 
 
 def warm_key(reference: ModelReference, namespace: str) -> WarmKey | None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from extender.cluster.memory import NO_SIZE_LIMIT
-from extender.explain.words import remedy, summarize
+from extender.explain.volumes import volume_warnings
+from extender.explain.words import no_new_node, patience, remedy, summarize
 from extender.kube.objects import Pod
 from extender.placement.reasons import TEXTS
 from extender.placement.verdict import Judge, Verdict
@@ -114,15 +114,7 @@ def _message(verdict: Verdict, judge: Judge) -> str | None:
 def _warnings(judge: Judge, verdicts: Sequence[Verdict]) -> list[Document]:
     request = judge.request
     found = [(warning.reason, warning.message) for warning in request.workload.warnings]
-    found += [
-        (
-            "UnsizedMemoryVolume",
-            f"memory-backed volume {volume.name} has no sizeLimit and is not counted; "
-            "set emptyDir.sizeLimit to what will be written there",
-        )
-        for volume in request.demand.volumes
-        if volume.why == NO_SIZE_LIMIT
-    ]
+    found += volume_warnings(request)
     untrusted = {loader for answer in judge.answers.values() for loader in answer.untrusted}
     found += [
         (
@@ -134,4 +126,6 @@ def _warnings(judge: Judge, verdicts: Sequence[Verdict]) -> list[Document]:
     ]
     if not verdicts:
         found.append(("NoNodes", "the cluster has no nodes"))
+    told = (("NoNewNode", no_new_node(judge, verdicts)), ("RequiredTimeout", patience(judge)))
+    found += [(reason, message) for reason, message in told if message]
     return [{"reason": reason, "message": message} for reason, message in found]

@@ -7,10 +7,22 @@ from collections import Counter
 from collections.abc import Sequence
 
 from extender.kube.quantity import format_bytes, format_quantity
+from extender.placement.patience import patience_ends
 from extender.placement.reasons import TEXTS, Reason
 from extender.placement.request import cached_reference
 from extender.placement.verdict import Judge, Verdict
 from extender.workload.model import ModelReference, Need, Source
+
+SEEN_HERE_ALONE = frozenset(
+    {
+        Reason.INSUFFICIENT_MEMORY,
+        Reason.MODEL_ABSENT,
+        Reason.MODEL_LOADING,
+        Reason.MODEL_FAILED,
+        Reason.MODEL_STALE,
+    }
+)
+"""Refusals that an autoscaler's simulation does not know, and that a new node might end."""
 
 
 def summarize(judge: Judge, verdicts: Sequence[Verdict]) -> str:
@@ -67,14 +79,14 @@ def can_go(verdicts: Sequence[Verdict]) -> str:
 
 def remedy(verdict: Verdict, judge: Judge) -> str:
     """Say what would change a refusal, to paste where it can be pasted."""
-    demand = judge.request.demand
     match verdict.reason:
         case Reason.INSUFFICIENT_MEMORY:
             lacking = format_bytes(verdict.missing)
-            if demand.volume_bytes:
+            request = memory_request(judge)
+            if request:
                 return (
-                    f"lacks {lacking}; to let kube-scheduler and autoscalers see it, request it: "
-                    f"resources.requests.memory: {format_quantity(demand.bytes)} for the pod"
+                    f"lacks {lacking}, which autoscalers do not see; no node is added for it "
+                    f"before the pod requests it: {request}"
                 )
             return f"lacks {lacking}"
         case Reason.MODEL_ABSENT:
@@ -90,3 +102,40 @@ def remedy(verdict: Verdict, judge: Judge) -> str:
             return "see /readyz of the extender"
         case _:
             return ""
+
+
+def memory_request(judge: Judge) -> str:
+    """Return the request that would show a pod's memory-backed volumes to everyone; else empty."""
+    demand = judge.request.demand
+    if not demand.volume_bytes:
+        return ""
+    quantity = format_quantity(demand.bytes)
+    return f"spec.resources.requests.memory: {quantity} (of the pod, Kubernetes 1.34 or newer)"
+
+
+def no_new_node(judge: Judge, verdicts: Sequence[Verdict]) -> str:
+    """Say why no autoscaler will help a pod that fits on no node; empty where one may."""
+    refused = {verdict.reason for verdict in verdicts}
+    if not verdicts or None in refused or not refused & SEEN_HERE_ALONE:
+        return ""
+    advice, request = "", memory_request(judge)
+    if request:
+        advice = f"; request its memory: {request}"
+    elif Reason.INSUFFICIENT_MEMORY in refused:
+        advice = "; let the pods that fill the nodes request their memory-backed volumes"
+    return (
+        "cluster-autoscaler and Karpenter do not ask scheduler extenders: where only this program "
+        f"refuses the nodes, the pod looks schedulable to them and no node is added{advice}"
+    )
+
+
+def patience(judge: Judge) -> str:
+    """Say how long the pod insists on a model that it can fetch; empty where it always does."""
+    ends = patience_ends(judge.request, judge.policy)
+    setting = f"evidence.requiredTimeoutSeconds ({judge.policy.required_timeout:g} s)"
+    if judge.impatient:
+        return f"the pod has waited longer than {setting} and can fetch: its model is preferred now"
+    if ends is None:
+        return ""
+    left = ends - judge.view.now
+    return f"the pod insists on its model for {left:.0f} s more, as {setting} says: it can fetch"

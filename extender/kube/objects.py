@@ -111,6 +111,24 @@ class Probe(KubeStruct, frozen=True):
     """``readinessProbe`` and ``startupProbe``: only whether there is one matters here."""
 
 
+class ExecAction(KubeStruct, frozen=True):
+    """``exec`` of a lifecycle handler."""
+
+    command: tuple[str, ...] = ()
+
+
+class LifecycleHandler(KubeStruct, frozen=True):
+    """``lifecycle.postStart``: only what it runs in the container matters here."""
+
+    exec: ExecAction | None = None
+
+
+class Lifecycle(KubeStruct, frozen=True):
+    """``lifecycle`` of a container."""
+
+    post_start: LifecycleHandler | None = None
+
+
 class Container(KubeStruct, frozen=True):
     """``containers[]`` and ``initContainers[]``."""
 
@@ -126,6 +144,7 @@ class Container(KubeStruct, frozen=True):
     restart_policy: str = ""
     readiness_probe: Probe | None = None
     startup_probe: Probe | None = None
+    lifecycle: Lifecycle | None = None
 
 
 class HostPathSource(KubeStruct, frozen=True):

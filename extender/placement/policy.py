@@ -36,6 +36,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     ``stale_grace``: how long files of a loader that is no longer Ready pass. ``engine_start``: from
     weights read to serving. ``default_model_bytes``: assumed where a size cannot be told.
     ``half_life``: a node that starts so much later than the best has half its score.
+    ``required_timeout``: after so long a required model that the pod can fetch is only preferred;
+    0 for never.
     """
 
     stale_grace: float = 600.0
@@ -43,4 +45,5 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     default_model_bytes: int = 16 * GB
     half_life: float = 15.0
     on_stale: OnStale = OnStale.REFUSE
+    required_timeout: float = 0.0
     bandwidths: Bandwidths = Bandwidths()

@@ -36,7 +36,8 @@ TEXTS: dict[Reason, str] = {
     Reason.CLAIM_UNREACHABLE: "model claim cannot be mounted on the node",
     Reason.CLAIM_FILLING: "a job is still writing the model to its claim",
     Reason.CLAIM_FILL_FAILED: "the job that writes the model to its claim failed",
-    Reason.INSUFFICIENT_MEMORY: "not enough memory once memory-backed volumes are counted",
+    Reason.INSUFFICIENT_MEMORY: "not enough memory once memory-backed volumes are counted "
+    "(no autoscaler does)",
     Reason.NODE_UNKNOWN: "node is not known to the model-cache extender yet",
     Reason.KNOWLEDGE_STALE: "the model-cache extender has lost sight of the cluster",
 }

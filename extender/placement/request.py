@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import msgspec
 
 from extender.cluster.claims import JobFacts, JobState
 from extender.cluster.inventory import Answer
 from extender.cluster.memory import MemoryDemand
-from extender.cluster.view import View
+from extender.cluster.view import View, warm_key
 from extender.placement.reasons import Reason
-from extender.workload.model import ModelReference, Need, Source, Workload
+from extender.workload.model import DeclaredModel, ModelReference, Need, Source, Workload
+from extender.workload.names import Kind, parse_name
 
 
 class PodRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What is decided about: one pod and what it asks for.
 
-    ``node`` is where it counts in the ledger already, empty while it does not.
+    ``node`` is where it counts in the ledger already, empty while it does not. ``created`` is UNIX
+    time in seconds, None where it is not known.
     """
 
     uid: str
@@ -25,12 +29,21 @@ class PodRequest(msgspec.Struct, frozen=True, kw_only=True):
     demand: MemoryDemand
     priority: int = 0
     node: str = ""
+    created: float | None = None
 
     @property
     def needs_certainty(self) -> bool:
         """Tell whether a wrong yes would hurt: a required model, or memory nobody else counts."""
         required = any(r.need is Need.REQUIRED for r in self.workload.references)
         return required or self.demand.volume_bytes > 0 or self.demand.unbounded
+
+
+def unix_time(text: str) -> float | None:
+    """Read an RFC 3339 time, such as a pod's creation; None where there is none."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return None
 
 
 class ClaimProblem(msgspec.Struct, frozen=True):
@@ -73,18 +86,22 @@ def claim_problem(reference: ModelReference, namespace: str, view: View) -> Clai
 
 
 def _unfinished_write(reference: ModelReference, namespace: str, view: View) -> ClaimProblem | None:
-    """Withhold only the model that a Job writes, and only until it was first completed."""
+    """Withhold only the model that a Job writes, and only until it was first completed.
+
+    Where a Ready pod reads it, it was: the Job may be another run, the first one long forgotten.
+    """
     if reference.claim_path is None:
         return None
     writers = [
         job
-        for job, path in view.writers(namespace, reference.claim or "")
-        if _same_model(path, reference.claim_path)
+        for job, model in view.writers(namespace, reference.claim or "")
+        if _same_model(model, reference.claim_path)
     ]
-    running = next((job for job in writers if job.state is JobState.RUNNING), None)
-    job: JobFacts | None = running or next(iter(writers), None)
-    if job is None:
+    key = warm_key(reference, namespace)
+    if not writers or any(key in node.warm for node in view.nodes.values()):
         return None
+    running = next((job for job in writers if job.state is JobState.RUNNING), None)
+    job: JobFacts = running or writers[0]
     if job.state is JobState.RUNNING:
         return ClaimProblem(
             Reason.CLAIM_FILLING, f"job {job.namespace}/{job.name} has not completed yet"
@@ -95,8 +112,14 @@ def _unfinished_write(reference: ModelReference, namespace: str, view: View) -> 
     )
 
 
-def _same_model(written: str, opened: str) -> bool:
-    """Compare paths inside a claim; an empty one is the whole claim."""
-    if not written or not opened:
-        return True
-    return written == opened or opened.startswith(f"{written}/") or written.startswith(f"{opened}/")
+def _same_model(written: DeclaredModel, opened: str) -> bool:
+    """Compare what a Job writes with a path inside the claim; an empty path is its root.
+
+    A hub's model that is written to the root is no other than the one that is opened there. What is
+    copied there (a directory, a bucket) may hold any number of models.
+    """
+    path = written.path
+    if not path:
+        return not opened or parse_name(written.model or "").kind is not Kind.HUB
+    inside = opened.startswith(f"{path}/") or path.startswith(f"{opened}/")
+    return inside or opened in {"", path}

@@ -14,6 +14,7 @@ from extender.cluster.inventory import Answer, Evidence, Holding, ModelState
 from extender.cluster.view import NodeView, View, warm_key
 from extender.placement import estimate
 from extender.placement.estimate import Start
+from extender.placement.patience import impatient, without_patience
 from extender.placement.policy import OnStale, Policy
 from extender.placement.reasons import Reason
 from extender.placement.request import (
@@ -59,16 +60,21 @@ _FROM_STATE = {
 
 
 class Judge:
-    """Answers for one pod over one view. ``stale`` names what the watch has lost sight of."""
+    """Answers for one pod over one view. ``stale`` names what the watch has lost sight of.
+
+    ``impatient``: the pod has waited for a model that it can fetch as long as is configured; its
+    ``request`` here only prefers that model.
+    """
 
     def __init__(
         self, request: PodRequest, view: View, policy: Policy, *, stale: tuple[str, ...] = ()
     ) -> None:
-        self.request = request
+        self.impatient = impatient(request, policy, view.now)
+        self.request = without_patience(request) if self.impatient else request
         self.view = view
         self.policy = policy
         self.stale = stale
-        self._answers = cache_answers(request, view)
+        self._answers = cache_answers(self.request, view)
         self._claims = self._claim_problems()
 
     @property

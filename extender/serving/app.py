@@ -7,7 +7,7 @@ one line in the log:
 ===== ==========================================================================================
 400   the body is not the protocol (the message names the field), ended early, or is badly chunked;
       what is not HTTP at all never comes here (see ``worker``)
-403   bind, asked from elsewhere than the loopback address
+403   bind, asked from elsewhere than the loopback address without a certificate
 404   no such path; also a verb asked of the status listener
 405   another method than the path's; ``Allow`` names it
 413   the body is larger than the limit; it is refused unread where its length is announced
@@ -24,6 +24,7 @@ the cluster does not have, no candidates at all.
 from __future__ import annotations
 
 import ipaddress
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any
@@ -43,7 +44,7 @@ log = structlog.get_logger("extender.http")
 
 JSON = "application/json"
 
-_LOOPBACK_ONLY = frozenset({"bind"})
+_KNOWN_CALLERS_ONLY = frozenset({"bind"})
 """Verbs with an effect: whoever may call them places pods with this program's rights."""
 
 
@@ -76,7 +77,7 @@ def _verb_route(
         try:
             if not verbs_at(flask.request.environ.get("SERVER_PORT", "")):
                 flask.abort(404, f"/{name} is not served here; ask the address of --listen")
-            if name in _LOOPBACK_ONLY:
+            if name in _KNOWN_CALLERS_ONLY:
                 _check_caller()
             response = flask.Response(verb(_body()), mimetype=JSON)
             code = 200
@@ -95,10 +96,22 @@ def _verb_route(
 
 
 def _check_caller() -> None:
+    """Refuse who is neither on this host's loopback nor has shown a certificate of the client CA.
+
+    gunicorn's socket is asked, not a header. Its certificate is empty unless it was verified.
+    """
+    connection = flask.request.environ.get("gunicorn.socket")
+    if isinstance(connection, ssl.SSLSocket) and connection.getpeercert():
+        return
     caller = flask.request.remote_addr or ""
-    if not ipaddress.ip_address(caller.split("%", 1)[0]).is_loopback:
+    try:
+        loopback = ipaddress.ip_address(caller.split("%", 1)[0]).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
         raise ProtocolError(
-            "bind answers the loopback address alone; run kube-scheduler in the same pod",
+            "bind answers the loopback address and clients with a certificate; run kube-scheduler "
+            "in the same pod, or set tls",
             status=403,
         )
 

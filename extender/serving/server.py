@@ -13,8 +13,10 @@ import flask
 import structlog
 from gunicorn.app.base import BaseApplication
 
-from extender.config import ExtenderConfiguration
+from extender.config import ExtenderConfiguration, check_exposure
+from extender.errors import InvalidConfigurationError
 from extender.serving.app import create_app
+from extender.serving.certificates import Certificates
 from extender.serving.logs import GunicornLogger
 from extender.serving.service import Service
 from extender.serving.worker import Worker, keep_signals_over_forks
@@ -27,13 +29,21 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     ``listen`` answers everything; ``status_listen``, where it is not empty, only what is
     read-only. The service is made before the fork, so that what is wrong with its input ends the
-    program with a message; its watch has threads, and begins in the worker.
+    program with a message; its watch has threads, and begins in the worker. Raises
+    InvalidConfigurationError where the verbs would be open to strangers, or their certificates
+    cannot be used.
     """
 
     def __init__(self, service: Service, configuration: ExtenderConfiguration) -> None:
         self._configuration = configuration
         self._service = service
         self._verb_ports: set[str] = set()
+        self.max_body_bytes = configuration.server.max_body_bytes
+        errors = check_exposure(configuration)
+        if errors:
+            raise InvalidConfigurationError("; ".join(errors))
+        tls = configuration.tls
+        self.certificates = Certificates(tls) if tls.enabled else None
         super().__init__()
 
     def load_config(self) -> None:

@@ -16,7 +16,7 @@ from extender.serving.metrics import Metrics
 from extender.serving.waking import Waking
 from extender.serving.watched import Observer
 from extender.verbs.bind import Bindings, bind
-from extender.verbs.context import Context
+from extender.verbs.context import TOO_LATE, Context, Late
 from extender.verbs.decision import Decision, DecisionLog
 from extender.verbs.filter import filter_nodes
 from extender.verbs.preempt import preempt
@@ -101,16 +101,18 @@ class Service:
 
     def filter(self, body: bytes) -> bytes:
         """Answer ``POST /filter``."""
+        late = self._deadline()
         args = read_args(body)
-        result, made = self._timed(args.pod, lambda: filter_nodes(args, self.context))
+        result, made = self._timed(args.pod, lambda: filter_nodes(args, self.context, late=late))
         if made is not None:
             self._note_waiting(made, args)
         return write_filter_result(result, args)
 
     def prioritize(self, body: bytes) -> bytes:
         """Answer ``POST /prioritize``."""
+        late = self._deadline()
         args = read_args(body)
-        scores, _ = self._timed(args.pod, lambda: prioritize_nodes(args, self.context))
+        scores, _ = self._timed(args.pod, lambda: prioritize_nodes(args, self.context, late=late))
         return write_priorities(scores)
 
     def preempt(self, body: bytes) -> bytes:
@@ -142,6 +144,11 @@ class Service:
             )
         return write_bind_result(bound.error)
 
+    def _deadline(self) -> Late:
+        """Begin to count: the scheduler waits for an answer from about now on."""
+        end = time.monotonic() + self.configuration.server.deadline_seconds
+        return lambda: time.monotonic() > end
+
     def _note_waiting(self, made: Decision, args: ExtenderArgs) -> None:
         """Remember a pod that was refused everywhere; one that passed somewhere waits no more."""
         request = self.context.remembered(made.uid)
@@ -169,11 +176,13 @@ class Service:
         answer, made = decide()
         if made is None:
             pod = asked.metadata
+            missing = self.context.unsynced()
             log.warning(
-                "not synced",
+                "not decided",
                 namespace=pod.namespace,
                 pod=pod.name,
-                missing=self.context.unsynced(),
+                reason="not listed yet" if missing else TOO_LATE,
+                missing=missing,
             )
             return answer, None
         self._decided(made, time.perf_counter() - before)

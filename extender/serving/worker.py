@@ -1,9 +1,18 @@
 """gunicorn's threaded worker, made safe to leave alone with strangers.
 
-- The status listener is open to the cluster network. Its requests have threads of their own, so
-  that connections which never finish a request there cannot keep the verbs waiting.
-- A request must be whole within ``READ_SECONDS``, or it is cut: gunicorn has no such limit for
-  threads, and sixteen half-sent requests would hold sixteen threads for good.
+- A connection has a thread only while a whole request of it is worked on. What has not arrived yet
+  (a TLS handshake, half a header, nothing at all) waits in the main loop, which never blocks: any
+  number of slow or idle connections keeps no request waiting. gunicorn gives each new connection a
+  thread for five seconds, and lets its main loop wait up to two seconds for a client to hang up.
+- Connections that wait are limited for each listener. Over the limit the one that has waited
+  longest goes; strangers never displace a client that has been answered before. What the others
+  than the first listener may have in work is limited as well.
+- The status listener is open to the cluster network: its requests have threads of their own, and
+  so has the kubelet's question for health. Requests that are not whole in advance (large bodies,
+  chunks) have their own threads too.
+- A request must be whole within ``READ_SECONDS``, and its answer taken within as much again, or it
+  is cut: gunicorn has no such limits for threads.
+- With certificates, the first listener speaks mutual TLS and the others plain HTTP.
 - A signal to stop that arrives right after the fork is kept until the worker can hear it. gunicorn
   loses it: the worker still has the parent's handlers then, and stops only when it is killed.
 - What is not HTTP is answered and logged in the same form as every other error; gunicorn's own
@@ -13,30 +22,47 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import selectors
 import signal
 import socket
+import ssl
 import time
-from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
 import structlog
-from gunicorn.http.errors import ParseException
+from gunicorn.http import get_parser
+from gunicorn.http.errors import LimitRequestHeaders, ParseException
 from gunicorn.workers.gthread import ThreadWorker
+
+from extender.serving.arrival import MAX_BODY_BYTES, MAX_HEAD_BYTES, Arrival, arrival
 
 log = structlog.get_logger("extender.http")
 
 READ_SECONDS = 10.0
 """kube-scheduler gives a whole call 5 s unless told otherwise (``httpTimeout``)."""
 
+MAX_WAITING = 200
+"""Connections of one listener that wait for their first request, and as many for another one. With
+those that are served they stay below the 1024 files that a process may have open by default."""
+
+_LINGER_SECONDS = 2.0
+_LINGER_BYTES = 64 * 1024
+_READ_BYTES = 64 * 1024
+_SWEEP_SECONDS = 0.25
 _STOP = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 _STATUS_LINES = {
     "ExpectationFailed": (417, "Expectation Failed"),
     "LimitRequestHeaders": (431, "Request Header Fields Too Large"),
     "LimitRequestLine": (414, "URI Too Long"),
 }
+_NO_DATA_YET = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+_NO_FILES_LEFT = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 def keep_signals_over_forks() -> None:
@@ -50,12 +76,39 @@ def _mask(how: int) -> None:
     signal.pthread_sigmask(how, _STOP)
 
 
+@dataclass(kw_only=True, eq=False)
+class _Waiting:
+    """A connection without a thread. ``known`` has been answered before."""
+
+    conn: Any
+    known: bool
+    deadline: float
+    data: bytearray = field(default_factory=bytearray)
+    shaking_hands: bool = False
+    leaving: bool = False
+    discarded: int = 0
+    registered: bool = False
+
+
+@dataclass(kw_only=True)
+class _Turn:
+    """A request in a thread: when it is cut next, and how."""
+
+    deadline: float
+    how: int = socket.SHUT_RD
+
+
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """One process, with threads for the verbs and as many for the status listener."""
+    """One process: a main loop for what arrives, threads for what has arrived."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._deadlines: dict[Any, float] = {}
+        self._certificates = self.app.certificates
+        self._turns: dict[Any, _Turn] = {}
+        self._served = {True: 0, False: 0}
+        self._waiting: dict[tuple[Any, bool], dict[_Waiting, None]] = {}
+        self._swept = 0.0
+        self._verbs_address = self.sockets[0].getsockname()
 
     def init_signals(self) -> None:
         """Set the worker's own handlers, and let through what arrived before."""
@@ -64,30 +117,207 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def get_thread_pool(self) -> Executor:
         """Return the threads; gunicorn asks once."""
-        return _Pools(self.cfg.threads, [listener.getsockname() for listener in self.sockets])
+        return _Pools(self.cfg.threads)
+
+    # -- what arrives: in the main loop ------------------------------------------------------------
+
+    def accept(self, listener: Any) -> None:
+        """Take a new connection; where no file is left for it, give up one that waits."""
+        try:
+            super().accept(listener)
+        except OSError as error:
+            if error.errno not in _NO_FILES_LEFT:
+                raise
+            log.error("connection refused", error="no file descriptor is left")  # noqa: TRY400
+            self._displace(listener.getsockname(), known=False)
+            time.sleep(0.01)
+
+    def enqueue_req(self, conn: Any) -> None:
+        """Look for the next request of a connection; gunicorn gives it a thread at once."""
+        now = time.monotonic()
+        idle = self.cfg.keepalive if self.alive else _LINGER_SECONDS
+        waiting = _Waiting(conn=conn, known=conn.initialized, deadline=now + idle)
+        try:
+            conn.sock.settimeout(0)
+            if conn.initialized:
+                waiting.data += conn.parser.unreader.take_buffered()
+            elif self._certificates is not None and conn.server == self._verbs_address:
+                conn.sock = self._certificates.context().wrap_socket(
+                    conn.sock, server_side=True, do_handshake_on_connect=False
+                )
+                waiting.shaking_hands = True
+                waiting.deadline = now + READ_SECONDS
+        except OSError:
+            self._drop(waiting)
+            return
+        self._advance(waiting)
+
+    def _advance(self, waiting: _Waiting, _file: Any = None) -> None:
+        """Go as far as the bytes that are there allow."""
+        conn = waiting.conn
+        try:
+            if waiting.shaking_hands:
+                conn.sock.do_handshake()
+                waiting.shaking_hands = False
+                waiting.deadline = time.monotonic() + self.cfg.keepalive
+            ended = _discard(waiting) if waiting.leaving else _receive(waiting)
+        except _NO_DATA_YET:
+            self._park(waiting)
+            return
+        except OSError as error:
+            if waiting.shaking_hands and isinstance(error, ssl.SSLError):
+                log.warning("connection refused", caller=conn.client[0], error=f"TLS: {error}")
+            self._drop(waiting)
+            return
+        if waiting.leaving or (ended and not waiting.data):
+            if ended:
+                self._drop(waiting)
+            else:
+                self._park(waiting)
+            return
+        found = arrival(waiting.data, max_body_bytes=self.app.max_body_bytes)
+        if found is Arrival.ENDLESS:
+            self.handle_error(
+                None, conn.sock, conn.client, LimitRequestHeaders("the headers have no end")
+            )
+            self._leave(waiting)
+        elif found is Arrival.WAITS and not ended:
+            self._park(waiting)
+        else:
+            self._serve(waiting, Arrival.PARTLY if found is Arrival.WAITS else found)
+
+    def _park(self, waiting: _Waiting) -> None:
+        """Wait for more, without a thread."""
+        conn = waiting.conn
+        if waiting.data and not waiting.leaving:
+            begun = time.monotonic() + READ_SECONDS
+            waiting.deadline = min(waiting.deadline, begun)
+        if waiting.registered:
+            return
+        try:
+            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._advance, waiting))
+        except (OSError, ValueError):
+            self._drop(waiting)
+            return
+        waiting.registered = True
+        same = self._waiting.setdefault((conn.server, waiting.known), {})
+        same[waiting] = None
+        if len(same) > MAX_WAITING:
+            self._displace(conn.server, known=waiting.known)
+
+    def _unpark(self, waiting: _Waiting) -> None:
+        if not waiting.registered:
+            return
+        waiting.registered = False
+        with contextlib.suppress(OSError, KeyError, ValueError):
+            self.poller.unregister(waiting.conn.sock)
+        self._waiting[waiting.conn.server, waiting.known].pop(waiting, None)
+
+    def _displace(self, server: Any, *, known: bool) -> None:
+        longest = next(iter(self._waiting.get((server, known), ())), None)
+        if longest is not None:
+            self._drop(longest)
+
+    def _drop(self, waiting: _Waiting) -> None:
+        self._unpark(waiting)
+        self.nr_conns -= 1
+        waiting.conn.close()
+
+    def _leave(self, waiting: _Waiting) -> None:
+        """Close after the client has read what was sent: it would lose that to a reset."""
+        self._unpark(waiting)
+        waiting.leaving = True
+        waiting.known = False
+        waiting.deadline = time.monotonic() + _LINGER_SECONDS
+        sock = waiting.conn.sock
+        try:
+            sock.settimeout(0)
+            if isinstance(sock, ssl.SSLSocket):
+                with contextlib.suppress(OSError, ValueError):
+                    sock.unwrap()  # says that this is the end; the client's word is not awaited
+            sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._drop(waiting)
+            return
+        self._advance(waiting)
+
+    def murder_pending(self) -> None:
+        """End what has waited too long; the main loop calls this after each of its rounds."""
+        now = time.monotonic()
+        if now < self._swept + _SWEEP_SECONDS:
+            return
+        self._swept = now
+        for waiting in [one for same in self._waiting.values() for one in same]:
+            idle = not waiting.data and not waiting.leaving
+            if idle and not self.alive:
+                waiting.deadline = min(waiting.deadline, now + _LINGER_SECONDS)
+            if now < waiting.deadline:
+                continue
+            if idle or waiting.leaving:
+                self._drop(waiting)
+                continue
+            _cut(waiting.conn, socket.SHUT_RD)
+            self._serve(waiting, Arrival.PARTLY)
+
+    # -- what has arrived: in threads --------------------------------------------------------------
+
+    def _serve(self, waiting: _Waiting, found: Arrival) -> None:
+        self._unpark(waiting)
+        conn = waiting.conn
+        verbs = conn.server == self._verbs_address
+        if not verbs and found is not Arrival.HEALTH and self._served[verbs] >= MAX_WAITING:
+            log.warning("connection refused", error="too many requests are being served")
+            self._drop(waiting)
+            return
+        self._served[verbs] += 1
+        if not conn.initialized:
+            conn.initialized = True
+            conn.parser = get_parser(self.cfg, conn.sock, conn.client)
+        conn.parser.unreader.unread(bytes(waiting.data))
+        served = self.tpool.of(verbs=verbs, found=found).submit(self.handle, conn)
+        served.add_done_callback(
+            lambda future: self.method_queue.defer(self.finish_request, conn, future)
+        )
 
     def handle(self, conn: Any) -> Any:
         """Serve one request of a connection, in a thread."""
-        self._deadlines[conn] = time.monotonic() + READ_SECONDS
+        self._turns[conn] = _Turn(deadline=time.monotonic() + READ_SECONDS)
         try:
             return super().handle(conn)
         finally:
-            del self._deadlines[conn]
+            del self._turns[conn]
+
+    def handle_request(self, req: Any, conn: Any) -> Any:
+        """Answer; after its certificates changed, a connection ends with its next answer."""
+        if isinstance(conn.sock, ssl.SSLSocket) and (
+            conn.sock.context is not self._certificates.context()
+        ):
+            req.force_close()
+        return super().handle_request(req, conn)
+
+    def finish_request(self, conn: Any, fs: Future[Any]) -> None:
+        """Wait for the next request of a connection, or for its end; in the main loop."""
+        self._served[conn.server == self._verbs_address] -= 1
+        if not fs.cancelled() and fs.exception() is None and fs.result():
+            self.enqueue_req(conn)
+        else:
+            self._leave(_Waiting(conn=conn, known=False, deadline=0.0))
 
     def notify(self) -> None:
-        """Cut what has taken too long to arrive; the main loop calls this about once a second.
+        """Cut what takes too long in a thread; the main loop calls this about once a second.
 
-        Only the reading side is shut: an answer that is on its way still goes out.
+        At first only the reading side is shut: an answer that is on its way still goes out. A
+        client that does not take it in as much time again has lost it.
         """
         super().notify()
         now = time.monotonic()
-        for conn, deadline in list(self._deadlines.items()):
-            if now < deadline:
+        for conn, turn in list(self._turns.items()):
+            if now < turn.deadline:
                 continue
-            self._deadlines[conn] = float("inf")
-            log.warning("request cut", error=f"it was not whole after {READ_SECONDS:.0f} s")
-            with contextlib.suppress(OSError):
-                conn.sock.shutdown(socket.SHUT_RD)
+            _cut(conn, turn.how)
+            again = turn.how == socket.SHUT_RD
+            turn.deadline = now + READ_SECONDS if again else float("inf")
+            turn.how = socket.SHUT_RDWR
 
     def handle_error(self, req: Any, client: Any, _addr: Any, exc: Exception) -> None:
         """Answer what could not be read as HTTP, or failed outside of the application."""
@@ -115,21 +345,62 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             client.sendall(head.encode() + body)
 
 
+def _receive(waiting: _Waiting) -> bool:
+    """Add what has arrived to the data; True where the client sends no more."""
+    while len(waiting.data) < MAX_HEAD_BYTES + MAX_BODY_BYTES:
+        try:
+            more = waiting.conn.sock.recv(_READ_BYTES)
+        except _NO_DATA_YET:
+            return False
+        if not more:
+            return True
+        waiting.data += more
+    return False
+
+
+def _discard(waiting: _Waiting) -> bool:
+    """Read what is left; True where nothing more has to be read."""
+    while waiting.discarded < _LINGER_BYTES:
+        try:
+            more = waiting.conn.sock.recv(4096)
+        except _NO_DATA_YET:
+            return False
+        if not more:
+            return True
+        waiting.discarded += len(more)
+    return True
+
+
+def _cut(conn: Any, how: int) -> None:
+    what = "it was not whole" if how == socket.SHUT_RD else "its answer was not taken"
+    log.warning("request cut", error=f"{what} after {READ_SECONDS:.0f} s")
+    with contextlib.suppress(OSError):
+        # Not the TLS object's own method: that one forgets that there was TLS, and what the
+        # thread sends afterwards would go out in the clear.
+        socket.socket.shutdown(conn.sock, how)
+
+
 class _Pools(Executor):
-    """The first listener's threads, and those that the other listeners share."""
+    """Threads for the first listener's requests, for those of the others, and for health."""
 
-    def __init__(self, threads: int, listeners: list[Any]) -> None:
-        self._verbs_address = listeners[0]
-        self._verbs = ThreadPoolExecutor(threads, thread_name_prefix="verbs")
-        self._status = ThreadPoolExecutor(threads, thread_name_prefix="status")
+    def __init__(self, threads: int) -> None:
+        self._whole = {
+            verbs: ThreadPoolExecutor(threads, thread_name_prefix=name)
+            for verbs, name in ((True, "verbs"), (False, "status"))
+        }
+        self._partly = {
+            verbs: ThreadPoolExecutor(threads, thread_name_prefix=f"{name}-arriving")
+            for verbs, name in ((True, "verbs"), (False, "status"))
+        }
+        self._health = ThreadPoolExecutor(2, thread_name_prefix="health")
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run ``fn(conn)`` in a thread of the listener that accepted the connection."""
-        (conn,) = args
-        pool = self._verbs if conn.server == self._verbs_address else self._status
-        return pool.submit(fn, conn, **kwargs)
+    def of(self, *, verbs: bool, found: Arrival) -> Executor:
+        """Return the threads for a request."""
+        if found is Arrival.HEALTH:
+            return self._health
+        return (self._partly if found is Arrival.PARTLY else self._whole)[verbs]
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
-        """Stop both."""
-        for pool in (self._verbs, self._status):
+        """Stop them all."""
+        for pool in (*self._whole.values(), *self._partly.values(), self._health):
             pool.shutdown(wait, cancel_futures=cancel_futures)

@@ -162,6 +162,7 @@ class _Binder:
         """Judge the node over the view of the moment of reserving."""
         judge = Judge(self._request, view, self._context.policy, stale=self._context.stale())
         self._now = view.now
+        self._request = judge.request
         self._verdict = judge.verdict(self._args.node)
         return self._verdict.reason
 

@@ -9,10 +9,8 @@ from threading import Lock
 import msgspec
 from cachetools import LRUCache
 
-from extender.cluster.memory import BEYOND_ALL_NODES, MemoryDemand
 from extender.cluster.state import ClusterState
 from extender.cluster.view import PodFacts
-from extender.errors import InvalidQuantityError
 from extender.kube.objects import Pod
 from extender.placement.policy import Policy
 from extender.placement.request import PodRequest, unix_time
@@ -47,6 +45,20 @@ class RecentRequests:
         """Return a pod's request, if it is still kept."""
         with self._lock:
             return self._requests.get(uid)
+
+
+LOOK_AT_THE_CLOCK_EVERY = 256
+"""Nodes that are judged between two looks: about a millisecond."""
+
+TOO_LATE = "model-cache-extender is overloaded: this answer would come too late"
+
+Late = Callable[[], bool]
+"""Tells whether an answer would come after the scheduler stopped waiting for it."""
+
+
+def never() -> bool:
+    """Tell that there is time."""
+    return False
 
 
 def _nothing() -> tuple[str, ...]:
@@ -88,7 +100,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
             namespace=metadata.namespace,
             name=metadata.name or metadata.generate_name,
             workload=self.state.templates.workload(pod),
-            demand=self._demand(pod),
+            demand=self.state.demand(pod),
             priority=pod.spec.priority or 0,
             node=counted.node if counted is not None and counted.counts else "",
             created=unix_time(metadata.creation_timestamp),
@@ -96,13 +108,6 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         if request.uid:
             self.recent.put(request)
         return request
-
-    def _demand(self, pod: Pod) -> MemoryDemand:
-        """Return a pod's demand; what no ledger can hold fits nowhere."""
-        try:
-            return self.state.demand(pod)
-        except InvalidQuantityError:
-            return MemoryDemand(bytes=BEYOND_ALL_NODES, request=0)
 
     def request_of(self, facts: PodFacts) -> PodRequest:
         """Return what a known pod asks for."""

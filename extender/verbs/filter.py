@@ -11,13 +11,22 @@ from __future__ import annotations
 
 from extender.placement.reasons import TEXTS, Reason
 from extender.placement.verdict import Judge
-from extender.verbs.context import Context, ListRejected
+from extender.verbs.context import (
+    LOOK_AT_THE_CLOCK_EVERY,
+    TOO_LATE,
+    Context,
+    Late,
+    ListRejected,
+    never,
+)
 from extender.verbs.decision import Decision, count, decision
 from extender.wire import ExtenderArgs, FilterResult
 
 
-def filter_nodes(args: ExtenderArgs, context: Context) -> tuple[FilterResult, Decision | None]:
-    """Answer one filter request."""
+def filter_nodes(
+    args: ExtenderArgs, context: Context, *, late: Late = never
+) -> tuple[FilterResult, Decision | None]:
+    """Answer one filter request; an answer that would be too late is an error, soon."""
     unsynced = context.unsynced()
     if unsynced:
         missing = ", ".join(unsynced)
@@ -25,7 +34,9 @@ def filter_nodes(args: ExtenderArgs, context: Context) -> tuple[FilterResult, De
     judge = context.judge(args.pod)
     passed: list[str] = []
     refused: dict[str, Reason] = {}
-    for name in args.names:
+    for index, name in enumerate(args.names):
+        if index % LOOK_AT_THE_CLOCK_EVERY == 0 and late():
+            return FilterResult(error=TOO_LATE), None
         reason = judge.reason(name)
         if reason is None:
             passed.append(name)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from extender.cluster.reservations import Reservation
 from extender.placement.score import crowding_seconds, scores
 from extender.placement.verdict import Judge
-from extender.verbs.context import Context
+from extender.verbs.context import Context, Late, never
 from extender.verbs.decision import Decision, decision
 from extender.wire import ExtenderArgs
 
@@ -23,10 +23,10 @@ _KEPT_SCORES = 10
 
 
 def prioritize_nodes(
-    args: ExtenderArgs, context: Context
+    args: ExtenderArgs, context: Context, *, late: Late = never
 ) -> tuple[list[tuple[str, int]], Decision | None]:
-    """Answer one prioritize request: each node with its score."""
-    if context.unsynced():
+    """Answer one prioritize request: each node with its score, all 0 where time has run out."""
+    if context.unsynced() or late():
         return [(name, 0) for name in args.names], None
     judge = context.judge(args.pod)
     table = node_scores(judge, args.names)

@@ -1,19 +1,20 @@
 """Whom to wake: the waiting pods that could go to a node which refused them before.
 
 The judge of filter itself is asked again, so that every input of filter wakes: a model that became
-ready, memory given back, a claim bound, a Job complete, a reservation or a grace that ran out,
-knowledge that is fresh again. Pods that ask for the same are judged once together, and only over
-the nodes that changed since they were last found to have no place.
+ready, memory given back, a claim bound, a Job complete, a reservation, a grace or a pod's patience
+that ran out, knowledge that is fresh again. Pods that ask for the same are judged once together,
+and only over the nodes that changed since they were last found to have no place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
 from extender.cluster.state import ClusterState
 from extender.cluster.view import View
+from extender.placement.patience import impatient
 from extender.placement.policy import Policy
 from extender.placement.request import PodRequest
 from extender.placement.verdict import Judge
@@ -52,11 +53,12 @@ class Waker:
             return
         view = self._state.view()
         ready = [pod for pod in waiting if _may_be_woken(pod, view.now)]
-        groups = _groups(ready)
+        keys = {pod.request.uid: self._key(pod, view.now) for pod in ready}
+        groups = _groups(ready, keys)
         self._hopeless = {key: self._hopeless[key] for key in groups if key in self._hopeless}
         room = {key: self._room(key, pods, view) for key, pods in groups.items()}
         for pod in ready:
-            key = _key(pod)
+            key = keys[pod.request.uid]
             if room[key] > 0:
                 room[key] -= 1
                 yield pod
@@ -81,6 +83,18 @@ class Waker:
             at = view.now if changed is None else self._hopeless[key].at
             self._hopeless[key] = _Judged(view, judge.stale, at)
         return room
+
+    def _key(self, pod: WaitingPod, now: float) -> _Key:
+        request = pod.request
+        return _Key(
+            namespace=request.namespace,
+            workload=id(request.workload),
+            demand=request.demand.bytes,
+            unbounded=request.demand.unbounded,
+            priority=request.priority,
+            asked=id(pod.asked),
+            impatient=impatient(request, self._policy, now),
+        )
 
     def _changed(self, key: _Key, judge: Judge) -> set[str] | None:
         """Return the nodes that changed since a group had no place anywhere; None for all."""
@@ -124,7 +138,11 @@ def _slots(request: PodRequest, view: View, name: str) -> int:
 
 
 class _Key(msgspec.Struct, frozen=True, order=False):
-    """Pods with the same key get the same answers."""
+    """Pods with the same key get the same answers.
+
+    ``impatient`` is part of it: a pod whose patience ends leaves the group that has no place, and
+    is judged on every node at once; the younger ones stay.
+    """
 
     namespace: str
     workload: int
@@ -132,22 +150,11 @@ class _Key(msgspec.Struct, frozen=True, order=False):
     unbounded: bool
     priority: int
     asked: int
+    impatient: bool
 
 
-def _key(pod: WaitingPod) -> _Key:
-    request = pod.request
-    return _Key(
-        namespace=request.namespace,
-        workload=id(request.workload),
-        demand=request.demand.bytes,
-        unbounded=request.demand.unbounded,
-        priority=request.priority,
-        asked=id(pod.asked),
-    )
-
-
-def _groups(pods: list[WaitingPod]) -> dict[_Key, list[WaitingPod]]:
+def _groups(pods: list[WaitingPod], keys: Mapping[str, _Key]) -> dict[_Key, list[WaitingPod]]:
     table: dict[_Key, list[WaitingPod]] = {}
     for pod in pods:
-        table.setdefault(_key(pod), []).append(pod)
+        table.setdefault(keys[pod.request.uid], []).append(pod)
     return table

@@ -1,7 +1,8 @@
 """How far what is known may lag behind the cluster.
 
-Only proof counts as hearing: a complete list, an event, a bookmark, the orderly end of a watch, or
-the server's own word that nothing has happened since. A connection that was merely accepted proves
+Only proof counts as hearing: a complete list (of the moment when it was asked for), an event, a
+bookmark, the orderly end of a watch, or the server's own word that nothing has happened since. What
+comes late, out of a backlog, is no proof. A connection that was merely accepted proves
 nothing. A healthy apiserver sends a bookmark about once a minute, so that an age of more than
 STALE_AFTER means two of them were missed: the watch is broken, however open its socket looks.
 """
@@ -81,15 +82,15 @@ class Tracker:
                 unknown=self._unknown,
             )
 
-    def heard(self) -> None:
-        """Note proof that everything up to now is known."""
+    def heard(self, at: float | None = None) -> None:
+        """Note proof that everything up to now is known, or everything up to a moment before."""
         with self._lock:
-            self._heard_at = self._clock()
+            self._heard_at = max(self._heard_at, self._clock() if at is None else at)
             self._last_error = None
 
-    def listed(self) -> None:
-        """Note a complete list."""
-        self.heard()
+    def listed(self, at: float | None = None) -> None:
+        """Note a complete list that was asked for at a moment (now, where none is given)."""
+        self.heard(at)
         with self._lock:
             self._lists += 1
         self.synced.set()
@@ -99,9 +100,10 @@ class Tracker:
         with self._lock:
             self._watches += 1
 
-    def event(self) -> None:
-        """Note one event about an object."""
-        self.heard()
+    def event(self, *, proof: bool = True) -> None:
+        """Note one event about an object; one of a backlog is no proof of the present."""
+        if proof:
+            self.heard()
         with self._lock:
             self._events += 1
 

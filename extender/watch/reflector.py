@@ -10,8 +10,14 @@ What decides between going on and listing anew:
   silent until it has caught up, which nothing else would show. One that is equal proves that
   nothing was missed. Asking also makes the apiserver's watch cache current, without which it sends
   no bookmarks for kinds that rarely change.
+- A server that was out of reach for some time may have been restored, and may have written more
+  than it lost since: its version would not tell. It is listed anew. That is also the shortest way
+  back to proof, as bookmarks come only once a minute.
 - Silence for longer than bookmarks can be apart: the socket is half open, or nothing at all has
   happened in the cluster. The server's version tells which: go on where it is ours, else list anew.
+
+What was missed is delivered as a backlog: its events prove nothing about the present until they
+reach the version that the server had when it was asked.
 
 The first watch after a list is a short one. A kind that rarely changes gets bookmarks only on a
 watch that began with the question for the version, so that this has to come before long.
@@ -50,6 +56,8 @@ from extender.watch.resources import Resource
 log = structlog.get_logger(__name__)
 
 _MAX_REMEMBERED = 1000
+_LONG_LIST = 2.0
+"""Seconds; after such a list it is asked how much has happened meanwhile."""
 
 
 class Sink(Protocol):
@@ -81,6 +89,11 @@ class Timing(msgspec.Struct, frozen=True):
     watch: tuple[float, float] = (290.0, 580.0)
     silence: tuple[float, float] = (75.0, 90.0)
     list_read_timeout: float = READ_TIMEOUT
+    question_read_timeout: float = 15.0
+    """For the list of one object that tells the version: on a dead connection it is not waited for
+    as long as for a list of everything."""
+    outage: float = 10.0
+    """Out of reach for longer than this, the server may have been restored from a backup."""
     calm: float = 5.0
     """A watch that ends sooner than this has failed, whatever its manners."""
 
@@ -112,6 +125,9 @@ class Reflector:
         self._timing = timing
         self._log = log.bind(kind=resource.name)
         self._version: str | None = None
+        self._behind: str | None = None
+        """The server's version that the backlog has to reach; None where there is no backlog."""
+        self._lost_at: float | None = None
         self._silent = False
         self._bad_line_at: str | None = None
         self._named_unreadable: set[str] = set()
@@ -127,10 +143,9 @@ class Reflector:
                 self._wait_out(error, error.retry_after)
             except WatchFailedError as error:
                 self._wait_out(error, error.retry_after)
-            except SilenceError as error:
-                self._silent = True
-                self._wait_out(error)
             except UnreachableError as error:
+                self._silent = self._silent or isinstance(error, SilenceError)
+                self._lost_at = self._clock() if self._lost_at is None else self._lost_at
                 self._wait_out(error)
             except Exception as error:  # noqa: BLE001 - a fault of ours must not end the loop
                 self._version = None
@@ -139,9 +154,14 @@ class Reflector:
                 self._wait_out(error)
 
     def _turn(self) -> None:
+        began = self._clock()
+        if self._lost_at is not None and began - self._lost_at > self._timing.outage:
+            self._version = None
         if self._version is None:
             self._version = self._list()
             length = self._timing.first_watch
+            if self._clock() - began > _LONG_LIST:
+                self._ask_version(self._version)  # there may be a backlog as long as the list took
         else:
             self._ask_version(self._version)
             length = self._timing.watch
@@ -161,6 +181,7 @@ class Reflector:
     # -- listing ---------------------------------------------------------------------------------
 
     def _list(self) -> str:
+        began = self._clock()
         listing = list_all(
             self._transport,
             self._resource,
@@ -173,7 +194,8 @@ class Reflector:
         self._sink.replace(self._resource.kind, listing.objects)
         for odd in listing.unreadable:
             self._report_unreadable(odd)
-        self._tracker.listed()
+        self._tracker.listed(began)
+        self._behind = self._lost_at = None
         self._silent = False
         self._log.info(
             "listed",
@@ -189,7 +211,13 @@ class Reflector:
 
     def _ask_version(self, known: str) -> None:
         """Compare the server's present version with ours before a watch goes on."""
-        answer = self._transport.request("GET", self._resource.path, query={"limit": 1})
+        asked_at = self._clock()
+        answer = self._transport.request(
+            "GET",
+            self._resource.path,
+            query={"limit": 1},
+            read_timeout=self._timing.question_read_timeout,
+        )
         if not answer.ok:
             raise refusal(answer)
         try:
@@ -199,9 +227,11 @@ class Reflector:
         if _older(present, known):
             raise RelistError(f"resource version went back from {known} to {present}")
         if present == known:
-            self._tracker.heard()
+            self._tracker.heard(asked_at)
         elif self._silent:
             raise RelistError("the watch was silent, though there was something to say")
+        self._behind = present
+        self._lost_at = None
         self._silent = False
 
     # -- watching --------------------------------------------------------------------------------
@@ -230,7 +260,8 @@ class Reflector:
                 raise RelistError(str(error)) from error
         if self._clock() - opened < self._timing.calm:
             raise WatchFailedError("the watch ended as soon as it had begun")
-        self._tracker.heard()
+        if self._caught_up():
+            self._tracker.heard()
 
     def _take(self, line: bytes) -> None:
         if self._stopping.is_set():
@@ -242,14 +273,21 @@ class Reflector:
         match event.type:
             case "ADDED" | "MODIFIED" | "DELETED":
                 self._apply(event)
-                self._tracker.event()
+                self._tracker.event(proof=self._caught_up())
             case "BOOKMARK":
                 self._advance(event)
-                self._tracker.heard()
+                if self._caught_up():
+                    self._tracker.heard()
             case "ERROR":
                 raise failure(read_status(event.object))
             case _:
                 self._ignore(event.type)
+
+    def _caught_up(self) -> bool:
+        """Whether what comes now is news, and no backlog."""
+        if self._behind is not None and not _older(self._version or "", self._behind):
+            self._behind = None
+        return self._behind is None
 
     def _bad_line(self, error: Exception) -> WatchFailedError:
         """Go on from the last version; a line that is bad again there is not worth a third try."""

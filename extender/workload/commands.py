@@ -8,6 +8,7 @@ words, filled in as far as the spec tells.
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
@@ -17,13 +18,16 @@ import msgspec
 from extender.kube.objects import Container
 from extender.workload.expand import Environment, expand
 from extender.workload.shell import ShellCommand, run
-from extender.workload.shell_values import Budget
+from extender.workload.shell_values import Budget, Ways
 
 _SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh"})
 _SHELL_COMMAND_OPTION = re.compile(r"-[a-z]*c")
 _DEEPEST = 3
 _ELSEWHERE = frozenset("chroot nsenter ssh kubectl docker podman nerdctl crictl ctr".split())
 """They run a shell too, but not among this container's files."""
+
+_UNSET = "__unset__"
+"""A variable that no script sets."""
 
 _MUTE = frozenset({"echo", "printf", ":", "alias", "grep", "test", "[", "[["})
 _KUBELET_NAME = re.compile(r"\$\(([^)]*)\)")
@@ -32,19 +36,27 @@ _KUBELET_NAME = re.compile(r"\$\(([^)]*)\)")
 class Word(msgspec.Struct, frozen=True, gc=False):
     """One word of a command line, or a variable's value.
 
-    ``text`` is None where it cannot be read from the spec, and ``unknown`` says why.
+    ``text`` is None where it cannot be read from the spec, and ``unknown`` says why; ``head`` is
+    how it begins then (``/models/`` of ``/models/$X``).
     """
 
     text: str | None
     read_from: tuple[str, ...] = ()
     unknown: str = ""
+    head: str = ""
+
+    @property
+    def shown(self) -> str:
+        """Return as much of the word as can be read."""
+        return self.head if self.text is None else self.text
 
 
 class Call(msgspec.Struct, frozen=True):
     """One program call. ``entrypoint`` is true where the image's own entrypoint comes first.
 
     ``directory`` is where it runs and ``stdin`` what a here-document gives it, None where that
-    cannot be told; ``output`` is the file that its output goes to, ``""`` without one.
+    cannot be told; ``output`` is the file that its output goes to, ``""`` without one. The rest is
+    as in ``shell.ShellCommand``: the branches of the script that it lies on, and how it ends.
     """
 
     words: tuple[Word, ...]
@@ -53,6 +65,10 @@ class Call(msgspec.Struct, frozen=True):
     stdin: str | None = None
     output: str | None = ""
     variables: Environment = {}
+    ways: Ways = frozenset()
+    behind: bool = False
+    last: bool = False
+    piped: bool = False
 
     def option(self, *names: str) -> Word | None:
         """Return the value of ``--name value`` or ``--name=value``; the last one wins.
@@ -79,10 +95,7 @@ class Call(msgspec.Struct, frozen=True):
 
     def has(self, *names: str) -> bool:
         """Tell whether an option is there, with a value or without."""
-        return any(
-            word.text is not None and _flag(word.text.partition("=")[0]) in names
-            for word in self.words
-        )
+        return any(_flag(word.shown.partition("=")[0]) in names for word in self.words)
 
     def positional(self, switches: frozenset[str] = frozenset()) -> Word | None:
         """Return the first word that is neither an option nor, for all we know, an option's value.
@@ -91,8 +104,8 @@ class Call(msgspec.Struct, frozen=True):
         """
         taken = False
         for word in self.words:
-            text = word.text
-            if text is not None and text.startswith("-") and text != "-":
+            text = word.shown
+            if text.startswith("-") and text != "-":
                 taken = "=" not in text and _flag(text) not in switches
             elif taken:
                 taken = False
@@ -131,16 +144,25 @@ def command_line(container: Container, field: str, variables: Environment) -> Co
         for part, texts in (("command", container.command), ("args", container.args))
         for number, text in enumerate(texts)
     ]
+    return _line(container, words, variables, entrypoint=not container.command)
+
+
+def hook_line(
+    container: Container, command: Sequence[str], field: str, variables: Environment
+) -> CommandLine:
+    """Read what the kubelet runs in a container beside it; it fills in no variables there."""
+    words = [Word(text, (f"{field}[{number}]",)) for number, text in enumerate(command)]
+    return _line(container, words, variables, entrypoint=False)
+
+
+def _line(
+    container: Container, words: Sequence[Word], variables: Environment, *, entrypoint: bool
+) -> CommandLine:
     reader = _Reader(dict(variables), container.working_dir or None)
-    reader.read(
-        Call(
-            tuple(words),
-            entrypoint=not container.command,
-            directory=reader.directory,
-            variables=variables,
-        ),
-        depth=0,
+    call = Call(
+        tuple(words), entrypoint=entrypoint, directory=reader.directory, variables=variables
     )
+    reader.read(call, depth=0)
     return CommandLine(
         tuple(reader.calls),
         reader.variables,
@@ -160,6 +182,7 @@ class _Reader:
         self.scripted = False
         self.complete = True
         self._budget = Budget()
+        self._choices = itertools.count()
 
     def read(self, call: Call, *, depth: int) -> None:
         script = _script(call) if depth < _DEEPEST else None
@@ -168,20 +191,32 @@ class _Reader:
             return
         self.scripted = True
         text, positional = script
+        marker = _xargs_marker(call)
+        if marker is not None:  # what it runs for is not known, nor how often
+            self.complete = False
+            shown = (text.text or "").replace(marker, f"${{{_UNSET}}}") if marker else text.text
+            text = msgspec.structs.replace(text, text=shown)
         if text.text is None:
             self.complete = False
             return
         ran = run(
             text.text,
             call.variables,
-            arguments=[word.text for word in positional],
+            arguments=None if marker is not None else [word.text for word in positional],
             directory=call.directory,
             budget=self._budget,
+            ways=call.ways,
+            choices=self._choices,
         )
         self.complete = self.complete and ran.complete
         for command in ran.commands:
             if command.words[0] not in _MUTE or command.output != "":
-                self.read(_call(command, text.read_from), depth=depth + 1)
+                inner = _call(command, text.read_from)
+                if call.behind or call.last:
+                    inner = msgspec.structs.replace(
+                        inner, behind=call.behind or inner.behind, last=call.last or inner.last
+                    )
+                self.read(inner, depth=depth + 1)
         if depth == 0:
             self.variables = ran.variables
 
@@ -189,13 +224,19 @@ class _Reader:
 def _call(command: ShellCommand, read_from: tuple[str, ...]) -> Call:
     return Call(
         tuple(
-            Word(text, read_from, "" if text is not None else "the script does not show its value")
-            for text in command.words
+            Word(text, read_from)
+            if text is not None
+            else Word(None, read_from, "the script does not show its value", head)
+            for text, head in zip(command.words, command.heads, strict=True)
         ),
         directory=command.directory,
         stdin=command.stdin,
         output=command.output,
         variables=command.variables,
+        ways=command.ways,
+        behind=command.behind,
+        last=command.last,
+        piped=command.piped,
     )
 
 
@@ -221,6 +262,20 @@ def _script(call: Call) -> tuple[Word, Sequence[Word]] | None:
     return None
 
 
+def _xargs_marker(call: Call) -> str | None:
+    """Return what ``xargs -I`` replaces, ``""`` without one; None where ``xargs`` runs nothing."""
+    texts = [word.text or "" for word in call.words]
+    names = [posixpath.basename(text) for text in texts]
+    if "xargs" not in names:
+        return None
+    options = itertools.takewhile(lambda text: text not in _SHELLS, texts[names.index("xargs") :])
+    given = list(options)
+    for option, following in itertools.pairwise([*given, ""]):
+        if option.startswith("-I"):
+            return option[2:] or following
+    return ""
+
+
 def _kubelet_word(
     text: str,
     place: str,
@@ -238,7 +293,8 @@ def _kubelet_word(
     filled = expand(text, variables, hidden=hidden)
     if filled is None:
         outside = next((name for name in named if variables.get(name) is None), "")
-        return Word(None, places, f"variable {outside} comes from outside the pod spec")
+        why = f"variable {outside} comes from outside the pod spec"
+        return Word(None, places, why, text.partition("$")[0])
     return Word(filled, places)
 
 
@@ -248,22 +304,25 @@ def _flag(text: str) -> str:
 
 
 def _option_value(words: Sequence[Word], index: int, names: Sequence[str]) -> Word | None:
-    text = words[index].text
-    if text is None or not text.startswith("-"):
+    word = words[index]
+    text = word.shown
+    if not text.startswith("-"):
         return None
-    if _flag(text) in names:
+    if _flag(text) in names and word.text is not None:
         following = words[index + 1] if index + 1 < len(words) else None
         if following is None or (following.text or "").startswith("--"):
             return None
         return following
     name, equals, value = text.partition("=")
     if equals and _flag(name) in names:
-        return Word(value, words[index].read_from)
+        if word.text is None:
+            return Word(None, word.read_from, word.unknown, value)
+        return Word(value, word.read_from)
     return None
 
 
 def _until_option(words: Sequence[Word]) -> Iterator[Word]:
     for word in words:
-        if word.text is not None and word.text.startswith("-"):
+        if word.shown.startswith("-"):
             return
         yield word

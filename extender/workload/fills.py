@@ -30,30 +30,53 @@ class PodViews(msgspec.Struct, frozen=True):
     serving: tuple[ContainerView, ...]
     before: tuple[ContainerView, ...]
     recognised: frozenset[str] = frozenset()
+    hooks: tuple[ContainerView, ...] = ()
+    """What ``postStart`` hooks run in any of them."""
 
 
 def fillers(place: Location, own: ContainerView, pod: PodViews) -> list[Filler]:
     """Return who in the pod writes, or may write, what the serving container opens at a place."""
     return [
-        filler
-        for view in (*pod.before, *pod.serving)
-        for filler in _fillers_in(view, place, serves=view is own or view.field in pod.recognised)
+        *(
+            filler
+            for view in (*pod.before, *pod.serving)
+            for filler in _fillers_in(
+                view, place, serves=view is own or view.field in pod.recognised
+            )
+        ),
+        *(filler for hook in pod.hooks for filler in _fillers_in(hook, place, serves=False)),
     ]
 
 
-def own_download(path: str, own: ContainerView) -> Fill | None:
+def own_downloads(path: str, own: ContainerView) -> list[Filler]:
     """Return what a container's own script puts at a path of its image's file system."""
     if not own.command.scripted:
-        return None
+        return []
     wanted = normal(path)
-    return next(
-        (
-            fill
-            for fill in initializers.fills(own).fills
-            if fill.destination is not None and _related(normal(fill.destination), wanted)
-        ),
-        None,
-    )
+    done = initializers.fills(own)
+    hits = [
+        Filler(own, fill)
+        for fill in done.fills
+        if fill.destination is not None and _related(normal(fill.destination), wanted)
+    ]
+    return [*hits, Filler(own, None)] if hits and done.opaque else hits
+
+
+def way_without(writers: Sequence[Filler]) -> str:
+    """Return how a place may be filled without what fills it first, ``""`` where it may not.
+
+    That is so where one of them lies on a branch of its script (``cp X /m/x || hf download ...``):
+    another source may take its place.
+    """
+    first = writers[0].fill
+    assert first is not None
+    for other in writers[1:]:
+        fill = other.fill
+        if fill is None and first.ways:
+            return f"container {other.view.container.name or other.view.field} may fill it instead"
+        if fill is not None and fill.source != first.source and (first.ways or fill.ways):
+            return f"it may be filled from elsewhere: {(fill.source or 'something else')[:80]}"
+    return ""
 
 
 def _fillers_in(view: ContainerView, place: Location, *, serves: bool) -> Iterator[Filler]:
@@ -63,7 +86,7 @@ def _fillers_in(view: ContainerView, place: Location, *, serves: bool) -> Iterat
     done = initializers.fills(view)
     hits = [fill for fill in done.fills if _fills(fill, view, place)]
     yield from (Filler(view, fill) for fill in hits)
-    if not hits and done.opaque:
+    if done.opaque and (not hits or all(fill.ways for fill in hits)):
         yield Filler(view, None)
 
 
@@ -109,4 +132,5 @@ def pod_views(
     serving: Sequence[ContainerView], before: Sequence[ContainerView], recognised: frozenset[str]
 ) -> PodViews:
     """Bundle a pod's containers; ``recognised`` are the fields of those that a stack knows."""
-    return PodViews(tuple(serving), tuple(before), recognised)
+    hooks = [hook for view in (*before, *serving) if (hook := view.hook()) is not None]
+    return PodViews(tuple(serving), tuple(before), recognised, tuple(hooks))

@@ -9,7 +9,7 @@ from extender.workload.downloads import Fill
 from extender.workload.model import ClaimWriter, DeclaredModel
 from extender.workload.stacks.initializers import fills
 from extender.workload.stacks.view import ContainerView
-from extender.workload.volumes import locate
+from extender.workload.volumes import Location, locate
 
 
 def read_job(job: Job) -> tuple[ClaimWriter, ...]:
@@ -29,21 +29,31 @@ def read_job(job: Job) -> tuple[ClaimWriter, ...]:
 
 def _writers(view: ContainerView) -> Iterator[ClaimWriter]:
     for fill in fills(view).fills:
-        writer = _writer(view, fill)
-        if writer is not None:
-            yield writer
+        yield from _written(view, fill)
 
 
-def _writer(view: ContainerView, fill: Fill) -> ClaimWriter | None:
-    if fill.destination is None or not fill.destination.startswith("/"):
+def _written(view: ContainerView, fill: Fill) -> Iterator[ClaimWriter]:
+    """Yield the models of one download: the files that it names, where it goes into the root."""
+    root = _located(view, fill.destination)
+    if root is None:
+        return
+    paths = fill.models(at_root=root.is_root) or (fill.destination,)
+    for place in (_located(view, path) for path in paths):
+        claim = place.volume.persistent_volume_claim if place is not None else None
+        if place is None or place.inside is None or claim is None:
+            continue
+        model = DeclaredModel(
+            path=place.inside, model=fill.source, revision=fill.revision, read_from=fill.read_from
+        )
+        yield ClaimWriter(claim=claim.claim_name, model=model)
+
+
+def _located(view: ContainerView, path: str | None) -> Location | None:
+    """Follow a path to the writable claim that it lies in."""
+    if path is None or not path.startswith("/"):
         return None
-    place = locate(fill.destination, view.container, view.spec, view.declared)
-    if place is None or place.inside is None or place.mount.read_only:
+    place = locate(path, view.container, view.spec, view.declared)
+    if place is None or place.mount.read_only:
         return None
     claim = place.volume.persistent_volume_claim
-    if claim is None or claim.read_only:
-        return None
-    model = DeclaredModel(
-        path=place.inside, model=fill.source, revision=fill.revision, read_from=fill.read_from
-    )
-    return ClaimWriter(claim=claim.claim_name, model=model)
+    return None if claim is None or claim.read_only else place

@@ -54,7 +54,10 @@ def read_loader(daemonset: DaemonSet) -> LoaderTemplate | None:
     if label == "false" or not parts:
         return None
     models = [m for part in parts for m in _models(part) if not _is_system(m.path)]
-    found = {directory for model in models for directory in _directories(parts, model.path)}
+    written = [path for part in parts for path in _written(part) if not _is_system(path)]
+    found = {directory for path in written for directory in _directories(parts, path)}
+    found |= {d for part in parts for inside in _within(part) for d in _holding(parts, inside)}
+    found.discard("/")  # nobody owns a whole node
     if label == "true" or declared.strip():
         chosen = {d for part in parts for d in part.writable if not _is_system(d)} | found
     else:
@@ -89,6 +92,10 @@ def _parts(daemonset: DaemonSet) -> list[_Part]:
         for index, container in enumerate(containers):
             view = ContainerView(container, f"{field}[{index}]", template.metadata, template.spec)
             done = fills(view)
+            hook = view.hook()
+            if hook is not None:  # a container only counts as running once its hook is done
+                ran = fills(hook)
+                parts.append(_Part(hook, ran, _writable(hook), ends=True, proves=True))
             ends = field == "initContainers" and container.restart_policy != "Always"
             probed = container.readiness_probe is not None or container.startup_probe is not None
             parts.append(_Part(view, done, _writable(view), ends, ends or probed))
@@ -112,19 +119,37 @@ def _located(view: ContainerView, path: str) -> Location | None:
 
 def _models(part: _Part) -> list[DeclaredModel]:
     return [
-        model for fill in part.done.fills for model in (_model(part, fill),) if model is not None
+        DeclaredModel(
+            path=path, model=fill.source, revision=fill.revision, read_from=fill.read_from
+        )
+        for fill in part.done.fills
+        for named in _named(part, fill)
+        if (path := _on_host(part, named)) is not None
     ]
 
 
-def _model(part: _Part, fill: Fill) -> DeclaredModel | None:
-    if fill.destination is None or not fill.destination.startswith("/"):
+def _named(part: _Part, fill: Fill) -> tuple[str, ...]:
+    """Return the paths in the container at which a fill puts what can be named."""
+    place = _located(part.view, fill.destination or "")
+    return fill.models(at_root=place is not None and place.is_root)
+
+
+def _written(part: _Part) -> list[str]:
+    """Return all that a container writes on the host, named or not."""
+    paths = (_on_host(part, fill.destination) for fill in part.done.fills)
+    return [path for path in paths if path is not None]
+
+
+def _within(part: _Part) -> list[str]:
+    paths = (_on_host(part, directory) for directory in part.done.within)
+    return [path for path in paths if path is not None and not _is_system(path)]
+
+
+def _on_host(part: _Part, path: str | None) -> str | None:
+    if path is None or not path.startswith("/"):
         return None
-    place = _located(part.view, fill.destination)
-    if place is None or place.host_path is None or place.mount.read_only:
-        return None
-    return DeclaredModel(
-        path=place.host_path, model=fill.source, revision=fill.revision, read_from=fill.read_from
-    )
+    place = _located(part.view, path)
+    return None if place is None or place.mount.read_only else place.host_path
 
 
 def _directories(parts: list[_Part], path: str) -> list[str]:
@@ -142,9 +167,17 @@ def _directories(parts: list[_Part], path: str) -> list[str]:
     return [deepest]
 
 
+def _holding(parts: list[_Part], directory: str) -> list[str]:
+    """Return the deepest writable mount that holds a directory, else the directory itself."""
+    return _directories(parts, posixpath.join(directory, "x"))
+
+
 def _is_opaque(part: _Part) -> bool:
-    lost = any(fill.destination is None for fill in part.done.fills)
-    return part.done.opaque or lost
+    return part.done.opaque or any(
+        fill.destination is None
+        or (_on_host(part, fill.destination) is not None and not _named(part, fill))
+        for fill in part.done.fills
+    )
 
 
 def _is_system(directory: str) -> bool:

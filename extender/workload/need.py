@@ -30,6 +30,8 @@ def need_of_path(found: Found, place: Location, fillers: Sequence[Filler]) -> Ju
     if fillers:
         names = ", ".join(sorted({f.view.container.name or f.view.field for f in fillers}))
         return Need.UNKNOWN, f"container {names} may write it, and what it does cannot be read"
+    if found.without:
+        return Need.UNKNOWN, found.without
     host = place.volume.host_path
     if host is None or place.mount.read_only or host.type in _MUST_EXIST:
         return Need.REQUIRED, None
@@ -52,7 +54,19 @@ def need_of_cache(found: Found, place: Location, fillers: Sequence[Filler]) -> J
     if fillers:
         names = ", ".join(sorted({f.view.container.name or f.view.field for f in fillers}))
         return Need.UNKNOWN, f"container {names} may write it, and what it does cannot be read"
+    if found.without:
+        return Need.UNKNOWN, found.without
     return Need.REQUIRED, None
+
+
+def can_fetch(need: Need, place: Location) -> bool:
+    """Tell whether a pod surely starts and fetches where its node's cache is empty.
+
+    ``need`` is what the spec shows. A hostPath of type Directory that is missing keeps the pod from
+    starting at all, so that it gets to fetch nothing.
+    """
+    host = place.volume.host_path
+    return need is Need.PREFERRED and host is not None and host.type not in _MUST_EXIST
 
 
 def _is_read_only(place: Location) -> bool:

@@ -49,6 +49,8 @@ class PythonFetch(NamedTuple):
     """None where none is given, or unknown."""
     variables: Mapping[str, str | None]
     """The environment at the call."""
+    head: str = ""
+    """How the directory begins where it is unknown: ``/models/`` of ``f"/models/{x}"``."""
 
 
 class PythonFetches(NamedTuple):
@@ -294,12 +296,14 @@ class _Reader:
         name = self._name(call)
         first = "pretrained_model_name_or_path" if name in _READERS else "repo_id"
         repository = call.args[0] if call.args else given.get(first)
+        place = given.get("local_dir") or given.get("cache_dir")
         return PythonFetch(
             self._text(repository) if repository is not None else None,
             self._argument(given, "local_dir"),
             self._argument(given, "cache_dir"),
             self._text(given["revision"]) if "revision" in given else None,
             self._environment(),
+            self._head(place) if place is not None else "",
         )
 
     def _argument(self, given: Mapping[str | None, ast.expr], name: str) -> str | None:
@@ -311,6 +315,33 @@ class _Reader:
     def _text(self, node: ast.expr) -> str | None:
         value = self._evaluate(node)
         return value if isinstance(value, str) else None
+
+    def _head(self, node: ast.expr) -> str:
+        """Return how a text that is unknown begins, as far as the expression shows it."""
+        whole = self._text(node)
+        if whole is not None:
+            return whole
+        match node:
+            case ast.JoinedStr(values=[first, *_]):
+                return self._part(first) or ""
+            case ast.BinOp(left=left, op=ast.Add()):
+                return self._head(left)
+            case ast.BinOp(left=left, op=ast.Div()):
+                return self._directory_head(left)
+            case ast.Call(func=ast.Attribute(attr="join", value=owner), args=[first, *_]) if (
+                _name_of(owner) == "path"
+            ):
+                return self._directory_head(first)
+            case ast.Call(func=ast.Attribute(attr="joinpath", value=owner)):
+                return self._directory_head(owner)
+            case ast.Call(args=[only]) if self._name(node) in {"str", "Path", "PurePosixPath"}:
+                return self._head(only)
+        return ""
+
+    def _directory_head(self, node: ast.expr) -> str:
+        """Return a directory with the slash that joining puts behind it."""
+        head = self._head(node)
+        return f"{head}/" if head and self._text(node) is not None else head
 
     def _evaluate(self, node: ast.expr) -> Value:
         match node:

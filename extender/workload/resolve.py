@@ -7,10 +7,10 @@ import posixpath
 import msgspec
 
 from extender.workload.downloads import Fill
-from extender.workload.fills import Filler, PodViews, fillers, own_download
+from extender.workload.fills import Filler, PodViews, fillers, own_downloads, way_without
 from extender.workload.model import ModelReference, Need, Source, Strategy
 from extender.workload.names import Kind, Name, parse_name
-from extender.workload.need import Judgement, need_of_cache, need_of_path
+from extender.workload.need import Judgement, can_fetch, need_of_cache, need_of_path
 from extender.workload.stacks.view import Cache, ContainerView, Found
 from extender.workload.volumes import Location, locate
 
@@ -92,9 +92,9 @@ class _Resolver:
         )
 
     def _in_image(self, path: str) -> ModelReference:
-        fill = own_download(path, self.view)
-        if fill is not None:
-            return self._filled_by(Filler(self.view, fill))
+        writers = own_downloads(path, self.view)
+        if writers:
+            return self._filled_by(writers)
         if not self.found.sure:
             return self._unknown(f"no volume holds {path}; it may be part of the image")
         return self._reference(
@@ -121,6 +121,7 @@ class _Resolver:
             host_path=place.host_path,
             volume=place.volume.name,
             unknown=unknown,
+            can_fetch=can_fetch(need, place),
         )
 
     def _in_claim(self, place: Location, judged: Judgement) -> ModelReference:
@@ -170,13 +171,16 @@ class _Resolver:
         told = [writer for writer in writers if writer.fill is not None]
         if not told or self.depth >= _DEEPEST:
             return None
-        return self._filled_by(told[0])
+        untold = [writer for writer in writers if writer.fill is None]
+        return self._filled_by([*told, *untold])
 
-    def _filled_by(self, writer: Filler) -> ModelReference:
+    def _filled_by(self, writers: list[Filler]) -> ModelReference:
         """Resolve what a container fills a place from, as that container sees it."""
+        writer = writers[0]
         assert writer.fill is not None
         fill: Fill = writer.fill
         found = Found(
+            without=self.found.without or way_without(writers),
             role=self.found.role,
             value=fill.source,
             revision=fill.revision,
@@ -268,6 +272,7 @@ class _Resolver:
         volume: str | None = None,
         origin: ModelReference | None = None,
         unknown: str | None = None,
+        can_fetch: bool = False,
     ) -> ModelReference:
         return ModelReference(
             role=self.found.role,
@@ -284,6 +289,7 @@ class _Resolver:
             read_from=_distinct(*self.found.read_from),
             unknown=unknown,
             origin=origin,
+            can_fetch=can_fetch,
         )
 
 

@@ -7,16 +7,17 @@ ways that may have been taken is unknown from then on.
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from extender.workload import shell_syntax as syntax
 from extender.workload.shell_syntax import Node
-from extender.workload.shell_values import Budget, Expander, Scope, Value
+from extender.workload.shell_values import Budget, Expander, Scope, Value, Ways
 
 LONGEST_SCRIPT = 256 * 1024
 """Longer scripts are not read (a ConfigMap holds at most 1 MiB)."""
@@ -42,6 +43,9 @@ class ShellCommand(NamedTuple):
 
     ``stdin`` is the text of a here-document; ``output`` is the file that ``>`` names, ``""``
     without one. ``variables`` are those that the program would see, set in the script or before.
+    ``heads`` tell of each word how it begins where it is None. ``ways`` are the branches that it
+    lies on, ``behind`` that the script goes on beside it, ``last`` that the script ends with it,
+    ``piped`` that its input comes from the command before.
     """
 
     words: tuple[Value, ...]
@@ -49,6 +53,11 @@ class ShellCommand(NamedTuple):
     stdin: Value
     output: Value
     variables: Mapping[str, Value]
+    heads: tuple[str, ...] = ()
+    ways: Ways = frozenset()
+    behind: bool = False
+    last: bool = False
+    piped: bool = False
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -63,19 +72,24 @@ def run(
     script: str,
     variables: Mapping[str, Value],
     *,
-    arguments: Sequence[Value] = (),
+    arguments: Sequence[Value] | None = (),
     directory: Value = None,
     budget: Budget | None = None,
+    ways: Ways = frozenset(),
+    choices: Iterator[int] | None = None,
 ) -> Run:
     """Return what a script would run. Never raises; what is too long or too deep is incomplete.
 
     ``budget`` is shared by scripts that run one another, so that all of them together are bounded.
+    ``ways`` is where the script itself lies in another one, ``choices`` numbers those of both.
+    ``arguments`` are None where the script gets some that are not known.
     """
     if len(script) > LONGEST_SCRIPT:
         return Run((), variables, complete=False)
     nodes, complete = syntax.parse(script)
-    walker = _Walker(budget or Budget())
-    scope = Scope(dict(variables), tuple(arguments), directory)
+    walker = _Walker(budget or Budget(), choices or itertools.count())
+    scope = Scope(dict(variables), tuple(arguments) if arguments is not None else None, directory)
+    scope.ways = ways
     try:
         walker.walk(nodes, scope)
     except RecursionError:  # `${a:-${b:-...}}`, or calls, deeper than any person writes
@@ -85,10 +99,11 @@ def run(
 
 
 class _Walker:
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, choices: Iterator[int]) -> None:
         self.commands: list[ShellCommand] = []
         self.budget = budget
         self.complete = True
+        self._choices = choices
         self._functions: dict[str, Node] = {}
         self._calls = 0
 
@@ -103,8 +118,14 @@ class _Walker:
             case syntax.Simple():
                 self._simple(node, scope)
             case syntax.Pipeline():
-                for command in node.commands:
-                    self.walk((command,), self._fork(scope))
+                for index, command in enumerate(node.commands):
+                    part = self._fork(scope)
+                    part.piped = part.piped or index > 0
+                    self.walk((command,), part)
+            case syntax.Background():
+                beside = self._fork(scope)
+                beside.behind = True
+                self.walk((node.node,), beside)
             case syntax.AndOr():
                 self._and_or(node, scope)
             case syntax.If():
@@ -127,26 +148,62 @@ class _Walker:
 
     # -- ways that may be taken ------------------------------------------------------------------
 
+    def _on(self, scope: Scope, *ways: tuple[int, int]) -> Scope:
+        """Copy a scope for what lies on these branches of choices."""
+        way = self._fork(scope)
+        way.ways = scope.ways.union(ways)
+        return way
+
     def _and_or(self, node: syntax.AndOr, scope: Scope) -> None:
+        """Walk ``a && b || c``: all that stands before a ``||`` is one way, what follows another.
+
+        What follows a test by ``&&`` is a way by itself, and so is what ends the script there.
+        """
+        outer = scope.ways
+        falls = [
+            (place, next(self._choices))
+            for place, (operator, _) in enumerate(node.rest)
+            if operator == "||"
+        ]
+        scope.ways = outer.union((choice, 0) for _, choice in falls)
         self.walk((node.first,), scope)
         may_fail = _is_test(node.first)
-        for operator, following in node.rest:
-            branch = self._fork(scope)
+        for place, (operator, following) in enumerate(node.rest):
+            if not self.budget.spend(characters=_VARIABLE * len(falls)):
+                break
+            ways = {(choice, int(at == place)) for at, choice in falls if at >= place}
+            own = (next(self._choices), 0)
+            if operator == "&&":
+                ways.add(own)
+            scope.ways = outer
+            branch, before = self._on(scope, *ways), len(self.commands)
             self.walk((following,), branch)
+            if operator == "&&" and not may_fail and not branch.ended:
+                self._take_off(own, before)
             if operator == "&&" and not may_fail and not branch.ended:
                 scope.become([branch])
             elif not branch.ended:
                 scope.become([scope, branch])
             may_fail = may_fail or _is_test(following)
+        scope.ways = outer
+
+    def _take_off(self, way: tuple[int, int], start: int) -> None:
+        """Take commands off a way that is none: ``a && b; c`` is meant to run all three."""
+        self.commands[start:] = [
+            command._replace(ways=command.ways - {way}) for command in self.commands[start:]
+        ]
 
     def _if(self, node: syntax.If, scope: Scope) -> None:
+        outer, choice = scope.ways, next(self._choices)
         ways: list[Scope] = []
-        for condition, body in node.branches:
+        for branch, (condition, body) in enumerate(node.branches):
+            scope.ways = outer | {(choice, branch)}
             self.walk(condition, scope)
-            way = self._fork(scope)
+            scope.ways = outer
+            way = self._on(scope, (choice, branch))
             self.walk(body, way)
             ways.append(way)
-        last = self._fork(scope)
+        last = self._on(scope, (choice, len(node.branches)))
         self.walk(node.otherwise, last)
         scope.become([*ways, last])
 
@@ -157,7 +214,7 @@ class _Walker:
             self._each(names, rows, node.body, scope)
             return
         self.walk(node.condition, scope)
-        once = self._fork(scope)
+        once = self._on(scope, (next(self._choices), 0))
         self.walk(node.body, once)
         scope.become([scope, once])
 
@@ -197,19 +254,21 @@ class _Walker:
             if self.budget.exhausted:
                 return
             once = self._fork(scope)
-            once.variables.update(zip(names, row, strict=True))
+            for name, value in zip(names, row, strict=True):
+                once.give(name, value)
             self.walk(body, once)
             if not once.ended:
                 scope.become([once])
 
     def _case(self, node: syntax.Case, scope: Scope) -> None:
         expander = self._expander(scope)
-        value = expander.text(node.word)
+        value, choice = expander.text(node.word), next(self._choices)
         ways = [self._fork(scope)]
-        for patterns, body in node.items:
+        for branch, (patterns, body) in enumerate(node.items):
             texts = [expander.text(pattern) for pattern in patterns]
-            way = self._fork(scope)
+            way = self._on(scope, (choice, branch))
             if value is not None and (value in texts or "*" in texts):
+                way.ways = way.ways if len(ways) > 1 else scope.ways
                 self.walk(body, way)
                 scope.become([*ways[1:], way])  # one of these, and never none of them
                 return
@@ -248,8 +307,8 @@ class _Walker:
             for given in node.assignments:
                 expander.assign(given)
             return
-        first = expander.fields(node.words[0])
-        name = first[0] if first else None
+        first = expander.headed(node.words[0])
+        name = first[0][0] if first else None
         if name in _DECLARATIONS:
             self._declare(node, expander)
             return
@@ -258,9 +317,12 @@ class _Walker:
             seen = self._fork(scope)
             for given in node.assignments:
                 self._expander(seen).assign(given)
-        words = [*first, *(value for word in node.words[1:] for value in expander.fields(word))]
+        headed = [*first, *(value for word in node.words[1:] for value in expander.headed(word))]
+        words = [word for word, _ in headed]
         if words and not self._builtin(words, scope):
-            self._record(words, node.redirects, expander, seen)
+            heads = tuple(head for _, head in headed)
+            self._record(words, heads, node.redirects, expander, seen)
+            scope.ended = scope.ended or words[0] == "exec"
 
     def _declare(self, node: syntax.Simple, expander: Expander) -> None:
         for word in node.words[1:]:
@@ -273,6 +335,7 @@ class _Walker:
     def _record(
         self,
         words: list[Value],
+        heads: tuple[str, ...],
         redirects: Sequence[syntax.Redirect],
         expander: Expander,
         scope: Scope,
@@ -283,7 +346,23 @@ class _Walker:
                 output = expander.text(redirect.target)
         stdin = self._input(redirects, expander)
         directory, variables = scope.directory, self._fork(scope).variables
-        self.commands.append(ShellCommand(tuple(words), directory, stdin, output, variables))
+        command = ShellCommand(tuple(words), directory, stdin, output, variables, heads)
+        self.commands.append(
+            command._replace(
+                ways=scope.ways,
+                behind=scope.behind,
+                last=words[0] == "exec",
+                piped=scope.piped,
+            )
+        )
+
+    def _end_with(self, ways: Ways) -> None:
+        """Mark the last commands of a way that ends the script: what follows runs without them."""
+        for index in range(len(self.commands) - 1, -1, -1):
+            command = self.commands[index]
+            if not ways or not ways <= command.ways or not self.budget.spend(steps=1):
+                return
+            self.commands[index] = command._replace(last=True)
 
     def _input(self, redirects: Sequence[syntax.Redirect], expander: Expander) -> Value:
         for redirect in redirects:
@@ -299,8 +378,10 @@ class _Walker:
         match name:
             case "exit" | "return":
                 scope.ended = True
-            case "exec" if rest:
-                return False
+                if name == "exit" and rest[:1] in ([], ["0"], ["$?"], [None]):
+                    self._end_with(scope.ways)
+            case "exec":
+                return not rest  # without a program, it only redirects what follows
             case "cd" | "pushd":
                 scope.directory = _joined(scope.directory, next(iter(_plain(rest)), "~"))
             case "popd":
@@ -308,10 +389,11 @@ class _Walker:
             case "unset":
                 for variable in rest:
                     scope.variables.pop(variable or "", None)
+                    scope.heads.pop(variable or "", None)
                     scope.arrays.pop(variable or "", None)
             case "read":
                 for variable in rest:
-                    scope.variables[variable or ""] = None
+                    scope.give(variable or "", None)
             case "set":
                 if "--" in rest:
                     scope.positional = tuple(rest[rest.index("--") + 1 :])

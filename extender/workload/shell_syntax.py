@@ -65,6 +65,12 @@ class AndOr(Node, frozen=True):
     rest: tuple[tuple[str, Node], ...]
 
 
+class Background(Node, frozen=True):
+    """``first &``: the script goes on beside it."""
+
+    node: Node
+
+
 class If(Node, frozen=True):
     """``if`` and its ``elif``s: a condition and what follows from it each."""
 
@@ -184,7 +190,7 @@ class _Parser:
                 break
             node = self._and_or()
             if node is not None:
-                nodes.append(node)
+                nodes.append(Background(node) if self._peek() == "&" else node)
         return tuple(nodes)
 
     def _and_or(self) -> Node | None:

@@ -30,6 +30,8 @@ _BLANK = re.compile(r"[ \t\n]+")
 
 Value = str | None
 Array = dict[str, Value]
+Ways = frozenset[tuple[int, int]]
+"""The ways that a command lies on: a choice of the script, and which of its branches."""
 
 
 class Budget:
@@ -53,7 +55,12 @@ class Budget:
 
 
 class Scope:
-    """What a running shell knows. ``positional`` and ``directory`` are None where unknown."""
+    """What a running shell knows. ``positional`` and ``directory`` are None where unknown.
+
+    ``heads`` keeps how values that are unknown begin (``/models/`` of ``/models/$X``). ``ways`` is
+    where the script is; ``behind`` tells that it goes on beside this (``&``), ``piped`` that input
+    comes from the command before.
+    """
 
     def __init__(
         self,
@@ -63,16 +70,29 @@ class Scope:
     ) -> None:
         self.variables = variables
         self.arrays: dict[str, Array] = {}
+        self.heads: dict[str, str] = {}
         self.positional = positional
         self.directory = directory
         self.ended = False
+        self.ways: Ways = frozenset()
+        self.behind = False
+        self.piped = False
 
     def copy(self) -> Scope:
         """Return a scope that changes on its own, as a subshell's."""
         other = Scope(dict(self.variables), self.positional, self.directory)
         other.arrays = dict(self.arrays)
+        other.heads = dict(self.heads)
         other.ended = self.ended
+        other.ways, other.behind, other.piped = self.ways, self.behind, self.piped
         return other
+
+    def give(self, name: str, value: Value, head: str = "") -> None:
+        """Set a variable; ``head`` is how it begins where it is unknown."""
+        self.variables[name] = value
+        self.heads.pop(name, None)
+        if value is None and head:
+            self.heads[name] = head
 
     def become(self, scopes: Iterable[Scope]) -> None:
         """Continue after branches of which any may have run: what differs is unknown."""
@@ -90,6 +110,11 @@ class Scope:
             )
             else None
             for name in names
+        }
+        self.heads = {
+            name: head
+            for name, head in first.heads.items()
+            if all(scope.heads.get(name) == head for scope in others)
         }
         self.arrays = {
             name: values
@@ -112,25 +137,33 @@ class Expander:
 
     def text(self, word: Word) -> Value:
         """Fill in a word that is not split (an assignment's value, a here-document)."""
+        return self._headed_text(word)[0]
+
+    def _headed_text(self, word: Word) -> tuple[Value, str]:
         if len(word) == 1 and word[0].kind == "text" and not word[0].text.startswith("~"):
-            return word[0].text if self._budget.spend(characters=len(word[0].text)) else None
+            return (word[0].text if self._budget.spend(characters=len(word[0].text)) else None), ""
         fields = _Fields(splits=False)
         self._fill(word, fields)
-        return self._checked(fields.done(), " ")
+        return self._checked(fields.done(), " "), next(iter(fields.heads), "")
 
     def fields(self, word: Word) -> list[Value]:
         """Fill in a command's word: unquoted values are split at blanks, lists spread out."""
+        return [value for value, _ in self.headed(word)]
+
+    def headed(self, word: Word) -> list[tuple[Value, str]]:
+        """Do as ``fields``, and tell how those begin that are unknown."""
         if _has_braces(word):
-            return [None]  # bash makes several words of it, other shells do not
+            return [(None, "")]  # bash makes several words of it, other shells do not
         if len(word) == 1 and word[0].kind == "text" and not word[0].text.startswith("~"):
             self._budget.spend(characters=len(word[0].text) + _FIELD)
-            return [word[0].text]
+            return [(word[0].text, "")]
         fields = _Fields(splits=True)
         self._fill(word, fields)
         done = fields.done()
         if not self._budget.spend(characters=_FIELD * len(done)):
-            return [None]
-        return [self._checked([field], "") for field in done]
+            return [(None, "")]
+        values = [self._checked([field], "") for field in done]
+        return list(zip(values, fields.heads, strict=True))
 
     def _checked(self, values: list[Value], separator: str) -> Value:
         known = [value for value in values if value is not None]
@@ -153,7 +186,7 @@ class Expander:
                 if isinstance(value, list):
                     fields.spread(value, quoted=part.quoted)
                 else:
-                    fields.add(value, quoted=part.quoted)
+                    fields.add(value, quoted=part.quoted, head=self._scope.heads.get(part.text, ""))
             else:
                 fields.add(None, quoted=part.quoted)
 
@@ -167,7 +200,7 @@ class Expander:
             scope.arrays[name] = elements
             scope.variables.pop(name, None)
             return
-        value = self.text(given.value)  # type: ignore[arg-type]
+        value, head = self._headed_text(given.value)  # type: ignore[arg-type]
         if given.key is not None:
             key = self.text(fragment(given.key))
             if key is not None and len(scope.arrays.get(name, {})) < LARGEST_ARRAY:
@@ -177,7 +210,8 @@ class Expander:
             before = scope.variables.get(name)
             value = before + value if before is not None and value is not None else None
             value = value if value is None or len(value) <= LONGEST_WORD else None
-        scope.variables[name] = value
+            head = before + head if before is not None else scope.heads.get(name, "")
+        scope.give(name, value, head)
         scope.arrays.pop(name, None)
 
     def _element(self, word: Word, elements: Array) -> None:
@@ -225,7 +259,7 @@ class Expander:
             return value
         default = self.text(fragment(rest, quoted=quoted))
         if operator[-1] == "=":
-            self._scope.variables[found["name"]] = default
+            self._scope.give(found["name"], default)
         return default
 
     def _edited(self, value: Value, operator: str, rest: str) -> Value:
@@ -288,11 +322,13 @@ def _has_braces(word: Word) -> bool:
 
 
 class _Fields:
-    """Collects the fields of one word."""
+    """Collects the fields of one word; ``heads`` tells how those begin that are unknown."""
 
     def __init__(self, *, splits: bool) -> None:
         self._splits = splits
         self._done: list[Value] = []
+        self.heads: list[str] = []
+        self._head = ""
         self._open: list[str] = []
         self._started = False
         self._unknown = False
@@ -301,8 +337,10 @@ class _Fields:
         self._open.append(text)
         self._started = self._started or quoted or bool(text)
 
-    def add(self, value: Value, *, quoted: bool) -> None:
+    def add(self, value: Value, *, quoted: bool, head: str = "") -> None:
         if value is None:
+            if not self._unknown:
+                self._head = "".join([*self._open, head])
             self._unknown = self._started = True
         elif quoted or not self._splits:
             self.literal(value, quoted=quoted)
@@ -327,7 +365,8 @@ class _Fields:
     def _close(self) -> None:
         if self._started:
             self._done.append(None if self._unknown else "".join(self._open))
-        self._open, self._started, self._unknown = [], False, False
+            self.heads.append(self._head)
+        self._open, self._started, self._unknown, self._head = [], False, False, ""
 
     def done(self) -> list[Value]:
         self._close()

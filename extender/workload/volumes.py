@@ -20,6 +20,8 @@ class Location(msgspec.Struct, frozen=True):
     volume: Volume
     mount: VolumeMount
     inside: str | None
+    is_root: bool = False
+    """It is the mount itself, not something below it."""
 
     @property
     def host_path(self) -> str | None:
@@ -57,7 +59,7 @@ def locate(
     if volume is None:  # a StatefulSet's volumeClaimTemplates are not part of its template
         volume = Volume(name=mount.name)
     rest = posixpath.relpath(wanted, normal(mount.mount_path))
-    return Location(volume, mount, _inside(mount, rest, variables))
+    return Location(volume, mount, _inside(mount, rest, variables), rest == ".")
 
 
 def _inside(mount: VolumeMount, rest: str, variables: Environment) -> str | None:

@@ -124,7 +124,7 @@ def test_a_ready_reader_keeps_its_model_warm(state: ClusterState) -> None:
 def test_a_job_withholds_its_model_only_until_it_first_completed(state: ClusterState) -> None:
     state.upsert(claim())
     state.upsert(job("download"))
-    assert [path for _, path in state.view().writers("inference", "model-store")] == [
+    assert [model.path for _, model in state.view().writers("inference", "model-store")] == [
         "llama-3.1-8b-instruct"
     ]
     state.upsert(job("download", ("Complete",)))
@@ -187,3 +187,12 @@ def test_the_ledger_equals_a_fresh_list_whatever_happened(history: list[Any]) ->
     assert {name: n.promised for name, n in state.view().nodes.items()} == {
         name: n.promised for name, n in fresh.view().nodes.items()
     }
+
+
+def test_a_volume_larger_than_any_number_takes_the_whole_node() -> None:
+    """``10E`` is valid in Kubernetes; the kubelet cuts the tmpfs to what the node has."""
+    state = new_state()
+    state.upsert(node("a", memory="64Gi"))
+    state.upsert(tmpfs("huge", size="10E", on="a"))
+    assert state.view().nodes["a"].free == 0
+    assert state.demand(tmpfs("asks", size="10E")).unbounded

@@ -373,10 +373,12 @@ class ControlPlane:
         kubeconfig: Path | None = None,
         timeout: float = 60,
         host: str | None = None,
+        status_listen: bool = False,
     ) -> Extender:
         """Start the extender against this control plane and wait until it is ready."""
         port = free_port()
-        command = [sys.executable, "-m", "extender", "serve", f"--listen=127.0.0.1:{port}"]
+        listen = "--status-listen" if status_listen else "--listen"
+        command = [sys.executable, "-m", "extender", "serve", f"{listen}=127.0.0.1:{port}"]
         command += [f"--kubeconfig={kubeconfig or self.kubeconfig()}", *args]
         environment = {**self._environment(), **(env or {})}
         log = self._log(f"extender-{port}")

@@ -15,12 +15,14 @@ MANIFEST_FOLDERS = ("config", "deploy")
 FILES = sorted(path for folder in MANIFEST_FOLDERS for path in (ROOT / folder).rglob("*.yaml"))
 KUSTOMIZATIONS = [path for path in FILES if path.name == "kustomization.yaml"]
 EXISTING_SCHEDULER = Path("deploy/overlays/existing-scheduler")
+TWO_DEPLOYMENTS = Path("deploy/overlays/two-deployments")
 # Files for people to apply or paste by hand: each is named in the text beside it.
 LEFT_OUT_OF_KUSTOMIZE = {
     Path("deploy/opt-in/kyverno.yaml"): "deploy/opt-in/kustomization.yaml",
     Path("deploy/examples/image-volume.yaml"): "deploy/examples/kustomization.yaml",
     EXISTING_SCHEDULER / "kube-scheduler-config.yaml": f"{EXISTING_SCHEDULER}/README.md",
     EXISTING_SCHEDULER / "kubeadm-patch.yaml": f"{EXISTING_SCHEDULER}/README.md",
+    TWO_DEPLOYMENTS / "cert-manager.yaml": f"{TWO_DEPLOYMENTS}/kustomization.yaml",
 }
 CLUSTER_SCOPED = {
     "ClusterPolicy",
@@ -114,6 +116,14 @@ EXTENDERS = [
     for workload in WORKLOADS
     if any(container["image"].startswith(EXTENDER_IMAGE) for container in workload.containers())
 ]
+# The Deployment of two that the verbs of mutual TLS belong to, and the one of kube-scheduler.
+ALONE = {
+    workload.manifest.body["metadata"]["name"]: workload
+    for workload in WORKLOADS
+    if workload.manifest.path.parent == TWO_DEPLOYMENTS
+}
+OVER_TLS, SCHEDULER_ALONE = ALONE["model-cache-extender"], ALONE["model-cache-scheduler"]
+ON_LOOPBACK = [workload for workload in EXTENDERS if workload is not OVER_TLS]
 ROLES = [manifest for manifest in OBJECTS if manifest.kind in {"Role", "ClusterRole"}]
 SCHEDULER_CONFIGS = [
     manifest for manifest in MANIFESTS if manifest.kind == "KubeSchedulerConfiguration"

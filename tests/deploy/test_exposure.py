@@ -12,8 +12,10 @@ from .manifests import (
     EXISTING_SCHEDULER,
     EXTENDERS,
     OBJECTS,
+    ON_LOOPBACK,
     ROLES,
     SHIPPED_CONFIG,
+    TWO_DEPLOYMENTS,
     Manifest,
     Workload,
     flags,
@@ -94,7 +96,13 @@ def test_no_generated_config_map_shares_its_name_with_anything_else() -> None:
 
 @named([manifest for manifest in OBJECTS if manifest.kind.endswith("RoleBinding")])
 def test_every_binding_is_for_the_one_service_account(case: Manifest) -> None:
-    account = load_one("deploy/common/service-account.yaml")["metadata"]
+    """Of each container's own, where they are two pods."""
+    (account,) = (
+        of_kind(f"{TWO_DEPLOYMENTS}/scheduler.yaml", "ServiceAccount")
+        if case.path.parent == TWO_DEPLOYMENTS
+        else of_kind("deploy/common/service-account.yaml", "ServiceAccount")
+    )
+    account = account["metadata"]
     assert case.body["subjects"] == [
         {
             "kind": "ServiceAccount",
@@ -104,7 +112,7 @@ def test_every_binding_is_for_the_one_service_account(case: Manifest) -> None:
     ]
 
 
-@named(EXTENDERS)
+@named(ON_LOOPBACK)
 def test_the_verbs_listen_on_loopback_only(case: Workload) -> None:
     host, _ = listener(case.container("extender"), "--listen")
     assert ipaddress.ip_address(host).is_loopback
@@ -136,7 +144,7 @@ def test_kube_schedulers_probes_ask_its_own_endpoints() -> None:
         assert (probe["port"], probe["scheme"]) == (10259, "HTTPS")
 
 
-@named([workload for workload in EXTENDERS if not workload.spec.get("hostNetwork")])
+@named([workload for workload in ON_LOOPBACK if not workload.spec.get("hostNetwork")])
 def test_the_network_policy_opens_status_and_metrics_but_not_the_verbs(case: Workload) -> None:
     policy = load_one("deploy/common/network-policy.yaml")
     (rule,) = policy["spec"]["ingress"]

@@ -21,6 +21,7 @@ from .manifests import (
     NOT_CLUSTER_OBJECTS,
     OBJECTS,
     ROOT,
+    SCHEDULER_ALONE,
     WORKLOADS,
     Manifest,
     Workload,
@@ -32,7 +33,7 @@ from .manifests import (
 
 def test_there_is_something_to_check() -> None:
     assert len(KUSTOMIZATIONS) >= 8
-    assert len(EXTENDERS) == 3
+    assert len(EXTENDERS) == 4
     assert len(WORKLOADS) >= 9
 
 
@@ -134,7 +135,7 @@ def test_overlays_name_the_same_image_tags_as_what_they_build_on(case: Path) -> 
         assert (image["name"], image["newTag"]) in shipped
 
 
-@named(EXTENDERS)
+@named([*EXTENDERS, SCHEDULER_ALONE])
 def test_containers_have_no_more_than_they_need(case: Workload) -> None:
     pod = case.spec["securityContext"]
     assert pod["runAsNonRoot"] is True
@@ -180,9 +181,10 @@ def test_the_configuration_that_is_named_is_mounted(case: Workload) -> None:
     assert flags(container)["--config"] in files
 
 
-def test_kube_scheduler_reads_the_shipped_configuration() -> None:
-    container = DEPLOYMENT.container("kube-scheduler")
-    (mount,) = container["volumeMounts"]
+@named([DEPLOYMENT, SCHEDULER_ALONE])
+def test_kube_scheduler_reads_the_shipped_configuration(case: Workload) -> None:
+    container = case.container("kube-scheduler")
+    mount, *_ = container["volumeMounts"]
     assert flags(container)["--config"] == f"{mount['mountPath']}/scheduler-config.yaml"
 
 

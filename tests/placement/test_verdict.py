@@ -9,7 +9,8 @@ import pytest
 
 from extender.cluster.inventory import Evidence, ModelState
 from extender.cluster.memory import VolumeCounting
-from extender.kube.objects import Job, KubeObject, Pod
+from extender.kube.decode import convert
+from extender.kube.objects import Job, KubeObject, Pod, PodStatus
 from extender.placement.policy import OnStale, Policy
 from extender.placement.reasons import TEXTS, Reason
 from extender.placement.verdict import Verdict, image_names
@@ -237,6 +238,14 @@ MISSING_ZONE = node("n")
 IN_ZONE_A = node("n", labels={ZONE: "a"})
 
 
+def running(asker: Pod, on: str) -> Pod:
+    """Return a pod like another one, Ready on a node."""
+    metadata = msgspec.structs.replace(asker.metadata, name="reader", uid="uid-reader")
+    ready = convert({"phase": "Running", "conditions": READY["conditions"]}, PodStatus)
+    spec = msgspec.structs.replace(asker.spec, node_name=on)
+    return Pod(metadata=metadata, spec=spec, status=ready)
+
+
 def foreign(made: Job) -> Job:
     """Return the Job as one of another namespace."""
     metadata = msgspec.structs.replace(made.metadata, namespace="tenant")
@@ -304,6 +313,18 @@ SHARED_VOLUME: dict[str, tuple[tuple[KubeObject, ...], Reason | None]] = {
     ),
     "a job is writing another model": (
         (node("n"), claim(), job("download", script=ANOTHER_MODEL)),
+        None,
+    ),
+    "a job is writing another model to the claim's root": (
+        (node("n"), claim(), job("download", script="hf download a/b --local-dir /models")),
+        None,
+    ),
+    "a job is copying nobody knows what to the claim's root": (
+        (node("n"), claim(), job("download", script="rsync -a /x/ /models/")),
+        Reason.CLAIM_FILLING,
+    ),
+    "a job runs again, and a ready pod reads the model": (
+        (node("n"), node("m"), claim(), job("refresh"), running(from_claim(), "m")),
         None,
     ),
     "a job of another namespace writes a claim of that name": (

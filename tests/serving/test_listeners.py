@@ -143,7 +143,7 @@ def test_a_server_without_knowledge_says_so_to_kube_scheduler_and_guesses_nothin
     assert answer.json()["Error"].startswith("model-cache-extender has not listed yet: ")
     ranked = unsynced.post("/prioritize", GOOD)
     assert ranked.json() == [{"Host": name, "Score": 0} for name in GOOD["NodeNames"]]
-    said = [line for line in unsynced.lines(mark) if line["event"] == "not synced"]
+    said = [line for line in unsynced.lines(mark) if line["event"] == "not decided"]
     assert [(line["level"], line["pod"]) for line in said] == [("warning", "good")] * 2
 
 

@@ -13,9 +13,10 @@ from extender.cluster.state import ClusterState
 from extender.kube.objects import Pod
 from extender.placement.policy import OnStale, Policy
 from extender.placement.reasons import TEXTS, Reason
-from extender.verbs.context import Context, ListRejected
+from extender.verbs.context import LOOK_AT_THE_CLOCK_EVERY, TOO_LATE, Context, ListRejected
 from extender.verbs.decision import Decision
 from extender.verbs.filter import filter_nodes
+from extender.verbs.prioritize import prioritize_nodes
 from extender.wire import ExtenderArgs, FilterResult, read_args, write_filter_result
 from extender.workload.model import Need, Strategy
 from tests.builders import CRASHING, LOADING, READY, claim, loader, loader_pod, node, vllm
@@ -289,3 +290,29 @@ def test_the_decision_says_who_asked_for_what_and_when() -> None:
 def test_a_refusal_for_memory_has_an_example_too() -> None:
     _, made = ask(memory_pod(size="99Gi"), ("n",), cluster(node("n")))
     assert made.examples == {"InsufficientMemory": f"n: {TEXTS[Reason.INSUFFICIENT_MEMORY]}"}
+
+
+# -- in time -------------------------------------------------------------------------------------
+
+
+def test_an_answer_that_would_come_too_late_is_an_error_and_no_decision() -> None:
+    """The scheduler has stopped waiting: it would only keep a thread from the next question."""
+    state = cluster(*CACHES)
+    looks: list[bool] = []
+
+    def late() -> bool:
+        looks.append(len(looks) == 1)  # in time at first
+        return looks[-1]
+
+    names = tuple(f"n-{number}" for number in range(LOOK_AT_THE_CLOCK_EVERY * 4))
+    args = ExtenderArgs(pod=vllm(), names=names, nodes=None)
+    result, made = filter_nodes(args, Context(state=state), late=late)
+    assert (result.error, made, list(result.names)) == (TOO_LATE, None, [])
+    assert looks == [False, True]
+
+
+def test_scores_that_would_come_too_late_are_all_nought() -> None:
+    state = cluster(*CACHES)
+    args = ExtenderArgs(pod=vllm(), names=ALL, nodes=None)
+    scores, made = prioritize_nodes(args, Context(state=state), late=lambda: True)
+    assert (scores, made) == ([(name, 0) for name in ALL], None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from extender.cluster.state import ClusterState
@@ -12,19 +13,19 @@ from extender.placement.policy import Policy
 from extender.verbs.context import Context
 from extender.waiting.pods import UNSEEN_SECONDS, WaitingPod, WaitingPods
 from extender.waiting.wake import FIRST_RETRY_SECONDS, Waker
-from tests.builders import LOADING, READY, claim, job, loader, loader_pod, node, tmpfs, vllm
+from tests.builders import LOADING, READY, claim, job, loader, loader_pod, node, pod, tmpfs, vllm
 
 
 class Room:
     """A state, the waiting pods, and a clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: Policy | None = None) -> None:
         self.now = 1_000.0
         self.stale: tuple[str, ...] = ()
         self.state = ClusterState(clock=lambda: self.now)
-        self.context = Context(state=self.state)
+        self.context = Context(state=self.state, policy=policy or Policy())
         self.pods = WaitingPods()
-        self.waker = Waker(self.state, self.pods, Policy(), stale=lambda: self.stale)
+        self.waker = Waker(self.state, self.pods, self.context.policy, stale=lambda: self.stale)
 
     def refuse(
         self, pod: Pod, *asked: str, created: str = "2026-01-01T00:00:00Z", known: bool = True
@@ -44,9 +45,9 @@ class Room:
 
     def woken(self) -> list[str]:
         names = []
-        for pod in list(self.waker.due()):
-            self.pods.touched(pod.request.uid, self.now)
-            names.append(pod.request.name)
+        for waiting in list(self.waker.due()):
+            self.pods.touched(waiting.request.uid, self.now)
+            names.append(waiting.request.name)
         return names
 
 
@@ -107,8 +108,6 @@ def test_the_highest_priority_is_woken_first_then_the_oldest(room: Room) -> None
 
 
 def _with(spec: Any, **fields: Any) -> Any:
-    import msgspec
-
     return msgspec.structs.replace(spec, **fields)
 
 
@@ -139,6 +138,53 @@ def test_knowledge_that_is_fresh_again_wakes(room: Room) -> None:
     assert room.woken() == []
     room.stale = ()
     assert room.woken() == ["ram"]
+
+
+@pytest.fixture
+def impatient() -> Room:
+    """Pods insist on a model that they can fetch for 100 s; nobody has it."""
+    room = Room(Policy(required_timeout=100.0))
+    for obj in (node("a"), loader(), loader_pod("a", LOADING)):
+        room.state.upsert(obj)
+    return room
+
+
+def fetching(name: str, created: str) -> Pod:
+    """Return a pod whose author requires a model that it downloads where it is missing."""
+    annotations = {"modelcache.dev/need": "required"}
+    server = {
+        "name": "vllm",
+        "image": "vllm/vllm-openai:v0.11.0",
+        "args": ["--model", "meta-llama/Llama-3.1-8B-Instruct"],
+        "env": [{"name": "HF_HOME", "value": "/cache"}],
+        "volumeMounts": [{"name": "cache", "mountPath": "/cache"}],
+    }
+    return pod(
+        name,
+        metadata={"annotations": annotations, "creationTimestamp": created},
+        spec={
+            "containers": [server],
+            "volumes": [{"name": "cache", "hostPath": {"path": "/var/lib/models"}}],
+        },
+    )
+
+
+def test_a_pod_whose_patience_ends_is_woken_at_once_and_no_younger_one(impatient: Room) -> None:
+    """The clock alone does it: no node and no loader changes."""
+    impatient.refuse(fetching("old", "1970-01-01T00:16:00Z"), "a")  # at 960 s of the clock
+    impatient.refuse(fetching("young", "1970-01-01T00:16:30Z"), "a")
+    impatient.refuse(vllm("cannot-fetch"), "a")
+    assert impatient.woken() == []
+    impatient.now = 1_059.5
+    assert impatient.woken() == []
+    impatient.now = 1_060.0  # half a second later: sooner than all nodes are judged again
+    assert impatient.woken() == ["old"]
+    impatient.pods.drop("uid-old")
+    impatient.now = 1_090.0
+    assert impatient.woken() == ["young"]
+    impatient.now = 9_000.0
+    impatient.pods.drop("uid-young")
+    assert impatient.woken() == []
 
 
 def test_a_pod_that_was_woken_in_vain_is_woken_again_later_and_later(room: Room) -> None:

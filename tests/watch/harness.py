@@ -25,6 +25,7 @@ QUICK = Timing(
     watch=(30.0, 30.0),
     silence=(0.6, 0.8),
     list_read_timeout=5.0,
+    question_read_timeout=2.0,
     calm=0.05,
 )
 

@@ -51,6 +51,31 @@ def tracked(clock: Clock) -> Tracker:
     return tracker
 
 
+def test_an_event_of_a_backlog_is_counted_and_proves_nothing_of_the_present() -> None:
+    clock = Clock()
+    tracker = tracked(clock)
+    clock.now += 500
+    tracker.event(proof=False)
+    seen = tracker.freshness()
+    assert (seen.age_seconds, seen.events) == (500, 1)
+
+
+def test_a_list_is_as_old_as_its_question() -> None:
+    clock = Clock()
+    tracker = tracked(clock)
+    asked_at = clock.now
+    clock.now += 30
+    tracker.listed(asked_at)
+    assert tracker.freshness().age_seconds == 30
+
+
+def test_older_proof_does_not_make_a_kind_older() -> None:
+    clock = Clock()
+    tracker = tracked(clock)
+    tracker.heard(clock.now - 30)
+    assert tracker.freshness().age_seconds == 0
+
+
 @pytest.mark.parametrize("case", PROOF)
 def test_proof_makes_a_kind_fresh(case: str) -> None:
     clock = Clock()
@@ -179,7 +204,7 @@ def only(path: str, fault: fake_apiserver.Fault) -> fake_apiserver.Fault:
 
 
 # The clock stands still, so that the length of a watch must not be measured by it.
-TIMING = msgspec.structs.replace(QUICK, calm=-1.0, list_read_timeout=0.7)
+TIMING = msgspec.structs.replace(QUICK, calm=-1.0, list_read_timeout=0.7, question_read_timeout=0.7)
 
 BREAKDOWNS = {
     "failing": faults.answers(500),

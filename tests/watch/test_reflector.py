@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 from time import sleep
 
+import msgspec
 import pytest
 
 from extender.kube.objects import Node, Pod
@@ -230,6 +231,69 @@ def test_a_restored_etcd_with_older_versions_replaces_everything(
         churn(api, seed=2)
         assert same(api, sink)
         assert watch.freshness()[0].relists == 1
+
+
+def test_a_restored_etcd_that_has_overtaken_what_is_known_replaces_everything(
+    api: FakeApiserver, sink: RecordingSink
+) -> None:
+    """Its version tells nothing then; that it was out of reach for some time does."""
+    churn(api)
+    with watching(api, sink, timing=msgspec.structs.replace(QUICK, outage=0.3)):
+        assert same(api, sink)
+        saved = api.snapshot()
+        api.put(NODES, "node-lost")
+        assert same(api, sink)
+        known = api.revision
+        api.down()
+        api.restore(saved)
+        churn(api, seed=1)
+        assert api.revision > known
+        sleep(0.5)
+        api.up()
+        assert same(api, sink)
+        assert "node-lost" not in sink.state()
+
+
+def test_the_events_of_a_backlog_do_not_make_a_kind_fresh(
+    api: FakeApiserver, sink: RecordingSink
+) -> None:
+    """The first of them came long ago, and what is missing still may be old as well."""
+
+    def one_event_alone(exchange: Exchange) -> None:
+        exchange.begin()
+        exchange.chunk(exchange.next_line())
+        exchange.hang()
+
+    timing = msgspec.structs.replace(QUICK, silence=(20.0, 20.0))
+    with watching(api, sink, timing=timing) as watch:
+        assert eventually(lambda: api.count("watch") == 1)
+        api.down()
+        for number in range(3):
+            api.put(NODES, f"node-{number}")
+        api.fail("watch", one_event_alone)
+        sleep(1)
+        api.up()
+        assert eventually(lambda: set(sink.state()) == {"node-0"})
+        assert watch.freshness()[0].age_seconds >= 1
+        assert watch.freshness()[0].relists == 0
+        api.drop()
+        assert same(api, sink)
+        assert eventually(lambda: watch.freshness()[0].age_seconds < 1)
+
+
+def test_what_happened_during_a_long_list_is_a_backlog(
+    api: FakeApiserver, sink: RecordingSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("extender.watch.reflector._LONG_LIST", 0.3)
+    api.put(NODES, "node-0")
+    api.fail("list", faults.slow(0.5))
+    with watching(api, sink) as watch:
+        assert same(api, sink)
+        assert eventually(lambda: api.count("watch") == 1)
+        verbs = [request.verb for request in api.requests]
+        assert verbs == ["list", "list", "watch"]
+        assert api.requests[1].query["limit"] == "1"
+        assert watch.freshness()[0].relists == 0
 
 
 def test_a_quiet_cluster_is_not_listed_again(api: FakeApiserver, sink: RecordingSink) -> None:

@@ -378,6 +378,17 @@ class TestWithoutShell:
         "aws s3 ls s3://b; aws configure set default.s3.max_concurrent_requests 20; aws --version",
         "aws s3 cp /models/x s3://b/x; aws s3 sync /models s3://b",
         "aws s3 cp s3://b/x -",
+        "aws s3 sync --dryrun s3://b/x /models/x; aws s3 cp s3://b/x /models/x --dryrun",
+        "gsutil -m rsync -n -r gs://b/x /models/x; gsutil rsync -rn gs://b/x /models/x",
+        "gcloud storage rsync -r gs://b/x /models/x --dry-run",
+        "s5cmd --dry-run cp 's3://b/x/*' /models/x/; mc mirror --dry-run m/b/x /models/x",
+        "rclone copy --dry-run r:b/x /models/x; rclone sync -n r:b/x /models/x",
+        "rsync -n -a /nfs/x/ /models/x; rsync -avn /nfs/x /models; rsync --dry-run -a /x /models",
+        "azcopy copy https://a/c/x /models --recursive --dry-run; azcopy sync h /m --dry-run=true",
+        "hf download a/b --local-dir /models/x --dry-run",
+        "hf download a/b --local-dir /models/x; rm -rf /models/x",
+        "hf download a/b --local-dir /models/x; rm -rf /models",
+        "hf download a/b --local-dir /models/x; rm -rf /models/*",
         "gsutil cp -r /models gs://b; rclone copy /models r:b; rsync -a /models user@host:/x",
         "gsutil ls gs://b; gcloud auth list; rclone lsd r:; mc alias set m http://h",
         "git config --global user.name x; git lfs install",
@@ -429,6 +440,24 @@ def test_what_may_fetch_anything_is_opaque(text: str) -> None:
 def test_what_is_read_beside_something_opaque_still_counts() -> None:
     fills = script(f"hf download a/b --local-dir {DIR}; ./convert.sh")
     assert (filled(fills), fills.opaque) == ([(DIR, "a/b")], True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"rm -rf {DIR}; hf download a/b --local-dir {DIR}",
+        f"hf download a/b --local-dir {DIR} || rm -rf {DIR}",
+        f"hf download a/b --local-dir {DIR}; [ -f {DIR}/config.json ] || rm -rf {DIR}",
+        f"until hf download a/b --local-dir {DIR}; do rm -rf {DIR}; done",
+        f"hf download a/b --local-dir {DIR}; rm -rf {DIR}/.cache {DIR}.tmp /models/x*",
+        f"hf download a/b --local-dir {DIR}; rm -rf $OLD",
+        f"trap 'rm -rf {DIR}' ERR; hf download a/b --local-dir {DIR}",
+        f"rclone copy r:b/a {DIR} --dry-run=false; mv {DIR} /tmp/a; rm -rf {DIR}; mv /tmp/a {DIR}",
+        f"gsutil cp -n -r gs://b/a/ {DIR}",
+    ],
+)
+def test_what_is_not_surely_deleted_afterwards_stays(text: str) -> None:
+    assert [fill.destination for fill in script(text).fills] == [DIR]
 
 
 def test_scripts_in_scripts_are_bounded_together() -> None:

@@ -63,6 +63,12 @@ def test_the_revision_and_the_field_are_told() -> None:
             container("hf download org/llama --local-dir /models"), "", "org/llama", id="the root"
         ),
         pytest.param(
+            container("hf download org/llama q4.gguf --local-dir /models"),
+            "q4.gguf",
+            "org/llama",
+            id="a file in the root",
+        ),
+        pytest.param(
             container(volumeMounts=[{**MOUNT, "subPath": "v1/x"}]),
             "v1/x/llama",
             "org/llama",

@@ -180,6 +180,148 @@ def test_one_who_mounts_the_whole_host_owns_only_where_its_models_lie() -> None:
     assert loaded(spec(init=[container], host="/")).directories == ("/mnt/cache",)
 
 
+def test_nobody_owns_a_whole_node() -> None:
+    container = download("cp -r /a /host/x", volumeMounts=[{**MODELS, "mountPath": "/host"}])
+    assert read(spec(init=[container], host="/")) is None
+
+
+def py(place: str) -> str:
+    """Return a program that downloads what a variable of its own says."""
+    program = (
+        "import os, sys; from huggingface_hub import snapshot_download; m = sys.argv[1]; "
+        f"snapshot_download(m, {place})"
+    )
+    return f'python3 -c "{program}"'
+
+
+FROM_CONFIG = {"valueFrom": {"configMapKeyRef": {"name": "settings", "key": "model"}}}
+UNREADABLE = {
+    "a variable": "hf download $MODEL --local-dir /models/$MODEL",
+    "a variable, as one word": "hf download $MODEL --local-dir=/models/$MODEL",
+    "a variable of a variable": 'D="/models/${MODEL##*/}"; hf download $MODEL --local-dir "$D"',
+    "a variable of the env": "D=/models/; D+=$MODEL; hf download $MODEL --local-dir $D",
+    "a command's output": "hf download $(cat /cfg/m) --local-dir /models/$(cat /cfg/m)",
+    "a working directory": "cd /models && git clone https://huggingface.co/$MODEL",
+    "git's own option": "git -C /models clone $MODEL",
+    "a staging directory": "hf download a/b --local-dir /models/.t && mv /models/.t /models/$MODEL",
+    "a staging place": "hf download a/b --local-dir /tmp/m; mv /tmp/m /models/$MODEL",
+    "a cache": "hf download $MODEL --cache-dir /models",
+    "the cache of the environment": "export HF_HOME=/models; hf download $MODEL",
+    "lines of a file": "while read m; do hf download $m --local-dir /models/$m; done < /cfg/list",
+    "a file's content": "for m in $(cat /cfg/l); do hf download $m --local-dir /models/$m; done",
+    "a glob": "for f in /cfg/*; do hf download $(cat $f) --local-dir /models/$(basename $f); done",
+    "xargs": "echo a/b c/d | xargs -n1 -I{} hf download {} --local-dir /models/{}",
+    "xargs with its marker": "xargs -I % aws s3 sync s3://b/% /models/% < /cfg/list",
+    "xargs without a marker": "cd /models; cat /cfg/list | xargs -n 1 git clone",
+    "xargs and a shell": "cat /l | xargs -I{} sh -c 'hf download {} --local-dir /models/{}'",
+    "an archive from a pipe": "mkdir /models/x; curl -L http://h/x.tgz | tar xz -C /models/x",
+    "an archive that is unpacked twice": "curl -L http://h/x | zstd -d | tar x -C /models",
+    "an archive from a bucket": "aws s3 cp s3://b/x.tar - | tar x -C /models",
+    "an archive in the directory": "cd /models && wget -qO- http://h/x.tgz | tar xz",
+    "an archive in a file": "curl -o /tmp/x.tgz http://h/x.tgz; tar xzf /tmp/x.tgz -C /models",
+    "an archive of another kind": "wget -O /tmp/x.zip http://h/x; unzip /tmp/x.zip -d /models",
+    "a bucket": "aws s3 sync s3://b/$MODEL /models/$MODEL",
+    "a whole bucket": "aws s3 sync s3://b/models /models",
+    "a bucket's files": "s5cmd cp 's3://b/*' /models/",
+    "a file of the web": "curl -L -o /models/$MODEL.gguf http://h/$MODEL.gguf",
+    "a file with the server's name": "cd /models; curl -LOJ http://h/x",
+    "a mirror": "wget -r -np -P /models http://h/models/",
+    "python": py("local_dir='/models/' + os.environ['M']"),
+    "python with a path": py("local_dir=os.path.join('/models', m)"),
+    "python with a format": py("local_dir=f'/models/{m}'"),
+    "python with a Path": py("local_dir=Path('/models') / m"),
+    "python with a cache": py("cache_dir='/models'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("script", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_loader_whose_target_cannot_be_read_owns_the_directory(script: str) -> None:
+    loader = loaded(spec(init=[download(script, env=[{"name": "MODEL", **FROM_CONFIG}])]))
+    assert loader == LoaderTemplate(directories=("/mnt/models",), opaque=True)
+
+
+def test_kubernetes_variables_from_elsewhere_are_no_different() -> None:
+    words = ["hf", "download", "$(MODEL)", "--local-dir", "/models/$(MODEL)"]
+    container = download(command=words, args=[], envFrom=[{"configMapRef": {"name": "settings"}}])
+    assert loaded(spec(init=[container])) == LoaderTemplate(
+        directories=("/mnt/models",), opaque=True
+    )
+
+
+def test_on_a_whole_host_an_unreadable_target_owns_only_what_it_surely_lies_in() -> None:
+    script = "hf download $MODEL --local-dir /host/mnt/cache/$MODEL"
+    container = download(script, volumeMounts=[{**MODELS, "mountPath": "/host"}])
+    loader = loaded(spec(init=[container], host="/"))
+    assert (loader.directories, loader.opaque) == (("/mnt/cache",), True)
+
+
+class TestWhatIsNotDeclared:
+    """What a script puts under names that it does not show is ``assumed`` at most."""
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            "cp -r /baked/* /models/",
+            "cp -r /baked/. /models/",
+            "cp -r /baked/* /models/others/",
+            "rsync -a /baked/ /models/",
+            "aws s3 sync s3://b /models",
+            "gsutil -m rsync -r gs://b/all /models",
+            "for f in /baked/*; do cp -r $f /models/$(basename $f); done",
+        ],
+    )
+    def test_what_has_no_name(self, more: str) -> None:
+        loader = loaded(spec(init=[download(f"hf download a/b --local-dir /models/b; {more}")]))
+        assert held(loader) == [("/mnt/models/b", "a/b")]
+        assert loader.opaque
+
+    @pytest.mark.parametrize(
+        "script",
+        [
+            "s5cmd cp 's3://b/llama/*' /models/llama/",
+            "cp -r /nfs/llama/* /models/llama",
+            "aws s3 sync s3://b/v1 /models/llama",
+            "hf download a/b --local-dir /tmp/x && cp -r /tmp/x/* /models/llama/",
+        ],
+    )
+    def test_a_directory_that_is_filled_with_one_of_its_name_is_declared(self, script: str) -> None:
+        loader = loaded(spec(init=[download(script)]))
+        assert [model.path for model in loader.models] == ["/mnt/models/llama"]
+        assert not loader.opaque
+
+    def test_a_model_right_in_the_mount_is_declared_there(self) -> None:
+        loader = loaded(spec(init=[download("hf download a/b --local-dir /models")]))
+        assert held(loader) == [("/mnt/models", "a/b")]
+
+    def test_files_right_in_the_mount_are_declared_by_their_names(self) -> None:
+        script = "hf download a/b q4.gguf sub/q8.gguf --local-dir /models"
+        loader = loaded(spec(init=[download(script)]))
+        assert held(loader) == [("/mnt/models/q4.gguf", "a/b"), ("/mnt/models/sub/q8.gguf", "a/b")]
+
+    @pytest.mark.parametrize(
+        "script",
+        [
+            "hf download a/b --local-dir /models/b; rm -rf /models/b",
+            "hf download a/b --local-dir /models/b; rm -r /models/*",
+            "hf download a/b --local-dir /models/x/b; cd /models && rm -rf x",
+            "aws s3 sync --dryrun s3://b/b /models/b",
+            "hf download --dry-run a/b --local-dir /models/b",
+        ],
+    )
+    def test_what_is_not_there_in_the_end(self, script: str) -> None:
+        assert read(spec(init=[download(script)])) is None
+
+
+def test_a_hook_is_done_before_its_pod_is_ready() -> None:
+    ran = {
+        "postStart": {"exec": {"command": ["hf", "download", "a/b", "--local-dir", "/models/b"]}}
+    }
+    main = {**PAUSE, "volumeMounts": [MODELS], "lifecycle": ran}
+    loader = loaded(spec(init=[], main=[main]))
+    assert held(loader) == [("/mnt/models/b", "a/b")]
+    assert loader.ready_means_done
+
+
 NOT_WRITTEN = {
     "read-only mount": spec(init=[download(volumeMounts=[{**MODELS, "readOnly": True}])]),
     "not mounted": spec(init=[download("hf download a/b --local-dir /elsewhere/b")]),
@@ -286,6 +428,11 @@ KUBELET = {"/var/lib/kubelet": "/var/lib/kubelet", "/dev": "/dev"}
             "smart", {"/var/lib/models": "/m"}, script="while true; do du -sh /m; sleep 60; done"
         ),
         agent("backup", {"/mnt/models": "/m"}, script="aws s3 sync /m s3://backup"),
+        agent("plugins", {"/opt/x": "/x"}, init="tar xf /plugins.tar -C /x"),
+        agent("plugins-after-health", {"/opt/x": "/x"}, init="curl h/ready; tar xf /p.tar -C /x"),
+        agent("configured", {"/opt/x": "/x"}, init="cp /config/$NAME /x/$NAME"),
+        agent("any-cni", CNI, init="for p in $PLUGINS; do curl -o /hostbin/$p h/$p; done"),
+        agent("log-rotation", {"/mnt/logs": "/l"}, script="ls /l | xargs -n1 -I{} mv {} /l/old/{}"),
     ],
 )
 def test_a_node_agent_is_no_loader(template: Spec) -> None:

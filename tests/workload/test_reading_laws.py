@@ -6,7 +6,9 @@ volume is filled from) is ``required`` only where
 - its bytes lie on a hostPath volume or a claim of the pod, inside of what that volume shows, and
 - the pod opens them read-only, or the hostPath must exist, or the pod is told to stay offline, and
 - a server whose ways are known opens them, and
-- no container of the pod that cannot be read to the end has them mounted writable.
+- no container of the pod that cannot be read to the end has them mounted writable, nor one whose
+  ``postStart`` hook fetches or cannot be read, and
+- no other way of the script that opens them does without.
 
 Pods are likely ones, made up from odd pieces, or specs of the table, bent.
 """
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -25,7 +28,7 @@ from hypothesis import strategies as st
 
 from extender.errors import InvalidObjectError, UsageError
 from extender.kube.decode import convert
-from extender.kube.objects import Container, Pod, Volume
+from extender.kube.objects import Container, Pod, Volume, VolumeMount
 from extender.workload.model import ANNOTATION_PREFIX, ModelReference, Need, Role, Source, Workload
 from extender.workload.references import read_workload
 from extender.workload.volumes import is_within, normal
@@ -90,16 +93,25 @@ mounts = st.fixed_dictionaries(
     {"name": volume_names, "mountPath": st.one_of(st.sampled_from(PATHS), texts)},
     optional={"subPath": texts, "subPathExpr": texts, "readOnly": st.booleans()},
 )
+commands = st.lists(texts, max_size=4)
 containers = st.fixed_dictionaries(
     {"name": st.sampled_from(["a", "kserve-container", "ome-container", "modelcar", ""])},
     optional={
         "image": st.sampled_from(IMAGES),
-        "command": st.lists(texts, max_size=4),
+        "command": commands,
         "args": st.lists(texts, max_size=6),
         "workingDir": texts,
         "env": st.lists(variables, max_size=4),
         "volumeMounts": st.lists(mounts, max_size=3),
         "restartPolicy": st.sampled_from(["Always", ""]),
+        "lifecycle": st.fixed_dictionaries(
+            {},
+            optional={
+                "postStart": st.fixed_dictionaries(
+                    {}, optional={"exec": st.fixed_dictionaries({"command": commands})}
+                )
+            },
+        ),
     },
 )
 host_paths = st.fixed_dictionaries({"path": texts}, optional={"type": st.sampled_from(TYPES)})
@@ -143,6 +155,18 @@ ENGINES: list[dict[str, Any]] = [
     {"image": "ollama/ollama", "command": ["sh", "-c", "ollama serve & ollama run qwen3; wait"]},
     {"name": "kserve-container", "image": "x/y:1"},
 ]
+OTHER_WAYS = [
+    "vllm serve /models/a || vllm serve org/name",
+    "vllm serve /models/a || ./fallback",
+    "if [ -d /models/a ]; then vllm serve /models/a; else vllm serve org/name; fi",
+    "if [ -d /models/a ]; then exec vllm serve /models/a; fi; exec vllm serve org/name",
+    "[ -d /models/a ] || exec ./fallback; exec vllm serve /models/a",
+    "case $MODE in a) vllm serve /models/a;; *) vllm serve org/name;; esac",
+]
+"""Scripts that may serve without the local model."""
+ENGINES += [{"image": "x/y:1", "command": ["sh", "-c", script]} for script in OTHER_WAYS]
+HOOKS = [["./prepare"], ["sh", "-c", "hf download org/name --local-dir /models/a"]]
+"""What ``postStart`` runs, each of which may put the model there."""
 FETCHES: list[dict[str, Any]] = [
     {"image": "python:3.12", "command": ["sh", "-c", "hf download org/name --local-dir /models/a"]},
     {"image": "busybox:1.37", "command": ["sh", "-c", "cp -r /node/a /models/"]},
@@ -167,8 +191,10 @@ def likely(draw: st.DrawFn) -> Pod:
     offline = draw(st.sampled_from([[], [], [{"name": "HF_HUB_OFFLINE", "value": "1"}]]))
     several = st.lists(likely_mounts, min_size=1, max_size=2)
     engine = draw(st.sampled_from(ENGINES))
+    ran = draw(st.sampled_from([None, None, None, *HOOKS]))
+    hook = {"lifecycle": {"postStart": {"exec": {"command": ran}}}} if ran else {}
     spec = {
-        "containers": [{**engine, "env": offline, "volumeMounts": draw(several)}],
+        "containers": [{**engine, "env": offline, "volumeMounts": draw(several), **hook}],
         "initContainers": [
             {**fetch, "volumeMounts": draw(several)}
             for fetch in draw(st.lists(st.sampled_from(FETCHES), max_size=1))
@@ -287,6 +313,58 @@ def test_nothing_is_required_where_an_unreadable_program_may_write_everything(ma
 
 
 @LAW
+@given(likely(), st.sampled_from(HOOKS))
+def test_nothing_writable_is_required_where_a_hook_may_write_it(made: Pod, ran: list[str]) -> None:
+    hook = convert({"lifecycle": {"postStart": {"exec": {"command": ran}}}}, Container).lifecycle
+    engine = made.spec.containers[0]
+    mount = VolumeMount(name="h", mount_path="/models")
+    hooked = msgspec.structs.replace(engine, lifecycle=hook, volume_mounts=(mount,))
+    spec = msgspec.structs.replace(made.spec, containers=(hooked,), init_containers=())
+    for reference in read(msgspec.structs.replace(made, spec=spec)).references:
+        assert reference.need is not Need.REQUIRED
+
+
+CONDITIONS = ["[ -d /models/a ]", '[ "$X" = 1 ]', '[[ -n "$X" ]]', "test -f /a", "grep -q a /b"]
+PREPARATIONS = ["", "./prepare; ", "mkdir -p /tmp/x && ", "export A=b; ", "set -ex\n"]
+FORMS = [
+    "if {condition}; then {one}; else {two}; fi",
+    "if {condition}; then exec {one}; else exec {two}; fi",
+    "if {condition}\nthen\n  {one}\nelse\n  {two}\nfi",
+    "{one} || {two}",
+    "{condition} && exec {one}; exec {two}",
+    'case "$WAY" in a) {one};; b) {two};; esac',
+    "({one}) || ({two})",
+    "main() {{ if {condition}; then {one}; else {two}; fi; }}; main",
+    "bash -c 'if test -e /a; then {one}; else {two}; fi'",
+]
+INSTEAD = ["vllm serve org/name", "python3 /app/serve.py", "./serve --all", "vllm serve /models/b"]
+
+
+@LAW
+@given(
+    form=st.sampled_from(FORMS),
+    condition=st.sampled_from(CONDITIONS),
+    before=st.sampled_from(PREPARATIONS),
+    instead=st.sampled_from(INSTEAD),
+    order=st.permutations([0, 1]),
+)
+def test_a_script_requires_a_model_just_where_each_of_its_ways_opens_it(
+    *, form: str, condition: str, before: str, instead: str, order: list[int]
+) -> None:
+    for other, need in ((instead, Need.UNKNOWN), ("vllm serve /models/a -q", Need.REQUIRED)):
+        ways = ["vllm serve /models/a", other]
+        one, two = (ways[place] for place in order)
+        script = before + form.format(condition=condition, one=one, two=two)
+        mount = {"name": "h", "mountPath": "/models", "readOnly": True}
+        spec = {
+            "containers": [{"command": ["sh", "-c", script], "volumeMounts": [mount]}],
+            "volumes": [{"name": "h", "hostPath": {"path": "/data"}}],
+        }
+        references = read(convert({"spec": spec}, Pod)).references
+        assert [r.need for r in references if r.model == "/models/a"] == [need], script
+
+
+@LAW
 @given(bent())
 def test_nothing_is_required_by_a_server_that_is_not_known(made: Pod) -> None:
     """The same flags, variables and mounts, behind an image and a program that nobody knows."""
@@ -357,6 +435,7 @@ def _assert_proved(made: Pod, reference: ModelReference) -> None:
     assert at.source in {Source.HOST_PATH, Source.CLAIM}
     volume = next((v for v in made.spec.volumes if v.name == at.volume), Volume())
     everyone = (*made.spec.containers, *made.spec.init_containers)
+    assert not any(c.command[-1:] and c.command[-1] in OTHER_WAYS for c in everyone)
     mounted = [m for c in everyone for m in c.volume_mounts if m.name == at.volume]
     if at.source is Source.CLAIM:
         assert volume.persistent_volume_claim is not None
@@ -378,7 +457,8 @@ def _flags(container: Container) -> tuple[str, ...]:
 
 _FIELD = re.compile(
     r"(?P<kind>containers|initContainers)\[(?P<n>\d+)\]"
-    r"\.(?:(?P<part>args|command|env)(?:\[(?P<m>\d+)\](?P<value>\.value)?)?|(?P<image>image))"
+    r"\.(?:(?P<part>args|command|env|lifecycle\.postStart\.exec\.command|volumeMounts)"
+    r"(?:\[(?P<m>\d+)\](?P<value>\.value|\.mountPath)?)?|(?P<image>image))"
 )
 
 
@@ -393,5 +473,12 @@ def _exists(made: Pod, field: str) -> bool:
     container = kind[int(place["n"])]
     if place["image"]:
         return bool(container.image)
-    parts = {"args": container.args, "command": container.command, "env": container.env}
+    hook = container.lifecycle.post_start if container.lifecycle else None
+    parts: dict[str, Sequence[object]] = {
+        "args": container.args,
+        "command": container.command,
+        "env": container.env,
+        "volumeMounts": container.volume_mounts,
+        "lifecycle.postStart.exec.command": hook.exec.command if hook and hook.exec else (),
+    }
     return place["m"] is None or int(place["m"]) < len(parts[place["part"]])

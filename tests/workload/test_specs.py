@@ -40,6 +40,15 @@ def test_spec_is_read_as_its_stack_documents_it(entry: dict[str, Any]) -> None:
         _assert_loosely(reference, want)
 
 
+KSERVE = {name: entry for name, entry in SPECS.items() if name.startswith("kserve")}
+
+
+@pytest.mark.parametrize("entry", KSERVE.values(), ids=KSERVE.keys())
+def test_kserve_says_what_puts_a_model_on_its_volume(entry: dict[str, Any]) -> None:
+    """The source's annotation where there is one, else the mount at the models' directory."""
+    assert all(reference.read_from for reference in read(entry).references if reference.volume)
+
+
 def test_table_covers_the_stacks_and_says_where_each_spec_comes_from() -> None:
     assert len(SPECS) >= 60
     assert all(entry["source"].startswith("https://") for entry in SPECS.values())

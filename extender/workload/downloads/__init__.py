@@ -8,6 +8,6 @@ nor known to be harmless makes the reading ``opaque``: it may fetch anything.
 from __future__ import annotations
 
 from extender.workload.downloads.fill import Fill, Fills
-from extender.workload.downloads.reader import MOST_FILLS, downloads
+from extender.workload.downloads.reader import MOST_FILLS, downloads, serves_nothing
 
-__all__ = ["MOST_FILLS", "Fill", "Fills", "downloads"]
+__all__ = ["MOST_FILLS", "Fill", "Fills", "downloads", "serves_nothing"]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import posixpath
+import re
 from collections.abc import Callable, Collection, Iterator
 
 from extender.workload.commands import Call, Word
 from extender.workload.downloads.fill import Fill
-from extender.workload.downloads.paths import absolute
+from extender.workload.downloads.paths import absolute, directory_of
+
+_PATTERN = re.compile(r"[*?\[]")
 
 
 class Arguments:
@@ -24,8 +28,18 @@ class Arguments:
 
     def option(self, *names: str) -> str | None:
         """Return an option's value, None without one."""
-        word = Call(self.words).option(*names)
+        word = self.option_word(*names)
         return word.text if word is not None else None
+
+    def option_word(self, *names: str) -> Word | None:
+        """Return an option's value as a word, None without one."""
+        return Call(self.words).option(*names)
+
+    def only_tries(self) -> bool:
+        """Tell whether the tool is told to say what it would do, and do nothing."""
+        return any(
+            re.fullmatch(r"--dry-?run(?:=(?!false$|0$).*)?", word.shown) for word in self.words
+        )
 
     def given(self, *names: str) -> bool:
         """Tell whether an option is there."""
@@ -41,10 +55,10 @@ class Arguments:
         sure: list[Word] = []
         before = ""
         for word in self.words:
-            text = word.text
+            text = word.shown
             if before in valued:
                 before = ""
-            elif text is not None and text.startswith("-") and len(text) > 1:
+            elif text.startswith("-") and len(text) > 1:
                 before = text
             else:
                 found.append(word)
@@ -64,23 +78,42 @@ class Arguments:
         rest: list[Word] = []
         left = iter(self.words)
         for word in left:
-            text = word.text
-            if text is None or not text.startswith("-") or text == "-":
-                rest.append(word)
-            elif text.startswith("--"):
+            text = word.shown
+            if text.startswith("--"):
                 name, equals, value = text.partition("=")
                 taken = _next(left) if not equals and name in long else value
-                options.append((name, taken))
+                options.append((name, taken if word.text is not None else None))
+            elif word.text is None or not text.startswith("-") or text == "-":
+                rest.append(word)
             else:
                 options.extend(_cluster(text, short, left))
         return options, rest
 
     def fill(
-        self, source: str | None, destination: str | None, revision: str | None = None
+        self,
+        source: str | None,
+        destination: str | None,
+        revision: str | None = None,
+        *,
+        within: Word | str | None = None,
     ) -> Fill:
-        """Return what is fetched; a relative destination is put below the working directory."""
+        """Return what is fetched; a relative destination is put below the working directory.
+
+        ``within`` is the word that names the destination, or a directory that holds it.
+        """
         where = absolute(self.call, destination) if destination is not None else None
-        return Fill(source, where, revision, self.call.words[0].read_from)
+        pattern = _PATTERN.search(where or "")
+        if where is not None and pattern is not None:  # what matches is not known
+            holds, where = posixpath.dirname(where[: pattern.end()]), None
+        elif where is not None or within is None:
+            holds = None
+        elif isinstance(within, str) or within.text is not None:
+            holds = absolute(self.call, within if isinstance(within, str) else within.shown)
+        else:
+            holds = directory_of(self.call, within.head)
+        return Fill(
+            source, where, revision, self.call.words[0].read_from, self.call.ways, within=holds
+        )
 
 
 Tool = Callable[[Arguments], "list[Fill] | None"]

@@ -6,8 +6,12 @@ Options are as in huggingface_hub's CLI guide, ModelScope's and Ollama's referen
 from __future__ import annotations
 
 import posixpath
+import re
+from collections.abc import Sequence
 
-from extender.workload.commands import Call
+import msgspec
+
+from extender.workload.commands import Call, Word
 from extender.workload.downloads.arguments import Arguments
 from extender.workload.downloads.fill import Fill
 from extender.workload.downloads.paths import joined
@@ -29,27 +33,40 @@ def hugging_face(arguments: Arguments) -> list[Fill] | None:
     words = arguments.positional(_HUGGING_FACE_VALUED)
     if not words or words[0].text != "download":
         return [] if words and words[0].text in _HUGGING_FACE_HARMLESS else None
+    if arguments.only_tries():
+        return []
     repository = words[1].text if len(words) > 1 else None
     revision = arguments.option("--revision")
     if arguments.given("--local-dir"):
-        return [arguments.fill(repository, arguments.option("--local-dir"), revision)]
-    given = arguments.given("--cache-dir")
-    cache = arguments.option("--cache-dir") if given else ""
-    if cache is None:
-        return [arguments.fill(repository, None, revision)]
-    where = cached(arguments.call, repository, cache, arguments.home)
-    return [arguments.fill(repository, where, revision)]
+        directory = arguments.option_word("--local-dir")
+        where = directory.text if directory is not None else None
+        fill = arguments.fill(repository, where, revision, within=directory)
+        return [msgspec.structs.replace(fill, files=_files(words[2:]))]
+    given = arguments.option_word("--cache-dir")
+    if given is not None and given.text is None:
+        return [arguments.fill(repository, None, revision, within=given)]
+    base = hub_cache(arguments.call, given.shown if given is not None else "", arguments.home)
+    where = cached(base, repository)
+    return [arguments.fill(repository, where, revision, within=base)]
 
 
-def cached(call: Call, repository: str | None, cache: str, home: str) -> str | None:
-    """Return a repository's directory in the hub's cache, as huggingface_hub chooses it.
+def _files(words: Sequence[Word]) -> tuple[str, ...]:
+    """Return the files of a repository that a call names; none where one cannot be told."""
+    names = [word.text for word in words]
+    known = [name for name in names if name is not None and not re.search(r"[*?\[]", name)]
+    return tuple(known) if len(known) == len(names) else ()
 
-    ``cache`` is the cache directory that the call names, ``""`` where it names none.
-    """
-    base = cache or _cache(call, home)
+
+def cached(base: str | None, repository: str | None) -> str | None:
+    """Return a repository's directory in the hub's cache; None where either is not known."""
     if repository is None or base is None:
         return None
     return posixpath.join(base, repository_directory(repository))
+
+
+def hub_cache(call: Call, cache: str, home: str) -> str | None:
+    """Return the hub's cache: the one that a call names, else as huggingface_hub chooses it."""
+    return cache or _cache(call, home)
 
 
 def _cache(call: Call, home: str) -> str | None:
@@ -71,7 +88,9 @@ def modelscope(arguments: Arguments) -> list[Fill] | None:
     words = arguments.positional(("--model", "--local_dir", "--local-dir", "--revision"))
     if model is None and len(words) > 1:
         model = words[1].text
-    return [arguments.fill(model, arguments.option("--local-dir"), arguments.option("--revision"))]
+    directory = arguments.option_word("--local-dir")
+    where = directory.text if directory is not None else None
+    return [arguments.fill(model, where, arguments.option("--revision"), within=directory)]
 
 
 def ollama(arguments: Arguments) -> list[Fill] | None:
@@ -85,18 +104,22 @@ def ollama(arguments: Arguments) -> list[Fill] | None:
 
 def git(arguments: Arguments) -> list[Fill] | None:
     """Read ``git [lfs] clone URL [DIRECTORY]``; what else git does fetches no model."""
-    texts = [word.text for word in arguments.positional(_GIT_VALUED)]
-    if texts[:1] == ["lfs"]:
-        texts = texts[1:]
+    words = arguments.positional(_GIT_VALUED)
+    if words and words[0].text == "lfs":
+        words = words[1:]
+    texts = [word.text for word in words]
     if texts[:1] != ["clone"]:
         return [] if texts[:1] != [None] and texts else None
     if len(texts) < 2:
         return None
     url = texts[1]
     directory = texts[2] if len(texts) > 2 else _repository_name(url)
-    if arguments.given("-C") and directory is not None:
-        directory = joined(arguments.option("-C"), directory)
-    return [arguments.fill(url, directory, arguments.option("-b", "--branch"))]
+    within: Word | str = words[2] if len(words) > 2 else "."
+    if arguments.given("-C"):
+        base = arguments.option("-C")
+        within = base or ""
+        directory = joined(base, directory)
+    return [arguments.fill(url, directory, arguments.option("-b", "--branch"), within=within)]
 
 
 def _repository_name(url: str | None) -> str | None:

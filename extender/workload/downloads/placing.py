@@ -27,14 +27,14 @@ def contents(arguments: Arguments, source: str | None, target: str, _: int) -> s
     """Put a directory's contents into the target; a single file takes its name or goes into it."""
     if source is None:
         return target
-    return like_cp(arguments, source, target, 1) if _is_file(source) else target
+    return like_cp(arguments, source, target, 1) if is_file(source) else target
 
 
 def into(_: Arguments, source: str | None, target: str, __: int) -> str | None:
     """Put the source itself below the target."""
     if source is None:
         return None
-    if _is_file(source) and _is_file(target):
+    if is_file(source) and is_file(target):
         return target
     name = _base(source)
     return posixpath.join(target, name) if name else target
@@ -68,5 +68,6 @@ def _base(source: str) -> str:
     return "" if path.endswith("/.") or re.search(r"[*?\[]", name) else name
 
 
-def _is_file(path: str) -> bool:
+def is_file(path: str) -> bool:
+    """Tell names that are a file's for sure."""
     return _FILE.search(path.partition("?")[0]) is not None

@@ -9,8 +9,8 @@ import msgspec
 
 from extender.workload.commands import Call, Word
 from extender.workload.downloads.fill import Fill, Fills
-from extender.workload.downloads.hubs import cached
-from extender.workload.downloads.paths import absolute
+from extender.workload.downloads.hubs import cached, hub_cache
+from extender.workload.downloads.paths import absolute, directory_of
 from extender.workload.pythonic import PythonFetch, python_fetches
 from extender.workload.shell_values import Budget
 
@@ -32,19 +32,27 @@ def python_fills(call: Call, home: str, budget: Budget) -> Fills:
 
 
 def _fill(fetch: PythonFetch, call: Call, home: str) -> Fill:
-    where = _directory(fetch, call, home)
+    where, within = _directory(fetch, call, home)
     destination = absolute(call, where) if where is not None else None
-    return Fill(fetch.repository, destination, fetch.revision, call.words[0].read_from)
+    return Fill(
+        fetch.repository,
+        destination,
+        fetch.revision,
+        call.words[0].read_from,
+        call.ways,
+        within=directory_of(call, within) if destination is None else None,
+    )
 
 
-def _directory(fetch: PythonFetch, call: Call, home: str) -> str | None:
-    """Return ``local_dir``, or the repository's own directory in the cache."""
+def _directory(fetch: PythonFetch, call: Call, home: str) -> tuple[str | None, str]:
+    """Return ``local_dir``, or the repository's own directory in the cache, and how it begins."""
     if fetch.directory:
-        return fetch.directory
+        return fetch.directory, ""
     if fetch.directory is None or fetch.cache is None:
-        return None
+        return None, fetch.head
     seen = msgspec.structs.replace(call, variables=fetch.variables)
-    return cached(seen, fetch.repository, fetch.cache, home)
+    base = hub_cache(seen, fetch.cache, home)
+    return cached(base, fetch.repository), f"{base}/"
 
 
 def _program(call: Call) -> str | None:

@@ -37,7 +37,9 @@ TOOLS: dict[str, Tool] = {
         "--credentials-file --retry-count -r --part-size -p --source-region",
         several=False,
     ),
-    "gsutil": copier({"cp": like_cp, "rsync": contents, "mv": like_cp}, "-o -x -i -u -h -L -j -y"),
+    "gsutil": copier(
+        {"cp": like_cp, "rsync": contents, "mv": like_cp}, "-o -x -i -u -h -L -j -y", dry={"rsync"}
+    ),
     "gcloud": copier(
         {"cp": like_cp, "rsync": contents, "mv": like_cp},
         "--project --account --billing-project --impersonate-service-account --configuration "
@@ -50,6 +52,7 @@ TOOLS: dict[str, Tool] = {
         "--retries --buffer-size --multi-thread-streams --filter --filter-from --files-from "
         "--max-depth --timeout --contimeout --low-level-retries --tpslimit --user-agent",
         several=False,
+        dry={"copy", "sync", "move", "copyto"},
     ),
     "azcopy": copier(
         {"copy": into, "cp": into, "sync": contents},
@@ -63,7 +66,9 @@ TOOLS: dict[str, Tool] = {
         aliases=True,
     ),
     "rsync": copier(
-        {"": like_rsync}, "-e --rsh --exclude --include --bwlimit --timeout --exclude-from --chmod"
+        {"": like_rsync},
+        "-e --rsh --exclude --include --bwlimit --timeout --exclude-from --chmod",
+        dry={""},
     ),
     "cp": coreutils,
     "mv": coreutils,

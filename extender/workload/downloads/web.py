@@ -42,12 +42,13 @@ def wget(arguments: Arguments) -> list[Fill] | None:
     file = given.get("-O", given.get("--output-document", ""))
     where = given.get("-P", given.get("--directory-prefix", ""))
     if {"-r", "--recursive", "-m", "--mirror", "-x", "--content-disposition"} & given.keys():
-        return [arguments.fill(url.text, None) for url in urls]
+        return _saved(arguments, [(url, None) for url in urls], where or ".")
     if file == "-":
         file = arguments.call.output or None if arguments.call.output != "" else "/dev/null"
         return _saved(arguments, [(url, file) for url in urls])
     if file == "":
-        return _saved(arguments, [(url, joined(where, _remote_name(url.text))) for url in urls])
+        saved = [(url, joined(where, _remote_name(url.text))) for url in urls]
+        return _saved(arguments, saved, None if where is None else where or ".")
     return _saved(arguments, [(url, file) for url in urls])
 
 
@@ -76,11 +77,21 @@ def curl(arguments: Arguments) -> list[Fill] | None:
             saved.append((url, None if named else joined(where, _remote_name(url.text))))
         else:
             saved.append((url, standard if file == "-" else joined(where, file)))
-    return _saved(arguments, saved)
+    by_name = _BY_NAME in (files or every) and where is not None
+    return _saved(arguments, saved, (where or ".") if by_name else None)
 
 
-def _saved(arguments: Arguments, files: Sequence[tuple[Word, str | None]]) -> list[Fill]:
-    return [arguments.fill(url.text, file) for url, file in files if file not in NOWHERE]
+def _saved(
+    arguments: Arguments,
+    files: Sequence[tuple[Word, str | None]],
+    directory: str | None = None,
+) -> list[Fill]:
+    """Return a fill for each file; ``directory`` holds those whose name cannot be told."""
+    hidden = (w for w in arguments.words if w.text is None and w.head.startswith("/"))
+    within = directory or next(hidden, None)
+    return [
+        arguments.fill(url.text, file, within=within) for url, file in files if file not in NOWHERE
+    ]
 
 
 def _remote_name(url: str | None) -> str | None:

@@ -21,6 +21,7 @@ from extender.workload.stacks import (
     triton,
     vllm,
 )
+from extender.workload.stacks.alternatives import with_alternatives
 from extender.workload.stacks.view import ContainerView, Found
 
 _STACKS: tuple[Callable[[ContainerView], list[Found]], ...] = (
@@ -42,5 +43,5 @@ def recognise(view: ContainerView) -> list[Found]:
     for stack in _STACKS:
         found = stack(view)
         if found:
-            return kserve.with_source(view, found)
+            return kserve.with_source(view, with_alternatives(view, found, stack))
     return []

@@ -53,11 +53,11 @@ def _without_servers(command: CommandLine) -> CommandLine:
 
     What an engine fetches into a cache of its own is judged by the cache, not here.
     """
-    calls = tuple(call for call in command.calls if call.entrypoint or not _starts_server(call))
+    calls = tuple(call for call in command.calls if call.entrypoint or not starts_server(call))
     return msgspec.structs.replace(command, calls=calls)
 
 
-def _starts_server(call: Call) -> bool:
+def starts_server(call: Call) -> bool:
     """Tell whether a call's program is an engine; a word further on (``cp vllm``) is none."""
     words = [word.text or "" for word in call.words]
     while words and _BEFORE.fullmatch(words[0]):

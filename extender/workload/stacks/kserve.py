@@ -16,13 +16,14 @@ import msgspec
 
 from extender.workload.commands import Call, Word
 from extender.workload.stacks.huggingface import hub_cache, is_offline
+from extender.workload.stacks.images import known_image
 from extender.workload.stacks.view import ContainerView, Found
 from extender.workload.volumes import is_within, normal
 
 SOURCE_ANNOTATION = "internal.serving.kserve.io/storage-initializer-sourceuri"
 MODELS = "/mnt/models"
 _CONTAINER = "kserve-container"
-_HUGGINGFACE_IMAGE = re.compile(r"(?:^|[-/])huggingfaceserver(?:[-_].*)?$")
+_HUGGINGFACE_IMAGE = known_image("huggingfaceserver")
 _HUGGINGFACE_MODULE = "huggingfaceserver"
 _HUGGINGFACE_CACHE = "/tmp/huggingface/hub"  # noqa: S108 - HF_HOME of the image's Dockerfile
 
@@ -37,15 +38,22 @@ def recognise(view: ContainerView) -> list[Found]:
 
 def with_source(view: ContainerView, found: list[Found]) -> list[Found]:
     """Put the source in the place of ``/mnt/models`` where the pod does not show that mount yet."""
-    if view.mounted_above(MODELS) is not None:
-        return found
     source = _source(view)
+    if view.mounted_above(MODELS) is not None:
+        told = source.read_from if source is not None else _mount(view)
+        return [_told_by(model, told) if _is_put_there(model) else model for model in found]
     if source is None:
         return found
-    return [
-        _from_source(model, source) if is_within(normal(model.value or "/"), MODELS) else model
-        for model in found
-    ]
+    return [_from_source(model, source) if _is_put_there(model) else model for model in found]
+
+
+def _is_put_there(model: Found) -> bool:
+    return is_within(normal(model.value or "/"), MODELS)
+
+
+def _told_by(model: Found, place: tuple[str, ...]) -> Found:
+    """Name what says that a model is there, where it is only known by KServe's contract."""
+    return model if model.read_from else msgspec.structs.replace(model, read_from=place)
 
 
 def _from_source(model: Found, source: Word) -> Found:
@@ -74,6 +82,15 @@ def _predictor(view: ContainerView) -> list[Found]:
     return [Found(value=MODELS, read_from=where)]
 
 
+def _mount(view: ContainerView) -> tuple[str, ...]:
+    """Return the field of the mount at the models' directory, where the pod shows it."""
+    place = view.mounted_above(MODELS)
+    for index, mount in enumerate(view.container.volume_mounts):
+        if place is not None and normal(mount.mount_path) == place:
+            return (f"{view.field}.volumeMounts[{index}].mountPath",)
+    return ()
+
+
 def _source(view: ContainerView) -> Word | None:
     uri = view.metadata.annotations.get(SOURCE_ANNOTATION)
     if uri:
@@ -89,7 +106,7 @@ def _plain(uri: str) -> str:
 def _huggingface(view: ContainerView) -> Iterator[Call]:
     calls = list(view.after(_HUGGINGFACE_MODULE))
     own = view.arguments()
-    if not calls and own is not None and _HUGGINGFACE_IMAGE.search(view.repository):
+    if not calls and own is not None and _HUGGINGFACE_IMAGE.fullmatch(view.image_name):
         calls = [own]
     yield from calls
 

@@ -6,14 +6,14 @@ layout that names no repository, so where ``-hf`` is used only the hub id is tol
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from extender.workload.commands import Call, Word
 from extender.workload.model import Role
+from extender.workload.stacks.images import known_image
 from extender.workload.stacks.view import ContainerView, Found
 
-_IMAGE = re.compile(r"(?:^|/)llama\.cpp$|llama-cpp-server")
+_IMAGE = known_image(r"llama\.cpp", "llama-cpp-server")
 _PROGRAM = "llama-server"
 
 
@@ -21,7 +21,7 @@ def recognise(view: ContainerView) -> list[Found]:
     """Return the models that llama-server opens."""
     calls = list(view.after(_PROGRAM))
     own = view.arguments()
-    if not calls and own is not None and _IMAGE.search(view.repository):
+    if not calls and own is not None and _IMAGE.fullmatch(view.image_name):
         calls = [own]
     return [found for call in calls for found in _server(view, call)]
 

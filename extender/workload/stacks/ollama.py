@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterator
 
 from extender.workload.commands import Call, Word
+from extender.workload.stacks.images import known_image
 from extender.workload.stacks.view import Cache, ContainerView, Found
 
-_IMAGE = re.compile(r"(?:^|/)ollama(?:-rocm)?$")
+_IMAGE = known_image("ollama")
 _PROGRAM = "ollama"
 _PULLS = frozenset({"pull", "run"})
 _SWITCHES = frozenset({"--insecure", "--verbose", "--nowordwrap"})
@@ -42,7 +43,7 @@ def recognise(view: ContainerView) -> list[Found]:
 def _calls(view: ContainerView) -> Iterator[Call]:
     yield from view.after(_PROGRAM)
     own = view.arguments()
-    if own is not None and _IMAGE.search(view.repository):
+    if own is not None and _IMAGE.fullmatch(view.image_name):
         yield own
 
 

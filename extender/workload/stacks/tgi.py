@@ -7,19 +7,19 @@ their Dockerfiles).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from extender.workload.commands import Call, Word
 from extender.workload.model import Role
 from extender.workload.stacks.huggingface import hub_cache, is_offline
+from extender.workload.stacks.images import known_image
 from extender.workload.stacks.listed import comma_separated, named_models
 from extender.workload.stacks.view import ContainerView, Found
 
 _PROGRAMS = ("text-generation-launcher", "text-embeddings-router", "tgi-entrypoint.sh")
-_IMAGE = re.compile(
-    r"text-generation-inference|text-embeddings-inference|tgi-gaudi|tei-gaudi|^tgi$|^tei$|"
-    r"huggingface-pytorch-tgi-inference|huggingface-text-(?:generation|embeddings)-inference"
+_IMAGE = known_image(
+    *("text-generation-inference", "text-embeddings-inference", "tgi", "tei"),
+    *("huggingface-pytorch-tgi-inference", "huggingface-text-(?:generation|embeddings)-inference"),
 )
 _CACHE = "/data"
 
@@ -29,7 +29,7 @@ def recognise(view: ContainerView) -> list[Found]:
     calls = [call for program in _PROGRAMS for call in view.after(program)]
     if not calls:
         own = view.arguments()
-        if not _IMAGE.search(view.repository):
+        if not _IMAGE.fullmatch(view.image_name):
             return []
         calls = [own or Call(())]
     return [found for call in calls for found in _launcher(view, call)]

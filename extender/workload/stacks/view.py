@@ -9,7 +9,7 @@ from functools import cached_property
 import msgspec
 
 from extender.kube.objects import Container, ObjectMeta, PodSpec
-from extender.workload.commands import Call, CommandLine, Word, command_line
+from extender.workload.commands import Call, CommandLine, Word, command_line, hook_line
 from extender.workload.expand import environment
 from extender.workload.model import Role
 from extender.workload.volumes import is_within, normal
@@ -46,6 +46,8 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     offline: bool = False
     sure: bool = True
     unknown: str = ""
+    without: str = ""
+    """In words how the pod may do without this very model, ``""`` where it cannot."""
 
 
 class ContainerView:
@@ -59,6 +61,24 @@ class ContainerView:
         self.metadata = metadata
         self.spec = spec
         self.declared = environment(container, metadata)
+
+    def running(self, call: Call) -> ContainerView:
+        """Return the container as if this were all that it runs."""
+        return self._with(msgspec.structs.replace(self.command, calls=(call,)))
+
+    def hook(self) -> ContainerView | None:
+        """Return the container as if it ran what its ``postStart`` hook runs, if it has one."""
+        lifecycle = self.container.lifecycle
+        handler = lifecycle.post_start if lifecycle is not None else None
+        if handler is None or handler.exec is None:
+            return None
+        field = f"{self.field}.lifecycle.postStart.exec.command"
+        return self._with(hook_line(self.container, handler.exec.command, field, self.declared))
+
+    def _with(self, line: CommandLine) -> ContainerView:
+        other = ContainerView(self.container, self.field, self.metadata, self.spec)
+        other.command = line
+        return other
 
     @cached_property
     def command(self) -> CommandLine:

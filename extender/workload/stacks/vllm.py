@@ -15,6 +15,7 @@ from extender.workload.commands import Call, Word
 from extender.workload.model import Role
 from extender.workload.names import Kind, parse_name
 from extender.workload.stacks.huggingface import hub_cache, is_offline
+from extender.workload.stacks.images import known_image
 from extender.workload.stacks.listed import json_name, named_models
 from extender.workload.stacks.view import Cache, ContainerView, Found
 
@@ -24,7 +25,7 @@ _MODULES = (
     "vllm.entrypoints.openai.run_batch",
     "dynamo.vllm",
 )
-_IMAGE = re.compile(r"(?:^|[-_.])vllm(?:[-_.](?:openai|tpu|cpu|gpu|xpu|hpu|gaudi|neuron|rocm).*)?$")
+_IMAGE = known_image("vllm", "pytorch-vllm")
 _ENTRYPOINT_SERVES = re.compile(r"^vllm-openai")
 _NO_MODEL = re.compile(
     r".*\.(?:sh|py)|python[\d.]*|(?:ba|da|z)?sh|sleep|tail|cat|ray|vllm|nvidia-smi"
@@ -76,7 +77,7 @@ def _engines(view: ContainerView) -> Iterator[tuple[Call, bool]]:
             seen = True
             yield call, False
     own = view.arguments()
-    if not seen and own is not None and _IMAGE.search(view.image_name):
+    if not seen and own is not None and _IMAGE.fullmatch(view.image_name):
         yield own, bool(_ENTRYPOINT_SERVES.search(view.image_name))
 
 

@@ -1,0 +1,136 @@
+"""Tokens and certificates rotate under a running watch: it goes on, and says what is wrong before.
+
+The access is the one of ``serve``: a kubeconfig that names files.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+
+import pytest
+import yaml
+
+from extender.watch.access import load_access
+from tests.controlplane.cluster import ControlPlane
+from tests.controlplane.faults.api import Api, ApiError
+from tests.controlplane.faults.proxy import Proxy
+from tests.controlplane.faults.scene import (
+    BOUND,
+    PATHS,
+    Scene,
+    eventually,
+    kubeconfig_of,
+    scene,
+)
+from tests.watch.test_client import certificate
+
+RENEWED_EVERY = 5.0
+"""Seconds between two readings of the credentials."""
+
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes certificates")
+
+
+@pytest.fixture
+def account(control_plane: ControlPlane, playground: str) -> Iterator[str]:
+    """A service account that may do anything, with two secrets that tokens can hang on."""
+    name = "rotating"
+    create = ("create", "-n", playground)
+    control_plane.kubectl(*create, "serviceaccount", name)
+    for secret in ("first", "second"):
+        control_plane.kubectl(*create, "secret", "generic", secret)
+    role = ("clusterrolebinding", f"{playground}-{name}")
+    who = f"--serviceaccount={playground}:{name}"
+    control_plane.kubectl("create", *role, "--clusterrole=cluster-admin", who)
+    yield name
+    control_plane.kubectl("delete", *role)
+    control_plane.kubectl("delete", "-n", playground, f"serviceaccount/{name}")
+    control_plane.kubectl(
+        "delete", "secret", "--ignore-not-found", "-n", playground, "first", "second"
+    )
+
+
+def all_failing_with(made: Scene, text: str) -> bool:
+    return all(text in (one.last_error or "") for one in made.watching.freshness())
+
+
+def test_a_token_that_ended_is_replaced_by_the_new_one_of_its_file(
+    control_plane: ControlPlane,
+    proxy: Proxy,
+    api: Api,
+    playground: str,
+    account: str,
+    *,
+    tmp_path: Path,
+    slow_seed: int,
+) -> None:
+    """A token hangs on a secret, so that the apiserver ends it when the secret goes."""
+
+    def token(secret: str) -> str:
+        bound = ("--bound-object-kind=Secret", f"--bound-object-name={secret}")
+        made = control_plane.kubectl("create", "token", account, "-n", playground, *bound)
+        return made.strip()
+
+    def ended(text: str) -> bool:
+        authority = control_plane.workdir / "certs" / "apiserver.crt"
+        asked = Api(control_plane.server, authority, text)
+        try:
+            asked.call("GET", "/api/v1/namespaces")
+        except ApiError as error:
+            return " 401 " in str(error)
+        finally:
+            asked.close()
+        return False
+
+    file, kubeconfig = tmp_path / "token", tmp_path / "kubeconfig"
+    first, second = token("first"), token("second")
+    file.write_text(first, encoding="ascii")
+    document = kubeconfig_of(control_plane, server=proxy.url, tokenFile=str(file))
+    kubeconfig.write_text(yaml.safe_dump(document), encoding="utf-8")
+    access = load_access(str(kubeconfig))
+    with scene(proxy, api, playground, slow_seed, access=access) as (made, state):
+        made.churn.changes(1)
+        made.settle(state)
+        control_plane.kubectl("delete", "secret", "first", "-n", playground)
+        assert eventually(lambda: ended(first), 30)
+        proxy.drop()
+        cut_at = monotonic()
+        made.churn.changes(1)
+        assert eventually(lambda: all_failing_with(made, "401"), 10)
+        assert all(
+            one.age_seconds >= monotonic() - cut_at - 0.5 for one in made.watching.freshness()
+        )
+        file.write_text(second, encoding="ascii")
+        made.settle(state, bound=BOUND + RENEWED_EVERY)
+        assert eventually(lambda: made.total("reconnects") >= len(PATHS), BOUND)
+
+
+@needs_openssl
+def test_a_server_certificate_of_a_new_authority_is_trusted_once_its_file_says_so(
+    control_plane: ControlPlane,
+    proxy: Proxy,
+    api: Api,
+    playground: str,
+    *,
+    tmp_path: Path,
+    seed: int,
+) -> None:
+    authority, kubeconfig = tmp_path / "ca.crt", tmp_path / "kubeconfig"
+    shutil.copy(control_plane.workdir / "certs" / "apiserver.crt", authority)
+    document = kubeconfig_of(control_plane, server=proxy.url, certificate_authority=str(authority))
+    kubeconfig.write_text(yaml.safe_dump(document), encoding="utf-8")
+    access = load_access(str(kubeconfig))
+    with scene(proxy, api, playground, seed, access=access) as (made, state):
+        made.churn.changes(1)
+        new, key = certificate(tmp_path, "rotated")
+        proxy.serve_with(new, key)
+        proxy.drop()
+        made.churn.changes(1)
+        asked = len(proxy.requests)
+        assert eventually(lambda: all_failing_with(made, "TLS: "), 10)
+        assert len(proxy.requests) == asked, "a server that is not trusted got a request"
+        shutil.copy(new, authority)
+        made.settle(state, bound=BOUND + RENEWED_EVERY)
+        assert eventually(lambda: made.total("reconnects") >= len(PATHS), BOUND)
