@@ -37,7 +37,7 @@ controlplane: $(STAMP) ## Build the control-plane binaries into the cache (needs
 	@$(BIN)/python controlplane/build.py --kubernetes $(K8S_VERSION)
 
 test-controlplane: controlplane ## Tests on a real etcd, kube-apiserver, controller-manager and kube-scheduler
-	REQUIRE_CONTROL_PLANE=1 $(BIN)/pytest tests/controlplane
+	REQUIRE_CONTROL_PLANE=1 $(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile tests/controlplane
 
 test-faults: controlplane ## Every fault between watch and apiserver, many times (FAULT_ROUNDS, FAULT_SEED)
 	REQUIRE_CONTROL_PLANE=1 FAULT_ROUNDS=$${FAULT_ROUNDS:-20} $(BIN)/pytest tests/controlplane/faults

@@ -185,7 +185,7 @@ def test_a_server_that_may_open_few_files_goes_on_deciding(tmp_path: Path) -> No
         workers = server.worker_pids()
         with opened(addresses(server)["status"], MANY):
             assert_decides_soon(server)
-        assert server.worker_pids() == workers
+        assert set(workers) <= set(server.worker_pids())
         assert "Traceback" not in server.log()
 
 
