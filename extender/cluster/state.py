@@ -247,7 +247,9 @@ class ClusterState:
             tell()
 
     def _prepare(self, obj: KubeObject) -> PodFacts | None:
-        """Do the expensive part of a pod outside the lock."""
+        """Do the expensive part of a pod outside the lock; what was wrong before counts no more."""
+        with self._lock:
+            self._problems.pop(_name(type(obj), obj.metadata), None)
         if not isinstance(obj, Pod):
             return None
         try:

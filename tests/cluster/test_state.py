@@ -196,3 +196,11 @@ def test_a_volume_larger_than_any_number_takes_the_whole_node() -> None:
     state.upsert(tmpfs("huge", size="10E", on="a"))
     assert state.view().nodes["a"].free == 0
     assert state.demand(tmpfs("asks", size="10E")).unbounded
+
+
+def test_an_object_that_can_be_read_again_is_no_problem_any_more() -> None:
+    state = new_state()
+    state.upsert(node("a", memory="lots"))
+    assert list(state.problems()) == ["Node a"]
+    state.upsert(node("a", memory="64Gi"))
+    assert state.problems() == {}

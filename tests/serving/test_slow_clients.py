@@ -182,6 +182,7 @@ def test_a_server_that_may_open_few_files_goes_on_deciding(tmp_path: Path) -> No
             server = stack.enter_context(started)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert server.answers_well()
         workers = server.worker_pids()
         with opened(addresses(server)["status"], MANY):
             assert_decides_soon(server)
