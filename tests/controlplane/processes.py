@@ -35,8 +35,17 @@ def on_host(host: str | None, command: Sequence[str | Path]) -> list[str | Path]
     """Return a command that runs under a host name of its own, as a pod's containers do."""
     if host is None:
         return list(command)
-    own = ["unshare", "--uts"] if os.geteuid() == 0 else ["unshare", "--user", "-r", "--uts"]
-    return [*own, "sh", "-c", 'hostname "$0" && exec "$@"', host, *command]
+    return [*_own_host_name(), "sh", "-c", 'hostname "$0" && exec "$@"', host, *command]
+
+
+def _own_host_name() -> list[str]:
+    """Return the words before a command that give it a host name namespace here."""
+    ways = (["unshare", "--uts"], ["unshare", "--user", "--map-root-user", "--uts"])
+    for way in ways:
+        tried = subprocess.run([*way, "hostname", "probe"], capture_output=True, check=False)
+        if tried.returncode == 0:
+            return way
+    raise HarnessError(f"no host name namespace can be made here: {tried.stderr.decode().strip()}")
 
 
 def wait_for(predicate: Callable[[], object], timeout: float, what: str) -> None:
