@@ -21,10 +21,11 @@ from extender.placement.policy import Policy
 from extender.verbs.bind import Answer, BindOutcome, Sent, bind
 from extender.verbs.context import Context
 from extender.verbs.filter import filter_nodes
+from extender.verbs.preempt import preempt
 from extender.verbs.prioritize import prioritize_nodes
 from extender.waiting.pods import WaitingPod, WaitingPods
 from extender.waiting.wake import Waker
-from extender.wire import BindArgs, ExtenderArgs
+from extender.wire import BindArgs, ExtenderArgs, PreemptArgs, Victims
 from tests.builders import LOADING, READY, loader, loader_pod, node, tmpfs, vllm
 
 GIB = 2**30
@@ -84,6 +85,7 @@ class World:
         self.trace: deque[str] = deque(maxlen=60)
         self.binds: dict[BindOutcome, int] = {}
         self.made = 0
+        self.events = 0
         self.api = Apiserver()
         self._late: list[tuple[int, str, str]] = []
         self._in_flight: list[tuple[Pod, str]] = []
@@ -149,6 +151,7 @@ class World:
 
     def step(self) -> None:
         self.steps += 1
+        self.events += 1
         self.now += STEP_SECONDS * self.random.random() * 2
         for entry in [entry for entry in self._late if entry[0] <= self.steps]:
             self._late.remove(entry)
@@ -162,7 +165,8 @@ class World:
             (self._wake, 10),
             (self._end_pod, 7),
             (self._change_loader, 5),
-            (self._wait_a_while, 1),
+            (self._preempt, 4),
+            (self._jump, 1),
             (self._restart, 0.3),
         )
         chosen = self.random.choices([a for a, _ in actions], [w for _, w in actions])[0]
@@ -285,8 +289,34 @@ class World:
         self._say(f"loader on {name} {'ready' if ready else 'loading'}")
         self.api.put(loader_pod(name, READY if ready else LOADING))
 
-    def _wait_a_while(self) -> None:
-        self.now += self.random.choice((1.0, 6.0, 30.0))
+    def _preempt(self) -> None:
+        """Ask which evictions would help; what is kept must help, as far as can be known."""
+        bound = [pod for pod in self.api.pods.values() if pod.metadata.uid.startswith("uid-")]
+        asks = [pod for pod in bound if not pod.spec.node_name]
+        if not asks or self.api.untold or self.state.reserved():
+            return
+        pod = self.random.choice(asks)
+        candidates = {}
+        for name in self.names:
+            there = [p.metadata.uid for p in bound if p.spec.node_name == name]
+            chosen = self.random.sample(there, self.random.randint(0, len(there)))
+            candidates[name] = Victims(uids=tuple(chosen), pdb_violations=0)
+        kept, _ = preempt(PreemptArgs(pod=pod, candidates=candidates), self.context)
+        for name, victims in kept.items():
+            rest = [
+                p
+                for p in self.api.pods.values()
+                if p.spec.node_name == name and p.metadata.uid not in victims.uids
+            ]
+            taken = sum(self.state.demand(p).bytes for p in (*rest, pod))
+            if taken > NODE_GIB * GIB:
+                self._broken(f"evicting {victims.uids} on {name} leaves no room for the pod")
+            if victims != candidates[name]:
+                self._broken(f"other victims came back for {name}: {victims.uids}")
+
+    def _jump(self) -> None:
+        """Time passes with nothing happening, or the clock is set back."""
+        self.now += self.random.choice((1.0, 6.0, 30.0, -2.0, -20.0))
 
     def _restart(self) -> None:
         """The process ends: its connections break, what it had sent is decided, another starts."""
