@@ -39,9 +39,8 @@ def test_no_seed_breaks_a_law() -> None:
         events += world.events
         outcomes.update(world.binds)
         seeds += 1
-    print(
-        f"\nsimulation: seeds {first}..{first + seeds - 1}, {events} steps, binds {_words(outcomes)}"
-    )  # noqa: T201
+    tried = f"seeds {first}..{first + seeds - 1}, {events} steps"
+    print(f"\nsimulation: {tried}, binds {_words(outcomes)}")  # noqa: T201 - to run it again
     # Every fate was met, or the run shows nothing.
     assert set(outcomes) >= {BindOutcome.BOUND, BindOutcome.REFUSED, BindOutcome.UNKNOWN}
 
