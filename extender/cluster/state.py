@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from threading import RLock
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from cachetools import LRUCache
@@ -236,6 +236,40 @@ class ClusterState:
             self._problems[_name(kind, metadata)] = error
             self._forget(kind, _identity(kind(metadata=metadata)))
             self._settle()
+
+    def differs(self, obj: KubeObject) -> bool:
+        """Tell whether what is known of an object is not what the object says."""
+        if isinstance(obj, Namespace):
+            return (obj.metadata.name in self._labelled_trust) != _is_trusted(obj)
+        if isinstance(obj, DaemonSet | Job | Node):
+            scratch = ClusterState(clock=self._clock, counting=self.counting)
+            scratch.upsert(obj)
+            return scratch.known(obj) != self.known(obj)
+        facts = self._prepare(obj)
+        with self._lock:
+            if facts is not None:
+                return self._pods.get(facts.uid) != facts
+            return self.known(obj) != obj
+
+    def known(self, obj: KubeObject) -> object:
+        """Return what is known of an object, without what other objects add to it."""
+        identity = _identity(obj)
+        with self._lock:
+            match obj:
+                case Node():
+                    node = self._nodes.get(identity)
+                    return node and (node.labels, node.allocatable, node.images, node.schedulable)
+                case PersistentVolumeClaim():
+                    return self._claims.get((obj.metadata.namespace, obj.metadata.name))
+                case _:
+                    tables: dict[type[KubeObject], dict[str, Any]] = {
+                        Pod: self._pods,
+                        DaemonSet: self._loaders,
+                        Job: self._jobs,
+                        PersistentVolume: self._volumes,
+                        StorageClass: self._classes,
+                    }
+                    return tables[type(obj)].get(identity)
 
     def _settle(self) -> None:
         """Renew what the applied events changed: each node once, however many pods it was."""
@@ -517,7 +551,7 @@ class ClusterState:
 
     def _apply_namespace(self, namespace: Namespace) -> None:
         name = namespace.metadata.name
-        trusted = namespace.metadata.labels.get(TRUSTED_LABEL) == "trusted"
+        trusted = _is_trusted(namespace)
         if trusted == (name in self._labelled_trust):
             return
         if trusted:
@@ -529,6 +563,10 @@ class ClusterState:
     def _problem(self, obj: KubeObject, error: ExtenderError) -> None:
         with self._lock:
             self._problems[_name(type(obj), obj.metadata)] = str(error)
+
+
+def _is_trusted(namespace: Namespace) -> bool:
+    return namespace.metadata.labels.get(TRUSTED_LABEL) == "trusted"
 
 
 def _name(kind: type[KubeObject], metadata: ObjectMeta) -> str:

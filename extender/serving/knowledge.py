@@ -22,6 +22,8 @@ class ResourceKnowledge(msgspec.Struct, frozen=True, kw_only=True):
     failures: int = 0
     events: int = 0
     unreadable: int = 0
+    audits: int = 0
+    drifted: int = 0
 
 
 class Knowledge(Protocol):

@@ -15,6 +15,9 @@ from extender.verbs.context import Context
 from extender.verbs.decision import Decision
 
 PREFIX = "model_cache_extender"
+_WATCH_COUNTERS = (
+    "relists", "reconnects", "failures", "events", "unreadable", "audits", "drifted",
+)  # fmt: skip
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
@@ -145,7 +148,7 @@ class _ClusterCollector(Collector):
             ("resource",),
             (((row.resource,), row.age_seconds) for row in seen if row.age_seconds is not None),
         )
-        for counter in ("relists", "reconnects", "failures", "events", "unreadable"):
+        for counter in _WATCH_COUNTERS:
             family = CounterMetricFamily(
                 f"{PREFIX}_watch_{counter}", f"Watch {counter} by resource.", labels=["resource"]
             )

@@ -70,6 +70,8 @@ class WatchKnowledge:
                 failures=one.failures,
                 events=one.events,
                 unreadable=one.unreadable,
+                audits=one.audits,
+                drifted=one.drifted,
             )
             for one in self._watching.freshness()
         ]
@@ -124,6 +126,10 @@ class Observer:
     def delete(self, obj: KubeObject) -> None:
         """Pass it on."""
         self._state.delete(obj)
+
+    def differs(self, obj: KubeObject) -> bool:
+        """Pass the question on."""
+        return self._state.differs(obj)
 
     def unreadable(self, kind: type[KubeObject], metadata: ObjectMeta, error: str) -> None:
         """Pass it on."""

@@ -35,6 +35,8 @@ class Freshness(msgspec.Struct, frozen=True):
     failures: int
     events: int
     unreadable: int
+    audits: int
+    drifted: int
     unknown: int
 
     def stale(self, bound_seconds: float = STALE_AFTER) -> bool:
@@ -64,6 +66,8 @@ class Tracker:
         self._failures = 0
         self._events = 0
         self._unreadable = 0
+        self._audits = 0
+        self._drifted = 0
         self._unknown = 0
 
     def freshness(self) -> Freshness:
@@ -79,6 +83,8 @@ class Tracker:
                 failures=self._failures,
                 events=self._events,
                 unreadable=self._unreadable,
+                audits=self._audits,
+                drifted=self._drifted,
                 unknown=self._unknown,
             )
 
@@ -114,6 +120,12 @@ class Tracker:
             self._last_error = error
             self._failures += 1
         return changed
+
+    def audited(self, drifted: int) -> None:
+        """Note a comparison with a fresh list, and how many objects were not as known."""
+        with self._lock:
+            self._audits += 1
+            self._drifted += drifted
 
     def unreadable(self) -> None:
         """Count an object that cannot be decoded."""

@@ -80,6 +80,9 @@ class Sink(Protocol):
         such object, after ``replace``.
         """
 
+    def differs(self, obj: KubeObject) -> bool:
+        """Tell whether what is known of an object is not what the object says."""
+
 
 class Timing(msgspec.Struct, frozen=True):
     """Sizes and times of a loop, in seconds; pairs are bounds to choose from at random."""
@@ -87,6 +90,8 @@ class Timing(msgspec.Struct, frozen=True):
     page_size: int = PAGE_SIZE
     first_watch: tuple[float, float] = (20.0, 40.0)
     watch: tuple[float, float] = (290.0, 580.0)
+    audit: tuple[float, float] = (1500.0, 2100.0)
+    """How often what is known is compared with a fresh list, between two watches."""
     silence: tuple[float, float] = (75.0, 90.0)
     list_read_timeout: float = READ_TIMEOUT
     question_read_timeout: float = 15.0
@@ -128,6 +133,7 @@ class Reflector:
         self._behind: str | None = None
         """The server's version that the backlog has to reach; None where there is no backlog."""
         self._lost_at: float | None = None
+        self._audit_at = clock() + random.uniform(*timing.audit)
         self._silent = False
         self._bad_line_at: str | None = None
         self._named_unreadable: set[str] = set()
@@ -157,8 +163,8 @@ class Reflector:
         began = self._clock()
         if self._lost_at is not None and began - self._lost_at > self._timing.outage:
             self._version = None
-        if self._version is None:
-            self._version = self._list()
+        if self._version is None or began >= self._audit_at:
+            self._version = self._list(self._version)
             length = self._timing.first_watch
             if self._clock() - began > _LONG_LIST:
                 self._ask_version(self._version)  # there may be a backlog as long as the list took
@@ -180,7 +186,12 @@ class Reflector:
 
     # -- listing ---------------------------------------------------------------------------------
 
-    def _list(self) -> str:
+    def _list(self, known: str | None) -> str:
+        """List everything; with the version that is known, see whether it was known rightly.
+
+        Nothing is watched meanwhile, so an object that has not changed since that version has to be
+        what it was taken for. Whatever is wrong is mended by the list itself.
+        """
         began = self._clock()
         listing = list_all(
             self._transport,
@@ -191,6 +202,9 @@ class Reflector:
         )
         if self._stopping.is_set():
             return listing.version
+        if known is not None:
+            self._audit(known, listing.objects)
+        self._audit_at = began + self._random.uniform(*self._timing.audit)
         self._sink.replace(self._resource.kind, listing.objects)
         for odd in listing.unreadable:
             self._report_unreadable(odd)
@@ -204,6 +218,17 @@ class Reflector:
             version=listing.version,
         )
         return listing.version
+
+    def _audit(self, known: str, objects: Sequence[KubeObject]) -> None:
+        drifted = [
+            obj.metadata
+            for obj in objects
+            if not _older(known, obj.metadata.resource_version) and self._sink.differs(obj)
+        ]
+        self._tracker.audited(len(drifted))
+        if drifted:
+            names = [f"{who.namespace}/{who.name}".lstrip("/") for who in drifted[:10]]
+            self._log.error("what was known was wrong", objects=len(drifted), examples=names)
 
     def _pause(self, at_least: float) -> None:
         if self._stopping.wait(self._backoff.wait(at_least)):

@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 
 from extender.cluster.state import ClusterState
 from extender.kube.objects import Node, ObjectMeta, Pod
-from tests.builders import claim, job, node, pod, tmpfs, vllm
+from tests.builders import (
+    claim,
+    job,
+    loader,
+    namespace,
+    node,
+    pod,
+    storage_class,
+    tmpfs,
+    vllm,
+    volume,
+)
 
 GI = 2**30
 
@@ -204,3 +215,29 @@ def test_an_object_that_can_be_read_again_is_no_problem_any_more() -> None:
     assert list(state.problems()) == ["Node a"]
     state.upsert(node("a", memory="64Gi"))
     assert state.problems() == {}
+
+
+SEEN = {
+    "pod": (tmpfs("ram", on="a"), tmpfs("ram", size="40Gi", on="a")),
+    "node": (node("b", "64Gi"), node("b", "32Gi")),
+    "loader": (loader(), loader(script="hf download x/y --local-dir /models/y")),
+    "job": (job("fill"), job("fill", ("Complete",))),
+    "claim": (claim(), claim(phase="Lost")),
+    "volume": (volume("v"), volume("v", zone="far")),
+    "class": (storage_class("c"), storage_class("c", mode="Immediate")),
+    "namespace": (namespace("n"), namespace("n", trusted=True)),
+}
+
+
+@pytest.mark.parametrize("kind", SEEN)
+def test_what_is_known_of_an_object_differs_once_the_object_is_another(kind: str) -> None:
+    """An audit compares so; what other objects add (a node's pods) is no difference."""
+    state = new_state()
+    then, now = SEEN[kind]
+    assert kind == "namespace" or state.differs(then)
+    state.upsert(then)
+    state.upsert(tmpfs("beside", on="b"))
+    assert not state.differs(then)
+    assert state.differs(now)
+    state.upsert(now)
+    assert not state.differs(now)

@@ -56,6 +56,10 @@ class RecordingSink:
             self.objects.get(type(obj).__name__, {}).pop(obj.metadata.name, None)
             self.calls += 1
 
+    def differs(self, obj: KubeObject) -> bool:
+        with self._lock:
+            return self.objects.get(type(obj).__name__, {}).get(obj.metadata.name) != obj
+
     def unreadable(self, kind: type[KubeObject], metadata: ObjectMeta, error: str) -> None:
         with self._lock:
             self.objects.get(kind.__name__, {}).pop(metadata.name, None)

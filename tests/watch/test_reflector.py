@@ -8,7 +8,7 @@ from time import sleep
 import msgspec
 import pytest
 
-from extender.kube.objects import Node, Pod
+from extender.kube.objects import Node, ObjectMeta, Pod
 from extender.watch.reflector import Timing
 from extender.watch.resources import PODS as PODS_RESOURCE
 from tests.watch import faults
@@ -75,6 +75,39 @@ def test_a_watch_that_reached_its_timeout_goes_on_without_a_list(
         assert same(api, sink)
         (freshness,) = watch.freshness()
         assert (freshness.relists, freshness.failures) == (0, 0)
+
+
+AUDITING = Timing(first_watch=(1, 1), watch=(1, 1), calm=0.2, audit=(0.5, 0.6))
+
+
+def test_what_was_known_wrongly_is_counted_and_mended_by_an_audit(
+    api: FakeApiserver, sink: RecordingSink
+) -> None:
+    for name in ("right", "wrong"):
+        api.put(NODES, name)
+    with watching(api, sink, timing=AUDITING) as watch:
+        assert same(api, sink)
+        sink.upsert(Node(metadata=ObjectMeta(name="wrong", resource_version="1")))
+        sink.upsert(Node(metadata=ObjectMeta(name="phantom", resource_version="1")))
+        assert eventually(lambda: watch.freshness()[0].drifted == 1)
+        assert same(api, sink)
+        assert watch.freshness()[0].failures == 0
+
+
+def test_an_audit_finds_nothing_where_all_is_right_or_has_just_changed(
+    api: FakeApiserver, sink: RecordingSink
+) -> None:
+    api.put(NODES, "still")
+    with watching(api, sink, timing=AUDITING) as watch:
+        assert same(api, sink)
+        for number in range(200):
+            if watch.freshness()[0].audits >= 3:
+                break
+            api.put(NODES, f"new-{number}")
+            sleep(0.03)
+        assert watch.freshness()[0].audits >= 3
+        assert watch.freshness()[0].drifted == 0
+        assert same(api, sink)
 
 
 def test_finished_pods_are_not_asked_for(api: FakeApiserver, sink: RecordingSink) -> None:

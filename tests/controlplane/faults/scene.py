@@ -70,6 +70,9 @@ class Tee:
         with self._lock:
             self._known[type(obj).__name__].pop(_key(obj.metadata), None)
 
+    def differs(self, obj: KubeObject) -> bool:
+        return self._state.differs(obj)
+
     def unreadable(self, kind: type[KubeObject], metadata: ObjectMeta, error: str) -> None:
         raise AssertionError(f"the real apiserver sent an odd {kind.__name__}: {error}")
 
