@@ -11,10 +11,6 @@ class InvalidQuantityError(ExtenderError, ValueError):
     """A Kubernetes quantity that cannot be read."""
 
 
-class QuantityTooLargeError(InvalidQuantityError):
-    """A valid Kubernetes quantity that no 64-bit number holds (``10E``)."""
-
-
 class InvalidObjectError(ExtenderError, ValueError):
     """One Kubernetes object that cannot be read; the others of its list are not affected."""
 

@@ -176,9 +176,6 @@ def test_a_pod_with_a_preferred_affinity_is_read(tmp_path: Path) -> None:
 HUGE: dict[str, str] = {
     "many digits": "9" * 20_000,
     "many digits, quoted": '"' + "9" * 20_000 + '"',
-    "above 2^63": "10E",
-    "a huge exponent": "1e999",
-    "a huge exponent, quoted": '"1e999"',
     "infinity": ".inf",
     "not a number": ".nan",
     "hexadecimal": "0x" + "f" * 10_000,

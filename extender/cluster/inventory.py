@@ -83,6 +83,7 @@ class LoaderPod(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     state: ModelState
     reason: str = ""
     since: float | None = None
+    created: str = ""
 
     def holdings(self) -> tuple[Holding, ...]:
         """Return what this pod says of its node: declared models, then assumed directories."""
@@ -245,12 +246,15 @@ class Inventory:
 
     def _build(self, path: str, namespace: str) -> Answer:
         nodes: dict[str, Holding] = {}
+        below: dict[str, Holding] = {}
         for pod in self._every_pod():
             if not self._vouches(pod.namespace, namespace) or not _owns(pod.template, path):
                 continue
             for holding in pod.holdings():
-                if relates(holding.path, path):
+                if is_within(path, holding.path):
                     nodes[pod.node] = better(nodes.get(pod.node), holding)
+                elif is_within(holding.path, path):
+                    below[pod.node] = better(below.get(pod.node), holding)
         provided = False
         for node, paths in self._provides.items():
             if any(is_within(path, held) for held in paths):
@@ -258,6 +262,9 @@ class Inventory:
                 nodes[node] = better(nodes.get(node), _provided(node, path))
         owners = self._owners(path)
         trusted = [loader for loader in owners if self._vouches(loader.namespace, namespace)]
+        if not any(_declares(loader.template, path) for loader in trusted):
+            # What is opened is a repository, of which a loader fills a part.
+            nodes = {**below, **nodes}
         return Answer(
             known=bool(trusted or nodes or provided),
             nodes=nodes,
@@ -282,6 +289,11 @@ def _owns(template: LoaderTemplate, path: str) -> bool:
     if any(is_within(path, directory) for directory in template.directories):
         return True
     return any(relates(model.path, path) for model in template.models)
+
+
+def _declares(template: LoaderTemplate, path: str) -> bool:
+    """Tell whether a loader puts a model at a path, or above it."""
+    return any(is_within(path, model.path) for model in template.models)
 
 
 def _initialized(pod: Pod) -> bool:

@@ -30,7 +30,7 @@ from extender.cluster.memory import MEMORY, MemoryDemand, VolumeCounting, memory
 from extender.cluster.reservations import Reservation, Reservations
 from extender.cluster.templates import Templates
 from extender.cluster.view import Key, NodeView, Nominated, PodFacts, View, WarmKey, warm_key
-from extender.errors import ExtenderError, QuantityTooLargeError
+from extender.errors import ExtenderError
 from extender.kube.objects import (
     DaemonSet,
     Job,
@@ -75,6 +75,7 @@ class ClusterState:
         self._configured_trust = frozenset(trusted_namespaces)
         self._lock = RLock()
         self._nodes: dict[str, NodeView] = {}
+        self._node_created: dict[str, str] = {}
         self._provides: dict[str, tuple[str, ...]] = {}
         self._pods: dict[str, PodFacts] = {}
         self._on_node: dict[str, dict[str, PodFacts]] = {}
@@ -108,7 +109,7 @@ class ClusterState:
             if self._inventory is None:
                 self._inventory = Inventory(
                     loaders=self._loaders.values(),
-                    pods=self._loader_pods.values(),
+                    pods=[p for p in self._loader_pods.values() if self._is_of_this_machine(p)],
                     remembered=self._remembered,
                     provides=self._provides,
                     trusted=self._configured_trust | self._labelled_trust,
@@ -153,15 +154,11 @@ class ClusterState:
     def demand(self, pod: Pod) -> MemoryDemand:
         """Return a pod's memory demand under the configured counting.
 
-        One that is larger than 64 bits (valid, as in ``10E``) is all that a node has. Raises
-        InvalidQuantityError where a quantity is none.
+        Raises InvalidQuantityError where a quantity is none.
         """
         references = self.templates.workload(pod).references
         known = {r.volume: r.bytes for r in references if r.volume and r.bytes}
-        try:
-            return memory_demand(pod, counting=self.counting, model_bytes=known)
-        except QuantityTooLargeError:
-            return MemoryDemand(bytes=0, request=0, unbounded=True)
+        return memory_demand(pod, counting=self.counting, model_bytes=known)
 
     # -- reserving -------------------------------------------------------------------------------
 
@@ -411,6 +408,7 @@ class ClusterState:
             state=state,
             reason=reason,
             since=since,
+            created=pod.metadata.creation_timestamp,
         )
         if now == before:
             return
@@ -422,11 +420,20 @@ class ClusterState:
             self._remember(before)
 
     def _remember(self, before: LoaderPod) -> None:
-        """Keep what a Ready loader pod left on its node; from now on it is stale."""
-        if before.state is ModelState.READY and before.node in self._nodes:
+        """Keep what a Ready loader pod left on its node; from now on it is stale.
+
+        Not where its loader was deleted (first, as kubectl does by default), or the node.
+        """
+        alive = any(before.loader == f"{x.namespace}/{x.name}" for x in self._loaders.values())
+        if before.state is ModelState.READY and alive and self._is_of_this_machine(before):
             self._remembered[before.loader, before.node] = msgspec.structs.replace(
                 before, since=self._clock()
             )
+
+    def _is_of_this_machine(self, pod: LoaderPod) -> bool:
+        """Tell a loader pod of the node from one of a machine that had its name before."""
+        created = self._node_created.get(pod.node)
+        return created is not None and not (pod.created and pod.created < created)
 
     # -- nodes -----------------------------------------------------------------------------------
 
@@ -446,6 +453,11 @@ class ClusterState:
             schedulable=not node.spec.unschedulable,
         )
         self._changed_nodes.add(name)
+        created = node.metadata.creation_timestamp
+        if self._node_created.get(name) != created:
+            self._forget_remembered(name)
+            self._node_created[name] = created
+            self._inventory = None
         provides = provided_paths(node.metadata.annotations.get(PROVIDES_ANNOTATION))
         if provides != self._provides.get(name, ()):
             self._provides[name] = provides
@@ -483,6 +495,11 @@ class ClusterState:
         self._nodes.pop(name, None)
         if self._provides.pop(name, None):
             self._inventory = None
+        if self._node_created.pop(name, None) is not None:
+            self._inventory = None
+        self._forget_remembered(name)
+
+    def _forget_remembered(self, name: str) -> None:
         for key in [key for key in self._remembered if key[1] == name]:
             del self._remembered[key]
             self._inventory = None

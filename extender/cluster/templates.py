@@ -15,6 +15,7 @@ import msgspec
 from cachetools import LRUCache
 
 from extender.kube.objects import Container, DaemonSet, DaemonSetSpec, Pod, PodTemplate
+from extender.workload.expand import field_value
 from extender.workload.loaders import read_loader
 from extender.workload.model import ANNOTATION_PREFIX, LoaderTemplate, Workload
 from extender.workload.references import read_workload
@@ -74,7 +75,7 @@ def _key(pod: Pod) -> bytes:
             metadata.labels,
             metadata.namespace,
             (owner.kind, owner.name) if owner else None,
-            _named(spec.containers) and metadata.name,
+            _referred(pod),
         )
     )
 
@@ -84,15 +85,16 @@ def _matters(annotation: str) -> bool:
     return annotation.startswith(ANNOTATION_PREFIX) or "kserve" in annotation
 
 
-def _named(containers: tuple[Container, ...]) -> bool:
-    """Tell whether some variable takes the pod's own name, so that the reading may depend on it."""
-    return any(
-        variable.value_from is not None
-        and variable.value_from.field_ref is not None
-        and variable.value_from.field_ref.field_path == "metadata.name"
-        for container in containers
+def _referred(pod: Pod) -> list[tuple[str, str | None]]:
+    """Return the fields of the pod's own metadata that its variables take, with their values."""
+    spec = pod.spec
+    paths = {
+        variable.value_from.field_ref.field_path
+        for container in (*spec.containers, *spec.init_containers)
         for variable in container.env
-    )
+        if variable.value_from is not None and variable.value_from.field_ref is not None
+    }
+    return [(path, field_value(path, pod.metadata)) for path in sorted(paths)]
 
 
 def _without_token(container: Container) -> Container:

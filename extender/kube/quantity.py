@@ -11,7 +11,7 @@ import re
 from decimal import Decimal
 from functools import lru_cache
 
-from extender.errors import InvalidQuantityError, QuantityTooLargeError
+from extender.errors import InvalidQuantityError
 
 MAX_VALUE = 2**63 - 1
 """Largest value of apimachinery's int64 form; anything above is refused here, not clamped."""
@@ -40,8 +40,8 @@ _LONGEST = 64
 def parse_quantity(text: str | float) -> int:
     """Return the value of a quantity in whole units (bytes for memory), rounded up.
 
-    Raises InvalidQuantityError for what apimachinery refuses and for negative values,
-    QuantityTooLargeError for values above ``MAX_VALUE``.
+    Values above ``MAX_VALUE`` are ``MAX_VALUE``, as apimachinery has it. Raises
+    InvalidQuantityError for what it refuses, and for negative values.
     """
     return _parse(str(text))
 
@@ -63,7 +63,7 @@ def _parse(text: str) -> int:
     if exact < 0:
         raise InvalidQuantityError(f"quantity {text!r} is negative; memory cannot be")
     if exact > MAX_VALUE:
-        raise QuantityTooLargeError(f"quantity {text!r} is larger than 2^63-1 units")
+        return MAX_VALUE
     whole = int(exact)
     return whole if whole == exact else whole + 1
 

@@ -92,6 +92,8 @@ def _unfinished_write(reference: ModelReference, namespace: str, view: View) -> 
     """
     if reference.claim_path is None:
         return None
+    if (namespace, reference.claim, reference.claim_path) in view.completed_writes:
+        return None
     writers = [
         job
         for job, model in view.writers(namespace, reference.claim or "")

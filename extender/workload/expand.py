@@ -73,10 +73,11 @@ def _value(
         return expand(variable.value, known, hidden=hidden)
     if source.field_ref is None:
         return None
-    return _field(source.field_ref.field_path, metadata)
+    return field_value(source.field_ref.field_path, metadata)
 
 
-def _field(path: str, metadata: ObjectMeta) -> str | None:
+def field_value(path: str, metadata: ObjectMeta) -> str | None:
+    """Return what a ``fieldRef`` gives of a pod's metadata; None where that cannot be told."""
     if path == "metadata.name":
         return metadata.name or None
     if path == "metadata.namespace":

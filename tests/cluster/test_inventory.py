@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from extender.cluster.inventory import Answer, Evidence, ModelState
 from extender.cluster.state import ClusterState
 from extender.kube.decode import convert
-from extender.kube.objects import DaemonSet, KubeObject, Pod, PodSpec
+from extender.kube.objects import DaemonSet, KubeObject, Node, Pod, PodSpec
 from tests.builders import (
     CRASHING,
     HOST_MODEL,
@@ -216,6 +217,57 @@ def test_a_deleted_loader_vouches_for_nothing_any_more(state: ClusterState) -> N
     state.delete(loader_pod("a", READY))
     state.delete(loader())
     assert not asked(state).known
+
+
+def test_a_loader_that_is_deleted_before_its_pods_leaves_nothing(state: ClusterState) -> None:
+    """As ``kubectl delete daemonset`` does by default."""
+    apply(state, loader_pod("a", READY))
+    state.delete(loader())
+    state.delete(loader_pod("a", READY))
+    assert not asked(state).known
+
+
+def machine(created: str) -> Node:
+    return node("a", creationTimestamp=created, uid=created)
+
+
+def made(at: str, status: dict[str, Any]) -> Pod:
+    plain = loader_pod("a", status, uid=at)
+    metadata = msgspec.structs.replace(plain.metadata, creation_timestamp=at)
+    return msgspec.structs.replace(plain, metadata=metadata)
+
+
+@pytest.mark.parametrize("deleted_first", [True, False], ids=["deleted first", "replaced"])
+def test_a_new_machine_under_an_old_name_holds_nothing(
+    state: ClusterState,
+    deleted_first: bool,
+) -> None:
+    apply(state, machine("2026-01-01T00:00:00Z"), made("2026-01-01T00:01:00Z", READY))
+    assert asked(state).nodes["a"].state is ModelState.READY
+    if deleted_first:
+        state.delete(machine("2026-01-01T00:00:00Z"))
+    apply(state, machine("2026-01-02T00:00:00Z"))
+    assert "a" not in asked(state).nodes  # the old pod is not collected yet
+    state.delete(made("2026-01-01T00:01:00Z", READY))
+    assert "a" not in asked(state).nodes
+    apply(state, made("2026-01-02T00:01:00Z", LOADING))
+    assert asked(state).nodes["a"].state is ModelState.LOADING
+
+
+def test_a_part_that_is_ready_does_not_vouch_for_the_whole(state: ClusterState) -> None:
+    """An adapter below a model, put there by another loader, says nothing of the model."""
+    part = f"hf download a/lora --local-dir {MODEL}/adapters/x"
+    apply(state, loader("adapters", script=part))
+    apply(state, loader_pod("a", READY, name="adapters", script=part))
+    assert "a" not in asked(state).nodes
+    apply(state, loader_pod("a", LOADING))
+    assert asked(state).nodes["a"].state is ModelState.LOADING
+    assert asked(state, f"{HOST_MODEL}/adapters/x").nodes["a"].state is ModelState.READY
+
+
+def test_a_repository_is_there_as_far_as_its_parts_are(state: ClusterState) -> None:
+    apply(state, loader_pod("a", READY))
+    assert asked(state, "/var/lib/models").nodes["a"].state is ModelState.READY
 
 
 def test_a_deleted_node_takes_its_files_with_it(state: ClusterState) -> None:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extender.cluster.state import ClusterState
-from extender.kube.objects import Node, ObjectMeta, Pod
+from extender.kube.decode import convert
+from extender.kube.objects import EnvVar, Node, ObjectMeta, Pod
 from tests.builders import (
     claim,
     job,
@@ -200,13 +201,36 @@ def test_the_ledger_equals_a_fresh_list_whatever_happened(history: list[Any]) ->
     }
 
 
-def test_a_volume_larger_than_any_number_takes_the_whole_node() -> None:
-    """``10E`` is valid in Kubernetes; the kubelet cuts the tmpfs to what the node has."""
+def test_a_size_larger_than_any_number_that_is_not_counted_takes_nothing() -> None:
+    """``10E`` is valid in Kubernetes, which reads it as the largest number that it has."""
     state = new_state()
-    state.upsert(node("a", memory="64Gi"))
-    state.upsert(tmpfs("huge", size="10E", on="a"))
-    assert state.view().nodes["a"].free == 0
-    assert state.demand(tmpfs("asks", size="10E")).unbounded
+    huge = tmpfs("huge", size="10E", on="a")
+    (container,) = huge.spec.containers
+    (mount,) = container.volume_mounts
+    shared = msgspec.structs.replace(mount, mount_path="/dev/shm")
+    spec = msgspec.structs.replace(
+        huge.spec, containers=(msgspec.structs.replace(container, volume_mounts=(shared,)),)
+    )
+    state.upsert(msgspec.structs.replace(huge, spec=spec))
+    assert state.view().nodes["a"].promised == 1 * GI
+    assert state.demand(huge).bytes > state.view().nodes["a"].allocatable
+
+
+def test_pods_whose_variables_take_other_metadata_are_not_read_as_one() -> None:
+    def server(name: str) -> Pod:
+        field = {"fieldRef": {"fieldPath": "metadata.annotations['acme/model']"}}
+        plain = vllm(f"uses-{name}", model="/models/$(M)")
+        (container,) = plain.spec.containers
+        named = convert({"name": "M", "valueFrom": field}, EnvVar)
+        spec = msgspec.structs.replace(
+            plain.spec, containers=(msgspec.structs.replace(container, env=(named,)),)
+        )
+        metadata = msgspec.structs.replace(plain.metadata, annotations={"acme/model": name})
+        return msgspec.structs.replace(plain, spec=spec, metadata=metadata)
+
+    templates = new_state().templates
+    read = [templates.workload(server(name)).references[0].host_path for name in ("a", "b")]
+    assert read == ["/var/lib/models/a", "/var/lib/models/b"]
 
 
 def test_an_object_that_can_be_read_again_is_no_problem_any_more() -> None:

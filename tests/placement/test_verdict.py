@@ -238,6 +238,9 @@ MISSING_ZONE = node("n")
 IN_ZONE_A = node("n", labels={ZONE: "a"})
 
 
+PART = DOWNLOAD.replace("/models/llama-3.1-8b-instruct", "/models/llama-3.1-8b-instruct/adapters")
+
+
 def running(asker: Pod, on: str) -> Pod:
     """Return a pod like another one, Ready on a node."""
     metadata = msgspec.structs.replace(asker.metadata, name="reader", uid="uid-reader")
@@ -322,6 +325,10 @@ SHARED_VOLUME: dict[str, tuple[tuple[KubeObject, ...], Reason | None]] = {
     "a job is copying nobody knows what to the claim's root": (
         (node("n"), claim(), job("download", script="rsync -a /x/ /models/")),
         Reason.CLAIM_FILLING,
+    ),
+    "the job completed, and another one writes a part of it": (
+        (node("n"), claim(), job("download", ("Complete",)), job("adapter", script=PART)),
+        None,
     ),
     "a job runs again, and a ready pod reads the model": (
         (node("n"), node("m"), claim(), job("refresh"), running(from_claim(), "m")),

@@ -182,12 +182,16 @@ def command(*arguments: str | Path) -> list[str]:
 
 
 @contextmanager
-def running(folder: Path, *arguments: str | Path) -> Iterator[Running]:
-    """Run ``serve`` with these arguments, on a free port of 127.0.0.1."""
+def running(folder: Path, *arguments: str | Path, files: int | None = None) -> Iterator[Running]:
+    """Run ``serve`` with these arguments, on a free port of 127.0.0.1.
+
+    ``files`` is how many files it may have open.
+    """
+    limit = ["sh", "-c", f'ulimit -n {files} && exec "$0" "$@"'] if files else []
     log_path = folder / "stderr.log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(
-            command("serve", "--listen", "127.0.0.1:0", *arguments),
+            limit + command("serve", "--listen", "127.0.0.1:0", *arguments),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -172,16 +172,8 @@ def test_half_a_handshake_keeps_no_decision_waiting(tmp_path: Path) -> None:
 
 def test_a_server_that_may_open_few_files_goes_on_deciding(tmp_path: Path) -> None:
     """Fewer than its limits of connections need; the worker must not die of it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.ExitStack() as stack:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
-        try:
-            started = running(
-                tmp_path, "--snapshot", DEMO_CLUSTER, "--status-listen", "127.0.0.1:0"
-            )
-            server = stack.enter_context(started)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    demo = ("--snapshot", DEMO_CLUSTER, "--status-listen", "127.0.0.1:0")
+    with running(tmp_path, *demo, files=100) as server:
         assert server.answers_well()
         workers = server.worker_pids()
         with opened(addresses(server)["status"], MANY):
