@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +17,7 @@ import yaml
 from extender.errors import InvalidObjectError, UsageError
 from extender.kube.decode import KINDS, convert
 from extender.kube.objects import KubeObject
+from extender.kube.times import unix_time
 
 DUMP_COMMAND = (
     "kubectl get nodes,pods,daemonsets,jobs,persistentvolumeclaims,persistentvolumes,"
@@ -122,7 +122,7 @@ def taken_at(documents: list[dict[str, Any]]) -> float | None:
 
     A kubelet reports at least every five minutes, so this is minutes off at most in a live cluster.
     """
-    times = (_unix(text) for document in documents for text in _times(document))
+    times = (unix_time(text) for document in documents for text in _times(document))
     return max((moment for moment in times if moment is not None), default=None)
 
 
@@ -139,14 +139,6 @@ def _times(value: Any) -> Iterator[str]:
                     rest.append(item)
                 elif isinstance(item, str) and str(key).endswith(_TIME_KEYS):
                     yield item
-
-
-def _unix(text: str) -> float | None:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
 
 
 def parse_documents(text: bytes) -> list[Any]:

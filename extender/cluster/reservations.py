@@ -1,9 +1,9 @@
 """Memory that is spoken for and not on a node yet: between an answer and the pod in the watch.
 
-Two kinds stand in one table. A *reservation* is made by bind, under the
-state's lock, once the ledger has been checked again. A *hold* is the guess of prioritize where a
-pod is going to be bound; it lasts seconds and keeps a burst from being sent to one node again and
-again before the first of them is bound.
+Two kinds stand in one table. A *reservation* is made by bind, under the state's lock, once the
+ledger has been checked again. A *hold* is the guess of prioritize where a pod is going to be bound;
+it lasts seconds and keeps a burst from being sent to one node again and again before the first of
+them is bound.
 """
 
 from __future__ import annotations

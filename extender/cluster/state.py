@@ -8,7 +8,6 @@ that a storm of events costs no copies and a reader never sees half of one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
 from threading import RLock
 from typing import Any, TypeVar
 
@@ -44,8 +43,10 @@ from extender.kube.objects import (
     StorageClass,
 )
 from extender.kube.quantity import parse_quantity
+from extender.kube.times import unix_time
 from extender.workload.jobs import read_job
 from extender.workload.loaders import read_loader
+from extender.workload.model import Workload
 
 TRUSTED_LABEL = "modelcache.dev/loaders"
 FINISHED = frozenset({"Succeeded", "Failed"})
@@ -151,13 +152,12 @@ class ClusterState:
         with self._lock:
             return dict(self._problems)
 
-    def demand(self, pod: Pod) -> MemoryDemand:
-        """Return a pod's memory demand under the configured counting.
+    def demand(self, pod: Pod, workload: Workload) -> MemoryDemand:
+        """Return a pod's memory demand under the configured counting; ``workload`` is its own.
 
         Raises InvalidQuantityError where a quantity is none.
         """
-        references = self.templates.workload(pod).references
-        known = {r.volume: r.bytes for r in references if r.volume and r.bytes}
+        known = {r.volume: r.bytes for r in workload.references if r.volume and r.bytes}
         return memory_demand(pod, counting=self.counting, model_bytes=known)
 
     # -- reserving -------------------------------------------------------------------------------
@@ -283,12 +283,13 @@ class ClusterState:
             self._problems.pop(_name(type(obj), obj.metadata), None)
         if not isinstance(obj, Pod):
             return None
+        workload = self.templates.workload(obj)
         try:
-            demand = self.demand(obj)
+            demand = self.demand(obj, workload)
         except ExtenderError as error:
             self._problem(obj, error)
             demand = MemoryDemand(bytes=0, request=0)
-        return _pod_facts(obj, demand, self.templates)
+        return _pod_facts(obj, demand, workload)
 
     def _apply(self, obj: KubeObject, facts: PodFacts | None) -> None:
         match obj:
@@ -601,7 +602,7 @@ def _identity(obj: KubeObject) -> str:
     return metadata.name
 
 
-def _pod_facts(pod: Pod, demand: MemoryDemand, templates: Templates) -> PodFacts:
+def _pod_facts(pod: Pod, demand: MemoryDemand, workload: Workload) -> PodFacts:
     return PodFacts(
         uid=_identity(pod),
         namespace=pod.metadata.namespace,
@@ -614,7 +615,7 @@ def _pod_facts(pod: Pod, demand: MemoryDemand, templates: Templates) -> PodFacts
         created=pod.metadata.creation_timestamp,
         counts=pod.status.phase not in FINISHED,
         ready=is_ready(pod),
-        workload=templates.workload(pod),
+        workload=workload,
     )
 
 
@@ -622,8 +623,5 @@ def _ready_changed(pod: Pod) -> float | None:
     """Return when the Ready condition last changed, as UNIX time in seconds."""
     for condition in pod.status.conditions:
         if condition.type == "Ready" and condition.last_transition_time:
-            try:
-                return datetime.fromisoformat(condition.last_transition_time).timestamp()
-            except ValueError:
-                return None
+            return unix_time(condition.last_transition_time)
     return None

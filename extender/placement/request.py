@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import msgspec
 
 from extender.cluster.claims import JobFacts, JobState
@@ -36,14 +34,6 @@ class PodRequest(msgspec.Struct, frozen=True, kw_only=True):
         """Tell whether a wrong yes would hurt: a required model, or memory nobody else counts."""
         required = any(r.need is Need.REQUIRED for r in self.workload.references)
         return required or self.demand.volume_bytes > 0 or self.demand.unbounded
-
-
-def unix_time(text: str) -> float | None:
-    """Read an RFC 3339 time, such as a pod's creation; None where there is none."""
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        return None
 
 
 class ClaimProblem(msgspec.Struct, frozen=True):

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import datetime
 from threading import Event, Lock, Thread
 from urllib.parse import quote
 
@@ -26,6 +25,7 @@ import structlog
 from extender.errors import InvalidObjectError, UsageError
 from extender.kube.decode import decode
 from extender.kube.objects import KubeStruct
+from extender.kube.times import unix_time
 from extender.watch.answers import UnreachableError
 from extender.watch.client import Transport
 
@@ -92,7 +92,7 @@ class Fence:
         if silent > max(1.0, self._seen.lease_duration_seconds - SETTLE_SECONDS):
             return f"the lease of kube-scheduler was not seen renewed for {silent:.0f} s"
         if self._seen.lease_transitions > 0:
-            led = self._now() - _unix(self._seen.acquire_time)
+            led = self._now() - (unix_time(self._seen.acquire_time) or 0.0)
             if 0 <= led < SETTLE_SECONDS:
                 return "the bindings of the leader before are still settling"
         return ""
@@ -161,10 +161,3 @@ def lease_path(lease: str) -> str:
         raise UsageError(f"--lease: {lease!r} is not NAMESPACE/NAME; write it like kube-system/x")
     space, last = quote(namespace, safe=""), quote(name, safe="")
     return f"/apis/coordination.k8s.io/v1/namespaces/{space}/leases/{last}"
-
-
-def _unix(text: str) -> float:
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        return 0.0

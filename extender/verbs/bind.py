@@ -3,9 +3,9 @@
 Between filter and bind other pods were placed and loaders may have failed. So the ledger and the
 model's state are checked again, under the state's lock, and the memory is reserved in the same
 step; the apiserver is called after the lock. Nothing is bound while another replica may be binding:
-the fence is looked at first. The reservation stays until the watch shows the pod on
-its node. The decision is written with the binding: the apiserver copies a Binding's annotations
-onto the pod, both or neither (kubernetes/pkg/registry/core/pod/storage).
+the fence is looked at first. The reservation stays until the watch shows the pod on its node. The
+decision is written with the binding: the apiserver copies a Binding's annotations onto the pod,
+both or neither (kubernetes/pkg/registry/core/pod/storage).
 
 An answer that was lost is looked up, never repeated blindly. Where it cannot be told whether the
 pod is bound, the reservation stays until it expires: memory is rather kept too long than given
@@ -25,7 +25,7 @@ from extender.kube.objects import Pod
 from extender.placement.reasons import TEXTS, Reason
 from extender.placement.request import PodRequest
 from extender.placement.verdict import Judge, Verdict
-from extender.verbs.context import Context
+from extender.verbs.context import Context, not_listed
 from extender.verbs.decision import Decision, count, decision
 from extender.wire import BindArgs
 
@@ -86,10 +86,7 @@ def bind(args: BindArgs, context: Context, bindings: Bindings) -> Bound:
     """Answer one bind request."""
     unsynced = context.unsynced()
     if unsynced:
-        missing = ", ".join(unsynced)
-        return Bound(
-            outcome=BindOutcome.ERROR, error=f"model-cache-extender has not listed yet: {missing}"
-        )
+        return Bound(outcome=BindOutcome.ERROR, error=not_listed(unsynced))
     closed = context.fence()
     if closed:
         return Bound(outcome=BindOutcome.FENCED, error=closed)

@@ -12,8 +12,9 @@ from cachetools import LRUCache
 from extender.cluster.state import ClusterState
 from extender.cluster.view import PodFacts
 from extender.kube.objects import Pod
+from extender.kube.times import unix_time
 from extender.placement.policy import Policy
-from extender.placement.request import PodRequest, unix_time
+from extender.placement.request import PodRequest
 from extender.placement.verdict import Judge
 
 
@@ -51,6 +52,12 @@ LOOK_AT_THE_CLOCK_EVERY = 256
 """Nodes that are judged between two looks: about a millisecond."""
 
 TOO_LATE = "model-cache-extender is overloaded: this answer would come too late"
+
+
+def not_listed(unsynced: tuple[str, ...]) -> str:
+    """Say why nothing is decided before the first lists."""
+    return f"model-cache-extender has not listed yet: {', '.join(unsynced)}"
+
 
 Late = Callable[[], bool]
 """Tells whether an answer would come after the scheduler stopped waiting for it."""
@@ -95,12 +102,13 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         """Read what a pod asks for."""
         metadata = pod.metadata
         counted = self.state.pod(metadata.uid)
+        workload = self.state.templates.workload(pod)
         request = PodRequest(
             uid=metadata.uid,
             namespace=metadata.namespace,
             name=metadata.name or metadata.generate_name,
-            workload=self.state.templates.workload(pod),
-            demand=self.state.demand(pod),
+            workload=workload,
+            demand=self.state.demand(pod, workload),
             priority=pod.spec.priority or 0,
             node=counted.node if counted is not None and counted.counts else "",
             created=unix_time(metadata.creation_timestamp),

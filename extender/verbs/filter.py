@@ -18,6 +18,7 @@ from extender.verbs.context import (
     Late,
     ListRejected,
     never,
+    not_listed,
 )
 from extender.verbs.decision import Decision, count, decision
 from extender.wire import ExtenderArgs, FilterResult
@@ -29,8 +30,7 @@ def filter_nodes(
     """Answer one filter request; an answer that would be too late is an error, soon."""
     unsynced = context.unsynced()
     if unsynced:
-        missing = ", ".join(unsynced)
-        return FilterResult(error=f"model-cache-extender has not listed yet: {missing}"), None
+        return FilterResult(error=not_listed(unsynced)), None
     judge = context.judge(args.pod)
     passed: list[str] = []
     refused: dict[str, Reason] = {}

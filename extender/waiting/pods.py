@@ -85,7 +85,9 @@ class WaitingPods:
     def prune(self, state: ClusterState) -> None:
         """Forget the pods that are bound, finished or gone."""
         now = state.now()
-        for pod in self.all():
+        with self._lock:
+            pods = list(self._pods.values())
+        for pod in pods:
             facts = state.pod(pod.request.uid)
             if facts is None:
                 over = now - pod.refused_at > UNSEEN_SECONDS

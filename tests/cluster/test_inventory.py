@@ -23,18 +23,12 @@ from tests.builders import (
     namespace,
     node,
 )
-
-
-class Clock:
-    now = 1_767_225_600.0  # 2026-01-01T00:00:00Z
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1_767_225_600.0)  # 2026-01-01T00:00:00Z
 
 
 @pytest.fixture

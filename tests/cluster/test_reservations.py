@@ -7,20 +7,14 @@ import pytest
 from extender.cluster.reservations import Reservation
 from extender.cluster.state import ClusterState
 from tests.builders import node, pod, tmpfs
+from tests.clock import Clock
 
 GIB = 2**30
 
 
-class Clock:
-    now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1_000.0)
 
 
 @pytest.fixture

@@ -213,7 +213,10 @@ def test_a_size_larger_than_any_number_that_is_not_counted_takes_nothing() -> No
     )
     state.upsert(msgspec.structs.replace(huge, spec=spec))
     assert state.view().nodes["a"].promised == 1 * GI
-    assert state.demand(huge).bytes > state.view().nodes["a"].allocatable
+    assert (
+        state.demand(huge, state.templates.workload(huge)).bytes
+        > state.view().nodes["a"].allocatable
+    )
 
 
 def test_pods_whose_variables_take_other_metadata_are_not_read_as_one() -> None:

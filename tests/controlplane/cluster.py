@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import csv
 import json
@@ -18,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from tests.authority import Key
 from tests.controlplane.processes import HarnessError, Process, free_port, on_host, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,7 +137,7 @@ class ControlPlane:
         self._api_port = free_port()
         self.server = f"https://127.0.0.1:{self._api_port}"
         key = self.workdir / "service-account.key"
-        key.write_text(new_signing_key(), encoding="ascii")
+        key.write_text(Key().pem(), encoding="ascii")
         process = self._spawn(
             "kube-apiserver",
             f"--etcd-servers={etcd}",
@@ -429,13 +429,3 @@ def is_ready(item: Mapping[str, Any]) -> bool:
     """Say whether a node or a pod has the condition Ready."""
     conditions = item.get("status", {}).get("conditions", [])
     return any(entry["type"] == "Ready" and entry["status"] == "True" for entry in conditions)
-
-
-def new_signing_key() -> str:
-    """Return a P-256 private key (SEC 1, PEM): readers compute the public half from the scalar."""
-    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-    scalar = (secrets.randbelow(order - 1) + 1).to_bytes(32, "big")
-    curve = bytes.fromhex("a00a06082a8648ce3d030107")  # [0] prime256v1
-    body = b"\x02\x01\x01" + b"\x04\x20" + scalar + curve
-    text = base64.encodebytes(b"\x30" + bytes([len(body)]) + body).decode()
-    return f"-----BEGIN EC PRIVATE KEY-----\n{text}-----END EC PRIVATE KEY-----\n"

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import yaml
 
+from tests.authority import CLIENT, SERVER, Authority
 from tests.controlplane.cluster import ControlPlane
 from tests.controlplane.processes import free_port
 from tests.controlplane.shipped import ROOT, SCHEDULER, taker
 from tests.controlplane.test_binding import filler
-from tests.serving.authority import CLIENT, SERVER, Authority
 
 OVERLAY = ROOT / "deploy/overlays/two-deployments/scheduler-config.yaml"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.serving.authority import CLIENT
+from tests.authority import CLIENT
 from tests.serving.running import DEMO_CLUSTER, GOOD, Running, answer_on, running
 from tests.serving.test_tls import Site, connect, filtered, serving
 

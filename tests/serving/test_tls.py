@@ -20,7 +20,7 @@ from flask.testing import FlaskClient
 from extender.config import TlsSection, read_configuration
 from extender.errors import InvalidConfigurationError
 from extender.serving.certificates import Certificates
-from tests.serving.authority import CLIENT, DAY, SERVER, Authority, Pair
+from tests.authority import CLIENT, DAY, SERVER, Authority, Pair
 from tests.serving.running import DEMO_CLUSTER, GOOD, JSON, PASSED, Running, running
 
 HEAD = {"apiVersion": "modelcache.dev/v1alpha1", "kind": "ExtenderConfiguration"}

@@ -178,10 +178,13 @@ class World:
         taken: dict[str, int] = dict.fromkeys(self.names, 0)
         for pod in self.api.pods.values():
             if pod.spec.node_name:
-                taken[pod.spec.node_name] += self.state.demand(pod).bytes
+                taken[pod.spec.node_name] += self._demand(pod)
         for name, number in taken.items():
             if number > NODE_GIB * GIB:
                 self._broken(f"{name} holds {number / GIB:.1f} GiB of {NODE_GIB}")
+
+    def _demand(self, pod: Pod) -> int:
+        return self.state.demand(pod, self.state.templates.workload(pod)).bytes
 
     def settle(self) -> None:
         """Let everything come to rest, then see that no pod waits that could run."""
@@ -308,7 +311,7 @@ class World:
                 for p in self.api.pods.values()
                 if p.spec.node_name == name and p.metadata.uid not in victims.uids
             ]
-            taken = sum(self.state.demand(p).bytes for p in (*rest, pod))
+            taken = sum(self._demand(p) for p in (*rest, pod))
             if taken > NODE_GIB * GIB:
                 self._broken(f"evicting {victims.uids} on {name} leaves no room for the pod")
             if victims != candidates[name]:

@@ -82,7 +82,7 @@ def test_the_fast_answer_and_the_whole_verdict_give_one_reason(
 def test_no_node_passes_that_has_less_memory_left_than_the_pod_may_take(
     drawn: Drawn, asker: Pod, names: tuple[str, ...]
 ) -> None:
-    demand = drawn.state.demand(asker).bytes
+    demand = Context(state=drawn.state).request(asker).demand.bytes
     for name in passed(asker, names, drawn.state):
         if demand and name in drawn.free:
             assert demand <= drawn.free[name] * GI

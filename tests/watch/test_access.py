@@ -12,6 +12,7 @@ from kubernetes.client.configuration import Configuration
 from extender.errors import InvalidConfigurationError
 from extender.watch.access import Access, load_access
 from extender.watch.client import connect
+from tests.clock import Clock
 from tests.watch.fake_apiserver import FakeApiserver
 
 SECRET = "do-not-repeat-this"
@@ -133,13 +134,6 @@ def test_an_unknown_context_is_an_error(tmp_path: Path) -> None:
 
 
 # -- renewing it ---------------------------------------------------------------------------------
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Source:

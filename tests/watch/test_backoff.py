@@ -9,14 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extender.watch.backoff import Backoff
-
-
-class Clock:
-    def __init__(self, now: float = 0.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 def backoff(clock: Clock, seed: int = 0) -> Backoff:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import ssl
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
@@ -21,18 +19,13 @@ from extender.watch.answers import (
     UnreachableError,
 )
 from extender.watch.client import Transport
+from tests.authority import Pair, self_signed
+from tests.clock import Clock
 from tests.watch import faults
 from tests.watch.fake_apiserver import NODES, Exchange, FakeApiserver, Fault
 from tests.watch.harness import access_to, eventually
 
 TOKEN = "the-token"
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def changing(
@@ -261,29 +254,10 @@ def test_a_sibling_has_connections_of_its_own(api: FakeApiserver) -> None:
 
 # -- TLS -----------------------------------------------------------------------------------------
 
-needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes certificates")
 
-
-def certificate(directory: Path, name: str, address: str = "IP:127.0.0.1") -> tuple[Path, Path]:
-    """Make a certificate that signs itself; return it and its key."""
-    made, key = directory / f"{name}.crt", directory / f"{name}.key"
-    command = [
-        *"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes".split(),
-        *("-subj", f"/CN={name}", "-addext", f"subjectAltName={address}"),
-        *("-keyout", str(key), "-out", str(made)),
-    ]
-    subprocess.run(
-        command,
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
-    return made, key
-
-
-def serving(made: tuple[Path, Path]) -> FakeApiserver:
+def serving(made: Pair) -> FakeApiserver:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*made)
+    context.load_cert_chain(made.cert, made.key)
     return FakeApiserver(tls=context)
 
 
@@ -299,39 +273,35 @@ def trusting(api: FakeApiserver, *authorities: Path) -> Access:
     return changing(load)[0]
 
 
-@needs_openssl
 def test_a_server_with_a_trusted_certificate_is_asked_over_tls(tmp_path: Path) -> None:
-    made = certificate(tmp_path, "server")
+    made = self_signed(tmp_path, "server")
     with serving(made) as api:
-        assert Transport(trusting(api, made[0])).request("GET", NODES).ok
+        assert Transport(trusting(api, made.cert)).request("GET", NODES).ok
         assert api.requests[-1].headers["Authorization"] == f"Bearer {TOKEN}"
 
 
-@needs_openssl
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_server_that_is_not_trusted_gets_neither_request_nor_token(
     tmp_path: Path, method: str
 ) -> None:
-    made, other = certificate(tmp_path, "server"), certificate(tmp_path, "other")
+    made, other = self_signed(tmp_path, "server"), self_signed(tmp_path, "other")
     with serving(made) as api:
         with pytest.raises(HandshakeError, match="TLS: ") as caught:
-            Transport(trusting(api, other[0])).request(method, NODES)
+            Transport(trusting(api, other.cert)).request(method, NODES)
         assert not caught.value.sent
         assert api.requests == []
 
 
-@needs_openssl
 def test_a_certificate_for_another_address_is_not_trusted(tmp_path: Path) -> None:
-    made = certificate(tmp_path, "server", "IP:127.0.0.2")
+    made = self_signed(tmp_path, "server", "127.0.0.2")
     with serving(made) as api:
         with pytest.raises(HandshakeError):
-            Transport(trusting(api, made[0])).request("GET", NODES)
+            Transport(trusting(api, made.cert)).request("GET", NODES)
         assert api.requests == []
 
 
-@needs_openssl
 def test_an_authority_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
-    made, old = certificate(tmp_path, "server"), certificate(tmp_path, "old")
+    made, old = self_signed(tmp_path, "server"), self_signed(tmp_path, "old")
     with serving(made) as api:
-        assert Transport(trusting(api, old[0], made[0])).request("GET", NODES).ok
+        assert Transport(trusting(api, old.cert, made.cert)).request("GET", NODES).ok
         assert len(api.requests) == 1

@@ -15,19 +15,10 @@ from extender.watch.client import Transport
 from extender.watch.freshness import Tracker, stale
 from extender.watch.resources import NODES, PODS, RESOURCES
 from extender.watch.watching import Watching
+from tests.clock import Clock
 from tests.watch import fake_apiserver, faults
 from tests.watch.fake_apiserver import Exchange, FakeApiserver
 from tests.watch.harness import QUICK, RecordingSink, access_to, eventually, quick_backoff
-
-
-class Clock:
-    """A monotonic clock that stands still until it is moved."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
 
 # -- one kind ------------------------------------------------------------------------------------
 
@@ -52,7 +43,7 @@ def tracked(clock: Clock) -> Tracker:
 
 
 def test_an_event_of_a_backlog_is_counted_and_proves_nothing_of_the_present() -> None:
-    clock = Clock()
+    clock = Clock(1000.0)
     tracker = tracked(clock)
     clock.now += 500
     tracker.event(proof=False)
@@ -61,7 +52,7 @@ def test_an_event_of_a_backlog_is_counted_and_proves_nothing_of_the_present() ->
 
 
 def test_a_list_is_as_old_as_its_question() -> None:
-    clock = Clock()
+    clock = Clock(1000.0)
     tracker = tracked(clock)
     asked_at = clock.now
     clock.now += 30
@@ -70,7 +61,7 @@ def test_a_list_is_as_old_as_its_question() -> None:
 
 
 def test_older_proof_does_not_make_a_kind_older() -> None:
-    clock = Clock()
+    clock = Clock(1000.0)
     tracker = tracked(clock)
     tracker.heard(clock.now - 30)
     assert tracker.freshness().age_seconds == 0
@@ -78,7 +69,7 @@ def test_older_proof_does_not_make_a_kind_older() -> None:
 
 @pytest.mark.parametrize("case", PROOF)
 def test_proof_makes_a_kind_fresh(case: str) -> None:
-    clock = Clock()
+    clock = Clock(1000.0)
     tracker = tracked(clock)
     clock.now += 500
     PROOF[case](tracker)
@@ -88,7 +79,7 @@ def test_proof_makes_a_kind_fresh(case: str) -> None:
 
 @pytest.mark.parametrize("case", NO_PROOF)
 def test_what_proves_nothing_does_not(case: str) -> None:
-    clock = Clock()
+    clock = Clock(1000.0)
     tracker = tracked(clock)
     clock.now += 500
     NO_PROOF[case](tracker)
@@ -100,14 +91,14 @@ def test_what_proves_nothing_does_not(case: str) -> None:
 def test_a_kind_is_stale_when_it_was_not_heard_of_for_longer_than_the_bound(
     age: float, *, old: bool
 ) -> None:
-    clock = Clock()
+    clock = Clock(1000.0)
     tracker = tracked(clock)
     clock.now += age
     assert tracker.freshness().stale(120) is old
 
 
 def test_a_kind_that_was_never_listed_is_stale_however_lively_it_is() -> None:
-    tracker = Tracker("Node", Clock())
+    tracker = Tracker("Node", Clock(1000.0))
     tracker.connected()
     tracker.event()
     assert not tracker.freshness().synced
@@ -115,20 +106,20 @@ def test_a_kind_that_was_never_listed_is_stale_however_lively_it_is() -> None:
 
 
 def test_before_the_first_proof_the_age_counts_from_the_start() -> None:
-    clock = Clock()
+    clock = Clock(1000.0)
     tracker = Tracker("Node", clock)
     clock.now += 42
     assert tracker.freshness().age_seconds == 42
 
 
 def test_a_kind_that_was_listed_stays_synced_through_failures() -> None:
-    tracker = tracked(Clock())
+    tracker = tracked(Clock(1000.0))
     tracker.failed("reset")
     assert tracker.freshness().synced
 
 
 def test_the_last_error_is_said_until_there_is_proof_again() -> None:
-    tracker = tracked(Clock())
+    tracker = tracked(Clock(1000.0))
     tracker.failed("reset by peer")
     assert tracker.freshness().last_error == "reset by peer"
     tracker.connected()
@@ -139,7 +130,7 @@ def test_the_last_error_is_said_until_there_is_proof_again() -> None:
 
 def test_a_failure_is_news_when_it_differs_from_the_one_before() -> None:
     """So that a log has one line for an outage, not one for each attempt."""
-    tracker = tracked(Clock())
+    tracker = tracked(Clock(1000.0))
     assert [tracker.failed(text) for text in ("a", "a", "b", "a")] == [True, False, True, True]
     tracker.heard()
     assert tracker.failed("a")
@@ -158,7 +149,7 @@ acts = st.lists(
 def test_the_age_is_the_time_since_the_last_proof_whatever_happened_since(
     history: list[str | float],
 ) -> None:
-    clock = Clock()
+    clock = Clock(1000.0)
     tracker = Tracker("Node", clock)
     proven_at, counted = clock.now, dict.fromkeys([*PROOF, *NO_PROOF], 0)
     for step in history:
@@ -183,7 +174,7 @@ def test_the_age_is_the_time_since_the_last_proof_whatever_happened_since(
 
 
 def test_the_stale_kinds_are_named_one_by_one() -> None:
-    clock = Clock()
+    clock = Clock(1000.0)
     trackers = [Tracker(resource.name, clock) for resource in RESOURCES]
     for tracker in trackers:
         tracker.listed()
@@ -219,7 +210,7 @@ def test_a_kind_whose_watch_is_broken_for_longer_than_the_bound_is_stale_until_i
     api: FakeApiserver, sink: RecordingSink, breakdown: str
 ) -> None:
     """The other kind is watched over the same apiserver and stays fresh."""
-    clock = Clock()
+    clock = Clock(1000.0)
     watch = Watching(
         Transport(access_to(api)),
         sink,

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from extender.watch.access import load_access
+from tests.authority import self_signed
 from tests.controlplane.cluster import ControlPlane
 from tests.controlplane.faults.api import Api, ApiError
 from tests.controlplane.faults.proxy import Proxy
@@ -25,12 +26,9 @@ from tests.controlplane.faults.scene import (
     kubeconfig_of,
     scene,
 )
-from tests.watch.test_client import certificate
 
 RENEWED_EVERY = 5.0
 """Seconds between two readings of the credentials."""
-
-needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes certificates")
 
 
 @pytest.fixture
@@ -107,7 +105,6 @@ def test_a_token_that_ended_is_replaced_by_the_new_one_of_its_file(
         assert eventually(lambda: made.total("reconnects") >= len(PATHS), BOUND)
 
 
-@needs_openssl
 def test_a_server_certificate_of_a_new_authority_is_trusted_once_its_file_says_so(
     control_plane: ControlPlane,
     proxy: Proxy,
@@ -124,13 +121,13 @@ def test_a_server_certificate_of_a_new_authority_is_trusted_once_its_file_says_s
     access = load_access(str(kubeconfig))
     with scene(proxy, api, playground, seed, access=access) as (made, state):
         made.churn.changes(1)
-        new, key = certificate(tmp_path, "rotated")
-        proxy.serve_with(new, key)
+        new = self_signed(tmp_path, "rotated")
+        proxy.serve_with(new.cert, new.key)
         proxy.drop()
         made.churn.changes(1)
         asked = len(proxy.requests)
         assert eventually(lambda: all_failing_with(made, "TLS: "), 10)
         assert len(proxy.requests) == asked, "a server that is not trusted got a request"
-        shutil.copy(new, authority)
+        shutil.copy(new.cert, authority)
         made.settle(state, bound=BOUND + RENEWED_EVERY)
         assert eventually(lambda: made.total("reconnects") >= len(PATHS), BOUND)

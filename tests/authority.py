@@ -11,6 +11,7 @@ import hashlib
 import secrets
 import time
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 
 P = 2**256 - 2**224 + 2**192 + 2**96 - 1
@@ -97,6 +98,12 @@ def extension(number: str, content: bytes, *, critical: bool = False) -> bytes:
     return sequence(oid(number), flag, der(0x04, content))
 
 
+def addressed(address: str, host: str = "") -> bytes:
+    """The names that a server's certificate is for."""
+    names = (der(0x82, host.encode()) if host else b"") + der(0x87, ip_address(address).packed)
+    return extension("2.5.29.17", sequence(names))
+
+
 ECDSA_SHA256 = sequence(oid("1.2.840.10045.4.3.2"))
 CURVE = oid("1.2.840.10045.3.1.7")
 
@@ -140,22 +147,23 @@ class Pair:
 class Authority:
     """Signs certificates and writes them to a folder."""
 
-    def __init__(self, folder: Path, common_name: str = "authority") -> None:
+    def __init__(self, folder: Path, common_name: str = "authority", address: str = "") -> None:
+        """Make its own certificate, which serves an address too where one is given."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.common_name = common_name
-        self._key = Key()
+        self.key = Key()
         basic = extension("2.5.29.19", sequence(der(0x01, b"\xff")), critical=True)
         self.cert = folder / f"{common_name}.crt"
-        self.cert.write_text(self._signed(common_name, self._key, [basic], lasts=DAY))
+        extensions = [basic, addressed(address)] if address else [basic]
+        self.cert.write_text(self._signed(common_name, self.key, extensions, lasts=DAY))
 
     def issue(self, common_name: str, usage: str, *, lasts: float = DAY) -> Pair:
         """Make a certificate; one with a negative time to last has expired."""
         key = Key()
-        names = der(0x82, b"localhost") + der(0x87, bytes((127, 0, 0, 1)))
         extensions = [
             extension("2.5.29.37", sequence(oid(usage))),
-            extension("2.5.29.17", sequence(names)),
+            addressed("127.0.0.1", "localhost"),
         ]
         pair = Pair(self.folder / f"{common_name}.crt", self.folder / f"{common_name}.key")
         pair.cert.write_text(self._signed(common_name, key, extensions, lasts=lasts))
@@ -174,5 +182,13 @@ class Authority:
             key.public(),
             der(0xA3, sequence(*extensions)),
         )
-        signed = sequence(content, ECDSA_SHA256, bits(self._key.sign(content)))
+        signed = sequence(content, ECDSA_SHA256, bits(self.key.sign(content)))
         return pem("CERTIFICATE", signed)
+
+
+def self_signed(folder: Path, common_name: str, address: str = "127.0.0.1") -> Pair:
+    """Make a certificate that signs itself, and serves an address."""
+    authority = Authority(folder, common_name, address)
+    pair = Pair(authority.cert, folder / f"{common_name}.key")
+    pair.key.write_text(authority.key.pem())
+    return pair
