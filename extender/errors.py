@@ -19,6 +19,10 @@ class InvalidConfigurationError(ExtenderError, ValueError):
     """A configuration document with errors; the message lists all of them."""
 
 
+class InvalidReportError(ExtenderError, ValueError):
+    """A text that a loader and the extender exchange, and that cannot be read."""
+
+
 class ProtocolError(ExtenderError, ValueError):
     """A request that is not the extender protocol. ``status`` is the HTTP status to answer."""
 
