@@ -183,17 +183,17 @@ def bounded(report: Report, limit: int = MAX_REPORT_BYTES) -> Report:
     change among it changes the report.
     """
     short = msgspec.structs.replace(report, models=tuple(_short(m) for m in report.models))
-    if len(_text(short)) <= limit:
+    if _size(short) <= limit:
         return short
     bare = msgspec.structs.replace(short, models=tuple(_bare(m) for m in short.models))
-    if len(_text(bare)) <= limit:
+    if _size(bare) <= limit:
         return bare
     rank = {state: at for at, state in enumerate(ReportedState)}
     models = sorted(bare.models, key=lambda m: (rank[m.state], m.path))
-    room = limit - len(_text(_cut(bare, (), models))) - len('"models":[],')
+    room = limit - _size(_cut(bare, (), models)) - len('"models":[],')
     kept: list[ReportedModel] = []
     for model in models:
-        room -= len(msgspec.json.encode(model)) + 1
+        room -= _size(model) + 1
         if room < 0:
             break
         kept.append(model)
@@ -214,6 +214,10 @@ def _bare(model: ReportedModel) -> ReportedModel:
     return msgspec.structs.replace(
         model, model=None, revision=None, proven_at=None, reason=model.reason[:40]
     )
+
+
+def _size(document: Document) -> int:
+    return len(msgspec.json.encode(document))
 
 
 def _text(document: Document) -> str:
