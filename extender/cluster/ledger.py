@@ -1,0 +1,165 @@
+"""The memory ledger: each node, the pods on it and nominated to it, and what is reserved there.
+
+Not safe to use from threads: the cluster state guards it. Changes are gathered, and a node's view
+is rebuilt once when they are settled, however many of its pods they touched.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from extender.cluster.inventory import is_ready
+from extender.cluster.memory import MemoryDemand
+from extender.cluster.reservations import Reservation, Reservations
+from extender.cluster.view import NodeView, Nominated, PodFacts, WarmKey, warm_key
+from extender.kube.objects import Node, Pod
+from extender.workload.model import Workload
+
+FINISHED = frozenset({"Succeeded", "Failed"})
+
+
+class Ledger:
+    """Nodes by name and pods by UID, with the sums that a node's pods make."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, NodeView] = {}
+        self.pods: dict[str, PodFacts] = {}
+        self._on_node: dict[str, dict[str, PodFacts]] = {}
+        self._nominated: dict[str, dict[str, PodFacts]] = {}
+        self._reservations = Reservations()
+        self._changed: set[str] = set()
+
+    def settle(self) -> None:
+        """Renew the nodes that changed."""
+        for name in self._changed:
+            self._rebuild(name)
+        self._changed.clear()
+
+    # -- nodes and pods --------------------------------------------------------------------------
+
+    def put_node(self, node: NodeView) -> None:
+        """Keep a node that was added or modified; its sums are made when it is settled."""
+        self.nodes[node.name] = node
+        self._changed.add(node.name)
+
+    def forget_node(self, name: str) -> None:
+        """Forget a node; its pods are still known, for one that comes back."""
+        self.nodes.pop(name, None)
+
+    def put_pod(self, facts: PodFacts) -> None:
+        """Keep a pod that was added or modified; once on a node it needs no reservation."""
+        before = self.pods.get(facts.uid)
+        self.pods[facts.uid] = facts
+        if before is not None and before.node and before.node != facts.node:
+            self._on_node.get(before.node, {}).pop(facts.uid, None)
+            self._changed.add(before.node)
+        self._nominate(before, facts)
+        if facts.node:
+            self._on_node.setdefault(facts.node, {})[facts.uid] = facts
+            self._changed.add(facts.node)
+            self._changed |= self._reservations.drop(facts.uid)
+
+    def forget_pod(self, uid: str) -> None:
+        """Forget a pod and what was reserved for it."""
+        facts = self.pods.pop(uid, None)
+        self._nominate(facts, None)
+        self._changed |= self._reservations.drop(uid)
+        if facts is not None and facts.node:
+            self._on_node.get(facts.node, {}).pop(uid, None)
+            self._changed.add(facts.node)
+
+    def _nominate(self, before: PodFacts | None, now: PodFacts | None) -> None:
+        """Note where an unbound pod is about to go once its victims are gone."""
+        for facts in (before, now):
+            if facts is not None and facts.nominated:
+                self._nominated.get(facts.nominated, {}).pop(facts.uid, None)
+                self._changed.add(facts.nominated)
+        if now is not None and now.nominated and not now.node and now.counts:
+            self._nominated.setdefault(now.nominated, {})[now.uid] = now
+
+    # -- reservations ----------------------------------------------------------------------------
+
+    def reserve(self, entry: Reservation) -> bool:
+        """Keep memory for a pod; false where it counts already, on the node it was seen on."""
+        facts = self.pods.get(entry.uid)
+        if facts is not None and facts.node:
+            return False
+        self._changed |= self._reservations.put(entry)
+        return True
+
+    def release(self, uid: str, node: str) -> None:
+        """Give back what was kept for a pod on a node."""
+        self._changed |= self._reservations.drop(uid, node)
+
+    def expire(self, now: float) -> bool:
+        """Forget the reservations that are past their time; true where there were any."""
+        expired = self._reservations.expire(now)
+        self._changed |= expired
+        return bool(expired)
+
+    def has_reservation(self, uid: str) -> bool:
+        """Tell whether bind has reserved memory for a pod."""
+        return self._reservations.reserved(uid)
+
+    def reserved(self) -> int:
+        """Return how many pods have memory kept for them."""
+        return len(self._reservations)
+
+    # -- sums ------------------------------------------------------------------------------------
+
+    def _rebuild(self, name: str) -> None:
+        """Renew what a node's pods add up to."""
+        node = self.nodes.get(name)
+        if node is None:
+            return
+        promised = 0
+        warm: set[WarmKey] = set()
+        for pod in self._on_node.get(name, {}).values():
+            if not pod.counts:
+                continue
+            promised += pod.demand.on(node.allocatable)
+            if pod.ready:
+                keys = (warm_key(ref, pod.namespace) for ref in pod.workload.references)
+                warm.update(key for key in keys if key is not None)
+        reserved = tuple(self._reservations.on(name))
+        nominated = tuple(
+            Nominated(uid=p.uid, priority=p.priority, bytes=p.demand.on(node.allocatable))
+            for p in self._nominated.get(name, {}).values()
+            if p.uid not in self._reservations
+        )
+        self.nodes[name] = msgspec.structs.replace(
+            node,
+            promised=promised + sum(entry.bytes for entry in reserved),
+            reserved=reserved,
+            nominated=nominated,
+            warm=frozenset(warm),
+        )
+
+
+def node_view(node: Node, allocatable: int) -> NodeView:
+    """Return a node without its pods; ``allocatable`` is its memory in bytes."""
+    return NodeView(
+        name=node.metadata.name,
+        labels=node.metadata.labels,
+        allocatable=allocatable,
+        images={name: image.size_bytes for image in node.status.images for name in image.names},
+        schedulable=not node.spec.unschedulable,
+    )
+
+
+def pod_facts(uid: str, pod: Pod, demand: MemoryDemand, workload: Workload) -> PodFacts:
+    """Reduce a pod to what is kept of it."""
+    return PodFacts(
+        uid=uid,
+        namespace=pod.metadata.namespace,
+        name=pod.metadata.name,
+        node=pod.spec.node_name,
+        scheduler=pod.spec.scheduler_name,
+        priority=pod.spec.priority or 0,
+        demand=demand,
+        nominated=pod.status.nominated_node_name,
+        created=pod.metadata.creation_timestamp,
+        counts=pod.status.phase not in FINISHED,
+        ready=is_ready(pod),
+        workload=workload,
+    )

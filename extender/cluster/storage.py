@@ -1,0 +1,63 @@
+"""Shared volumes: claims with their volumes and classes, and the Jobs that write into them.
+
+Not safe to use from threads: the cluster state guards it.
+"""
+
+from __future__ import annotations
+
+from cachetools import LRUCache
+
+from extender.cluster.claims import JobFacts, JobState, job_state
+from extender.cluster.view import Key
+from extender.kube.objects import Job, PersistentVolume, PersistentVolumeClaim, StorageClass
+from extender.workload.jobs import read_job
+
+_MAX_COMPLETED_WRITES = 10_000
+
+
+class Storage:
+    """Claims by namespace and name, Jobs by UID, volumes and classes by name.
+
+    ``completed`` has what was once written whole: (namespace, claim, path).
+    """
+
+    def __init__(self) -> None:
+        self.claims: dict[Key, PersistentVolumeClaim] = {}
+        self.volumes: dict[str, PersistentVolume] = {}
+        self.classes: dict[str, StorageClass] = {}
+        self.jobs: dict[str, JobFacts] = {}
+        self.completed: LRUCache[tuple[str, str, str], bool] = LRUCache(_MAX_COMPLETED_WRITES)
+
+    def put_claim(self, claim: PersistentVolumeClaim) -> None:
+        """Keep a claim that was added or modified."""
+        key = claim.metadata.namespace, claim.metadata.name
+        before = self.claims.get(key)
+        if before is not None and before.metadata.uid != claim.metadata.uid:
+            self.forget_claim(key)
+        self.claims[key] = claim
+
+    def forget_claim(self, key: Key) -> None:
+        """Forget a claim and what was written there: one made anew under its name is empty."""
+        if self.claims.pop(key, None) is not None:
+            for write in [write for write in self.completed if write[:2] == key]:
+                del self.completed[write]
+
+    def put_job(self, uid: str, job: Job) -> None:
+        """Keep a Job that was added or modified, if it writes a model into a claim."""
+        writes = read_job(job)
+        if not writes:
+            self.jobs.pop(uid, None)
+            return
+        state, reason = job_state(job)
+        namespace = job.metadata.namespace
+        self.jobs[uid] = JobFacts(
+            uid=uid,
+            namespace=namespace,
+            name=job.metadata.name,
+            state=state,
+            writes=writes,
+            reason=reason,
+        )
+        if state is JobState.COMPLETE:
+            for write in writes:
+                self.completed[namespace, write.claim, write.model.path] = True
