@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +36,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from extender.errors import ExtenderError, ProtocolError
 from extender.serving import api
+from extender.serving.arrival import seconds_since_begin
 from extender.serving.body import read_body
 from extender.serving.service import Service, Verb
 
@@ -72,7 +72,6 @@ def _verb_route(
     name: str, verb: Verb, service: Service, verbs_at: Callable[[str], bool]
 ) -> Callable[[], flask.Response]:
     def answer() -> flask.Response:
-        before = time.perf_counter()
         code = 500
         try:
             if not verbs_at(flask.request.environ.get("SERVER_PORT", "")):
@@ -89,7 +88,7 @@ def _verb_route(
             raise
         finally:
             service.metrics.requests.labels(name, str(code)).inc()
-            service.metrics.seconds.labels(name).observe(time.perf_counter() - before)
+            service.metrics.seconds.labels(name).observe(seconds_since_begin())
         return response
 
     return answer

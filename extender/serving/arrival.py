@@ -9,6 +9,8 @@ own.
 from __future__ import annotations
 
 import re
+import time
+from contextvars import ContextVar
 from enum import Enum, auto
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -18,6 +20,23 @@ MAX_BODY_BYTES = 256 * 1024
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*(?=\r\n)")
 _HEALTH = (b"GET /healthz HTTP/", b"GET /readyz HTTP/")
+
+
+_BEGUN: ContextVar[float] = ContextVar("begun")
+
+
+def note_begin(begun: float) -> None:
+    """Say when the request that this thread serves began to arrive (``time.monotonic``)."""
+    _BEGUN.set(begun)
+
+
+def seconds_since_begin() -> float:
+    """Return the age of this thread's request: what it has waited for a thread counts as well.
+
+    0 where nobody has noted it, as in a program that calls the application by itself.
+    """
+    now = time.monotonic()
+    return now - _BEGUN.get(now)
 
 
 class Arrival(Enum):

@@ -10,6 +10,7 @@ import structlog
 
 from extender.config import ExtenderConfiguration
 from extender.kube.objects import Pod
+from extender.serving.arrival import seconds_since_begin
 from extender.serving.knowledge import Knowledge
 from extender.serving.leadership import Leadership
 from extender.serving.metrics import Metrics
@@ -117,17 +118,19 @@ class Service:
 
     def preempt(self, body: bytes) -> bytes:
         """Answer ``POST /preempt``."""
+        late = self._deadline()
         args = read_preempt_args(body)
-        kept, _ = self._timed(args.pod, lambda: preempt(args, self.context))
+        kept, _ = self._timed(args.pod, lambda: preempt(args, self.context, late=late))
         return write_preempt_result(kept)
 
     def bind(self, body: bytes) -> bytes:
         """Answer ``POST /bind``. A "no" is an answer too; kube-scheduler tries the pod again."""
+        late = self._deadline()
         args = read_bind_args(body)
         if self._bindings is None:
             return write_bind_result("this extender runs without a cluster to bind in")
         before = time.perf_counter()
-        bound = bind(args, self.context, self._bindings)
+        bound = bind(args, self.context, self._bindings, late=late)
         self.metrics.binds.labels(bound.outcome.value).inc()
         seconds = time.perf_counter() - before
         if bound.decision is not None:
@@ -145,8 +148,9 @@ class Service:
         return write_bind_result(bound.error)
 
     def _deadline(self) -> Late:
-        """Begin to count: the scheduler waits for an answer from about now on."""
-        end = time.monotonic() + self.configuration.server.deadline_seconds
+        """Return when to give up: the scheduler has waited since its request began to arrive."""
+        left = self.configuration.server.deadline_seconds - seconds_since_begin()
+        end = time.monotonic() + left
         return lambda: time.monotonic() > end
 
     def _note_waiting(self, made: Decision, args: ExtenderArgs) -> None:

@@ -29,8 +29,8 @@ import signal
 import socket
 import ssl
 import time
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -40,7 +40,9 @@ from gunicorn.http import get_parser
 from gunicorn.http.errors import LimitRequestHeaders, ParseException
 from gunicorn.workers.gthread import ThreadWorker
 
-from extender.serving.arrival import MAX_BODY_BYTES, MAX_HEAD_BYTES, Arrival, arrival
+from extender.serving.arrival import Arrival, arrival, note_begin
+from extender.serving.connection import LINGER_SECONDS, NO_DATA_YET, Waiting
+from extender.serving.pools import Pools
 
 log = structlog.get_logger("extender.http")
 
@@ -51,9 +53,6 @@ MAX_WAITING = 200
 """Connections of one listener that wait for their first request, and as many for another one. With
 those that are served they stay below the 1024 files that a process may have open by default."""
 
-_LINGER_SECONDS = 2.0
-_LINGER_BYTES = 64 * 1024
-_READ_BYTES = 64 * 1024
 _SWEEP_SECONDS = 0.25
 _STOP = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 _STATUS_LINES = {
@@ -61,7 +60,6 @@ _STATUS_LINES = {
     "LimitRequestHeaders": (431, "Request Header Fields Too Large"),
     "LimitRequestLine": (414, "URI Too Long"),
 }
-_NO_DATA_YET = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _NO_FILES_LEFT = frozenset({errno.EMFILE, errno.ENFILE})
 
 
@@ -74,20 +72,6 @@ def keep_signals_over_forks() -> None:
 
 def _mask(how: int) -> None:
     signal.pthread_sigmask(how, _STOP)
-
-
-@dataclass(kw_only=True, eq=False)
-class _Waiting:
-    """A connection without a thread. ``known`` has been answered before."""
-
-    conn: Any
-    known: bool
-    deadline: float
-    data: bytearray = field(default_factory=bytearray)
-    shaking_hands: bool = False
-    leaving: bool = False
-    discarded: int = 0
-    registered: bool = False
 
 
 @dataclass(kw_only=True)
@@ -106,7 +90,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._certificates = self.app.certificates
         self._turns: dict[Any, _Turn] = {}
         self._served = {True: 0, False: 0}
-        self._waiting: dict[tuple[Any, bool], dict[_Waiting, None]] = {}
+        self._waiting: dict[tuple[Any, bool], dict[Waiting, None]] = {}
         self._swept = 0.0
         self._verbs_address = self.sockets[0].getsockname()
 
@@ -117,7 +101,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def get_thread_pool(self) -> Executor:
         """Return the threads; gunicorn asks once."""
-        return _Pools(self.cfg.threads)
+        return Pools(self.cfg.threads)
 
     # -- what arrives: in the main loop ------------------------------------------------------------
 
@@ -135,8 +119,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def enqueue_req(self, conn: Any) -> None:
         """Look for the next request of a connection; gunicorn gives it a thread at once."""
         now = time.monotonic()
-        idle = self.cfg.keepalive if self.alive else _LINGER_SECONDS
-        waiting = _Waiting(conn=conn, known=conn.initialized, deadline=now + idle)
+        idle = self.cfg.keepalive if self.alive else LINGER_SECONDS
+        waiting = Waiting(conn=conn, known=conn.initialized, deadline=now + idle)
         try:
             conn.sock.settimeout(0)
             if conn.initialized:
@@ -152,7 +136,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             return
         self._advance(waiting)
 
-    def _advance(self, waiting: _Waiting, _file: Any = None) -> None:
+    def _advance(self, waiting: Waiting, _file: Any = None) -> None:
         """Go as far as the bytes that are there allow."""
         conn = waiting.conn
         try:
@@ -160,8 +144,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 conn.sock.do_handshake()
                 waiting.shaking_hands = False
                 waiting.deadline = time.monotonic() + self.cfg.keepalive
-            ended = _discard(waiting) if waiting.leaving else _receive(waiting)
-        except _NO_DATA_YET:
+            ended = waiting.discard() if waiting.leaving else waiting.receive()
+        except NO_DATA_YET:
             self._park(waiting)
             return
         except OSError as error:
@@ -169,6 +153,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 log.warning("connection refused", caller=conn.client[0], error=f"TLS: {error}")
             self._drop(waiting)
             return
+        if waiting.data and not waiting.begun:
+            waiting.begun = time.monotonic()
         if waiting.leaving or (ended and not waiting.data):
             if ended:
                 self._drop(waiting)
@@ -186,12 +172,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         else:
             self._serve(waiting, Arrival.PARTLY if found is Arrival.WAITS else found)
 
-    def _park(self, waiting: _Waiting) -> None:
+    def _park(self, waiting: Waiting) -> None:
         """Wait for more, without a thread."""
         conn = waiting.conn
         if waiting.data and not waiting.leaving:
-            begun = time.monotonic() + READ_SECONDS
-            waiting.deadline = min(waiting.deadline, begun)
+            waiting.deadline = min(waiting.deadline, waiting.begun + READ_SECONDS)
         if waiting.registered:
             return
         try:
@@ -205,7 +190,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if len(same) > MAX_WAITING:
             self._displace(conn.server, known=waiting.known)
 
-    def _unpark(self, waiting: _Waiting) -> None:
+    def _unpark(self, waiting: Waiting) -> None:
         if not waiting.registered:
             return
         waiting.registered = False
@@ -218,17 +203,17 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if longest is not None:
             self._drop(longest)
 
-    def _drop(self, waiting: _Waiting) -> None:
+    def _drop(self, waiting: Waiting) -> None:
         self._unpark(waiting)
         self.nr_conns -= 1
         waiting.conn.close()
 
-    def _leave(self, waiting: _Waiting) -> None:
+    def _leave(self, waiting: Waiting) -> None:
         """Close after the client has read what was sent: it would lose that to a reset."""
         self._unpark(waiting)
         waiting.leaving = True
         waiting.known = False
-        waiting.deadline = time.monotonic() + _LINGER_SECONDS
+        waiting.deadline = time.monotonic() + LINGER_SECONDS
         sock = waiting.conn.sock
         try:
             sock.settimeout(0)
@@ -250,7 +235,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         for waiting in [one for same in self._waiting.values() for one in same]:
             idle = not waiting.data and not waiting.leaving
             if idle and not self.alive:
-                waiting.deadline = min(waiting.deadline, now + _LINGER_SECONDS)
+                waiting.deadline = min(waiting.deadline, now + LINGER_SECONDS)
             if now < waiting.deadline:
                 continue
             if idle or waiting.leaving:
@@ -261,7 +246,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     # -- what has arrived: in threads --------------------------------------------------------------
 
-    def _serve(self, waiting: _Waiting, found: Arrival) -> None:
+    def _serve(self, waiting: Waiting, found: Arrival) -> None:
         self._unpark(waiting)
         conn = waiting.conn
         verbs = conn.server == self._verbs_address
@@ -274,13 +259,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             conn.initialized = True
             conn.parser = get_parser(self.cfg, conn.sock, conn.client)
         conn.parser.unreader.unread(bytes(waiting.data))
-        served = self.tpool.of(verbs=verbs, found=found).submit(self.handle, conn)
+        served = self.tpool.of(verbs=verbs, found=found).submit(self.handle, conn, waiting.begun)
         served.add_done_callback(
             lambda future: self.method_queue.defer(self.finish_request, conn, future)
         )
 
-    def handle(self, conn: Any) -> Any:
+    def handle(self, conn: Any, begun: float) -> Any:
         """Serve one request of a connection, in a thread."""
+        note_begin(begun)
         self._turns[conn] = _Turn(deadline=time.monotonic() + READ_SECONDS)
         try:
             return super().handle(conn)
@@ -301,7 +287,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if not fs.cancelled() and fs.exception() is None and fs.result():
             self.enqueue_req(conn)
         else:
-            self._leave(_Waiting(conn=conn, known=False, deadline=0.0))
+            self._leave(Waiting(conn=conn, known=False, deadline=0.0))
 
     def notify(self) -> None:
         """Cut what takes too long in a thread; the main loop calls this about once a second.
@@ -345,32 +331,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             client.sendall(head.encode() + body)
 
 
-def _receive(waiting: _Waiting) -> bool:
-    """Add what has arrived to the data; True where the client sends no more."""
-    while len(waiting.data) < MAX_HEAD_BYTES + MAX_BODY_BYTES:
-        try:
-            more = waiting.conn.sock.recv(_READ_BYTES)
-        except _NO_DATA_YET:
-            return False
-        if not more:
-            return True
-        waiting.data += more
-    return False
-
-
-def _discard(waiting: _Waiting) -> bool:
-    """Read what is left; True where nothing more has to be read."""
-    while waiting.discarded < _LINGER_BYTES:
-        try:
-            more = waiting.conn.sock.recv(4096)
-        except _NO_DATA_YET:
-            return False
-        if not more:
-            return True
-        waiting.discarded += len(more)
-    return True
-
-
 def _cut(conn: Any, how: int) -> None:
     what = "it was not whole" if how == socket.SHUT_RD else "its answer was not taken"
     log.warning("request cut", error=f"{what} after {READ_SECONDS:.0f} s")
@@ -378,29 +338,3 @@ def _cut(conn: Any, how: int) -> None:
         # Not the TLS object's own method: that one forgets that there was TLS, and what the
         # thread sends afterwards would go out in the clear.
         socket.socket.shutdown(conn.sock, how)
-
-
-class _Pools(Executor):
-    """Threads for the first listener's requests, for those of the others, and for health."""
-
-    def __init__(self, threads: int) -> None:
-        self._whole = {
-            verbs: ThreadPoolExecutor(threads, thread_name_prefix=name)
-            for verbs, name in ((True, "verbs"), (False, "status"))
-        }
-        self._partly = {
-            verbs: ThreadPoolExecutor(threads, thread_name_prefix=f"{name}-arriving")
-            for verbs, name in ((True, "verbs"), (False, "status"))
-        }
-        self._health = ThreadPoolExecutor(2, thread_name_prefix="health")
-
-    def of(self, *, verbs: bool, found: Arrival) -> Executor:
-        """Return the threads for a request."""
-        if found is Arrival.HEALTH:
-            return self._health
-        return (self._partly if found is Arrival.PARTLY else self._whole)[verbs]
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
-        """Stop them all."""
-        for pool in (*self._whole.values(), *self._partly.values(), self._health):
-            pool.shutdown(wait, cancel_futures=cancel_futures)

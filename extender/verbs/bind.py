@@ -25,7 +25,7 @@ from extender.kube.objects import Pod
 from extender.placement.reasons import TEXTS, Reason
 from extender.placement.request import PodRequest
 from extender.placement.verdict import Judge, Verdict
-from extender.verbs.context import Context, not_listed
+from extender.verbs.context import TOO_LATE, Context, Late, never, not_listed
 from extender.verbs.decision import Decision, count, decision
 from extender.wire import BindArgs
 
@@ -82,14 +82,19 @@ class Bound(msgspec.Struct, frozen=True, kw_only=True):
     decision: Decision | None = None
 
 
-def bind(args: BindArgs, context: Context, bindings: Bindings) -> Bound:
-    """Answer one bind request."""
+def bind(args: BindArgs, context: Context, bindings: Bindings, *, late: Late = never) -> Bound:
+    """Answer one bind request.
+
+    One that comes too late is refused: kube-scheduler has given the pod up and decides anew.
+    """
     unsynced = context.unsynced()
     if unsynced:
         return Bound(outcome=BindOutcome.ERROR, error=not_listed(unsynced))
     closed = context.fence()
     if closed:
         return Bound(outcome=BindOutcome.FENCED, error=closed)
+    if late():
+        return Bound(outcome=BindOutcome.ERROR, error=TOO_LATE)
     request = _request(args, context, bindings)
     if isinstance(request, Bound):
         return request

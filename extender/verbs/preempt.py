@@ -10,14 +10,19 @@ from __future__ import annotations
 
 from extender.placement.reasons import Reason
 from extender.placement.verdict import Judge
-from extender.verbs.context import Context
+from extender.verbs.context import Context, Late, never
 from extender.verbs.decision import Decision, count, decision
 from extender.wire import PreemptArgs, Victims
 
 
-def preempt(args: PreemptArgs, context: Context) -> tuple[dict[str, Victims], Decision | None]:
-    """Answer one preempt request: the candidates that are worth it, none before the first lists."""
-    if context.unsynced():
+def preempt(
+    args: PreemptArgs, context: Context, *, late: Late = never
+) -> tuple[dict[str, Victims], Decision | None]:
+    """Answer one preempt request: the candidates that are worth it.
+
+    None before the first lists, and none where the answer would come too late.
+    """
+    if context.unsynced() or late():
         return {}, None
     judge = context.judge(args.pod)
     kept: dict[str, Victims] = {}

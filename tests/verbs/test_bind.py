@@ -11,7 +11,7 @@ from extender.cluster.state import ClusterState
 from extender.kube.objects import Pod
 from extender.placement.reasons import TEXTS, Reason
 from extender.verbs.bind import DECISION_ANNOTATION, Answer, BindOutcome, Bound, Sent, bind
-from extender.verbs.context import Context
+from extender.verbs.context import TOO_LATE, Context
 from extender.wire import BindArgs
 from tests.builders import LOADING, READY, loader, loader_pod, node, tmpfs, vllm
 
@@ -91,6 +91,15 @@ def test_a_model_that_went_away_since_filter_is_noticed() -> None:
     apiserver = Apiserver()
     assert bind(args, context, apiserver).outcome is BindOutcome.REFUSED
     assert apiserver.sent == []
+
+
+def test_a_bind_that_comes_too_late_is_refused_and_nothing_is_kept(state: ClusterState) -> None:
+    """kube-scheduler has given the pod up already, and decides anew."""
+    apiserver = Apiserver()
+    bound = bind(ARGS, Context(state=state), apiserver, late=lambda: True)
+    assert (bound.outcome, bound.error) == (BindOutcome.ERROR, TOO_LATE)
+    assert apiserver.sent == []
+    assert state.reserved() == 0
 
 
 BOUND_HERE, BOUND_THERE = tmpfs("ram", on="a"), tmpfs("ram", on="b")

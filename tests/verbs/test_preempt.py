@@ -62,6 +62,11 @@ def test_before_the_first_lists_nobody_is_evicted(state: ClusterState) -> None:
     assert preempt(args, Context(state=state, unsynced=lambda: ("Node",))) == ({}, None)
 
 
+def test_nobody_is_evicted_by_an_answer_that_comes_too_late(state: ClusterState) -> None:
+    args = PreemptArgs(pod=vllm("asks"), candidates={"warm": victims("uid-big-warm")})
+    assert preempt(args, Context(state=state), late=lambda: True) == ({}, None)
+
+
 POD = {"metadata": {"name": "asks", "namespace": "inference", "uid": "u"}}
 META = {"n": {"Pods": [{"UID": "v"}, {"UID": "w"}], "NumPDBViolations": 1}}
 FULL = {

@@ -1,0 +1,84 @@
+"""More requests than threads: what has waited too long is given up, not computed."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from extender.verbs.context import TOO_LATE
+from tests.serving.running import DEMO_CLUSTER, GOOD, Running, answer_on, running
+from tests.serving.test_slow_clients import WHOLE
+
+DEADLINE = 0.5
+MORE_THAN_BUFFERS_HOLD = 16 * 2**20
+FILTERED = 'model_cache_extender_request_duration_seconds_bucket{le="0.25",verb="filter"}'
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server with one thread for whole requests, and a list that no socket's buffer takes."""
+    folder = tmp_path_factory.mktemp("narrow")
+    config = folder / "config.yaml"
+    config.write_text(
+        "apiVersion: modelcache.dev/v1alpha1\nkind: ExtenderConfiguration\n"
+        f"server: {{threads: 1, deadlineSeconds: {DEADLINE}}}\n"
+    )
+    status = ("--status-listen", "127.0.0.1:0")
+    with running(folder, "--snapshot", DEMO_CLUSTER, "--config", config, *status) as server:
+        for number in range(MORE_THAN_BUFFERS_HOLD // 2**18):
+            pod = {"metadata": {"name": "x" * 2**18, "uid": f"long-{number}"}}
+            server.post("/filter", {"Pod": pod, "NodeNames": ["gpu-1"]})
+        yield server
+
+
+@contextmanager
+def stuffed(server: Running) -> Iterator[None]:
+    """The one thread writes to a client that does not read."""
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect(server.address)
+        deaf.sendall(b"GET /api/v1/decisions HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert deaf.recv(15) == b"HTTP/1.1 200 OK"
+        yield
+
+
+def metric(server: Running, name: str) -> float:
+    text = server.ask("GET", "/metrics", at=server.status_address).body.decode()
+    return next(float(row.split()[-1]) for row in text.splitlines() if row.startswith(name + " "))
+
+
+def asked_while_stuffed(server: Running, request: bytes, seconds: float) -> Any:
+    """Send a request that finds no thread for so long; return the JSON of its answer."""
+    with server.connect() as connection:
+        with stuffed(server):
+            connection.sendall(request)
+            time.sleep(seconds)
+        answer = answer_on(connection)
+        assert answer.status == 200
+        return answer.json()
+
+
+def test_what_waited_for_a_thread_longer_than_the_deadline_is_not_computed(
+    narrow: Running,
+) -> None:
+    here, quick = narrow.mark(), metric(narrow, FILTERED)
+    assert asked_while_stuffed(narrow, WHOLE, 2 * DEADLINE)["Error"] == TOO_LATE
+    (given_up,) = (line for line in narrow.lines(here) if line["event"] != "request cut")
+    assert (given_up["event"], given_up["reason"]) == ("not decided", TOO_LATE)
+    assert metric(narrow, FILTERED) == quick, "the wait is part of the request's duration"
+    assert narrow.answers_well(), "the next one is in time again"
+
+
+def test_what_waited_for_a_thread_less_long_is_computed(narrow: Running) -> None:
+    assert asked_while_stuffed(narrow, WHOLE, 0.0)["NodeNames"] == GOOD["NodeNames"]
+
+
+def test_the_status_listener_answers_while_the_verbs_have_no_thread(narrow: Running) -> None:
+    with stuffed(narrow):
+        assert narrow.ask("GET", "/readyz", at=narrow.status_address).status == 200
+        assert narrow.ask("GET", "/api/v1/nodes", at=narrow.status_address).status == 200
