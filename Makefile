@@ -10,7 +10,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 export K8S_VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-unit test-controlplane test-faults soak test-versions lint format controlplane lock clean
+.PHONY: help venv demo test test-unit test-controlplane test-faults soak bench bench-programs bench-quick test-versions lint format controlplane lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -48,6 +48,15 @@ test-faults: controlplane ## Every fault between watch and apiserver, many times
 soak: controlplane ## Twenty minutes of random changes and deaths on a real control plane (SOAK_SECONDS)
 	REQUIRE_CONTROL_PLANE=1 SOAK_SECONDS=$${SOAK_SECONDS:-1200} \
 	  $(BIN)/pytest -s tests/controlplane/test_random_changes.py -k soak
+
+bench-programs: $(STAMP)
+	@$(BIN)/python controlplane/build.py --bench
+
+bench: controlplane bench-programs ## Measure everything (15 minutes; BENCH=answer for one); kept under build/bench
+	$(BIN)/python -m bench $${BENCH:-all}
+
+bench-quick: controlplane bench-programs ## See that every benchmark runs (two minutes; not for figures)
+	$(BIN)/python -m bench $${BENCH:-all} --quick
 
 test-versions: $(STAMP) ## The control-plane tests on every supported Kubernetes minor
 	@for version in 1.34 1.35 1.36 1.37; do \

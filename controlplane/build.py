@@ -1,7 +1,8 @@
 """Build the control plane of the tests from the Go modules pinned beside this file.
 
 ``python controlplane/build.py --kubernetes 1.37`` leaves six binaries in the cache and
-prints where; with ``--print-path`` it builds nothing. Only the standard library is needed, and Go.
+prints where; with ``--print-path`` it builds nothing. ``--bench`` builds the two programs of
+``bench/go`` in the same way. Only the standard library is needed, and Go.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MODULES = Path(__file__).resolve().parent / "modules"
-MODULE_FILES = ("go.mod", "go.sum", "tools.go")
+BENCH_MODULE = MODULES.parents[1] / "bench" / "go"
 DEFAULT_VERSION = "1.37"
 PROGRESS_SECONDS = 15.0
 
@@ -40,7 +41,7 @@ class Part:
     """One binary: the pinned module folder it comes from and the Go package of its main."""
 
     name: str
-    module: str
+    module: Path
     package: str
     requirement: str  # the module whose pinned version is the binary's version
 
@@ -48,15 +49,23 @@ class Part:
 def parts(version: str) -> list[Part]:
     """Every binary of one Kubernetes minor, the small ones first."""
     kubernetes = [
-        Part(name, f"v{version}", f"k8s.io/kubernetes/cmd/{name}", "k8s.io/kubernetes")
+        Part(name, MODULES / f"v{version}", f"k8s.io/kubernetes/cmd/{name}", "k8s.io/kubernetes")
         for name in ("kubectl", "kube-scheduler", "kube-controller-manager", "kube-apiserver")
     ]
     etcd = "go.etcd.io/etcd/server/v3"
     kwok = "sigs.k8s.io/kwok"
     return [
-        Part("etcd", "etcd", etcd, etcd),
-        Part("kwok", "kwok", f"{kwok}/cmd/kwok", kwok),
+        Part("etcd", MODULES / "etcd", etcd, etcd),
+        Part("kwok", MODULES / "kwok", f"{kwok}/cmd/kwok", kwok),
         *kubernetes,
+    ]
+
+
+def bench_parts() -> list[Part]:
+    """Return the programs of the benchmarks: what loads an extender, and the yardstick."""
+    return [
+        Part(name, BENCH_MODULE, f"./{name}", "k8s.io/kube-scheduler")
+        for name in ("load", "reference")
     ]
 
 
@@ -80,17 +89,28 @@ def binaries(version: str = DEFAULT_VERSION) -> Path:
 
 def build(version: str = DEFAULT_VERSION) -> Path:
     """Build what is missing of a Kubernetes minor and return the folder with all binaries."""
-    folder = ready_made(version) or cached(version)
     with contextlib.suppress(MissingBinariesError):
         return binaries(version)
+    build_missing(parts(version), ready_made(version) or cached(version))
+    return binaries(version)
+
+
+def build_bench() -> Path:
+    """Build what is missing of the benchmarks' programs and return their folder."""
+    folder = assets() / "bench" / digest_of(bench_parts())
+    build_missing(bench_parts(), folder)
+    return folder
+
+
+def build_missing(all_parts: list[Part], folder: Path) -> None:
+    """Build the parts that a folder does not have yet."""
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder.with_name(folder.name + ".lock")):
-        wanted = [part for part in parts(version) if not executable(folder / part.name)]
+        wanted = [part for part in all_parts if not executable(folder / part.name)]
         go = find_go(wanted) if wanted else ""
         for number, part in enumerate(wanted, start=1):
             say(f"==> building {part.name} {pinned(part)} ({number} of {len(wanted)})")
             compile_part(go, part, folder)
-    return binaries(version)
 
 
 def ready_made(version: str) -> Path | None:
@@ -109,12 +129,17 @@ def ready_made(version: str) -> Path | None:
 def cached(version: str) -> Path:
     """Return the folder of the cache for a Kubernetes minor: new pins, new folder."""
     check_supported(version)
+    return assets() / "controlplane" / f"{version}-{digest_of(parts(version))}"
+
+
+def digest_of(all_parts: list[Part]) -> str:
+    """Return a digest of everything that the parts are built from."""
     digest = hashlib.sha256()
-    for module in sorted({part.module for part in parts(version)}):
-        for name in MODULE_FILES:
-            digest.update(f"{module}/{name}\0".encode())
-            digest.update((MODULES / module / name).read_bytes())
-    return assets() / "controlplane" / f"{version}-{digest.hexdigest()[:12]}"
+    for module in sorted({part.module for part in all_parts}):
+        for path in sorted([*module.glob("go.*"), *module.rglob("*.go")]):
+            digest.update(f"{module.name}/{path.relative_to(module)}\0".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def assets() -> Path:
@@ -143,7 +168,7 @@ def executable(path: Path) -> bool:
 
 def pinned(part: Part) -> str:
     """Return the version of a part's module in its go.mod, such as ``v1.37.2``."""
-    path = MODULES / part.module / "go.mod"
+    path = part.module / "go.mod"
     pattern = rf"^(?:require\s+|\s+){re.escape(part.requirement)}\s+(v\S+)"
     found = re.search(pattern, path.read_text(encoding="utf-8"), re.MULTILINE)
     if found is None:
@@ -192,7 +217,7 @@ def find_go(wanted: list[Part]) -> str:
 
 def required_go(part: Part) -> tuple[int, ...]:
     """Return the Go version that a part's go.mod asks for."""
-    path = MODULES / part.module / "go.mod"
+    path = part.module / "go.mod"
     found = re.search(r"^go (\S+)", path.read_text(encoding="utf-8"), re.MULTILINE)
     return numbers(found.group(1)) if found else (1, 21)
 
@@ -232,7 +257,7 @@ def compile_part(go: str, part: Part, folder: Path) -> None:
             raise BuildError(
                 f"building {part.name} failed:\n{tail}\n"
                 f"the first build downloads Go modules: check the network (and GOPROXY); "
-                f"try again in {MODULES / part.module} with: go build {part.package}"
+                f"try again in {part.module} with: go build {part.package}"
             )
         output.replace(folder / part.name)
 
@@ -244,7 +269,7 @@ def run_with_progress(command: list[str], part: Part, log: Path) -> int:
     with (
         log.open("wb") as output,
         subprocess.Popen(
-            command, cwd=MODULES / part.module, env=environment, stdout=output, stderr=output
+            command, cwd=part.module, env=environment, stdout=output, stderr=output
         ) as process,
     ):
         try:
@@ -280,9 +305,13 @@ def main() -> int:
     parser.add_argument(
         "--print-path", action="store_true", help="print the folder of the binaries, build nothing"
     )
+    parser.add_argument("--bench", action="store_true", help="build the programs of bench/go")
     arguments = parser.parse_args()
     version: str = arguments.kubernetes
     try:
+        if arguments.bench:
+            say(f"==> the programs of the benchmarks are in {build_bench()}")
+            return 0
         if arguments.print_path:
             print(ready_made(version) or cached(version))
         else:

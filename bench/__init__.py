@@ -1,0 +1,1 @@
+"""Benchmarks: ``python -m bench --help``. Figures, never pass or fail; ``docs/performance.md``."""

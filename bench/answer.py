@@ -1,0 +1,198 @@
+"""How long filter and prioritize take to answer, beside the Go reference in the same run.
+
+One thing varies at a time around 5,000 names on one connection, as kube-scheduler asks: the number
+of names, connections that ask at the same moment, full node objects instead of names, and changes a
+second in the watch. The names of each body are in an order of their own, as kube-scheduler's are.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bench.fleet import WORKLOADS, Fleet, question
+from bench.programs import (
+    Latency,
+    Plan,
+    cpu_seconds,
+    extender,
+    load,
+    local_apiserver,
+    post,
+    reference,
+)
+from bench.results import Row
+from tests.controlplane.cluster import Extender
+
+VERBS = ("filter", "prioritize")
+_BODIES_PER_WORKLOAD = 4
+_PODS = 20_000
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """What is sent. ``rate`` is requests a second over all connections, half for each verb."""
+
+    names: int = 5_000
+    connections: int = 1
+    form: str = "names"
+    events: int = 0
+    rate: float = 200.0
+
+
+SMALL = [
+    Case(names=100),
+    Case(names=1_000),
+    Case(),
+    Case(connections=4),
+    Case(connections=16),
+    Case(events=100),
+    Case(events=1_000),
+    Case(names=100, form="objects", rate=50),
+    Case(names=1_000, form="objects", rate=8),
+    Case(form="objects", rate=0.8),
+]
+LARGE = [Case(names=15_000, rate=60)]
+QUICK = [Case(names=1_000, rate=100), Case(rate=50, events=100)]
+
+
+def measure(folder: Path, *, seconds: float, quick: bool) -> Iterator[Row]:
+    """Yield a row for each case and verb."""
+    if quick:
+        yield from _measure(Fleet(nodes=5_000, pods=2_000), QUICK, folder, seconds)
+        return
+    yield from _measure(Fleet(nodes=5_000, pods=_PODS), SMALL, folder, seconds)
+    yield from _measure(Fleet(nodes=15_000, pods=_PODS), LARGE, folder, seconds)
+
+
+def _measure(fleet: Fleet, cases: Sequence[Case], folder: Path, seconds: float) -> Iterator[Row]:
+    with local_apiserver(fleet, folder) as apiserver, extender(apiserver, folder) as ours:
+        table = decisions(ours, fleet)
+        with reference(table, folder) as theirs:
+            for case in cases:
+                bodies = _write_bodies(case, fleet, table, folder)
+                _check(ours, theirs, bodies)
+                post(f"{apiserver}/events?rate={case.events}")
+                seen = {
+                    name: _load(server, case, bodies, folder, seconds)
+                    for name, server in (("ours", ours), ("theirs", theirs))
+                }
+                post(f"{apiserver}/events?rate=0")
+                for verb in VERBS:
+                    yield _row(verb, case, seen)
+
+
+def decisions(ours: Extender, fleet: Fleet) -> dict[str, dict[str, int]]:
+    """Ask the extender about every node for each workload: the table of the reference."""
+    names = fleet.node_names()
+    table = {}
+    for workload in WORKLOADS:
+        pod = question(workload, 0)
+        passed = ours.post("/filter", _args(pod, names))[1]["NodeNames"]
+        ranked = ours.post("/prioritize", _args(pod, passed))[1]
+        table[workload] = {entry["Host"]: entry["Score"] for entry in ranked}
+    return table
+
+
+def _args(pod: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {"Pod": pod, "Nodes": None, "NodeNames": list(names)}
+
+
+def _write_bodies(
+    case: Case, fleet: Fleet, table: Mapping[str, Mapping[str, int]], folder: Path
+) -> dict[str, list[str]]:
+    """Write what is sent: prioritize is asked about what filter passed."""
+    chance = random.Random(case.names)
+    index = {fleet.node_name(number): number for number in range(fleet.nodes)}
+    large = case.form == "objects"
+    workloads = WORKLOADS if not large else ("preferred",)
+    paths: dict[str, list[str]] = {verb: [] for verb in VERBS}
+    for number in range(1 if large else _BODIES_PER_WORKLOAD):
+        for workload in workloads:
+            names = chance.sample(fleet.node_names(), case.names)
+            asked = {"filter": names, "prioritize": [n for n in names if n in table[workload]]}
+            for verb in VERBS:
+                args = _args(question(workload, number), asked[verb])
+                if large:
+                    items = [fleet.node(index[name]) for name in asked[verb]]
+                    args |= {"Nodes": {"metadata": {}, "items": items}, "NodeNames": None}
+                path = folder / f"{verb}-{workload}-{number}.json"
+                path.write_bytes(msgspec.json.encode(args))
+                paths[verb].append(str(path))
+    return paths
+
+
+def _check(ours: Extender, theirs: Extender, bodies: Mapping[str, Sequence[str]]) -> None:
+    """Make sure that both decide the same; only the memory that is held in between may differ."""
+    for verb, paths in bodies.items():
+        for path in paths:
+            args = msgspec.json.decode(Path(path).read_bytes())
+            left, right = (one.post(f"/{verb}", args)[1] for one in (ours, theirs))
+            if verb == "filter":
+                left, right = (_passed(one) for one in (left, right))
+            elif "-memory-" in path:
+                left, right = (sorted(entry["Host"] for entry in one) for one in (left, right))
+            if left != right:
+                raise RuntimeError(f"{verb}: the two servers decide differently about {path}")
+
+
+def _passed(answer: Mapping[str, Any]) -> list[str]:
+    if answer["NodeNames"] is not None:
+        return list(answer["NodeNames"])
+    return [node["metadata"]["name"] for node in answer["Nodes"]["items"]]
+
+
+class _Seen(msgspec.Struct, frozen=True):
+    latency: Mapping[str, Latency]
+    cpu_ms: float
+
+
+def _load(
+    server: Extender, case: Case, bodies: Mapping[str, Sequence[str]], folder: Path, seconds: float
+) -> _Seen:
+    lasting = seconds if case.rate > 10 else seconds * 2
+    plan = Plan(
+        url=server.url,
+        connections=case.connections,
+        rate=case.rate,
+        seconds=lasting,
+        warm_up=1.0,
+        bodies=bodies,
+    )
+    before = cpu_seconds(server)
+    latency = load(plan, folder)
+    sent = case.rate * (plan.seconds + plan.warm_up)
+    return _Seen(latency, (cpu_seconds(server) - before) * 1000 / sent)
+
+
+def _row(verb: str, case: Case, seen: Mapping[str, _Seen]) -> Row:
+    ours, theirs = (seen[name].latency[verb] for name in ("ours", "theirs"))
+    return Row(
+        benchmark="answer time",
+        case={
+            "verb": verb,
+            "names": case.names,
+            "form": case.form,
+            "connections": case.connections,
+            "events/s": case.events,
+            "requests/s": case.rate,
+        },
+        figures={
+            "p50 ms": ours.p50,
+            "p90 ms": ours.p90,
+            "p99 ms": ours.p99,
+            "p99.9 ms": ours.p999,
+            "max ms": ours.max,
+            "Go p50 ms": theirs.p50,
+            "Go p90 ms": theirs.p90,
+            "Go p99 ms": theirs.p99,
+            "Go p99.9 ms": theirs.p999,
+            "p50 ratio": ours.p50 / theirs.p50,
+            "p99 ratio": ours.p99 / theirs.p99,
+            "CPU ms": seen["ours"].cpu_ms,
+            "Go CPU ms": seen["theirs"].cpu_ms,
+        },
+    )

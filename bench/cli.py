@@ -1,0 +1,79 @@
+"""The command line: one command a benchmark, ``all``, and ``compare``."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from bench import answer, results
+from bench.results import Row
+from controlplane.build import DEFAULT_VERSION
+
+Measure = Callable[[Path, bool], Iterator[Row]]
+_file = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.group()
+def main() -> None:
+    """Measure the extender. Figures are kept as JSON under build/bench."""
+
+
+def _answer(folder: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001 - one kind of function
+    return answer.measure(folder, seconds=3.0 if quick else 10.0, quick=quick)
+
+
+BENCHMARKS: dict[str, Measure] = {"answer": _answer}
+
+
+def _run(names: list[str], *, quick: bool, out: Path | None) -> None:
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        for name in names:
+            click.echo(f"==> {name}", err=True)
+            for row in BENCHMARKS[name](Path(folder), quick):
+                click.echo(f"    {dict(row.case)}: {_brief(row)}", err=True)
+                rows.append(row)
+    kept = results.report(rows, kubernetes=DEFAULT_VERSION)
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    path = out or results.ROOT / "build" / "bench" / f"{'-'.join(names)}-{stamp}.json"
+    results.write(path, kept)
+    click.echo(results.text(kept))
+    click.echo(f"==> kept in {path}", err=True)
+
+
+def _brief(row: Row) -> str:
+    return ", ".join(
+        f"{name} {value:.2f}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in row.figures.items()
+    )
+
+
+def _command(name: str) -> click.Command:
+    @click.command(name, help=f"Run the benchmark: {name}.")
+    @click.option("--quick", is_flag=True, help="Only to see that it runs; not for figures.")
+    @click.option("--out", type=_file, help="Where to keep the results.")
+    def command(*, quick: bool, out: Path | None) -> None:
+        names = list(BENCHMARKS) if name == "all" else [name]
+        _run(names, quick=quick, out=out)
+
+    return command
+
+
+for _name in (*BENCHMARKS, "all"):
+    main.add_command(_command(_name))
+
+
+@main.command()
+@click.argument("before", type=_file)
+@click.argument("after", type=_file)
+def compare(before: Path, after: Path) -> None:
+    """Print what two runs share, with ratios."""
+    old, new = results.read(before), results.read(after)
+    for name, kept in (("before", old), ("after", new)):
+        click.echo(f"{name}: {kept.begun} {dict(kept.machine)}")
+    sys.stdout.write("\n" + results.compared(old, new) + "\n")
