@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any
 
-import msgspec
-import yaml
 from msgspec import Meta
 
 from extender.cluster.memory import VolumeCounting
+from extender.documents import API_VERSION, Section, load_yaml, read_document
 from extender.errors import InvalidConfigurationError, InvalidQuantityError
 from extender.kube.quantity import parse_quantity
 from extender.placement.policy import Bandwidths, OnStale, Policy
 from extender.verbs.context import ListRejected
 
-API_VERSION = "modelcache.dev/v1alpha1"
 KIND = "ExtenderConfiguration"
 
 Seconds = Annotated[float, Meta(ge=0, le=86_400 * 30)]
 Positive = Annotated[float, Meta(gt=0, le=10_000)]
 Size = str | int
-
-
-class Section(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"
-):
-    """Base of all parts of the document."""
 
 
 class MemorySection(Section, frozen=True):
@@ -165,36 +157,24 @@ def load_configuration(path: Path | None) -> ExtenderConfiguration:
     """
     if path is None:
         return ExtenderConfiguration()
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidConfigurationError(f"{path}: cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise InvalidConfigurationError(f"{path}: not YAML: {error}") from error
-    return read_configuration(document, name=str(path))
+    return read_configuration(load_yaml(path), name=str(path))
 
 
 def read_configuration(document: Any, *, name: str = "configuration") -> ExtenderConfiguration:
     """Check a parsed document and return it typed; see ``load_configuration``."""
-    if not isinstance(document, dict):
-        raise InvalidConfigurationError(
-            f"{name}: the document is not a mapping; begin it with apiVersion: {API_VERSION}"
-        )
-    errors: list[str] = []
-    for key, expected in (("apiVersion", API_VERSION), ("kind", KIND)):
-        if document.get(key) != expected:
-            errors.append(f"{key}: is {document.get(key)!r}; write {key}: {expected}")
-    # What cannot be read counts as left out, so that the rest is checked all the same.
-    read = msgspec.convert(
-        _checked(document, ExtenderConfiguration, "", errors), type=ExtenderConfiguration
+    return read_document(
+        document,
+        ExtenderConfiguration,
+        name=name,
+        kind=KIND,
+        further=_errors_between_fields,
     )
+
+
+def _errors_between_fields(read: ExtenderConfiguration) -> list[str]:
     listening = check_listeners(read.listen, read.status_listen)
-    errors += listening or check_exposure(read)
-    errors += _size_errors(read) + _reservation_errors(read)
-    if errors:
-        listed = "\n".join(f"  {error}" for error in errors)
-        raise InvalidConfigurationError(f"{name}: {len(errors)} error(s)\n{listed}")
-    return read
+    errors = listening or check_exposure(read)
+    return errors + _size_errors(read) + _reservation_errors(read)
 
 
 def listen_address(text: str, *, field: str) -> tuple[str, int]:
@@ -271,53 +251,3 @@ def _reservation_errors(read: ExtenderConfiguration) -> list[str]:
         f"bind.reservationSeconds: {kept:g} is not more than freshness.boundSeconds ({bound:g}); "
         "raise it: until then a pod that was bound may not have been seen yet"
     ]
-
-
-def _checked(value: Any, section: type[Section], prefix: str, errors: list[str]) -> dict[str, Any]:
-    """Check a mapping field by field; return what is right of it, say what is wrong."""
-    if not isinstance(value, dict):
-        errors.append(f"{prefix.rstrip('.')}: is not a mapping")
-        return {}
-    hints = get_type_hints(section, include_extras=True)
-    fields = {field.encode_name: hints[field.name] for field in msgspec.structs.fields(section)}
-    right: dict[str, Any] = {}
-    for key, given in value.items():
-        where = f"{prefix}{key}"
-        expected = fields.get(key)
-        if expected is None:
-            errors.append(f"{where}: unknown key; known here: {', '.join(sorted(fields))}")
-        elif isinstance(expected, type) and issubclass(expected, Section):
-            right[key] = _checked(given, expected, f"{where}.", errors)
-        else:
-            meant = _meant(given, expected)
-            wrong = _value_error(meant, expected, where)
-            errors += wrong
-            if not wrong:
-                right[key] = meant
-    return right
-
-
-def _meant(given: Any, expected: Any) -> Any:
-    """Return a bare ``off`` as the word it was: YAML 1.1 reads it as false."""
-    return "off" if given is False and _is_enum(expected) else given
-
-
-def _value_error(given: Any, expected: Any, where: str) -> list[str]:
-    try:
-        msgspec.convert(given, expected)
-    except msgspec.ValidationError as error:
-        choices = [str(member.value) for member in expected] if _is_enum(expected) else []
-        remedy = f"; choose one of {', '.join(choices)}" if choices else ""
-        return [f"{where}: {_plain(str(error))}{remedy}"]
-    return []
-
-
-def _is_enum(expected: Any) -> bool:
-    return (
-        isinstance(expected, type) and not get_args(expected) and hasattr(expected, "__members__")
-    )
-
-
-def _plain(text: str) -> str:
-    """Drop the path that msgspec appends: the field is named already."""
-    return text.split(" - at `", 1)[0]

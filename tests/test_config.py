@@ -10,13 +10,13 @@ import yaml
 
 from extender.cluster.memory import VolumeCounting
 from extender.config import (
-    API_VERSION,
     KIND,
     ExtenderConfiguration,
     check_listeners,
     load_configuration,
     read_configuration,
 )
+from extender.documents import API_VERSION
 from extender.errors import InvalidConfigurationError
 from extender.placement.policy import Policy
 

@@ -33,11 +33,11 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from extender.backoff import Backoff
 from extender.errors import InvalidObjectError
 from extender.kube.decode import decode
 from extender.kube.objects import KubeObject, ObjectMeta
 from extender.watch.answers import SilenceError, UnreachableError
-from extender.watch.backoff import Backoff
 from extender.watch.client import READ_TIMEOUT, Transport
 from extender.watch.failures import RelistError, WatchFailedError, failure, refusal
 from extender.watch.framing import LineTooLongError, split_lines

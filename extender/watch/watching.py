@@ -7,7 +7,7 @@ from random import Random
 from threading import Event, Thread
 from time import monotonic
 
-from extender.watch.backoff import Backoff
+from extender.backoff import Backoff
 from extender.watch.client import Transport
 from extender.watch.freshness import STALE_AFTER, Freshness, Tracker, stale
 from extender.watch.reflector import Reflector, Sink, Timing

@@ -10,9 +10,9 @@ from time import monotonic
 
 from kubernetes.client.configuration import Configuration
 
+from extender.backoff import Backoff
 from extender.kube.objects import KubeObject, Node, ObjectMeta
 from extender.watch.access import Access
-from extender.watch.backoff import Backoff
 from extender.watch.client import Transport
 from extender.watch.reflector import Timing
 from extender.watch.resources import NODES, Resource

@@ -14,11 +14,11 @@ from typing import Any
 import yaml
 from kubernetes.client.configuration import Configuration
 
+from extender.backoff import Backoff
 from extender.cluster.state import ClusterState
 from extender.kube.decode import KINDS, decode
 from extender.kube.objects import KubeObject, ObjectMeta
 from extender.watch.access import Access
-from extender.watch.backoff import Backoff
 from extender.watch.client import Transport
 from extender.watch.freshness import Freshness
 from extender.watch.reflector import Timing

@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from extender.config import API_VERSION, KIND
+from extender.config import KIND
+from extender.documents import API_VERSION
 from extender.placement.reasons import TEXTS, Reason
 from extender.watch.resources import PODS, RESOURCES
 from tests.controlplane.cluster import ROOT, ControlPlane, Extender, fake_node

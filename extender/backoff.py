@@ -1,4 +1,4 @@
-"""How long to wait after a failure, so that a broken apiserver is not made worse.
+"""How long to wait after a failure, so that a broken server is not made worse.
 
 The wait grows with every failure and is forgotten only after a time of peace, not at the first
 success: a server that answers every list and breaks every watch must not be listed in a loop

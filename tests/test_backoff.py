@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extender.watch.backoff import Backoff
+from extender.backoff import Backoff
 from tests.clock import Clock
 
 

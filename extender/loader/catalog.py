@@ -1,0 +1,190 @@
+"""The catalog: which models the node caches should hold, from where, and within which limits.
+
+One YAML document (``ModelCatalog``), mounted from a ConfigMap into every loader. It is checked
+whole: a document with an error changes nothing, and all its errors are named.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from extender.documents import API_VERSION, Section, load_yaml, read_document
+from extender.errors import InvalidQuantityError
+from extender.kube.quantity import parse_quantity
+from extender.loader.sources import SourceError, path_problem
+from extender.loader.sources.urls import locate
+
+KIND = "ModelCatalog"
+
+Percent = Annotated[float, Meta(gt=0, le=100)]
+Seconds = Annotated[float, Meta(ge=0, le=86_400 * 365)]
+Size = str | int
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$")]
+Pattern = Annotated[str, Meta(min_length=1, max_length=255)]
+
+
+class CatalogModel(Section, frozen=True):
+    """One model.
+
+    ``source`` and ``revision``: see ``sources.urls.locate``. ``include`` and ``exclude``: shell
+    patterns on the paths of its files. ``path``: where it lies under the cache's directory; left
+    out, its name. ``node_selector`` and ``copies``: the nodes that should hold it, see
+    ``spreading.holders``. ``priority``: higher ones are fetched first and removed last. ``pin``:
+    never removed to make room. ``on_demand``: fetched only where a pod waits for it.
+    """
+
+    name: Name
+    source: str
+    revision: str | None = None
+    include: tuple[Pattern, ...] = ()
+    exclude: tuple[Pattern, ...] = ()
+    path: str | None = None
+    node_selector: dict[str, str] = msgspec.field(default_factory=dict)
+    copies: Annotated[int, Meta(ge=1, le=100_000)] | None = None
+    priority: Annotated[int, Meta(ge=-1_000_000, le=1_000_000)] = 0
+    pin: bool = False
+    on_demand: bool = False
+
+    @property
+    def directory(self) -> str:
+        """Where it lies under the cache's directory."""
+        return self.name if self.path is None else self.path
+
+
+class WatermarkSection(Section, frozen=True):
+    """``watermarks``: above ``high`` percent of the disk used, models go until it is at ``low``.
+
+    ``reserve`` is kept free at all times: nothing is fetched that would need it.
+    """
+
+    high_percent: Percent = 90.0
+    low_percent: Percent = 80.0
+    reserve: Size = "2Gi"
+
+    @property
+    def reserve_bytes(self) -> int:
+        """``reserve`` in bytes."""
+        return parse_quantity(self.reserve)
+
+
+class LimitSection(Section, frozen=True):
+    """``limits``: of one loader, over all its downloads; bytes per second 0: no bound.
+
+    ``downloads``: models that are fetched at the same time. ``proof_bytes_per_second``: how fast
+    the bytes of published models are read again in the background.
+    """
+
+    downloads: Annotated[int, Meta(ge=1, le=64)] = 2
+    connections: Annotated[int, Meta(ge=1, le=256)] = 8
+    bytes_per_second: Size = 0
+    proof_bytes_per_second: Size = "50M"
+
+    @property
+    def bandwidth(self) -> int:
+        """``bytes_per_second`` as a number; 0: no bound."""
+        return parse_quantity(self.bytes_per_second)
+
+    @property
+    def proof_bandwidth(self) -> int:
+        """``proof_bytes_per_second`` as a number; 0: no bound."""
+        return parse_quantity(self.proof_bytes_per_second)
+
+
+class Catalog(Section, frozen=True):
+    """The whole document.
+
+    ``on_demand`` false: nothing is fetched because a pod waits for it. ``grace_seconds``: how long
+    a model that left the catalog stays on the nodes.
+    """
+
+    api_version: str = API_VERSION
+    kind: str = KIND
+    on_demand: bool = True
+    grace_seconds: Seconds = 86_400.0
+    watermarks: WatermarkSection = WatermarkSection()
+    limits: LimitSection = LimitSection()
+    models: tuple[CatalogModel, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """What is in force, in a few characters: equal for documents that mean the same."""
+        ordered = msgspec.structs.replace(
+            self, models=tuple(sorted(self.models, key=lambda model: model.name))
+        )
+        text = msgspec.json.encode(ordered, order="deterministic")
+        return f"sha256:{hashlib.sha256(text).hexdigest()}"
+
+
+def load_catalog(path: Path) -> Catalog:
+    """Read a file. Raises InvalidConfigurationError that lists every error."""
+    return read_catalog(load_yaml(path), name=str(path))
+
+
+def read_catalog(document: Any, *, name: str = "catalog") -> Catalog:
+    """Check a parsed document and return it typed; see ``load_catalog``."""
+    return read_document(document, Catalog, name=name, kind=KIND, further=_errors_between_fields)
+
+
+def _errors_between_fields(read: Catalog) -> list[str]:
+    errors = _limit_errors(read)
+    for model in read.models:
+        errors += [f"models[{model.name}].{error}" for error in _model_errors(model)]
+    return errors + _path_errors(read.models)
+
+
+def _limit_errors(read: Catalog) -> list[str]:
+    sizes = {
+        "watermarks.reserve": read.watermarks.reserve,
+        "limits.bytesPerSecond": read.limits.bytes_per_second,
+        "limits.proofBytesPerSecond": read.limits.proof_bytes_per_second,
+    }
+    errors = []
+    for field, size in sizes.items():
+        try:
+            parse_quantity(size)
+        except InvalidQuantityError as error:
+            errors.append(f"{field}: {error}")
+    marks = read.watermarks
+    if marks.low_percent >= marks.high_percent:
+        errors.append(
+            f"watermarks.lowPercent: {marks.low_percent:g} is not below highPercent "
+            f"({marks.high_percent:g}); lower it"
+        )
+    return errors
+
+
+def _model_errors(model: CatalogModel) -> list[str]:
+    errors = []
+    try:
+        location = locate(model.source, model.revision)
+    except SourceError as error:
+        errors.append(f"source: {error}")
+    else:
+        if location.scheme == "http":
+            errors.append("source: http:// can be read and changed on the way; write https://")
+    problem = path_problem(model.directory)
+    if problem is not None:
+        errors.append(
+            f"path: {model.directory!r} {problem}; write it relative to the cache's directory"
+        )
+    return errors
+
+
+def _path_errors(models: tuple[CatalogModel, ...]) -> list[str]:
+    return [
+        f"models[{two.name}].path: {two.directory!r} overlaps with {one.directory!r} of model "
+        f"{one.name}; give each a directory of its own"
+        for one, two in combinations(models, 2)
+        if one.name != two.name and _overlap(one.directory, two.directory)
+    ]
+
+
+def _overlap(one: str, two: str) -> bool:
+    short, long = sorted((f"{one}/", f"{two}/"), key=len)
+    return long.startswith(short)

@@ -1,0 +1,154 @@
+"""``file:///directory``: a mounted claim as the origin, or a cache of the Hugging Face hub.
+
+In the hub's cache layout (``models--org--name`` with ``blobs``, ``refs`` and ``snapshots``) the
+files are links to blobs, whose names are hashes of their content: these come with the listing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from extender.loader.sources import (
+    RESERVED,
+    Cause,
+    Listing,
+    RemoteFile,
+    SourceError,
+)
+from extender.loader.sources.patterns import chosen
+from extender.loader.sources.urls import Location
+
+BLOCK_BYTES = 1024 * 1024
+
+_SHA256, _GIT_OID = re.compile("[0-9a-f]{64}"), re.compile("[0-9a-f]{40}")
+_NOT_OF_THE_MODEL = {".git", ".cache", "lost+found"}
+"""What git, ``hf download --local-dir`` and file systems keep beside the files."""
+
+
+class LocalSource:
+    """One directory; see ``sources.Source``."""
+
+    def __init__(
+        self, location: Location, *, include: Sequence[str], exclude: Sequence[str]
+    ) -> None:
+        self._url = location.url
+        self._place = Path(location.place)
+        self._include, self._exclude = include, exclude
+
+    def list(self) -> Listing:
+        """Walk the directory, or the snapshot that its ``refs`` point to."""
+        root, inside = self._root()
+        if not root.is_dir():
+            raise self._error("", "is not a directory; correct it, or mount it", Cause.NOT_FOUND)
+        try:
+            files = list(self._walk(root, inside.resolve()))
+        except OSError as error:
+            raise self._os_error("", error) from error
+        return Listing(
+            source=self._url,
+            revision=root.name if _GIT_OID.fullmatch(root.name) else None,
+            files=chosen(files, source=self._url, include=self._include, exclude=self._exclude),
+        )
+
+    @contextmanager
+    def open(self, file: RemoteFile, start: int, end: int | None) -> Iterator[Iterator[bytes]]:
+        """Read a range of a file; one with another size or time by now is refused."""
+        root, _ = self._root()
+        try:
+            descriptor = os.open(root / file.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise self._os_error(f"{file.path}: ", error) from error
+        try:
+            if file.version and _version(os.fstat(descriptor)) != file.version:
+                raise self._error(
+                    f"{file.path}: ", "was replaced since it was listed", Cause.CHANGED
+                )
+            yield self._blocks(descriptor, file, start, end)
+        finally:
+            os.close(descriptor)
+
+    def _blocks(
+        self, descriptor: int, file: RemoteFile, start: int, end: int | None
+    ) -> Iterator[bytes]:
+        at = start
+        while end is None or at < end:
+            wanted = BLOCK_BYTES if end is None else min(BLOCK_BYTES, end - at)
+            try:
+                block = os.pread(descriptor, wanted, at)
+            except OSError as error:
+                raise self._os_error(f"{file.path}: ", error) from error
+            if not block:
+                return
+            at += len(block)
+            yield block
+
+    def _root(self) -> tuple[Path, Path]:
+        """Return the directory of the files, and the one that their links may point into."""
+        place = self._place
+        snapshots = place / "snapshots"
+        if not snapshots.is_dir():
+            in_snapshots = place.parent.name == "snapshots"
+            return place, place.parent.parent if in_snapshots else place
+        try:
+            named = (place / "refs" / "main").read_text(encoding="ascii").strip()
+            return snapshots / named, place
+        except (OSError, ValueError):
+            held = sorted(snapshots.iterdir())
+        if len(held) != 1:
+            raise self._error(
+                "",
+                f"has {len(held)} snapshots and no refs/main; name one of them in the address",
+                Cause.INVALID,
+            )
+        return held[0], place
+
+    def _walk(self, root: Path, inside: Path) -> Iterator[RemoteFile]:
+        for folder, folders, names in os.walk(root, onerror=_raise):
+            folders[:] = [f for f in folders if f not in _NOT_OF_THE_MODEL and not _reserved(f)]
+            for name in names:
+                if _reserved(name):
+                    continue
+                at = Path(folder, name)
+                target = at.resolve()
+                if not target.is_relative_to(inside):
+                    raise self._error(
+                        f"{at.relative_to(root)}: ", "is a link that leads out", Cause.INVALID
+                    )
+                status = target.stat()
+                yield RemoteFile(
+                    path=at.relative_to(root).as_posix(),
+                    size=status.st_size,
+                    sha256=target.name if _is_blob(target, _SHA256) else None,
+                    git_oid=target.name if _is_blob(target, _GIT_OID) else None,
+                    version=_version(status),
+                )
+
+    def _os_error(self, path: str, error: OSError) -> SourceError:
+        if isinstance(error, FileNotFoundError):
+            return self._error(path, "does not exist", Cause.NOT_FOUND)
+        if isinstance(error, PermissionError):
+            return self._error(path, "may not be read by this user", Cause.UNAUTHORIZED)
+        return self._error(path, f"cannot be read: {error.strerror}", Cause.UNREACHABLE)
+
+    def _error(self, path: str, problem: str, cause: Cause) -> SourceError:
+        return SourceError(f"source {self._url}: {path}{problem}", cause=cause)
+
+
+def _reserved(name: str) -> bool:
+    return name.startswith(RESERVED)
+
+
+def _is_blob(target: Path, names: re.Pattern[str]) -> bool:
+    return target.parent.name == "blobs" and names.fullmatch(target.name) is not None
+
+
+def _version(status: os.stat_result) -> str:
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def _raise(error: OSError) -> None:
+    raise error

@@ -1,0 +1,172 @@
+"""``s3://bucket/prefix`` and ``gs://bucket/prefix``: object stores, through fsspec.
+
+Credentials, regions and proxies come from where the stores' own SDKs look for them. A bucket that
+all may read needs FSSPEC_S3_ANON=true or FSSPEC_GS_TOKEN=anon in the environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import aiohttp
+import fsspec
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from fsspec.asyn import AsyncFileSystem, sync
+from google.auth.exceptions import GoogleAuthError
+
+from extender.loader.sources import Cause, Credentials, Listing, RemoteFile, SourceError
+from extender.loader.sources.patterns import chosen
+from extender.loader.sources.ranges import CONNECT_SECONDS
+from extender.loader.sources.urls import Location
+
+BLOCK_BYTES = 4 * 1024 * 1024
+"""Read at once: a range that is asked for comes in as many requests as it has blocks."""
+
+Read = Callable[[str, int, int, str], bytes]
+Failures = (OSError, ClientError, BotoCoreError, GoogleAuthError, aiohttp.ClientError)
+
+
+class ObjectSource:
+    """The objects below one prefix; see ``sources.Source``."""
+
+    def __init__(
+        self,
+        location: Location,
+        *,
+        include: Sequence[str],
+        exclude: Sequence[str],
+        credentials: Credentials,
+        stall_seconds: float,
+    ) -> None:
+        self._url = location.url
+        self._prefix = location.place.rstrip("/")
+        self._include, self._exclude = include, exclude
+        self._is_object = False  # or a prefix of many, which only listing can tell
+        self._store: AsyncFileSystem
+        self._read: Read
+        if location.scheme == "s3":
+            self._store, self._read = _s3(credentials.endpoint_url, stall_seconds)
+        else:
+            self._store, self._read = _gcs(credentials.endpoint_url, stall_seconds)
+
+    def list(self) -> Listing:
+        """Return the objects below the prefix, or the one object that has this very name."""
+        try:
+            found: Mapping[str, Mapping[str, Any]] = self._store.find(self._prefix, detail=True)
+        except Failures as error:
+            raise self._failure("", error) from error
+        self._is_object = set(found) == {self._prefix}
+        files = [
+            RemoteFile(
+                path=self._relative(name),
+                size=entry["size"],
+                version=str(entry.get("generation") or entry.get("ETag") or ""),
+            )
+            for name, entry in found.items()
+            if not name.endswith("/")  # the empty objects that stand for folders in consoles
+        ]
+        return Listing(
+            source=self._url,
+            revision=None,
+            files=chosen(files, source=self._url, include=self._include, exclude=self._exclude),
+        )
+
+    @contextmanager
+    def open(self, file: RemoteFile, start: int, end: int | None) -> Iterator[Iterator[bytes]]:
+        """Read a range of an object; one that was replaced since it was listed is refused."""
+        yield self._blocks(file, start, file.size or 0 if end is None else end)
+
+    def _blocks(self, file: RemoteFile, start: int, end: int) -> Iterator[bytes]:
+        name = self._prefix if self._is_object else f"{self._prefix}/{file.path}"
+        for at in range(start, end, BLOCK_BYTES):
+            try:
+                yield self._read(name, at, min(end, at + BLOCK_BYTES), file.version)
+            except Failures as error:
+                raise self._failure(f"{file.path}: ", error) from error
+
+    def _relative(self, name: str) -> str:
+        if name == self._prefix:
+            return name.rsplit("/", 1)[-1]
+        return name.removeprefix(f"{self._prefix}/")
+
+    def _failure(self, path: str, error: Exception) -> SourceError:
+        where = f"source {self._url}: {path}"
+        status = _status(error)
+        if status == 412:
+            return SourceError(f"{where}was replaced since it was listed", cause=Cause.CHANGED)
+        if status == 416:
+            return SourceError(f"{where}is shorter than when it was listed", cause=Cause.CHANGED)
+        if isinstance(error, FileNotFoundError) or status == 404:
+            return SourceError(f"{where}does not exist; correct its address", cause=Cause.NOT_FOUND)
+        if isinstance(error, PermissionError | NoCredentialsError | GoogleAuthError) or status in {
+            401,
+            403,
+        }:
+            return SourceError(
+                f"{where}access refused; give credentials that may list and read it",
+                cause=Cause.UNAUTHORIZED,
+            )
+        if status in {429, 503}:
+            return SourceError(f"{where}asks to wait ({status})", cause=Cause.THROTTLED)
+        if status is not None and status >= 500:
+            return SourceError(f"{where}has a fault ({status})", cause=Cause.SERVER)
+        return SourceError(f"{where}cannot be reached: {str(error)[:200]}", cause=Cause.UNREACHABLE)
+
+
+def _s3(endpoint_url: str | None, stall_seconds: float) -> tuple[AsyncFileSystem, Read]:
+    store = fsspec.filesystem(
+        "s3",
+        skip_instance_cache=True,
+        use_listings_cache=False,
+        endpoint_url=endpoint_url,
+        config_kwargs={
+            "connect_timeout": CONNECT_SECONDS,
+            "read_timeout": stall_seconds,
+            "max_pool_connections": 64,
+            "retries": {"max_attempts": 1},
+        },
+    )
+
+    async def get(name: str, start: int, end: int, etag: str) -> bytes:
+        bucket, key, _ = store.split_path(name)
+        condition = {"IfMatch": etag} if etag else {}
+        answer = await store._call_s3(  # noqa: SLF001 - fsspec's own reads take no condition
+            "get_object", Bucket=bucket, Key=key, Range=f"bytes={start}-{end - 1}", **condition
+        )
+        async with answer["Body"] as body:
+            return bytes(await body.read())
+
+    def read(name: str, start: int, end: int, etag: str) -> bytes:
+        return bytes(sync(store.loop, get, name, start, end, etag))
+
+    return store, read
+
+
+def _gcs(endpoint_url: str | None, stall_seconds: float) -> tuple[AsyncFileSystem, Read]:
+    store = fsspec.filesystem(
+        "gs",
+        skip_instance_cache=True,
+        use_listings_cache=False,
+        endpoint_url=endpoint_url,
+        requests_timeout=stall_seconds,
+    )
+
+    def read(name: str, start: int, end: int, generation: str) -> bytes:
+        return bytes(store.cat_file(name, start=start, end=end, generation=generation or None))
+
+    return store, read
+
+
+def _status(error: BaseException | None) -> int | None:
+    """Return the HTTP status behind an error of one of the SDKs."""
+    while error is not None:
+        if isinstance(error, ClientError):
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        else:
+            status = getattr(error, "code", None) or getattr(error, "status", None)
+        if isinstance(status, int):
+            return status
+        error = error.__cause__
+    return None

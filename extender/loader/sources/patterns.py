@@ -1,0 +1,39 @@
+"""Which files of a source are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+
+from extender.loader.sources import Cause, RemoteFile, SourceError
+
+
+def chosen(
+    files: Iterable[RemoteFile], *, source: str, include: Sequence[str], exclude: Sequence[str]
+) -> tuple[RemoteFile, ...]:
+    """Return the files whose path matches, ordered by path.
+
+    Shell patterns as the hub's tools take them: ``*`` matches slashes too, ``folder/`` all that is
+    in a folder; no ``include`` means all. Raises SourceError where nothing is left.
+    """
+    found = tuple(sorted(files, key=lambda file: file.path))
+    left = tuple(
+        file
+        for file in found
+        if (not include or _matches(file.path, include)) and not _matches(file.path, exclude)
+    )
+    if not found:
+        raise SourceError(
+            f"source {source}: holds no files; correct its address", cause=Cause.NOT_FOUND
+        )
+    if not left:
+        raise SourceError(
+            f"source {source}: include and exclude leave none of its {len(found)} files "
+            f"({', '.join(file.path for file in found[:5])}, ...); correct the patterns",
+            cause=Cause.INVALID,
+        )
+    return left
+
+
+def _matches(path: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(path, f"{p}*" if p.endswith("/") else p) for p in patterns)

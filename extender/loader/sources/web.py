@@ -1,0 +1,115 @@
+"""``https://host/file`` and ``https://host/directory/``.
+
+An address that ends in a slash is a directory. What it holds is told by the ``SHA256SUMS`` file in
+it (as ``sha256sum`` writes it), or else by the links on the page that the server shows for it.
+Any other address is one file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from urllib.parse import quote, unquote, urlsplit
+
+import aiohttp
+import fsspec
+
+from extender.loader.sources import Cause, Listing, RemoteFile, SourceError
+from extender.loader.sources.patterns import chosen
+from extender.loader.sources.ranges import RangeReader, client, shown
+from extender.loader.sources.urls import Location
+
+SUMS = "SHA256SUMS"
+MAX_SUMS_BYTES = 4 * 1024 * 1024
+
+_SUM = re.compile(r"([0-9a-fA-F]{64}) [ *](?:\./)?(.+)")
+"""A line of sha256sum: https://www.gnu.org/software/coreutils/manual/html_node/cksum-output-modes.html"""
+
+
+class WebSource:
+    """One file or directory of a web server; see ``sources.Source``."""
+
+    def __init__(
+        self,
+        location: Location,
+        *,
+        include: Sequence[str],
+        exclude: Sequence[str],
+        stall_seconds: float,
+    ) -> None:
+        self._url = location.url
+        self._shown = shown(location.url)
+        self._include, self._exclude = include, exclude
+        self._ranges = RangeReader(client(stall_seconds), source=self._shown)
+
+    def list(self) -> Listing:
+        """Ask for the head of every file: its size and its ETag."""
+        if self._is_directory:
+            hashes = self._listed()
+            wanted = chosen(
+                [RemoteFile(path=path, size=None, sha256=sha) for path, sha in hashes.items()],
+                source=self._shown,
+                include=self._include,
+                exclude=self._exclude,
+            )
+        else:
+            name = unquote(urlsplit(self._url).path.rsplit("/", 1)[-1])
+            wanted = (RemoteFile(path=name, size=None),)
+        return Listing(
+            source=self._shown, revision=None, files=tuple(self._measured(f) for f in wanted)
+        )
+
+    def open(
+        self, file: RemoteFile, start: int, end: int | None
+    ) -> AbstractContextManager[Iterator[bytes]]:
+        """Read a range of a file; one that has another ETag by now is refused."""
+        return self._ranges.read(self._address(file.path), file, start, end, etag=file.version)
+
+    @property
+    def _is_directory(self) -> bool:
+        return urlsplit(self._url).path.endswith("/")
+
+    def _address(self, path: str) -> str:
+        if not self._is_directory:
+            return self._url
+        parts = urlsplit(self._url)
+        return parts._replace(path=parts.path + quote(path)).geturl()
+
+    def _measured(self, file: RemoteFile) -> RemoteFile:
+        seen = self._ranges.look(self._address(file.path), file.path)
+        return RemoteFile(path=file.path, size=seen.size, sha256=file.sha256, version=seen.version)
+
+    def _listed(self) -> dict[str, str | None]:
+        """Return path -> SHA-256, None where only the links of the page tell of it."""
+        try:
+            text = self._ranges.text(self._address(SUMS), SUMS, limit=MAX_SUMS_BYTES)
+        except SourceError as error:
+            if error.cause is not Cause.NOT_FOUND:
+                raise
+            return dict.fromkeys(self._linked())
+        lines = [_SUM.fullmatch(line) for line in text.splitlines() if line.strip()]
+        if not lines or None in lines:
+            raise SourceError(
+                f"source {self._shown}: {SUMS} is not as sha256sum writes it; write it anew",
+                cause=Cause.INVALID,
+            )
+        return {line[2]: line[1].lower() for line in lines if line is not None}
+
+    def _linked(self) -> tuple[str, ...]:
+        """Return the files that the server's own page of the directory links to."""
+        web = fsspec.filesystem("https", skip_instance_cache=True, use_listings_cache=False)
+        try:
+            found = web.find(self._url)
+        except FileNotFoundError:
+            raise SourceError(
+                f"source {self._shown}: has neither {SUMS} nor a page that lists its files; "
+                f"write {SUMS} with sha256sum",
+                cause=Cause.NOT_FOUND,
+            ) from None
+        except (OSError, aiohttp.ClientError, TimeoutError) as error:
+            raise SourceError(
+                f"source {self._shown}: cannot be listed: {error}", cause=Cause.UNREACHABLE
+            ) from error
+        below = [unquote(str(url).removeprefix(self._url)) for url in found]
+        return tuple(path for path in below if "?" not in path and not path.startswith("http"))
