@@ -10,7 +10,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 export K8S_VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-unit test-controlplane test-faults soak bench bench-programs bench-quick test-versions lint format controlplane lock clean
+.PHONY: help venv demo test test-unit test-controlplane test-faults test-kills soak bench bench-programs bench-quick test-versions lint format controlplane lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ test-controlplane: controlplane ## Tests on a real etcd, kube-apiserver, control
 
 test-faults: controlplane ## Every fault between watch and apiserver, many times (FAULT_ROUNDS, FAULT_SEED)
 	REQUIRE_CONTROL_PLANE=1 FAULT_ROUNDS=$${FAULT_ROUNDS:-20} $(BIN)/pytest tests/controlplane/faults
+
+test-kills: $(STAMP) ## SIGKILL downloads at random moments, 200 times (KILLS, KILL_SEED)
+	KILLS=$${KILLS:-200} $(BIN)/pytest --timeout 1800 tests/loader/test_kills.py
 
 soak: controlplane ## Twenty minutes of random changes and deaths on a real control plane (SOAK_SECONDS)
 	REQUIRE_CONTROL_PLANE=1 SOAK_SECONDS=$${SOAK_SECONDS:-1200} \

@@ -39,16 +39,22 @@ def git_oid(content: bytes) -> str:
 
 @dataclass
 class Repository:
-    """``files`` by path; those with more than ``large`` bytes lie on the other host."""
+    """``files`` by path; those with more than ``large`` bytes lie on the other host.
+
+    ``claimed_commit``: what a mirror says that the files are of, whatever they are.
+    """
 
     files: dict[str, bytes]
     large: int = 1000
     private: bool = False
     gated: bool = False
     branch: str = "main"
+    claimed_commit: str = ""
 
     @property
     def commit(self) -> str:
+        if self.claimed_commit:
+            return self.claimed_commit
         names = [f"{path} {git_oid(content)}" for path, content in sorted(self.files.items())]
         return hashlib.sha1("\n".join(names).encode()).hexdigest()
 
@@ -275,6 +281,9 @@ class _Handler(BaseHTTPRequestHandler):
         if content is not None:
             etag = f'"{hashlib.md5(content).hexdigest()}"'
             self._content(path, content, etag, hub.trouble(path), {})
+            return
+        if any(p.startswith(f"{path}/") for p in hub.web):
+            self._answer(301, {"Location": f"/web/{path}/"})
             return
         below = sorted({p[len(path) :].partition("/")[0] for p in hub.web if p.startswith(path)})
         if not below or not hub.index_page or not (path.endswith("/") or not path):

@@ -41,6 +41,7 @@ class WebSource:
         self._url = location.url
         self._shown = shown(location.url)
         self._include, self._exclude = include, exclude
+        self._stall = stall_seconds
         self._ranges = RangeReader(client(stall_seconds), source=self._shown)
 
     def list(self) -> Listing:
@@ -98,18 +99,26 @@ class WebSource:
 
     def _linked(self) -> tuple[str, ...]:
         """Return the files that the server's own page of the directory links to."""
-        web = fsspec.filesystem("https", skip_instance_cache=True, use_listings_cache=False)
+        web = fsspec.filesystem(
+            "https",
+            skip_instance_cache=True,
+            use_listings_cache=False,
+            client_kwargs={
+                "timeout": aiohttp.ClientTimeout(sock_connect=self._stall, sock_read=self._stall),
+                "trust_env": True,
+            },
+        )
         try:
             found = web.find(self._url)
-        except FileNotFoundError:
-            raise SourceError(
-                f"source {self._shown}: has neither {SUMS} nor a page that lists its files; "
-                f"write {SUMS} with sha256sum",
-                cause=Cause.NOT_FOUND,
-            ) from None
         except (OSError, aiohttp.ClientError, TimeoutError) as error:
             raise SourceError(
                 f"source {self._shown}: cannot be listed: {error}", cause=Cause.UNREACHABLE
             ) from error
+        if not found:
+            raise SourceError(
+                f"source {self._shown}: has neither {SUMS} nor a page that lists its files; "
+                f"write {SUMS} with sha256sum",
+                cause=Cause.NOT_FOUND,
+            )
         below = [unquote(str(url).removeprefix(self._url)) for url in found]
         return tuple(path for path in below if "?" not in path and not path.startswith("http"))

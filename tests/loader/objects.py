@@ -1,0 +1,129 @@
+"""A small S3: ListObjectsV2 in pages, and GetObject with Range and If-Match."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Self
+from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import escape
+
+
+class ObjectStore:
+    """The store; as a context manager it runs. ``buckets``: name -> key -> content.
+
+    ``statuses``: what the next reads are answered with instead of content.
+    """
+
+    def __init__(self) -> None:
+        self.buckets: dict[str, dict[str, bytes]] = {}
+        self.statuses: list[int] = []
+        self.asked: list[tuple[str, dict[str, str]]] = []
+        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.store = self
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    store: ObjectStore
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        target = urlsplit(self.path)
+        bucket, _, key = unquote(target.path).lstrip("/").partition("/")
+        store = self.server.store
+        store.asked.append((self.path, dict(self.headers)))
+        objects = store.buckets.get(bucket)
+        if "Authorization" not in self.headers:
+            self._error(403, "AccessDenied")
+        elif objects is None:
+            self._error(404, "NoSuchBucket")
+        elif not key:
+            self._list(bucket, objects, parse_qs(target.query))
+        elif key not in objects:
+            self._error(404, "NoSuchKey")
+        else:
+            self._get(objects[key])
+
+    def _list(self, bucket: str, objects: dict[str, bytes], query: dict[str, list[str]]) -> None:
+        prefix = query.get("prefix", [""])[0]
+        after = query.get("continuation-token", [""])[0]
+        keys = sorted(key for key in objects if key.startswith(prefix) and key > after)
+        page = keys[:2]
+        more = len(keys) > len(page)
+        entries = "".join(
+            f"<Contents><Key>{escape(key)}</Key><LastModified>2026-01-01T00:00:00.000Z"
+            f"</LastModified><ETag>{escape(_etag(objects[key]))}</ETag>"
+            f"<Size>{len(objects[key])}</Size><StorageClass>STANDARD</StorageClass></Contents>"
+            for key in page
+        )
+        token = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if more else ""
+        self._answer(
+            200,
+            '<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+            f"<Name>{bucket}</Name><Prefix>{escape(prefix)}</Prefix><KeyCount>{len(page)}</KeyCount>"
+            f"<IsTruncated>{str(more).lower()}</IsTruncated>{token}{entries}</ListBucketResult>",
+        )
+
+    def _get(self, content: bytes) -> None:
+        store = self.server.store
+        if self.command == "GET" and store.statuses:
+            status = store.statuses.pop(0)
+            self._error(status, {503: "SlowDown", 500: "InternalError"}.get(status, "AccessDenied"))
+            return
+        if self.headers.get("If-Match", _etag(content)) != _etag(content):
+            self._error(412, "PreconditionFailed")
+            return
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        body = content[int(wanted[1]) : int(wanted[2]) + 1] if wanted else content
+        self.send_response(206 if wanted else 200)
+        self.send_header("ETag", _etag(content))
+        self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def _error(self, status: int, code: str) -> None:
+        text = f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>{code}</Message></Error>'
+        self._answer(status, text)
+
+    def _answer(self, status: int, text: str) -> None:
+        body = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+
+def _etag(content: bytes) -> str:
+    return f'"{hashlib.md5(content).hexdigest()}"'

@@ -1,0 +1,359 @@
+"""Sources: what each of them lists, how it reads ranges, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from extender.loader.sources import Cause, Credentials, Listing, RemoteFile, Source, SourceError
+from extender.loader.sources.opening import source_for
+from extender.loader.sources.urls import locate
+from tests.loader.hub import TOKEN, Hub, Repository, Trouble, git_oid
+from tests.loader.objects import ObjectStore
+
+BIG = random.Random(3).randbytes(5000)
+FILES = {
+    "config.json": b"{}",
+    "model.safetensors": BIG,
+    "original/params.json": b"[]",
+    "a b#c?d%.txt": b"odd",
+}
+
+
+def read(source: Source, file: RemoteFile, start: int, end: int | None) -> bytes:
+    with source.open(file, start, end) as pieces:
+        return b"".join(pieces)
+
+
+def by_path(listing: Listing) -> dict[str, RemoteFile]:
+    return {file.path: file for file in listing.files}
+
+
+def refusal(source: Source, file: RemoteFile | None = None) -> SourceError:
+    with pytest.raises(SourceError) as refused:
+        _ = source.list() if file is None else read(source, file, 0, file.size)
+    return refused.value
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    with Hub() as running:
+        running.repositories["org/name"] = Repository(dict(FILES))
+        yield running
+
+
+class TestHub:
+    @staticmethod
+    def source(hub: Hub, token_file: str | None = None, **more: object) -> Source:
+        credentials = Credentials(hub_endpoint=hub.url, hub_token_file=token_file)
+        return source_for("hf://org/name", credentials=credentials, **more)  # type: ignore[arg-type]
+
+    def test_a_listing_has_every_file_of_all_pages_with_size_and_hash(self, hub: Hub) -> None:
+        listing = self.source(hub).list()
+        assert listing.source == "hf://org/name"
+        assert listing.revision == hub.repositories["org/name"].commit
+        files = by_path(listing)
+        assert {path: file.size for path, file in files.items()} == {
+            path: len(content) for path, content in FILES.items()
+        }
+        assert files["model.safetensors"].sha256 == hashlib.sha256(BIG).hexdigest()
+        assert files["config.json"].git_oid == git_oid(b"{}")
+        assert sum("/tree/" in path for path, _ in hub.asked) == 2
+
+    def test_ranges_of_small_and_large_files_are_the_bytes_asked_for(self, hub: Hub) -> None:
+        source = self.source(hub)
+        for path, file in by_path(source.list()).items():
+            content = FILES[path]
+            assert read(source, file, 0, len(content)) == content
+            assert read(source, file, 1, 2) == content[1:2]
+            assert read(source, file, 1, None) == content[1:]
+
+    def test_include_and_exclude_choose_files(self, hub: Hub) -> None:
+        chosen = self.source(hub, include=["*.json"], exclude=["original/"]).list()
+        assert set(by_path(chosen)) == {"config.json"}
+        nothing = refusal(self.source(hub, include=["*.bin"]))
+        assert nothing.cause is Cause.INVALID
+        assert "leave none of its 4 files" in str(nothing)
+
+    def test_the_token_goes_to_the_hub_and_not_to_where_it_redirects(
+        self, hub: Hub, tmp_path: Path
+    ) -> None:
+        (tmp_path / "token").write_text(f"{TOKEN}\n")
+        hub.repositories["org/name"].private = True
+        source = self.source(hub, str(tmp_path / "token"))
+        read(source, by_path(source.list())["model.safetensors"], 0, 10)
+        at_hub = [headers for path, headers in hub.asked if not path.startswith("/cdn/")]
+        elsewhere = [headers for path, headers in hub.asked if path.startswith("/cdn/")]
+        assert all(headers["authorization"] == f"Bearer {TOKEN}" for headers in map(lower, at_hub))
+        assert elsewhere
+        assert all("authorization" not in lower(headers) for headers in elsewhere)
+
+    def test_a_token_that_is_renewed_in_its_file_is_used_from_then_on(
+        self, hub: Hub, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "token"
+        file.write_text("hf_old")
+        source = self.source(hub, str(file))
+        assert refusal(source).cause is Cause.UNAUTHORIZED
+        file.write_text(TOKEN)
+        assert source.list().files
+
+    def test_private_missing_gated_and_unknown_revisions_are_told_apart(
+        self, hub: Hub, tmp_path: Path
+    ) -> None:
+        (tmp_path / "token").write_text(TOKEN)
+        token = str(tmp_path / "token")
+        repository = hub.repositories["org/name"]
+        file = by_path(self.source(hub).list())["config.json"]
+        repository.private = True
+        private = refusal(self.source(hub))
+        assert (private.cause, private.permanent) == (Cause.NOT_FOUND, True)
+        assert "does not exist, or is private, then give a token" in str(private)
+        repository.private, repository.gated = False, True
+        gated = refusal(self.source(hub), file)
+        assert gated.cause is Cause.GATED
+        assert "config.json: the repository is gated; give a token" in str(gated)
+        gated = refusal(self.source(hub, token), file)
+        assert f"accept its terms at {hub.url}/org/name" in str(gated)
+        revision = refusal(self.source(hub, revision="v9"))
+        assert revision.cause is Cause.NOT_FOUND
+        assert "has no revision 'v9'" in str(revision)
+        del hub.repositories["org/name"]
+        missing = refusal(self.source(hub, token))
+        assert missing.cause is Cause.NOT_FOUND
+        assert "or is private, and the token may not read it" in str(missing)
+
+    def test_no_message_holds_the_token_or_a_signature(self, hub: Hub, tmp_path: Path) -> None:
+        (tmp_path / "token").write_text(TOKEN)
+        source = self.source(hub, str(tmp_path / "token"))
+        file = by_path(source.list())["model.safetensors"]
+        for trouble in (Trouble(status=403), Trouble(status=500), Trouble(status=404)):
+            hub.troubles["model.safetensors"] = [trouble]
+            said = str(refusal(source, file))
+            assert TOKEN not in said
+            assert "Signature" not in said
+        said = str(refusal(self.source(hub, str(tmp_path / "absent"))))
+        assert "the token file" in said
+
+    def test_a_listing_is_never_tried_again_in_secret_and_says_how_long_to_wait(
+        self, hub: Hub
+    ) -> None:
+        for kind in ("info", "tree"):
+            hub.troubles[kind] = [Trouble(status=429, headers={"Retry-After": "77"})]
+            refused = refusal(self.source(hub))
+            assert (refused.cause, refused.retry_after) == (Cause.THROTTLED, 77)
+            assert not refused.permanent
+            hub.troubles[kind] = [Trouble(status=502)]
+            assert refusal(self.source(hub)).cause is Cause.SERVER
+
+    def test_a_hub_that_is_not_there_is_unreachable(self) -> None:
+        credentials = Credentials(hub_endpoint="http://127.0.0.1:9")
+        refused = refusal(source_for("hf://org/name", credentials=credentials))
+        assert (refused.cause, refused.permanent) == (Cause.UNREACHABLE, False)
+
+    def test_a_server_that_is_no_hub_is_told_from_one(self, hub: Hub) -> None:
+        credentials = Credentials(hub_endpoint=f"{hub.url}/web")
+        hub.web["api/models/org/name/revision/main"] = b"<html>"
+        refused = refusal(source_for("hf://org/name", credentials=credentials))
+        assert refused.cause is Cause.INVALID
+        assert "does not answer as the hub does" in str(refused)
+
+    def test_mirrors_are_taken_from_the_environment(
+        self, hub: Hub, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HF_ENDPOINT", f"{hub.url}/")
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        hub.repositories["org/name"].private = True
+        assert source_for("hf://org/name", credentials=Credentials()).list().files
+
+    def test_a_path_that_leads_out_is_refused(self, hub: Hub) -> None:
+        hub.repositories["org/name"].files["../../etc/cron.d/x"] = b"!"
+        refused = refusal(self.source(hub))
+        assert refused.cause is Cause.INVALID
+        assert "cron.d" in str(refused)
+
+
+class TestWeb:
+    @staticmethod
+    def source(hub: Hub, path: str, **more: object) -> Source:
+        return source_for(f"{hub.url}/web/{path}", credentials=Credentials(), **more)  # type: ignore[arg-type]
+
+    def test_an_address_is_one_file(self, hub: Hub) -> None:
+        hub.web["m/model.gguf"] = BIG
+        source = self.source(hub, "m/model.gguf?key=secret")
+        listing = source.list()
+        assert "secret" not in listing.source
+        (file,) = listing.files
+        assert (file.path, file.size) == ("model.gguf", len(BIG))
+        assert read(source, file, 7, 99) == BIG[7:99]
+        hub.web["m/model.gguf"] = BIG[::-1]
+        assert refusal(source, file).cause is Cause.CHANGED
+        hub.web.clear()
+        assert refusal(source).cause is Cause.NOT_FOUND
+
+    def test_sums_tell_what_a_directory_holds(self, hub: Hub) -> None:
+        hub.index_page = False
+        hub.web = {f"m/{path}": content for path, content in FILES.items()}
+        hub.web["m/SHA256SUMS"] = "".join(
+            f"{hashlib.sha256(content).hexdigest()}  ./{path}\n" for path, content in FILES.items()
+        ).encode()
+        source = self.source(hub, "m/")
+        files = by_path(source.list())
+        assert set(files) == set(FILES)
+        for path, file in files.items():
+            assert file.sha256 == hashlib.sha256(FILES[path]).hexdigest()
+            assert read(source, file, 1, len(FILES[path])) == FILES[path][1:]
+        hub.web["m/SHA256SUMS"] = b"<html>not found</html>"
+        assert "is not as sha256sum writes it" in str(refusal(source))
+
+    def test_without_sums_the_page_of_the_directory_tells(self, hub: Hub) -> None:
+        hub.web = {"m/config.json": b"{}", "m/sub/x.bin": BIG, "m2/other": b"no"}
+        source = self.source(hub, "m/")
+        files = by_path(source.list())
+        assert {path: file.size for path, file in files.items()} == {
+            "config.json": 2,
+            "sub/x.bin": len(BIG),
+        }
+        hub.index_page = False
+        assert "write SHA256SUMS with sha256sum" in str(refusal(source))
+
+    def test_a_range_is_not_taken_from_a_server_that_has_none(self, hub: Hub) -> None:
+        hub.web["x"] = BIG
+        source = self.source(hub, "x")
+        (file,) = source.list().files
+        hub.ranges = False
+        with pytest.raises(SourceError) as refused:
+            read(source, file, 10, 20)
+        assert refused.value.cause is Cause.NO_RANGES
+        assert read(source, file, 0, len(BIG)) == BIG
+
+
+class TestObjects:
+    @pytest.fixture
+    def store(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        with ObjectStore() as running:
+            running.buckets["models"] = {f"llama/{p}": content for p, content in FILES.items()}
+            running.buckets["models"] |= {"llama/": b"", "llama-2/x": b"no", "one.gguf": BIG}
+            yield running
+
+    @staticmethod
+    def source(store: ObjectStore, address: str = "s3://models/llama") -> Source:
+        return source_for(address, credentials=Credentials(endpoint_url=store.url))
+
+    @pytest.mark.parametrize("address", ["s3://models/llama", "s3://models/llama/"])
+    def test_a_prefix_lists_the_objects_below_it(self, store: ObjectStore, address: str) -> None:
+        source = self.source(store, address)
+        files = by_path(source.list())
+        assert {path: file.size for path, file in files.items()} == {
+            path: len(content) for path, content in FILES.items()
+        }
+        for path, file in files.items():
+            assert read(source, file, 0, file.size) == FILES[path]
+            assert read(source, file, 1, 2) == FILES[path][1:2]
+
+    def test_an_address_may_be_one_object(self, store: ObjectStore) -> None:
+        source = self.source(store, "s3://models/one.gguf")
+        (file,) = source.list().files
+        assert (file.path, read(source, file, 3, 44)) == ("one.gguf", BIG[3:44])
+
+    def test_an_object_that_was_replaced_since_is_noticed(self, store: ObjectStore) -> None:
+        source = self.source(store)
+        file = by_path(source.list())["model.safetensors"]
+        store.buckets["models"]["llama/model.safetensors"] = BIG[::-1]
+        assert refusal(source, file).cause is Cause.CHANGED
+
+    def test_refusals_are_told_apart(self, store: ObjectStore) -> None:
+        source = self.source(store)
+        file = by_path(source.list())["model.safetensors"]
+        store.statuses = [403]
+        assert refusal(source, file).cause is Cause.UNAUTHORIZED
+        del store.buckets["models"]["llama/model.safetensors"]
+        assert refusal(source, file).cause is Cause.NOT_FOUND
+        assert refusal(self.source(store, "s3://absent/x")).cause is Cause.NOT_FOUND
+        assert refusal(self.source(store, "s3://models/absent")).cause is Cause.NOT_FOUND
+
+    def test_a_store_that_is_not_there_is_unreachable(self, store: ObjectStore) -> None:
+        credentials = Credentials(endpoint_url="http://127.0.0.1:9")
+        refused = refusal(source_for("s3://models/x", credentials=credentials))
+        assert (refused.cause, refused.permanent) == (Cause.UNREACHABLE, False)
+
+
+class TestLocal:
+    @staticmethod
+    def source(place: Path) -> Source:
+        return source_for(f"file://{place}", credentials=Credentials())
+
+    def test_a_directory_is_walked_but_for_what_is_not_of_the_model(self, tmp_path: Path) -> None:
+        for path, content in FILES.items():
+            (tmp_path / path).parent.mkdir(exist_ok=True)
+            (tmp_path / path).write_bytes(content)
+        (tmp_path / ".modelcache.json").write_text("{}")
+        (tmp_path / ".cache").mkdir()
+        (tmp_path / ".cache" / "x.metadata").write_text("")
+        source = self.source(tmp_path)
+        files = by_path(source.list())
+        assert set(files) == set(FILES)
+        file = files["model.safetensors"]
+        assert read(source, file, 5, 4000) == BIG[5:4000]
+        assert read(source, file, 5, None) == BIG[5:]
+        (tmp_path / "model.safetensors").write_bytes(b"other")
+        assert refusal(source, file).cause is Cause.CHANGED
+
+    def test_a_cache_of_the_hub_is_read_at_its_ref_with_the_hashes_in_its_names(
+        self, tmp_path: Path
+    ) -> None:
+        place, commit = tmp_path / "models--org--name", "a" * 40
+        snapshot = place / "snapshots" / commit
+        snapshot.mkdir(parents=True)
+        (place / "blobs").mkdir()
+        (place / "refs").mkdir()
+        (place / "refs" / "main").write_text(commit)
+        names = {"config.json": git_oid(b"{}"), "m.safetensors": hashlib.sha256(BIG).hexdigest()}
+        for path, blob in names.items():
+            (place / "blobs" / blob).write_bytes(BIG if "m." in path else b"{}")
+            (snapshot / path).symlink_to(f"../../blobs/{blob}")
+        for address in (place, snapshot):
+            listing = self.source(address).list()
+            files = by_path(listing)
+            assert listing.revision == commit
+            assert files["m.safetensors"].sha256 == names["m.safetensors"]
+            assert files["config.json"].git_oid == names["config.json"]
+            assert read(self.source(address), files["m.safetensors"], 0, 9) == BIG[:9]
+
+    def test_a_link_that_leads_out_is_refused(self, tmp_path: Path) -> None:
+        place = tmp_path / "model"
+        place.mkdir()
+        (place / "config.json").symlink_to("/etc/passwd")
+        assert refusal(self.source(place)).cause is Cause.INVALID
+
+    def test_what_is_not_there_or_empty_is_said(self, tmp_path: Path) -> None:
+        assert "mount it" in str(refusal(self.source(tmp_path / "absent")))
+        assert "holds no files" in str(refusal(self.source(tmp_path)))
+
+
+def test_the_revision_may_be_written_into_the_address_of_a_repository() -> None:
+    assert locate("hf://org/name@v1.0").revision == "v1.0"
+    assert locate("hf://org/name", "main").revision == "main"
+    assert locate("hf://gpt2").place == "gpt2"
+
+
+def lower(headers: dict[str, str]) -> dict[str, str]:
+    return {key.lower(): value for key, value in headers.items()}
+
+
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
