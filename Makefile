@@ -45,8 +45,8 @@ test-controlplane: controlplane ## Tests on a real etcd, kube-apiserver, control
 test-faults: controlplane ## Every fault between watch and apiserver, many times (FAULT_ROUNDS, FAULT_SEED)
 	REQUIRE_CONTROL_PLANE=1 FAULT_ROUNDS=$${FAULT_ROUNDS:-20} $(BIN)/pytest tests/controlplane/faults
 
-test-kills: $(STAMP) ## SIGKILL downloads at random moments, 200 times (KILLS, KILL_SEED)
-	KILLS=$${KILLS:-200} $(BIN)/pytest --timeout 1800 tests/loader/test_kills.py
+test-kills: $(STAMP) ## SIGKILL the loader at random moments, 200 times (KILLS, KILL_SEED)
+	KILLS=$${KILLS:-200} $(BIN)/pytest --timeout 1800 $(wildcard tests/loader/test_*kills.py)
 
 soak: controlplane ## Twenty minutes of random changes and deaths on a real control plane (SOAK_SECONDS)
 	REQUIRE_CONTROL_PLANE=1 SOAK_SECONDS=$${SOAK_SECONDS:-1200} \

@@ -31,7 +31,9 @@ PATIENCE = Patience(first_wait=0.01, longest_wait=0.05, part_bytes=PART, span_by
 
 # Each download is a process of its own, forked from one that has the libraries loaded already.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.loader.test_kills", "extender.loader.sources.hub"])
+PROCESSES.set_forkserver_preload(
+    ["tests.loader.test_transfer_kills", "extender.loader.sources.hub"]
+)
 
 
 def download(url: str, place: str) -> None:
