@@ -23,6 +23,14 @@ class InvalidReportError(ExtenderError, ValueError):
     """A text that a loader and the extender exchange, and that cannot be read."""
 
 
+class CacheError(ExtenderError):
+    """A cache directory in which something cannot be done as asked."""
+
+
+class LockHeldError(CacheError):
+    """Another process is writing the same model."""
+
+
 class ProtocolError(ExtenderError, ValueError):
     """A request that is not the extender protocol. ``status`` is the HTTP status to answer."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from extender.cluster.view import View
+from extender.kube.times import time_text
 
 
 def inventory(view: View) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def inventory(view: View) -> dict[str, Any]:
                         "evidence": holding.evidence,
                         "bytes": holding.bytes,
                         "provenAt": None,
-                        "since": _time(holding.since),
+                        "since": None if holding.since is None else time_text(holding.since),
                         "reason": holding.reason or None,
                         "witness": holding.witness,
                     }
@@ -33,9 +33,3 @@ def inventory(view: View) -> dict[str, Any]:
             for name in sorted(view.nodes)
         ]
     }
-
-
-def _time(seconds: float | None) -> str | None:
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

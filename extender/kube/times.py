@@ -12,3 +12,8 @@ def unix_time(text: str) -> float | None:
     except ValueError:
         return None
     return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+
+
+def time_text(seconds: float) -> str:
+    """Return UNIX seconds as the API writes them, in whole seconds: ``2026-01-02T03:04:05Z``."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,230 @@
+"""Every name inside a cache directory, and the lock that makes one process its writer.
+
+::
+
+    ROOT/llama-3.1-8b-instruct/               a model at its final path: whole and proven, or gone
+    ROOT/llama-3.1-8b-instruct/.modelcache.json   its marker: what was proven, and when
+    ROOT/.modelcache/staging/<model>/         what is being fetched; survives a restart
+    ROOT/.modelcache/mending/<model>/         single files that are fetched again
+    ROOT/.modelcache/incoming/<model>.<id>/   proven, on its way to a final path that is taken
+    ROOT/.modelcache/locks/<model>.lock       never removed: the lock is on the file, not the name
+    ROOT/.modelcache/quarantine/<model>/      damaged files
+    ROOT/.modelcache/trash/<model>.<id>/      on its way out
+
+All of it lies on one file system, so that every move is one rename(2). A directory that is a mount
+point itself (a claim or a tmpfs that holds one model) cannot be renamed onto: there the model is
+written in place, and only the marker says that it is complete.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+import msgspec
+
+from extender.errors import CacheError, LockHeldError
+from extender.loader.disk import Disk
+from extender.loader.sources import path_problem
+
+WORK_AREA = ".modelcache"
+MARKER = ".modelcache.json"
+IN_PLACE = "."
+"""The path of the only model of a directory that is a model itself."""
+
+_LONGEST_NAME = 180
+"""Bytes of an escaped path; file systems take 255 in a name, and ids are added to it."""
+
+_POLL_SECONDS = 0.05
+
+
+class CacheDirectory(msgspec.Struct, frozen=True):
+    """The names inside one cache directory. ``root`` is absolute."""
+
+    root: Path
+
+    @classmethod
+    def of_model(cls, directory: Path) -> tuple[CacheDirectory, str]:
+        """Return the cache directory of one model's final directory, and its path in there.
+
+        The parent, unless the directory is the mount point of a volume of its own.
+        """
+        whole = Path(os.path.abspath(directory))  # noqa: PTH100 - resolve() would follow links
+        if whole.is_mount() or whole == whole.parent:
+            return cls(whole), IN_PLACE
+        return cls(whole.parent), whole.name
+
+    @property
+    def work_area(self) -> Path:
+        """Where everything lies that is no model."""
+        return self.root / WORK_AREA
+
+    def final(self, path: str) -> Path:
+        """Return where readers open a model. Raises CacheError for a path that leads elsewhere."""
+        return self.root if path == IN_PLACE else self.root / checked_path(path)
+
+    def marker(self, path: str) -> Path:
+        """Return the file that says what was proven of a model."""
+        return self.final(path) / MARKER
+
+    def in_place(self, path: str) -> bool:
+        """Whether the model is written where it is read."""
+        return path == IN_PLACE
+
+    def staging(self, path: str) -> Path:
+        """Return where a model is written while it is fetched."""
+        if self.in_place(path):
+            return self.root
+        return self.work_area / "staging" / escaped(path)
+
+    def mending(self, path: str) -> Path:
+        """Return where single files of a published model are fetched again."""
+        return self.work_area / "mending" / escaped(path)
+
+    def incoming(self, path: str, publication: str) -> Path:
+        """Return where a proven model waits for the one rename that replaces another."""
+        return self.work_area / "incoming" / f"{escaped(path)}.{publication}"
+
+    def lock(self, path: str) -> Path:
+        """Return the file that a model's writer holds a lock on."""
+        return self.work_area / "locks" / f"{escaped(path)}.lock"
+
+    def quarantine(self, path: str) -> Path:
+        """Return where damaged files of a model are kept."""
+        return self.work_area / "quarantine" / escaped(path)
+
+    def trash(self, path: str) -> Path:
+        """Return a name that is free, for what is to be deleted."""
+        return self.work_area / "trash" / f"{escaped(path)}.{secrets.token_hex(4)}"
+
+
+class Writing(msgspec.Struct, frozen=True):
+    """The right to change one model: held for as long as ``writing`` lasts."""
+
+    directory: CacheDirectory
+    path: str
+
+    @property
+    def final(self) -> Path:
+        """Where readers open the model."""
+        return self.directory.final(self.path)
+
+    @property
+    def staging(self) -> Path:
+        """Where it is written."""
+        return self.directory.staging(self.path)
+
+
+class Holder(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who holds a lock, for the message to those who wait. It decides nothing."""
+
+    name: str = ""
+    process: int = 0
+
+
+@contextmanager
+def writing(
+    directory: CacheDirectory,
+    path: str,
+    *,
+    wait: float = 0.0,
+    name: str = "",
+    disk: Disk | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[Writing]:
+    """Be the one writer of a model; wait up to ``wait`` seconds for the one before.
+
+    The kernel drops the lock when its process ends, however it ends. Raises LockHeldError that says
+    who holds it, and CacheError where the directory cannot be written.
+    """
+    file = directory.lock(path)
+    try:
+        make_parents(disk or Disk(), file)
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise unwritable(directory.root, error) from error
+    try:
+        _acquire(descriptor, file, clock() + wait, clock, sleep)
+        holder = Holder(name or socket.gethostname(), os.getpid())
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, msgspec.json.encode(holder), 0)
+        yield Writing(directory, path)
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(
+    descriptor: int,
+    file: Path,
+    deadline: float,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> None:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            left = deadline - clock()
+            if left <= 0:
+                raise LockHeldError(
+                    f"{file}: {_told(descriptor)} is writing this model; wait for it to end, or "
+                    "stop it"
+                ) from error
+            sleep(min(left, _POLL_SECONDS))
+        else:
+            return
+
+
+def _told(descriptor: int) -> str:
+    try:
+        holder = msgspec.json.decode(os.pread(descriptor, 4096, 0), type=Holder)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return "another process"
+    return f"process {holder.process} of {holder.name or 'an unknown host'}"
+
+
+def make_parents(disk: Disk, path: Path) -> None:
+    """Make the directories that a path lies in, each durable."""
+    missing = []
+    parent = path.parent
+    while not parent.is_dir():
+        missing.append(parent)
+        parent = parent.parent
+    for directory in reversed(missing):
+        disk.make_directory(directory)
+
+
+def unwritable(root: Path, error: OSError) -> CacheError:
+    """Return an error of the file system in words that name the remedy."""
+    return CacheError(
+        f"{error.filename or root}: {error.strerror or error}; the cache directory {root} must be "
+        "writable for this user and have space left"
+    )
+
+
+def checked_path(path: str) -> str:
+    """Return a model's path in the cache. Raises CacheError for one that cannot be used."""
+    problem = path_problem(path)
+    if problem is None and len(escaped(path)) > _LONGEST_NAME:
+        problem = f"is too long ({_LONGEST_NAME} bytes, percent-encoded)"
+    if problem is not None:
+        raise CacheError(f"model path {path[:200]!r} {problem}; write it like org/name")
+    return path
+
+
+def escaped(path: str) -> str:
+    """Return a model path as one name."""
+    return quote(path, safe="", errors="replace") if path != IN_PLACE else "%2E"
+
+
+def unescaped(name: str) -> str:
+    """Return the model path that a name in the work area stands for."""
+    return unquote(name)

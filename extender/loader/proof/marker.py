@@ -1,0 +1,82 @@
+"""The marker: what was proven of a model, and when. It lies in the model's directory.
+
+It is written last, so a directory that has one was complete when it was written. It says of every
+file what a later look compares with, and of damaged ones that they are being mended.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from extender.loader.disk import regular_file
+from extender.loader.layout import MARKER
+from extender.loader.proof.verdict import Level, ProvenFile
+
+VERSION = 1
+MAX_BYTES = 64 * 1024 * 1024
+"""A marker names each file in about 200 bytes; nothing that is larger is one."""
+
+
+class Marker(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False
+):
+    """What is known of one published model.
+
+    ``id`` names the publication. ``path`` is the model's path in its cache directory, ``source``
+    and ``revision`` where it came from (empty where another program put it there, ``adopted``).
+    ``proven_at`` is an RFC 3339 time, ``level`` how far that proof went, ``writer`` who proved it.
+    ``damaged`` names files that failed a later proof: the model is not to be used.
+    """
+
+    version: int = VERSION
+    id: str
+    path: str
+    source: str = ""
+    revision: str | None = None
+    files: tuple[ProvenFile, ...] = ()
+    bytes: int = 0
+    proven_at: str = ""
+    level: Level = Level.SIZES
+    writer: str = ""
+    adopted: bool = False
+    damaged: tuple[str, ...] = ()
+
+
+class MarkerError(ValueError):
+    """A marker that is there but says nothing that can be relied on."""
+
+
+def read_marker(directory: Path) -> Marker | None:
+    """Return the marker of a model's directory; None where there is none.
+
+    Raises MarkerError where it cannot be read, or is of a version that is not known.
+    """
+    path = directory / MARKER
+    try:
+        descriptor = regular_file(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise MarkerError(f"{path}: {error.strerror or error}") from error
+    with os.fdopen(descriptor, "rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise MarkerError(f"{path}: is larger than any marker")
+    try:
+        marker = msgspec.json.decode(data, type=Marker)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise MarkerError(f"{path}: {error}") from error
+    if marker.version != VERSION:
+        raise MarkerError(f"{path}: has version {marker.version}, known is {VERSION}")
+    for name in (*(file.path for file in marker.files), *marker.damaged):
+        if name.startswith("/") or ".." in name.split("/"):
+            raise MarkerError(f"{path}: names {name[:100]!r}, which is not in the model")
+    return marker
+
+
+def marker_text(marker: Marker) -> bytes:
+    """Return the marker as the bytes of its file."""
+    return msgspec.json.encode(marker)

@@ -1,0 +1,224 @@
+"""What kind of model lies there, whether its parts are all there, and whether they are whole.
+
+What the files say of themselves, needing nothing from the source: an index names its shards, a
+numbered shard tells how many there are, a header tells the length of its file. What is of a kind
+that cannot be looked into is said, not failed.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import zipfile
+from pathlib import Path
+
+import msgspec
+
+from extender.loader.disk import regular_file
+from extender.loader.proof.safetensors import HeaderError, read_header
+from extender.loader.proof.scan import Scan
+from extender.loader.proof.verdict import Problem, ProblemKind
+
+MAX_JSON_BYTES = 64 * 1024 * 1024
+_INDEX = ".index.json"
+_NUMBERED = re.compile(
+    r"(?P<stem>.+)-(?P<of>\d{5})-of-(?P<all>\d{5})(?P<suffix>\.[a-z]+)", re.ASCII
+)
+_MOST_SHARDS = 10_000
+
+KINDS = {
+    ".safetensors": "safetensors",
+    ".gguf": "gguf",
+    ".bin": "pytorch",
+    ".pt": "pytorch",
+    ".pth": "pytorch",
+    ".onnx": "onnx",
+    ".engine": "tensorrt",
+    ".plan": "tensorrt",
+    ".h5": "keras",
+    ".msgpack": "flax",
+    ".pdparams": "paddle",
+    ".tflite": "tflite",
+    ".mlpackage": "coreml",
+    ".ckpt": "pytorch",
+}
+"""Suffixes of weight files; the first that is there names the model's kind."""
+
+_LOOKED_INTO = frozenset({"safetensors", "gguf", "pytorch"})
+
+TOKENIZERS = (
+    *("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt"),
+    *("merges.txt", "spiece.model", "sentencepiece.bpe.model", "tekken.json", "vocab.model"),
+    *("source.spm", "target.spm", "bpe.codes", "tokenizer.tiktoken", "multilingual.tiktoken"),
+)
+"""Any of these is a tokenizer to transformers, vLLM or SGLang; so is any ``*.tiktoken``."""
+
+
+class Weights(msgspec.Struct):
+    """What was found out; ``tensors`` are counted where headers were read."""
+
+    kind: str = "unknown"
+    tensors: int = 0
+
+
+def shape(directory: Path, scan: Scan, *, listed: bool) -> Weights:
+    """Check that what belongs together is there; problems go to ``scan``.
+
+    ``listed``: the files were compared with the source's own list, so that what is not there is
+    not at the source either.
+    """
+    weights = Weights(kind=_kind(scan))
+    for path in scan.files:
+        if path.endswith(_INDEX):
+            _check_index(directory, path, scan)
+    _check_numbers(scan)
+    if not listed:
+        _check_company(directory, scan, weights)
+    return weights
+
+
+def headers(directory: Path, scan: Scan, weights: Weights) -> None:
+    """Check every weight file's own account of itself."""
+    odd: set[str] = set()
+    for path in scan.files:
+        suffix = posixpath.splitext(path)[1].lower()
+        kind = KINDS.get(suffix)
+        if kind is None:
+            continue
+        try:
+            if kind == "safetensors":
+                header = read_header(directory / path)
+                weights.tensors += header.tensors
+                odd |= header.unknown
+            elif kind == "gguf":
+                _check_gguf(directory / path)
+            elif kind == "pytorch":
+                _check_archive(directory / path)
+        except HeaderError as error:
+            scan.problems.append(Problem(path, ProblemKind.HEADER, str(error)))
+        except OSError as error:
+            scan.problems.append(
+                Problem(path, ProblemKind.UNREADABLE, error.strerror or str(error))
+            )
+    if odd:
+        scan.unchecked.append(f"the size of tensors of type {', '.join(sorted(odd))}: not known")
+    kinds = {KINDS.get(posixpath.splitext(path)[1].lower()) for path in scan.files} - {None}
+    if "gguf" in kinds:
+        scan.unchecked.append("whether gguf files are cut short: only their beginning was read")
+    for kind in sorted(k for k in kinds if k is not None and k not in _LOOKED_INTO):
+        scan.unchecked.append(f"{kind} files: their format is not looked into")
+
+
+def _kind(scan: Scan) -> str:
+    suffixes = {posixpath.splitext(path)[1].lower() for path in scan.files}
+    if "model_index.json" in scan.files and ".safetensors" in suffixes:
+        return "diffusers"
+    return next((kind for suffix, kind in KINDS.items() if suffix in suffixes), "unknown")
+
+
+def _check_index(directory: Path, path: str, scan: Scan) -> None:
+    index = _json(directory, path, scan, ProblemKind.INDEX)
+    if index is None:
+        return
+    named = index.get("weight_map")
+    if not isinstance(named, dict):
+        scan.unchecked.append(f"{path}: an index without a weight_map")
+        return
+    base = posixpath.dirname(path)
+    for shard in sorted({str(name) for name in named.values()}):
+        full = posixpath.normpath(posixpath.join(base, shard))
+        if full.startswith(("../", "/")):
+            scan.problems.append(
+                Problem(path, ProblemKind.INDEX, f"names {shard[:100]!r}, outside of the model")
+            )
+        elif full not in scan.files:
+            scan.problems.append(
+                Problem(full, ProblemKind.MISSING, f"{path} names this shard, it is not there")
+            )
+
+
+def _check_numbers(scan: Scan) -> None:
+    series: dict[tuple[str, str, int], set[int]] = {}
+    for path in scan.files:
+        match = _NUMBERED.fullmatch(path)
+        if match is not None and match["suffix"] in KINDS:
+            count = int(match["all"])
+            key = (match["stem"], match["suffix"], count)
+            series.setdefault(key, set()).add(int(match["of"]))
+    told = {problem.file for problem in scan.problems}
+    for (stem, suffix, count), there in series.items():
+        first = 0 if 0 in there else 1
+        for number in range(first, min(count, _MOST_SHARDS) + first):
+            path = f"{stem}-{number:05d}-of-{count:05d}{suffix}"
+            if number not in there and path not in told:
+                scan.problems.append(
+                    Problem(path, ProblemKind.MISSING, f"one of {count} shards, it is not there")
+                )
+
+
+def _check_company(directory: Path, scan: Scan, weights: Weights) -> None:
+    """Check that the weights are not alone, and that there are weights."""
+    if weights.kind == "unknown":
+        scan.problems.append(
+            Problem("", ProblemKind.WEIGHTS, "holds no weights in any format that is known")
+        )
+    if weights.kind not in {"safetensors", "pytorch"}:
+        return
+    names = {path for path in scan.files if "/" not in path}
+    config = next(
+        (n for n in ("config.json", "adapter_config.json", "params.json") if n in names), None
+    )
+    if config is None:
+        if any("/" not in path and _is_weights(path) for path in scan.files):
+            scan.problems.append(
+                Problem("config.json", ProblemKind.CONFIG, "is not there beside the weights")
+            )
+        return
+    content = _json(directory, config, scan, ProblemKind.CONFIG)
+    if content is None or config != "config.json":
+        return
+    if any(n in TOKENIZERS or n.endswith(".tiktoken") for n in names):
+        return
+    text = content.get("text_config")
+    if "vocab_size" in content or (isinstance(text, dict) and "vocab_size" in text):
+        scan.problems.append(
+            Problem(
+                "", ProblemKind.TOKENIZER, "config.json has a vocabulary, and no tokenizer is there"
+            )
+        )
+    else:
+        scan.unchecked.append("a tokenizer: none is there, and config.json asks for none")
+
+
+def _is_weights(path: str) -> bool:
+    return posixpath.splitext(path)[1].lower() in KINDS
+
+
+def _json(directory: Path, path: str, scan: Scan, kind: ProblemKind) -> dict[str, object] | None:
+    try:
+        data = _read(directory / path, MAX_JSON_BYTES)
+        content = msgspec.json.decode(data, type=dict[str, object])
+    except OSError as error:
+        scan.problems.append(Problem(path, ProblemKind.UNREADABLE, error.strerror or str(error)))
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        scan.problems.append(Problem(path, kind, f"cannot be read: {error}"))
+    else:
+        return content
+    return None
+
+
+def _check_gguf(path: Path) -> None:
+    first = _read(path, 24)
+    if first[:4] != b"GGUF" or len(first) < 24:
+        raise HeaderError("does not begin as a gguf file")
+
+
+def _check_archive(path: Path) -> None:
+    """Check a file of torch.save: a zip archive since PyTorch 1.6, with its table at the end."""
+    if _read(path, 4) == b"PK\x03\x04" and not zipfile.is_zipfile(path):
+        raise HeaderError("is cut short: the archive has no end")
+
+
+def _read(path: Path, limit: int) -> bytes:
+    with open(regular_file(path), "rb") as file:  # noqa: PTH123 - it is a descriptor
+        return file.read(limit)

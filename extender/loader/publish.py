@@ -1,0 +1,252 @@
+"""From staging to the final path: synced, proven, marked, and shown by one rename.
+
+The order is what makes it safe to be killed anywhere. Every file and directory is on the disk
+before the proof; the proof is over before the marker is written; the marker is on the disk before
+the rename. So a final path shows a whole model or none, at every moment and after every crash.
+
+Where something stands at the final path already (another revision, what a foreign loader left), the
+two are exchanged in one step, so that readers never find nothing. Where the file system cannot do
+that, two renames follow each other, and ``sweep`` completes them after a crash in between.
+
+A model that is written in place has no rename: its marker is taken away first and written last.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from extender.errors import CacheError
+from extender.kube.times import time_text
+from extender.loader.disk import Disk
+from extender.loader.layout import MARKER, Writing, make_parents, unwritable
+from extender.loader.proof.marker import Marker, MarkerError, marker_text, read_marker
+from extender.loader.proof.reading import Reader
+from extender.loader.proof.scan import walk_files
+from extender.loader.proof.verdict import Level, ProblemKind, Verdict
+from extender.loader.proof.verify import verify
+from extender.loader.sources import Listing
+
+_TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
+"""What rename(2) says where something stands that it cannot replace in one step."""
+
+_FETCH_AGAIN = frozenset(
+    {ProblemKind.SIZE, ProblemKind.HEADER, ProblemKind.CONTENT, ProblemKind.UNREADABLE}
+)
+
+
+class DamagedError(CacheError):
+    """A model that is not what it should be; ``verdict`` lists what is wrong."""
+
+    def __init__(self, path: str, verdict: Verdict) -> None:
+        super().__init__(f"model {path}: {verdict.told()}")
+        self.verdict = verdict
+
+
+class Publisher:
+    """Makes models visible, and takes them away. Callers hold the model's lock (``Writing``).
+
+    Every method raises CacheError where the file system refuses (full, read-only, no permission).
+    """
+
+    def __init__(
+        self,
+        *,
+        writer: str = "",
+        disk: Disk | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.disk = disk or Disk()
+        self._writer = writer
+        self._clock = clock
+
+    def begin(self, held: Writing, listing: Listing) -> Path:
+        """Make ready for a download; return the directory to fetch into.
+
+        What was fetched before stays, for the download to go on from. In place, the old revision
+        ends here: there is no room for two.
+        """
+        try:
+            make_parents(self.disk, held.staging / "file")
+            if held.directory.in_place(held.path):
+                self._withdraw_in_place(held, keep={file.path for file in listing.files})
+        except OSError as error:
+            raise unwritable(held.directory.root, error) from error
+        return held.staging
+
+    def publish(self, held: Writing, listing: Listing, *, reader: Reader | None = None) -> Marker:
+        """Sync, prove and show what was fetched; return its marker.
+
+        Raises DamagedError where it is not what the listing says: the damaged files are then
+        removed from staging, to be fetched again, and nothing was shown.
+        """
+        staging = held.staging
+        try:
+            if not held.directory.in_place(held.path):
+                self._leave_only(staging, {file.path for file in listing.files})
+            self._sync_tree(staging)
+            verdict = verify(staging, level=Level.CONTENT, expected=listing, reader=reader)
+            if not verdict.ok:
+                for problem in verdict.problems:
+                    if problem.kind in _FETCH_AGAIN and problem.file:
+                        self.disk.unlink(staging / problem.file)
+                raise DamagedError(held.path, verdict)
+            marker = self._marker(held, verdict, listing)
+            self.disk.write(staging / MARKER, marker_text(marker))
+            if not held.directory.in_place(held.path):
+                self.put_in_place(held, staging, marker.id)
+        except OSError as error:
+            raise unwritable(held.directory.root, error) from error
+        return marker
+
+    def adopt(
+        self, held: Writing, *, listing: Listing | None = None, reader: Reader | None = None
+    ) -> Marker:
+        """Prove what another program put at the final path, and mark it as ours.
+
+        Every byte is read: what nobody vouches for is compared with all that can be had. Raises
+        DamagedError where it is not whole; it is left as it is.
+        """
+        try:
+            self._sync_tree(held.final)
+            verdict = verify(held.final, level=Level.CONTENT, expected=listing, reader=reader)
+            if not verdict.ok:
+                raise DamagedError(held.path, verdict)
+            marker = self._marker(held, verdict, listing, adopted=True)
+            self.write_marker(held, marker)
+        except OSError as error:
+            raise unwritable(held.directory.root, error) from error
+        return marker
+
+    def renew(
+        self, held: Writing, marker: Marker, verdict: Verdict, *, level: Level | None = None
+    ) -> Marker:
+        """Let the marker describe the files as they are now, and say if they were proven again.
+
+        ``level`` None: only some files were looked at, so the model's proof is as old as before.
+        """
+        named = {file.path for file in marker.files}
+        renewed = msgspec.structs.replace(
+            marker,
+            files=tuple(file for file in verdict.proven if file.path in named),
+            proven_at=time_text(self._clock()) if level else marker.proven_at,
+            level=level or marker.level,
+            writer=self._writer,
+        )
+        self.write_marker(held, renewed)
+        return renewed
+
+    def write_marker(self, held: Writing, marker: Marker) -> None:
+        """Replace a published model's marker, in one step."""
+        try:
+            self.disk.write(held.directory.marker(held.path), marker_text(marker))
+        except OSError as error:
+            raise unwritable(held.directory.root, error) from error
+
+    def remove(self, held: Writing) -> None:
+        """Take a model away: gone at its final path in one step, its bytes freed after that."""
+        try:
+            if held.directory.in_place(held.path):
+                self._withdraw_in_place(held, keep=set())
+            else:
+                self.discard(held, held.final)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise unwritable(held.directory.root, error) from error
+
+    def put_in_place(self, held: Writing, proven: Path, publication: str) -> None:
+        """Rename a proven directory to the final path. Raises OSError."""
+        make_parents(self.disk, held.final)
+        try:
+            self.disk.rename(proven, held.final)
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                raise
+            self._replace(held, proven, publication)
+            return
+        self.disk.sync_directory(held.final.parent)
+        self.disk.sync_directory(proven.parent)
+
+    def discard(self, held: Writing, directory: Path) -> None:
+        """Delete a directory or a file by way of the trash. Raises OSError."""
+        trash = held.directory.trash(held.path)
+        make_parents(self.disk, trash)
+        self.disk.rename(directory, trash)
+        self.disk.sync_directory(directory.parent)
+        self.disk.remove_tree(trash)
+
+    def _replace(self, held: Writing, proven: Path, publication: str) -> None:
+        """Exchange what stands at the final path. The name says which publication is on its way.
+
+        That is how ``sweep`` tells after a crash what lies there: the new model, until the marker
+        at the final path names this publication; then the old one.
+        """
+        incoming = held.directory.incoming(held.path, publication)
+        if proven != incoming:
+            make_parents(self.disk, incoming)
+            self.disk.rename(proven, incoming)
+            self.disk.sync_directory(incoming.parent)
+            self.disk.sync_directory(proven.parent)
+        if not self.disk.exchange(incoming, held.final):
+            old = held.directory.trash(held.path)
+            make_parents(self.disk, old)
+            self.disk.rename(held.final, old)
+            self.disk.rename(incoming, held.final)
+            self.disk.sync_directory(held.final.parent)
+            self.disk.sync_directory(incoming.parent)
+            self.disk.remove_tree(old)
+            return
+        self.disk.sync_directory(held.final.parent)
+        self.disk.sync_directory(incoming.parent)
+        self.discard(held, incoming)
+
+    def _marker(
+        self, held: Writing, verdict: Verdict, listing: Listing | None, *, adopted: bool = False
+    ) -> Marker:
+        named = {file.path for file in listing.files} if listing else None
+        files = tuple(f for f in verdict.proven if named is None or f.path in named)
+        return Marker(
+            id=secrets.token_hex(8),
+            path=held.path,
+            source=listing.source if listing else "",
+            revision=listing.revision if listing else None,
+            files=files,
+            bytes=sum(file.size for file in files),
+            proven_at=time_text(self._clock()),
+            level=verdict.level,
+            writer=self._writer,
+            adopted=adopted,
+        )
+
+    def _leave_only(self, staging: Path, wanted: set[str]) -> None:
+        """Remove what does not belong to the model: journals, files of an older revision."""
+        for path in walk_files(staging):
+            if path not in wanted:
+                self.disk.unlink(staging / path)
+
+    def _sync_tree(self, directory: Path) -> None:
+        for parent, _, names in os.walk(directory, topdown=False):
+            for name in names:
+                file = Path(parent, name)
+                if file.is_file():
+                    self.disk.sync_file(file)
+            self.disk.sync_directory(Path(parent))
+
+    def _withdraw_in_place(self, held: Writing, *, keep: set[str]) -> None:
+        """Take the marker away, then the files that it names and that are not kept."""
+        try:
+            marker = read_marker(held.final)
+        except MarkerError:
+            marker = None
+        self.disk.unlink(held.directory.marker(held.path))
+        self.disk.sync_directory(held.final)
+        for file in marker.files if marker else ():
+            if file.path not in keep:
+                self.disk.unlink(held.final / file.path)

@@ -1,0 +1,116 @@
+"""At start: complete or undo what a process left that was killed, and bound what is kept aside.
+
+Staging stays, for downloads to go on from. What was on its way to a final path arrives. Trash is
+deleted. A model that another process is writing right now is left to it.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+
+import msgspec
+
+from extender.errors import LockHeldError
+from extender.loader.layout import (
+    CacheDirectory,
+    Writing,
+    checked_path,
+    unescaped,
+    unwritable,
+    writing,
+)
+from extender.loader.proof.marker import MarkerError, read_marker
+from extender.loader.publish import Publisher
+
+QUARANTINE_BYTES = 20 * 1024**3
+"""Two large shards: enough to look into what damaged them, without filling the disk."""
+
+
+class Swept(msgspec.Struct, kw_only=True):
+    """What was done: the models that were shown, and how many things were deleted."""
+
+    completed: list[str] = []
+    deleted: int = 0
+
+
+def sweep(
+    publisher: Publisher,
+    directory: CacheDirectory,
+    *,
+    wanted: frozenset[str] | None = None,
+    quarantine_bytes: int = QUARANTINE_BYTES,
+) -> Swept:
+    """Clean up a cache directory. Staging of models that are not ``wanted`` goes (None: all stay).
+
+    Raises CacheError where the directory cannot be written.
+    """
+    swept = Swept()
+    try:
+        for entry in _entries(directory.work_area / "incoming"):
+            name, _, publication = entry.name.rpartition(".")
+            with suppress(LockHeldError), _held(publisher, directory, name) as held:
+                _arrive(publisher, held, entry, publication, swept)
+        for room in ("staging", "mending"):
+            for entry in _entries(directory.work_area / room):
+                if wanted is not None and unescaped(entry.name) not in wanted:
+                    with suppress(LockHeldError), _held(publisher, directory, entry.name) as held:
+                        publisher.discard(held, entry)
+                        swept.deleted += 1
+        _bound_quarantine(publisher, directory, quarantine_bytes, swept)
+        for entry in _entries(directory.work_area / "trash"):
+            publisher.disk.remove_tree(entry)
+            swept.deleted += 1
+    except OSError as error:
+        raise unwritable(directory.root, error) from error
+    return swept
+
+
+def _held(
+    publisher: Publisher, directory: CacheDirectory, name: str
+) -> AbstractContextManager[Writing]:
+    return writing(directory, checked_path(unescaped(name)), disk=publisher.disk)
+
+
+def _arrive(
+    publisher: Publisher, held: Writing, entry: Path, publication: str, swept: Swept
+) -> None:
+    """Show a model that was on its way; delete what it has taken the place of."""
+    if _publication(entry) == publication:
+        publisher.put_in_place(held, entry, publication)
+        swept.completed.append(held.path)
+    elif entry.exists():
+        publisher.discard(held, entry)
+        swept.deleted += 1
+
+
+def _publication(directory: Path) -> str:
+    try:
+        marker = read_marker(directory)
+    except MarkerError:
+        return ""
+    return marker.id if marker is not None else ""
+
+
+def _bound_quarantine(
+    publisher: Publisher, directory: CacheDirectory, limit: int, swept: Swept
+) -> None:
+    """Delete the oldest damaged files until at most ``limit`` bytes are kept."""
+    files = [
+        (seen.st_mtime, seen.st_size, file)
+        for entry in _entries(directory.work_area / "quarantine")
+        for file in _entries(entry)
+        for seen in (file.lstat(),)
+    ]
+    for _, size, file in sorted(files, reverse=True):
+        limit -= size
+        if limit < 0:
+            publisher.disk.unlink(file)
+            swept.deleted += 1
+
+
+def _entries(directory: Path) -> list[Path]:
+    try:
+        return sorted(directory.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []

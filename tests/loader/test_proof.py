@@ -1,0 +1,320 @@
+"""What is told of a directory: whole, or what is wrong with it, or what could not be looked at."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from extender.loader.proof.marker import MarkerError, read_marker
+from extender.loader.proof.reading import Reader, ReadingStoppedError
+from extender.loader.proof.verdict import Level, ProblemKind, Verdict
+from extender.loader.proof.verify import verify
+from tests.loader.models import git_oid, listing, put, safetensors, small_model
+
+SHARD = "model-00002-of-00002.safetensors"
+INDEX = "model.safetensors.index.json"
+
+
+def kinds(verdict: Verdict) -> set[tuple[str, str]]:
+    return {(problem.file, problem.kind.value) for problem in verdict.problems}
+
+
+def cut(name: str) -> Callable[[Path], None]:
+    return lambda at: os.truncate(at / name, (at / name).stat().st_size - 1)
+
+
+def gone(name: str) -> Callable[[Path], None]:
+    return lambda at: (at / name).unlink()
+
+
+def flipped(name: str) -> Callable[[Path], None]:
+    def flip(at: Path) -> None:
+        data = bytearray((at / name).read_bytes())
+        data[-1] ^= 1
+        (at / name).write_bytes(data)
+
+    return flip
+
+
+def added(name: str, data: bytes = b"x") -> Callable[[Path], None]:
+    def add(at: Path) -> None:
+        put(at, {name: data})
+
+    return add
+
+
+DAMAGE: list[tuple[str, Callable[[Path], None], tuple[str, str], Level]] = [
+    ("a shard is missing", gone(SHARD), (SHARD, "missing"), Level.SIZES),
+    ("a shard is cut short", cut(SHARD), (SHARD, "header"), Level.HEADERS),
+    (
+        "a download has not ended",
+        added(".cache/huggingface/download/k.1.incomplete"),
+        (".cache/huggingface/download/k.1.incomplete", "unfinished"),
+        Level.MARKER,
+    ),
+    (
+        "a link leads nowhere",
+        lambda at: (at / "x.safetensors").symlink_to("blobs/0"),
+        ("x.safetensors", "broken-link"),
+        Level.MARKER,
+    ),
+    ("there is no config", gone("config.json"), ("config.json", "config"), Level.SIZES),
+    ("there is no tokenizer", gone("tokenizer.json"), ("", "tokenizer"), Level.SIZES),
+    ("the index is cut", cut(INDEX), (INDEX, "index"), Level.SIZES),
+    ("the config is cut", cut("config.json"), ("config.json", "config"), Level.SIZES),
+    (
+        "the index leads out of the model",
+        added(INDEX, b'{"weight_map": {"a": "../../etc/passwd"}}'),
+        (INDEX, "index"),
+        Level.SIZES,
+    ),
+]
+
+
+@pytest.mark.parametrize(("_name", "damage", "told", "level"), DAMAGE, ids=[d[0] for d in DAMAGE])
+def test_damage_is_told_with_its_file_from_its_level_on(
+    tmp_path: Path, _name: str, damage: Callable[[Path], None], told: tuple[str, str], level: Level
+) -> None:
+    put(tmp_path, small_model())
+    assert verify(tmp_path, level=Level.CONTENT).ok
+    damage(tmp_path)
+    for at in Level:
+        verdict = verify(tmp_path, level=at)
+        assert (told in kinds(verdict)) == at.covers(level), verdict
+        assert verdict.ok == (not at.covers(level))
+
+
+LISTED: list[tuple[str, Callable[[Path], None], tuple[str, str], Level]] = [
+    ("a small file is missing", gone("tokenizer.json"), ("tokenizer.json", "missing"), Level.SIZES),
+    ("a file is too long", added("tokenizer.json"), ("tokenizer.json", "size"), Level.SIZES),
+    ("a bit of a shard is flipped", flipped(SHARD), (SHARD, "content"), Level.CONTENT),
+    (
+        "a byte of a small file is changed",
+        added("tokenizer.json", b"[]"),
+        ("tokenizer.json", "content"),
+        Level.CONTENT,
+    ),
+]
+
+
+@pytest.mark.parametrize(("_name", "damage", "told", "level"), LISTED, ids=[d[0] for d in LISTED])
+def test_the_source_s_own_list_tells_more(
+    tmp_path: Path, _name: str, damage: Callable[[Path], None], told: tuple[str, str], level: Level
+) -> None:
+    files = small_model()
+    put(tmp_path, files)
+    damage(tmp_path)
+    for at in Level:
+        verdict = verify(tmp_path, level=at, expected=listing(files))
+        assert (told in kinds(verdict)) == at.covers(level)
+
+
+def test_the_half_finished_directory_of_the_article_s_loader_is_told_as_damaged(
+    tmp_path: Path,
+) -> None:
+    """Killed in mid-download: config.json is there, which its own check takes for the model."""
+    files = small_model(shards=4)
+    done = [name for name in files if not name.startswith("model-")]
+    put(tmp_path, {name: files[name] for name in [*done, "model-00001-of-00004.safetensors"]})
+    put(
+        tmp_path / ".cache/huggingface",
+        {
+            "CACHEDIR.TAG": b"Signature: 8a477f597d28d172789f06886806bc55",
+            "download/config.json.metadata": b"c0ffee\n%b\n1.0\n"
+            % git_oid(files["config.json"]).encode(),
+            "download/Zk3.abc.incomplete": files["model-00002-of-00004.safetensors"][:500],
+        },
+    )
+    verdict = verify(tmp_path)
+    assert not verdict.ok
+    assert {(f"model-0000{n}-of-00004.safetensors", "missing") for n in (2, 3, 4)} < kinds(verdict)
+    assert verdict.files == 4
+
+
+def test_what_the_hub_s_tools_wrote_beside_the_files_proves_their_content(tmp_path: Path) -> None:
+    files = small_model()
+    put(tmp_path, files)
+    metadata = {
+        f"download/{name}.metadata": f"c0ffee\n{etag}\n1.0\n".encode()
+        for name, data in files.items()
+        for etag in [
+            hashlib.sha256(data).hexdigest() if name.endswith("tensors") else git_oid(data)
+        ]
+    }
+    put(tmp_path / ".cache/huggingface", metadata)
+    verdict = verify(tmp_path, level=Level.CONTENT)
+    assert verdict.ok
+    assert verdict.unchecked == ()
+    flipped(SHARD)(tmp_path)
+    assert kinds(verify(tmp_path, level=Level.CONTENT)) == {(SHARD, "content")}
+
+
+def hub_cache(root: Path, files: dict[str, bytes]) -> Path:
+    """Lay files out as huggingface_hub's cache does; return the snapshot."""
+    model = root / "models--org--small"
+    snapshot = model / "snapshots" / ("c" * 40)
+    tree: dict[str, object] = {}
+    for name, data in files.items():
+        sha256, oid = hashlib.sha256(data).hexdigest(), git_oid(data)
+        large = name.endswith(".safetensors")
+        blob = sha256 if large else oid
+        put(model / "blobs", {blob: data})
+        link = snapshot / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(os.path.relpath(model / "blobs" / blob, link.parent))
+        tree[name] = {"size": len(data), "blob_id": oid}
+        if large:
+            tree[name] = {
+                "size": len(data),
+                "blob_id": oid,
+                "lfs_sha256": sha256,
+                "lfs_size": len(data),
+            }
+    text = json.dumps({"format_version": 1, "files": tree}).encode()
+    put(model, {f"trees/{'c' * 40}.json": text, "refs/main": b"c" * 40})
+    return snapshot
+
+
+def test_the_hub_s_cache_layout_is_proven_by_its_blobs_names_and_its_tree(tmp_path: Path) -> None:
+    files = small_model()
+    snapshot = hub_cache(tmp_path, files)
+    verdict = verify(snapshot, level=Level.CONTENT)
+    assert (verdict.ok, verdict.layout, verdict.files) == (True, "hub-cache", len(files))
+    assert verdict.unchecked == ()
+
+    blob = (snapshot / SHARD).resolve()
+    flipped(blob.name)(blob.parent)
+    assert kinds(verify(snapshot, level=Level.CONTENT)) == {(SHARD, "content")}
+    cut(blob.name)(blob.parent)
+    assert (SHARD, "size") in kinds(verify(snapshot, level=Level.SIZES))
+    blob.unlink()
+    assert (SHARD, "broken-link") in kinds(verify(snapshot, level=Level.MARKER))
+
+
+def test_a_blob_that_is_still_fetched_makes_its_snapshot_unfinished_and_no_other(
+    tmp_path: Path,
+) -> None:
+    files = small_model()
+    snapshot = hub_cache(tmp_path, files)
+    blobs = snapshot.parent.parent / "blobs"
+    put(blobs, {f"{'a' * 64}.incomplete": b"of another revision"})
+    assert verify(snapshot).ok
+    blob = (snapshot / SHARD).resolve()
+    (snapshot / SHARD).unlink()
+    blob.rename(blob.with_name(f"{blob.name}.incomplete"))
+    assert (SHARD, "unfinished") in kinds(verify(snapshot, level=Level.MARKER))
+
+
+def archive() -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as file:
+        file.writestr("archive/data.pkl", b"x" * 100)
+    return data.getvalue()
+
+
+OTHER_KINDS = {
+    "gguf": ({"llama-q4.gguf": b"GGUF" + bytes(40)}, "gguf", True),
+    "gguf that is another file": ({"llama-q4.gguf": b"<html>" + bytes(40)}, "gguf", False),
+    "gguf in parts, one missing": ({"m-00001-of-00002.gguf": b"GGUF" + bytes(40)}, "gguf", False),
+    "pytorch": ({"pytorch_model.bin": archive(), "config.json": b"{}"}, "pytorch", True),
+    "pytorch, cut": (
+        {"pytorch_model.bin": archive()[:-30], "config.json": b"{}"},
+        "pytorch",
+        False,
+    ),
+    "pytorch, one shard of two": (
+        {
+            "pytorch_model-00001-of-00002.bin": archive(),
+            "pytorch_model.bin.index.json": json.dumps(
+                {"weight_map": {f"w{n}": f"pytorch_model-0000{n}-of-00002.bin" for n in (1, 2)}}
+            ).encode(),
+            "config.json": b"{}",
+        },
+        "pytorch",
+        False,
+    ),
+    "diffusers": (
+        {
+            "model_index.json": b"{}",
+            "unet/config.json": b"{}",
+            "unet/diffusion_pytorch_model.safetensors": safetensors({"a": b"1"}),
+        },
+        "diffusers",
+        True,
+    ),
+    "an adapter": (
+        {"adapter_config.json": b"{}", "adapter_model.safetensors": safetensors({"a": b"1"})},
+        "safetensors",
+        True,
+    ),
+    "a vision model without a tokenizer": (
+        {"config.json": b'{"model_type": "vit"}', "model.safetensors": safetensors({"a": b"1"})},
+        "safetensors",
+        True,
+    ),
+    "onnx": ({"model.onnx": b"\x08\x07"}, "onnx", True),
+    "no model at all": ({"README.md": b"hello"}, "unknown", False),
+    "an empty directory": ({}, "unknown", False),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_KINDS)
+def test_models_of_other_kinds_are_not_failed_for_being_so(tmp_path: Path, name: str) -> None:
+    files, kind, ok = OTHER_KINDS[name]
+    verdict = verify(put(tmp_path, files))
+    assert (verdict.kind, verdict.ok) == (kind, ok), verdict
+    if kind in {"gguf", "onnx"} and ok:
+        assert any(kind in note for note in verdict.unchecked)
+
+
+def test_pipes_sockets_and_links_to_directories_are_left_alone(tmp_path: Path) -> None:
+    put(tmp_path, small_model())
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    verdict = verify(tmp_path, level=Level.CONTENT)
+    assert verdict.ok
+    assert {"loop: a link to a directory", "pipe.safetensors: no regular file"} < set(
+        verdict.unchecked
+    )
+
+
+def test_content_without_a_hash_is_read_and_said(tmp_path: Path) -> None:
+    verdict = verify(put(tmp_path, small_model()), level=Level.CONTENT)
+    assert verdict.ok
+    assert any("no hash to compare" in note for note in verdict.unchecked)
+    shard = next(file for file in verdict.proven if file.path == SHARD)
+    assert shard.sha256 == hashlib.sha256(small_model()[SHARD]).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"[]",
+        b'{"id": 1}',
+        b"\xff",
+        b'{"version": 9, "id": "a", "path": "m"}',
+        b'{"id": "a", "path": "m", "files": [{"path": "../../etc/passwd", "size": 1}]}',
+        b'{"a":' * 10_000,
+    ],
+)
+def test_a_marker_that_says_nothing_reliable_is_a_problem_and_no_proof(
+    tmp_path: Path, text: bytes
+) -> None:
+    put(tmp_path, {**small_model(), ".modelcache.json": text})
+    with pytest.raises(MarkerError, match=r"\.modelcache\.json"):
+        read_marker(tmp_path)
+    assert [problem.kind for problem in verify(tmp_path).problems] == [ProblemKind.MARKER]
+
+
+def test_reading_ends_where_it_is_told_to(tmp_path: Path) -> None:
+    put(tmp_path, small_model())
+    with pytest.raises(ReadingStoppedError):
+        verify(tmp_path, level=Level.CONTENT, reader=Reader(stop=lambda: True))
