@@ -83,11 +83,7 @@ def read_documents(path: Path, problems: list[str] | None = None) -> list[dict[s
     and the place. The path ``-`` is standard input.
     """
     try:
-        text = sys.stdin.buffer.read() if path == STDIN else path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error
-    try:
-        documents = parse_documents(text)
+        documents = parse_documents(read_bytes(path))
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from error
     objects = []
@@ -98,6 +94,14 @@ def read_documents(path: Path, problems: list[str] | None = None) -> list[dict[s
         elif problems is not None:
             problems.append(f"object {number} is a {type(item).__name__}, not a mapping")
     return objects
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return a file's bytes; the path ``-`` is standard input. Raises UsageError."""
+    try:
+        return sys.stdin.buffer.read() if path == STDIN else path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def fill(sink: Sink, documents: list[dict[str, Any]]) -> list[str]:

@@ -54,14 +54,15 @@ def explain(
     """
     if (pod is None) == (filename is None):
         raise UsageError("name a pod, or give a manifest with -f; one of the two")
-    context, find_pod = read_cluster(
+    cluster = read_cluster(
         load_configuration(config),
         snapshot=snapshot,
         kubeconfig=kubeconfig,
         kube_context=kube_context,
     )
+    context = cluster.context
     if filename is None:
-        pods = [pod_of(find_pod(namespace, pod or ""))]
+        pods = [pod_of(cluster.pod(namespace, pod or ""))]
     else:
         pods = _pods(filename, namespace)
     if only is not None and only not in context.state.view().nodes:

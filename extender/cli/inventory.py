@@ -26,13 +26,13 @@ def inventory(
     kube_context: str | None,
 ) -> None:
     """List what each node holds, with state, evidence, size and witness."""
-    context, _ = read_cluster(
+    cluster = read_cluster(
         load_configuration(config),
         snapshot=snapshot,
         kubeconfig=kubeconfig,
         kube_context=kube_context,
     )
-    document = list_inventory(context.state.view())
+    document = list_inventory(cluster.context.state.view())
     if output == "json":
         click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2))
         return

@@ -14,9 +14,11 @@ from extender.config import ExtenderConfiguration
 from extender.errors import ExtenderError
 from extender.serving.bindings import ApiBindings, pod_path
 from extender.serving.leadership import Fence, Leadership
+from extender.serving.logs import configure_logging
 from extender.serving.service import Service
 from extender.serving.watched import Observer, WatchKnowledge
 from extender.watch.client import Transport, connect
+from extender.watch.reflector import Sink
 
 SYNC_SECONDS = 60.0
 
@@ -25,12 +27,11 @@ class NotSyncedError(ExtenderError):
     """The cluster could not be listed in time."""
 
 
-def list_once(
-    state: ClusterState, *, kubeconfig: Path | None, kube_context: str | None
-) -> Transport:
-    """Fill the state with one list of everything. Raises NotSyncedError that names what lacks."""
+def list_once(sink: Sink, *, kubeconfig: Path | None, kube_context: str | None) -> Transport:
+    """Fill a sink with one list of everything. Raises NotSyncedError that names what lacks."""
+    configure_logging(level="WARNING", pretty=True)  # stdout is for the answer alone
     transport = connect(str(kubeconfig) if kubeconfig else None, kube_context)
-    knowledge = WatchKnowledge(transport, state, bound=SYNC_SECONDS)
+    knowledge = WatchKnowledge(transport, sink, bound=SYNC_SECONDS)
     knowledge.start()
     try:
         if not knowledge.wait_synced(SYNC_SECONDS):

@@ -8,6 +8,7 @@ import click
 
 from extender import __version__
 from extender.cli.demo import demo
+from extender.cli.doctor import doctor
 from extender.cli.explain import explain
 from extender.cli.inventory import inventory
 from extender.cli.serve import serve
@@ -22,7 +23,7 @@ def cli() -> None:
     """Schedule inference pods where their model already is."""
 
 
-for command in (serve, explain, inventory, demo):
+for command in (serve, explain, inventory, doctor, demo):
     cli.add_command(command)
 
 

@@ -7,7 +7,13 @@ from pathlib import Path
 import click
 import msgspec
 
-from extender.cli.source import cluster_options, new_context, new_state, state_from_snapshot
+from extender.cli.source import (
+    cluster_options,
+    new_context,
+    new_state,
+    state_from_snapshot,
+    warn_of,
+)
 from extender.config import ExtenderConfiguration, check_listeners, load_configuration
 from extender.errors import InvalidConfigurationError, UsageError
 from extender.serving.knowledge import FileKnowledge
@@ -51,8 +57,9 @@ def serve(
         raise UsageError("--observe watches a live cluster; leave out --snapshot")
     configure_logging(level=log_level, pretty=log_format == "text")
     if snapshot is not None:
-        state, _ = state_from_snapshot(configuration, snapshot)
-        service = Service(new_context(state, configuration), FileKnowledge(), configuration)
+        read = state_from_snapshot(configuration, snapshot)
+        warn_of(snapshot, read.problems)
+        service = Service(new_context(read.state, configuration), FileKnowledge(), configuration)
     else:
         from extender.cli.live import watched_service
 

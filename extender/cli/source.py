@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
+from extender.cluster.kept import Kept
 from extender.cluster.state import ClusterState
 from extender.config import ExtenderConfiguration
 from extender.errors import ExtenderError, UsageError
@@ -62,10 +63,17 @@ def new_context(
     )
 
 
-def state_from_snapshot(
-    configuration: ExtenderConfiguration, path: Path
-) -> tuple[ClusterState, list[dict[str, Any]]]:
-    """Make a state of a dump, and say on stderr what could not be read; return its objects too.
+class Snapshot(NamedTuple):
+    """A dump: the state that it makes, its objects, and what could not be read, in words."""
+
+    state: ClusterState
+    kept: Kept
+    documents: list[dict[str, Any]]
+    problems: list[str]
+
+
+def state_from_snapshot(configuration: ExtenderConfiguration, path: Path) -> Snapshot:
+    """Make a state of a dump.
 
     Its time begins when the dump was made: what was fresh then is not old because the file is.
     Raises UsageError for a file without any object: what a kubectl that failed leaves behind.
@@ -75,17 +83,33 @@ def state_from_snapshot(
     if not documents and not left_out:
         raise UsageError(f"{path}: holds no object; make a dump with: {DUMP_COMMAND}")
     state = new_state(configuration, _clock_from(taken_at(documents)))
-    left_out += fill(state, documents)
-    for problem in left_out:
-        click.echo(f"warning: {path}: {problem}; left out", err=True)
-    for name, problem in state.problems().items():
-        click.echo(f"warning: {path}: {name}: {problem}; read without it", err=True)
-    return state, documents
+    kept = Kept(state)
+    left_out += fill(kept, documents)
+    problems = [f"{problem}; left out" for problem in left_out]
+    problems += [f"{name}: {why}; read without it" for name, why in state.problems().items()]
+    return Snapshot(state, kept, documents, problems)
+
+
+def warn_of(path: Path, problems: list[str]) -> None:
+    """Say on stderr what could not be read of a file."""
+    for problem in problems:
+        click.echo(f"warning: {path}: {problem}", err=True)
 
 
 def _clock_from(moment: float | None) -> Callable[[], float]:
     begin = time.time()
     return time.time if moment is None else lambda: moment + time.time() - begin
+
+
+class Cluster(NamedTuple):
+    """A cluster that was read once: what the verbs need, the objects, and how to find one pod.
+
+    ``pod`` finds a pod's manifest by namespace and name.
+    """
+
+    context: Context
+    kept: Kept
+    pod: Callable[[str, str], dict[str, Any]]
 
 
 def read_cluster(
@@ -94,21 +118,20 @@ def read_cluster(
     snapshot: Path | None,
     kubeconfig: Path | None,
     kube_context: str | None,
-) -> tuple[Context, Callable[[str, str], Any]]:
-    """Return a filled context, and a function that finds a pod's manifest by namespace and name.
-
-    Without a snapshot every resource is listed once from the apiserver.
-    """
+) -> Cluster:
+    """Read a cluster from a dump; without one, list every resource once from the apiserver."""
     if snapshot is not None:
-        state, documents = state_from_snapshot(configuration, snapshot)
+        state, kept, documents, problems = state_from_snapshot(configuration, snapshot)
+        warn_of(snapshot, problems)
         context = new_context(state, configuration)
-        return context, lambda namespace, name: _find_pod(documents, namespace, name)
+        return Cluster(context, kept, lambda space, name: _find_pod(documents, space, name))
     from extender.cli.live import list_once, pod_manifest
 
     state = new_state(configuration)
+    kept = Kept(state)
+    client = list_once(kept, kubeconfig=kubeconfig, kube_context=kube_context)
     context = new_context(state, configuration)
-    client = list_once(state, kubeconfig=kubeconfig, kube_context=kube_context)
-    return context, lambda namespace, name: pod_manifest(client, namespace, name)
+    return Cluster(context, kept, lambda space, name: pod_manifest(client, space, name))
 
 
 def _find_pod(documents: list[dict[str, Any]], namespace: str, name: str) -> dict[str, Any]:

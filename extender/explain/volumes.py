@@ -8,6 +8,7 @@ from extender.cluster.memory import CAPACITY, NO_SIZE_LIMIT, MemoryVolume
 from extender.kube.quantity import format_bytes
 from extender.placement.estimate import bytes_from_name
 from extender.placement.request import PodRequest
+from extender.workload.model import ModelReference
 
 Warned = tuple[str, str]
 """A CamelCase reason and a message."""
@@ -40,13 +41,31 @@ def volume_warnings(request: PodRequest) -> Iterator[Warned]:
 
 
 def _too_small(request: PodRequest, volume: MemoryVolume) -> Iterator[Warned]:
-    """Compare what goes into a volume, as its name tells, with its size."""
+    """Compare what goes into a volume, as its name tells, with its size and the pod's limit."""
+    limit = request.demand.limit
     for reference in request.workload.references:
-        size = reference.bytes or bytes_from_name(reference.model or "") or 0
+        if reference.volume != volume.name:
+            continue
+        size = model_size(reference) or 0
         room = volume.bytes
-        if reference.volume == volume.name and room is not None and size > room:
+        if limit is not None and size > limit:
+            yield (
+                "ModelExceedsLimit",
+                f"{reference.model} seems to have {format_bytes(size)}, and what is in the "
+                f"memory-backed volume {volume.name} counts against the pod's memory limit of "
+                f"{format_bytes(limit)}: the pod is killed while it is filled; raise the limit of "
+                "its containers",
+            )
+        if room is not None and size > room:
             yield (
                 "VolumeTooSmall",
                 f"{reference.model} seems to have {format_bytes(size)}, the memory-backed "
                 f"volume {volume.name} takes {format_bytes(room)}; raise emptyDir.sizeLimit",
             )
+
+
+def model_size(reference: ModelReference) -> int | None:
+    """Return the bytes of what fills a volume: as stated, else as its name or its source tells."""
+    told = [one for one in (reference, reference.origin) if one is not None]
+    stated = next((one.bytes for one in told if one.bytes), None)
+    return stated or next(filter(None, (bytes_from_name(one.model or "") for one in told)), None)

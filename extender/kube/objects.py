@@ -190,6 +190,10 @@ class Volume(KubeStruct, frozen=True):
     ephemeral: EphemeralSource | None = None
 
 
+class SchedulingGroup(KubeStruct, frozen=True):
+    """``spec.schedulingGroup``: only that the pod is placed as part of a gang matters here."""
+
+
 class PodSpec(KubeStruct, frozen=True):
     """``spec`` of a pod or of a pod template."""
 
@@ -203,6 +207,7 @@ class PodSpec(KubeStruct, frozen=True):
     resources: ResourceRequirements | None = None
     overhead: Resources = {}
     node_selector: dict[str, str] = {}
+    scheduling_group: SchedulingGroup | None = None
 
 
 class ContainerStateTerminated(KubeStruct, frozen=True):

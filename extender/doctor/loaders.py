@@ -1,0 +1,132 @@
+"""Loaders that do not load, and models that nobody is known to load."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from extender.cluster.inventory import Loader, LoaderPod, ModelState
+from extender.doctor.examined import Examined
+from extender.doctor.finding import Finding, Severity, some
+from extender.workload.model import Need, Source
+
+
+def check_loaders(examined: Examined) -> Iterator[Finding]:
+    """Yield what is wrong with loaders and with what pods expect of them."""
+    pods: dict[str, list[LoaderPod]] = defaultdict(list)
+    for pod in examined.view.inventory.pods:
+        pods[pod.loader].append(pod)
+    for loader in examined.view.inventory.loaders:
+        name = f"{loader.namespace}/{loader.name}"
+        yield from _template(loader, f"DaemonSet {name}")
+        yield from _states(f"DaemonSet {name}", name, pods[name])
+    yield from _expected(examined)
+
+
+def _template(loader: Loader, name: str) -> Iterator[Finding]:
+    template = loader.template
+    if template.opaque:
+        yield Finding(
+            severity=Severity.NOTE,
+            check="LoaderOpaque",
+            object=name,
+            message="what it loads cannot be told from its spec: that its pod is Ready only makes "
+            f"any path below {', '.join(template.directories)} assumed",
+            remedy="annotate its template modelcache.dev/models with the paths, one a line",
+        )
+    if not template.ready_means_done:
+        yield Finding(
+            severity=Severity.WARNING,
+            check="LoaderReadyTooSoon",
+            object=name,
+            message="a main container without a probe downloads: its pods are Ready while models "
+            "are still on their way",
+            remedy="download in an init container, or give the container a readinessProbe that "
+            "tests for the finished model",
+        )
+
+
+def _states(name: str, loader: str, pods: list[LoaderPod]) -> Iterator[Finding]:
+    if not pods:
+        yield Finding(
+            severity=Severity.WARNING,
+            check="LoaderWithoutPods",
+            object=name,
+            message="has no pod on any node",
+            remedy="see its nodeSelector and tolerations: kubectl describe daemonset -n "
+            f"{loader.replace('/', ' ')}",
+        )
+        return
+    ready = sum(pod.state is ModelState.READY for pod in pods)
+    failed = [pod for pod in pods if pod.state is ModelState.FAILED]
+    stale = [pod for pod in pods if pod.state is ModelState.STALE]
+    loading = [pod for pod in pods if pod.state is ModelState.LOADING]
+    if failed:
+        yield Finding(
+            severity=Severity.WARNING if ready else Severity.ERROR,
+            check="LoaderFailed",
+            object=name,
+            message=f"fails on {_where(failed, pods)} ({some(pod.reason for pod in failed)})",
+            remedy=f"kubectl logs -n {failed[0].namespace} {failed[0].name} --all-containers "
+            "--previous",
+        )
+    if stale:
+        yield Finding(
+            severity=Severity.WARNING,
+            check="LoaderNotReady",
+            object=name,
+            message=f"was Ready and is no longer on {_where(stale, pods)} "
+            f"({some(pod.reason for pod in stale)}): its models pass for "
+            "evidence.staleGraceSeconds, then no more",
+            remedy=f"kubectl describe pod -n {stale[0].namespace} {stale[0].name}",
+        )
+    if loading:
+        yield Finding(
+            severity=Severity.NOTE,
+            check="LoaderLoading",
+            object=name,
+            message=f"is still loading on {_where(loading, pods)}",
+            remedy="none: pods that wait are tried again when it is done",
+        )
+
+
+def _where(some_pods: list[LoaderPod], all_pods: list[LoaderPod]) -> str:
+    nodes = some(pod.node for pod in some_pods)
+    return f"{len(some_pods)} of {len(all_pods)} nodes: {nodes}"
+
+
+def _expected(examined: Examined) -> Iterator[Finding]:
+    """Tell host paths that pods open and that no loader may, or does, vouch for."""
+    untrusted: dict[tuple[str, str], set[str]] = defaultdict(set)
+    unowned: dict[str, set[str]] = defaultdict(set)
+    for group in examined.groups:
+        for reference, answer in group.judge.answers.items():
+            if reference.need is Need.IGNORE:
+                continue
+            namespace = group.pod.metadata.namespace
+            for loader in answer.untrusted:
+                if not answer.loaders:
+                    untrusted[loader, namespace].add(group.owner)
+            if not answer.known and not answer.untrusted and reference.source is Source.HOST_PATH:
+                unowned[reference.host_path or ""].add(group.owner)
+    for (loader, namespace), owners in sorted(untrusted.items()):
+        yield Finding(
+            severity=Severity.WARNING,
+            check="UntrustedLoader",
+            object=f"DaemonSet {loader}",
+            message=f"fills what pods of namespace {namespace} read ({some(owners)}), and may not "
+            "vouch for them: nothing is known of their model",
+            remedy=f"if it may: kubectl label namespace {loader.split('/')[0]} "
+            "modelcache.dev/loaders=trusted",
+        )
+    for path, owners in sorted(unowned.items()):
+        yield Finding(
+            severity=Severity.NOTE,
+            check="PathWithoutLoader",
+            object=some(owners),
+            message=f"reads {path}, which no known loader fills on any node: no node is refused "
+            "for it, or preferred",
+            remedy="kubectl annotate node NODE "
+            f"modelcache.dev/provides={path} where it is baked in; label its DaemonSet's template "
+            'modelcache.dev/loader="true" where one fills it',
+        )

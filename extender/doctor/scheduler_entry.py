@@ -1,0 +1,326 @@
+"""The traps of one entry under ``extenders`` in kube-scheduler's configuration.
+
+Sources: pkg/scheduler/extender.go (``makeTransport``, ``IsInterested``), schedule_one.go
+(``prioritizeNodes``, ``extendersBinding``), apis/config/validation/validation.go
+(``validateExtenders``) and apis/config/v1/default_plugins.go of kubernetes/kubernetes v1.37.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+import msgspec
+
+from extender.config import ExtenderConfiguration
+from extender.doctor.finding import Finding, Severity
+from extender.doctor.scheduler_file import ExtenderEntry, SchedulerFile, seconds
+
+IN_TREE_POINTS = 15 * 100
+"""What the score plugins that are on by default can put between two nodes: their weights add up to
+15, dynamic resources included, each with 0 to 100 points (default_plugins.go)."""
+
+POINT = 10
+"""One point of an extender's score is worth so many points for each unit of its weight:
+``MaxNodeScore / MaxExtenderPriority``."""
+
+TOP_SCORE = 10
+DEFAULT_TIMEOUT = 5.0
+DEFAULT_SCHEDULER = "default-scheduler"
+_LONGEST_TIMEOUT = 30.0
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """What the configuration is held against.
+
+    ``bind_seconds``: how long bind may take at the most. ``nodes``: of the cluster, 0 if not known.
+    ``required``: pods exist that cannot fetch their model, or keep it in memory.
+    """
+
+    configuration: ExtenderConfiguration = ExtenderConfiguration()
+    bind_seconds: float = 0.0
+    nodes: int = 0
+    required: bool = False
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One extender of the file with its place."""
+
+    file: SchedulerFile
+    index: int
+    given: ExtenderEntry
+
+    def at(self, field: str) -> str:
+        """Name one of its fields."""
+        return self.file.place("extenders", self.index, field)
+
+
+def check_entry(entry: Entry, setting: Setting) -> Iterator[Finding]:
+    """Yield what is wrong with one extender's entry."""
+    for rule in _RULES:
+        yield from rule(entry, setting)
+
+
+def _verbs(entry: Entry, _setting: Setting) -> Iterator[Finding]:
+    lacking = (
+        (
+            entry.given.filter_verb,
+            Severity.ERROR,
+            "NoFilter",
+            "filterVerb",
+            "no node is refused: pods go to nodes without their model",
+            "filterVerb: filter",
+        ),
+        (
+            entry.given.prioritize_verb,
+            Severity.WARNING,
+            "NoPrioritize",
+            "prioritizeVerb",
+            "where a pod would start soonest is not asked",
+            "prioritizeVerb: prioritize, and weight: 15",
+        ),
+        (
+            entry.given.bind_verb,
+            Severity.WARNING,
+            "NoBind",
+            "bindVerb",
+            "memory is promised to nobody at bind, so that two pods at once can be given the same",
+            "bindVerb: bind",
+        ),
+        (
+            entry.given.preempt_verb,
+            Severity.NOTE,
+            "NoPreempt",
+            "preemptVerb",
+            "pods may be evicted for one that has no model on that node",
+            "preemptVerb: preempt",
+        ),
+    )
+    for verb, severity, check, field, message, remedy in lacking:
+        if not verb:
+            yield Finding(
+                severity=severity,
+                check=check,
+                object=entry.at(field),
+                message=f"is not set: {message}",
+                remedy=remedy,
+            )
+
+
+def _weight(entry: Entry, _setting: Setting) -> Iterator[Finding]:
+    weight = entry.given.weight
+    if not entry.given.prioritize_verb:
+        return
+    at, proper = entry.at("weight"), IN_TREE_POINTS // (TOP_SCORE * POINT)
+    if weight <= 0:
+        yield Finding(
+            severity=Severity.ERROR,
+            check="NoWeight",
+            object=at,
+            message=f"is {weight}; kube-scheduler does not start with a prioritizeVerb without a "
+            "positive weight",
+            remedy=f"weight: {proper}",
+        )
+    elif weight < proper:
+        yield Finding(
+            severity=Severity.WARNING,
+            check="WeightTooLow",
+            object=at,
+            message=f"is {weight}: the node that starts a pod first is worth "
+            f"{weight * POINT * TOP_SCORE} points more than the one that starts it last, and the "
+            f"in-tree plugins can put {IN_TREE_POINTS} between the two",
+            remedy=f"weight: {proper}",
+        )
+    elif weight * POINT > IN_TREE_POINTS:
+        yield Finding(
+            severity=Severity.WARNING,
+            check="WeightDrowns",
+            object=at,
+            message=f"is {weight}: one point of start time, a second or two, is worth "
+            f"{weight * POINT} and outvotes spreading and preferred affinity altogether "
+            f"({IN_TREE_POINTS})",
+            remedy=f"weight: {proper}",
+        )
+
+
+def _timeout(entry: Entry, setting: Setting) -> Iterator[Finding]:
+    given = entry.given.http_timeout
+    read = seconds(given) if given is not None else DEFAULT_TIMEOUT
+    at = entry.at("httpTimeout")
+    if read is None:
+        yield Finding(
+            severity=Severity.ERROR,
+            check="BadTimeout",
+            object=at,
+            message=f"{given!r} is not a duration; kube-scheduler does not start with it",
+            remedy="httpTimeout: 5s",
+        )
+        return
+    timeout = read or DEFAULT_TIMEOUT
+    deadline = setting.configuration.server.deadline_seconds
+    longest = max(deadline, setting.bind_seconds if entry.given.bind_verb else 0.0)
+    said = f"is {given}" if given is not None else f"is not set ({DEFAULT_TIMEOUT:g} s)"
+    if timeout <= longest:
+        yield Finding(
+            severity=Severity.ERROR,
+            check="TimeoutBelowDeadline",
+            object=at,
+            message=f"{said}, and the extender answers within {longest:g} s "
+            f"(server.deadlineSeconds {deadline:g} s; bind {setting.bind_seconds:g} s): "
+            "kube-scheduler hangs up first, and a binding that was done counts as failed",
+            remedy=f"httpTimeout: {int(longest) + 1}s",
+        )
+    elif timeout > _LONGEST_TIMEOUT:
+        yield Finding(
+            severity=Severity.WARNING,
+            check="TimeoutLong",
+            object=at,
+            message=f"{said}: scheduling goes one pod at a time, and an extender that hangs holds "
+            "all of them for so long",
+            remedy=f"httpTimeout: {int(longest) + 1}s",
+        )
+
+
+def _ignorable(entry: Entry, setting: Setting) -> Iterator[Finding]:
+    if not entry.given.ignorable:
+        return
+    binds, at = bool(entry.given.bind_verb), entry.at("ignorable")
+    if binds:
+        message = (
+            "is true, and the extender binds: its refusal at bind becomes a default binding "
+            "(schedule_one.go), and memory is given twice"
+        )
+    else:
+        message = (
+            "is true: while the extender cannot answer, pods are placed blindly, on nodes without "
+            "their model or the memory that they need"
+        )
+    yield Finding(
+        severity=Severity.ERROR if binds or setting.required else Severity.WARNING,
+        check="Ignorable",
+        object=at,
+        message=message,
+        remedy="ignorable: false",
+    )
+
+
+def _node_cache(entry: Entry, _setting: Setting) -> Iterator[Finding]:
+    if not entry.given.node_cache_capable:
+        yield Finding(
+            severity=Severity.ERROR,
+            check="NotNodeCacheCapable",
+            object=entry.at("nodeCacheCapable"),
+            message="is false: whole Node objects travel both ways (48 MB instead of 112 KB for "
+            "5,000 nodes), and NodeResourcesFit sees nodes without their pods (kubernetes#141781)",
+            remedy="nodeCacheCapable: true",
+        )
+
+
+def _managed(entry: Entry, _setting: Setting) -> Iterator[Finding]:
+    resources = entry.given.managed_resources
+    if not resources:
+        return
+    names = {profile.scheduler_name for profile in entry.file.configuration.profiles}
+    listed = ", ".join(resource.name for resource in resources)
+    yield Finding(
+        severity=Severity.NOTE if DEFAULT_SCHEDULER in names else Severity.WARNING,
+        check="ManagedResources",
+        object=entry.at("managedResources"),
+        message=f"only pods that ask for {listed} are asked about: a model served on CPUs is "
+        "placed blindly, and a pod without it takes memory that is promised",
+        remedy="take managedResources out where schedulerName already says which pods come here",
+    )
+    for index, resource in enumerate(resources):
+        if resource.ignored_by_scheduler:
+            yield Finding(
+                severity=Severity.ERROR,
+                check="ResourceUncounted",
+                object=entry.file.place(
+                    "extenders", entry.index, "managedResources", index, "ignoredByScheduler"
+                ),
+                message=f"kube-scheduler no longer counts {resource.name}, and neither does this "
+                "extender: nodes are given more pods than they have devices",
+                remedy="ignoredByScheduler: false",
+            )
+
+
+def _address(entry: Entry, _setting: Setting) -> Iterator[Finding]:
+    given = entry.given
+    try:
+        url = urlsplit(given.url_prefix)
+        host = url.hostname or ""
+        _ = url.port
+    except ValueError:
+        url, host = urlsplit(""), ""
+    at = entry.at("urlPrefix")
+    if url.scheme not in {"http", "https"} or not host:
+        yield Finding(
+            severity=Severity.ERROR,
+            check="BadAddress",
+            object=at,
+            message=f"{given.url_prefix[:100]!r} is no http:// or https:// address",
+            remedy="urlPrefix: http://127.0.0.1:8888",
+        )
+        return
+    if url.scheme == "https":
+        yield from _tls(entry)
+    elif not _is_loopback(host):
+        yield Finding(
+            severity=Severity.ERROR,
+            check="VerbsExposed",
+            object=at,
+            message=f"the verbs travel to {host} in the clear: who reaches them places pods with "
+            "the extender's rights",
+            remedy="listen on 127.0.0.1 in the scheduler's own pod, or use mutual TLS "
+            "(deploy/overlays/two-deployments)",
+        )
+    elif given.enable_https:
+        yield Finding(
+            severity=Severity.WARNING,
+            check="HttpsNotUsed",
+            object=entry.at("enableHTTPS"),
+            message="is true, and urlPrefix begins with http://: it is plain HTTP all the same",
+            remedy="enableHTTPS: false on loopback, else urlPrefix: https://...",
+        )
+
+
+def _tls(entry: Entry) -> Iterator[Finding]:
+    tls, given = entry.given.tls_config, entry.given
+    has_ca = tls is not None and bool(tls.ca_file or tls.ca_data)
+    if (tls is not None and tls.insecure) or (given.enable_https and not has_ca):
+        yield Finding(
+            severity=Severity.ERROR,
+            check="ServerNotProven",
+            object=entry.at("tlsConfig"),
+            message="without a CA kube-scheduler takes any certificate: whoever answers at that "
+            "address decides where pods go",
+            remedy="tlsConfig: {caFile: /etc/kube-scheduler/tls/ca.crt}, and no insecure",
+        )
+    if tls is None or not (tls.cert_file or tls.cert_data) or not (tls.key_file or tls.key_data):
+        yield Finding(
+            severity=Severity.ERROR,
+            check="NoClientCertificate",
+            object=entry.at("tlsConfig"),
+            message="shows no certificate of its own, and the extender answers nobody without one",
+            remedy="tlsConfig: {certFile: /etc/kube-scheduler/tls/tls.crt, "
+            "keyFile: /etc/kube-scheduler/tls/tls.key}",
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+_RULES: tuple[Callable[[Entry, Setting], Iterator[Finding]], ...] = (
+    _verbs,
+    _weight,
+    _timeout,
+    _ignorable,
+    _node_cache,
+    _managed,
+    _address,
+)

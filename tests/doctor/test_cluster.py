@@ -1,0 +1,386 @@
+"""Every rule on the objects of a cluster: the bad form is found, the mended is not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from extender.cli.source import new_context, new_state
+from extender.cluster.kept import Kept
+from extender.config import ExtenderConfiguration
+from extender.doctor.cluster import check_cluster
+from extender.doctor.examined import examine
+from extender.doctor.finding import Finding, Severity
+from extender.doctor.labels import KEYS
+from extender.kube.objects import KubeObject, Pod, Probe
+from extender.serving.waking import REQUEUED_ANNOTATION
+from tests.builders import (
+    CRASHING,
+    DOWNLOAD,
+    LOADING,
+    READY,
+    STOPPED,
+    job,
+    loader,
+    loader_pod,
+    namespace,
+    node,
+    pod,
+    tmpfs,
+    vllm,
+)
+
+ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
+OURS = "model-cache-scheduler"
+GB = "meta-llama/Llama-3.1-8B-Instruct"
+Objects = Sequence[KubeObject]
+
+
+def findings(objects: Objects, schedulers: frozenset[str] = frozenset({OURS})) -> list[Finding]:
+    configuration = ExtenderConfiguration()
+    state = new_state(configuration)
+    kept = Kept(state)
+    for obj in objects:
+        kept.upsert(obj)
+    context = new_context(state, configuration)
+    return list(check_cluster(examine(context, kept, schedulers)))
+
+
+def checks(objects: Objects, **more: Any) -> dict[str, Severity]:
+    return {found.check: found.severity for found in findings(objects, **more)}
+
+
+def of(kind: str, name: str, **metadata: Any) -> dict[str, Any]:
+    owner = {"kind": kind, "name": name, "uid": name, "controller": True}
+    return {"ownerReferences": [owner], **metadata}
+
+
+def ours(found: Pod, **spec: Any) -> Pod:
+    """A pod that comes to our scheduler."""
+    return msgspec.structs.replace(
+        found, spec=msgspec.structs.replace(found.spec, scheduler_name=OURS, **spec)
+    )
+
+
+def filled(*, limit: str = "64Gi", size: str | None = "20Gi", model: str = GB, **more: Any) -> Pod:
+    """The article's third strategy: an init container downloads into a memory-backed volume."""
+    empty: dict[str, Any] = {"medium": more.pop("medium", "Memory")}
+    resources = {"requests": {"memory": "1Gi"}, "limits": {"memory": limit}}
+    mount = {"name": "ram", "mountPath": "/models"}
+    return ours(
+        pod(
+            more.pop("name", "filled"),
+            metadata=more.pop("metadata", {}),
+            spec={
+                "initContainers": [
+                    {
+                        "name": "fill",
+                        "image": "python:3.12-slim",
+                        "command": ["sh", "-c"],
+                        "args": [
+                            more.pop("script", f"hf download {model} --local-dir /models/m "
+                            "--exclude '*.bin'")
+                        ],
+                        "resources": resources,
+                        "volumeMounts": [mount],
+                    }
+                ],
+                "containers": [
+                    {
+                        "name": "vllm",
+                        "image": "vllm/vllm-openai:v0.11.0",
+                        "args": ["--model", "/models/m"],
+                        "resources": resources,
+                        "volumeMounts": [{**mount, "readOnly": True}],
+                    }
+                ],
+                "volumes": [
+                    {"name": "ram", "emptyDir": empty | ({"sizeLimit": size} if size else {})}
+                ],
+                **more,
+            },
+        )
+    )  # fmt: skip
+
+
+def gang(**metadata: Any) -> Pod:
+    found = filled(limit="1Gi", metadata=metadata)
+    resources = found.spec.containers[0].resources
+    unlimited = msgspec.structs.replace(resources, limits={})
+    return msgspec.structs.replace(
+        found,
+        spec=msgspec.structs.replace(
+            found.spec,
+            containers=tuple(
+                msgspec.structs.replace(c, resources=unlimited) for c in found.spec.containers
+            ),
+            init_containers=tuple(
+                msgspec.structs.replace(c, resources=unlimited) for c in found.spec.init_containers
+            ),
+        ),
+    )
+
+
+def replicas(found: Pod, count: int, **metadata: Any) -> list[Pod]:
+    """Pods of one Deployment."""
+    labels = {"pod-template-hash": "5d8f"}
+    return [
+        msgspec.structs.replace(
+            found,
+            metadata=msgspec.structs.replace(
+                pod(f"{found.metadata.name}-{i}", metadata=of("ReplicaSet", "web-5d8f")).metadata,
+                labels=labels,
+                **metadata,
+            ),
+        )
+        for i in range(count)
+    ]
+
+
+def labelled(found: KubeObject, **changes: Any) -> Any:
+    return msgspec.structs.replace(
+        found, metadata=msgspec.structs.replace(found.metadata, **changes)
+    )
+
+
+def template(found: Any, **changes: Any) -> Any:
+    """A DaemonSet whose template carries these labels or annotations."""
+    spec = found.spec
+    metadata = msgspec.structs.replace(spec.template.metadata, **changes)
+    return msgspec.structs.replace(
+        found,
+        spec=msgspec.structs.replace(
+            spec, template=msgspec.structs.replace(spec.template, metadata=metadata)
+        ),
+    )
+
+
+def writable(found: Pod) -> Pod:
+    mounts = tuple(
+        msgspec.structs.replace(mount, read_only=False)
+        for mount in found.spec.containers[0].volume_mounts
+    )
+    containers = (msgspec.structs.replace(found.spec.containers[0], volume_mounts=mounts),)
+    return msgspec.structs.replace(
+        found, spec=msgspec.structs.replace(found.spec, containers=containers)
+    )
+
+
+def in_main(daemon_set: Any, *, probe: bool) -> Any:
+    """A loader that downloads in its main container."""
+    spec = daemon_set.spec.template.spec
+    (fetching,) = spec.init_containers
+    if probe:
+        fetching = msgspec.structs.replace(fetching, readiness_probe=Probe())
+    spec = msgspec.structs.replace(spec, containers=(fetching,), init_containers=())
+    return msgspec.structs.replace(
+        daemon_set,
+        spec=msgspec.structs.replace(
+            daemon_set.spec,
+            template=msgspec.structs.replace(daemon_set.spec.template, spec=spec),
+        ),
+    )
+
+
+NODES = [node("a"), node("b")]
+QUIET = DOWNLOAD.replace("local_dir=", "ignore_patterns=['*.bin'], local_dir=")
+LOADER = loader(script=QUIET)
+OPAQUE = "curl -sfL https://x.example/install | sh; hf download --local-dir $WHERE/$M"
+
+
+def at(on: str, status: dict[str, Any]) -> Pod:
+    return loader_pod(on, status, script=QUIET)
+
+
+def decided(seconds: int, *, restarts: int = 0, estimated: float = 48.0) -> Pod:
+    """A pod that our decision bound at 00:00, Ready so many seconds later; it reads a claim."""
+    found = ours(
+        vllm(volume={"persistentVolumeClaim": {"claimName": "store", "readOnly": True}}, on="a")
+    )
+    decision = {"version": 1, "time": 1767225600.0, "strategy": "shared-volume",
+                "estimatedStartSeconds": estimated}  # fmt: skip
+    minutes, rest = divmod(seconds, 60)
+    ready = msgspec.structs.replace(
+        found.status.conditions[0], last_transition_time=f"2026-01-01T00:{minutes:02}:{rest:02}Z"
+    )
+    statuses = pod(
+        status={"containerStatuses": [{"name": "vllm", "restartCount": restarts}]}
+    ).status.container_statuses
+    text = msgspec.json.encode(decision).decode()
+    metadata = msgspec.structs.replace(
+        found.metadata, annotations={"modelcache.dev/decision": text}
+    )
+    status = msgspec.structs.replace(found.status, conditions=(ready,), container_statuses=statuses)
+    return msgspec.structs.replace(found, metadata=metadata, status=status)
+
+
+RULES: dict[str, tuple[str, Severity, Objects, Objects]] = {
+    # loaders
+    "a loader fails on a node": (
+        "LoaderFailed", WARNING, [LOADER, at("a", READY), at("b", CRASHING)],
+        [LOADER, at("a", READY), at("b", READY)],
+    ),
+    "a loader fails everywhere": (
+        "LoaderFailed", ERROR, [LOADER, at("a", CRASHING)], [LOADER, at("a", READY)],
+    ),
+    "a loader stopped": (
+        "LoaderNotReady", WARNING, [LOADER, at("a", STOPPED)], [LOADER, at("a", READY)],
+    ),
+    "a loader loads": ("LoaderLoading", NOTE, [LOADER, at("a", LOADING)], [LOADER, at("a", READY)]),
+    "a loader without pods": ("LoaderWithoutPods", WARNING, [LOADER], [LOADER, at("a", READY)]),
+    "a script that cannot be read": (
+        "LoaderOpaque", NOTE,
+        [loader(script=f"{OPAQUE}; {QUIET}"), at("a", READY)],
+        [template(loader(script=f"{OPAQUE}; {QUIET}"),
+                  annotations={"modelcache.dev/models": "/var/lib/models/x"}), at("a", READY)],
+    ),
+    "Ready before it is done": (
+        "LoaderReadyTooSoon", WARNING,
+        [in_main(LOADER, probe=False)], [in_main(LOADER, probe=True)],
+    ),
+    "a loader that may not vouch": (
+        "UntrustedLoader", WARNING,
+        [loader(namespace="platform", script=QUIET), ours(vllm())],
+        [loader(namespace="platform", script=QUIET), ours(vllm()),
+         namespace("platform", trusted=True)],
+    ),
+    "a path that nobody fills": (
+        "PathWithoutLoader", NOTE, [ours(vllm())],
+        [ours(vllm()), node("a", annotations={"modelcache.dev/provides": "/var/lib/models"})],
+    ),
+    # labels
+    "a label misspelt": (
+        "LabelWithoutEffect", WARNING,
+        [template(LOADER, labels={"modelcache.dev/loaders": "true"})],
+        [template(LOADER, labels={"modelcache.dev/loader": "true"})],
+    ),
+    "a label on the wrong object": (
+        "LabelWithoutEffect", WARNING,
+        [labelled(LOADER, labels={"modelcache.dev/loader": "true"})], [LOADER],
+    ),
+    "a label with another value": (
+        "LabelWithoutEffect", WARNING,
+        [labelled(namespace("x"), labels={"modelcache.dev/scheduling": "true"})],
+        [labelled(namespace("x"), labels={"modelcache.dev/scheduling": "enabled"})],
+    ),
+    "an annotation for a label": (
+        "LabelWithoutEffect", WARNING,
+        [labelled(namespace("x"), annotations={"modelcache.dev/loaders": "trusted"})],
+        [namespace("x", trusted=True)],
+    ),
+    "an annotation that nobody knows": (
+        "LabelWithoutEffect", WARNING,
+        [node("a", annotations={"modelcache.dev/provide": "/x"})],
+        [node("a", annotations={"modelcache.dev/provides": "/x"})],
+    ),
+    "a need that is none": (
+        "BadAnnotation", WARNING,
+        [labelled(ours(vllm()), annotations={"modelcache.dev/need": "must"})],
+        [labelled(ours(vllm()), annotations={"modelcache.dev/need": "required"})],
+    ),
+    # pods
+    "a volume smaller than its model": (
+        "VolumeTooSmall", WARNING, [filled(size="8Gi")], [filled(size="20Gi")],
+    ),
+    "a limit below the model": (
+        "ModelExceedsLimit", WARNING, [filled(size=None, limit="12Gi")],
+        [filled(size=None, limit="24Gi")],
+    ),
+    "a volume beyond the limit": (
+        "OversizedMemoryVolume", WARNING, [filled(size="20Gi", limit="18Gi")],
+        [filled(size="20Gi", limit="24Gi")],
+    ),
+    "a volume without a size": ("UnsizedMemoryVolume", NOTE, [filled(size=None)], [filled()]),
+    "a model mounted writable": (
+        "ModelMountWritable", WARNING, [ours(writable(vllm()))], [ours(vllm())],
+    ),
+    "a download for every replica": (
+        "FetchedByEachPod", WARNING, replicas(filled(), 2),
+        replicas(filled(script="cp -r /cache/m /models/m"), 2),
+    ),
+    "a download for one pod": ("FetchedByEachPod", NOTE, [filled()], [filled(script="true")]),
+    "a gang in memory": (
+        "GangWithMemoryVolumes", WARNING,
+        [gang(labels={"scheduling.x-k8s.io/pod-group": "g"})], [gang()],
+    ),
+    "a pod that nobody asks about": (
+        "NotAskedAbout", WARNING, [vllm()], [ours(vllm())],
+    ),
+    # formats
+    "pickles chosen": (
+        "PickledWeights", WARNING,
+        [job("j", script=DOWNLOAD.replace("local_dir=", "allow_patterns=['*.bin'], local_dir="))],
+        [job("j", script=QUIET)],
+    ),
+    "safetensors left out": (
+        "PickledWeights", WARNING,
+        [filled(script=f"hf download {GB} --exclude '*.safetensors' --local-dir /models/m")],
+        [filled()],
+    ),
+    "pickles loaded": (
+        "PickledWeights", WARNING,
+        [ours(pod(spec={"containers": [{"name": "v", "args": ["--load-format", "pt"]}]}))],
+        [ours(pod(spec={"containers": [{"name": "v", "args": ["--load-format", "auto"]}]}))],
+    ),
+    "every format": (
+        "EveryFormatFetched", NOTE, [loader(), at("a", READY)], [LOADER, at("a", READY)],
+    ),
+    # placements
+    "two schedulers on a node": (
+        "TwoSchedulersOnNodes", WARNING,
+        [ours(vllm("x", on="a")), tmpfs(on="a")], [ours(vllm("x", on="a")), tmpfs(on="b")],
+    ),
+    "an opt-in without effect": (
+        "OptInWithoutEffect", WARNING,
+        [labelled(namespace("inference"), labels={"modelcache.dev/scheduling": "enabled"}), vllm()],
+        [labelled(namespace("inference"), labels={"modelcache.dev/scheduling": "enabled"}),
+         ours(vllm())],
+    ),
+    "a claim read slowly": ("ClaimReadSlowly", WARNING, [decided(300)], [decided(80)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("check", "severity", "bad", "mended"), RULES.values(), ids=RULES)
+def test_each_rule_finds_the_bad_form_and_leaves_the_mended_alone(
+    check: str, severity: Severity, bad: Objects, mended: Objects
+) -> None:
+    found = [one for one in findings([*NODES, *bad]) if one.check == check]
+    assert [one.severity for one in found] == [severity], checks([*NODES, *bad])
+    assert found[0].object
+    assert found[0].message
+    assert found[0].remedy
+    assert check not in checks([*NODES, *mended]), findings([*NODES, *mended])
+
+
+def test_an_owner_of_many_pods_is_found_once() -> None:
+    found = findings([*NODES, *replicas(ours(writable(vllm())), 5)])
+    assert [(f.check, f.object) for f in found if f.check == "ModelMountWritable"] == [
+        ("ModelMountWritable", "Deployment inference/web")
+    ]
+
+
+def test_a_misspelt_key_is_told_by_the_nearest_one() -> None:
+    (found,) = findings([labelled(node("a"), annotations={"modelcache.dev/providse": "/x"})])
+    assert found.remedy == "write modelcache.dev/provides"
+
+
+def test_a_start_that_a_restart_made_long_says_nothing_of_the_claim() -> None:
+    assert "ClaimReadSlowly" not in checks([*NODES, decided(300, restarts=1)])
+
+
+def test_the_marks_that_the_program_itself_writes_are_known() -> None:
+    assert REQUEUED_ANNOTATION in KEYS
+
+
+def test_pods_of_daemon_sets_and_of_the_kubelet_are_no_placements() -> None:
+    daemon = labelled(
+        tmpfs(on="a"), owner_references=pod(metadata=of("DaemonSet", "d")).metadata.owner_references
+    )
+    assert "TwoSchedulersOnNodes" not in checks([*NODES, ours(vllm("x", on="a")), daemon])
+
+
+def test_an_empty_cluster_has_nothing_wrong_with_it() -> None:
+    assert findings([]) == []
