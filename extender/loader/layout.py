@@ -5,6 +5,7 @@
     ROOT/llama-3.1-8b-instruct/               a model at its final path: whole and proven, or gone
     ROOT/llama-3.1-8b-instruct/.modelcache.json   its marker: what was proven, and when
     ROOT/.modelcache/staging/<model>/         what is being fetched; survives a restart
+    ROOT/.modelcache/journals/<model>         how far that is
     ROOT/.modelcache/mending/<model>/         single files that are fetched again
     ROOT/.modelcache/incoming/<model>.<id>/   proven, on its way to a final path that is taken
     ROOT/.modelcache/locks/<model>.lock       never removed: the lock is on the file, not the name
@@ -83,6 +84,14 @@ class CacheDirectory(msgspec.Struct, frozen=True):
         if self.in_place(path):
             return self.root
         return self.work_area / "staging" / escaped(path)
+
+    def journal(self, path: str) -> Path:
+        """Return the file in which a download notes what is on the disk for good."""
+        return self.work_area / "journals" / escaped(path)
+
+    def mending_journal(self, path: str) -> Path:
+        """Return the same for files that are fetched again."""
+        return self.work_area / "journals" / f"{escaped(path)}.mending"
 
     def mending(self, path: str) -> Path:
         """Return where single files of a published model are fetched again."""

@@ -13,7 +13,6 @@ import errno
 import hashlib
 import mmap
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import msgspec
 
 from extender.errors import ExtenderError
 from extender.loader.disk import regular_file
+from extender.loader.transfer.limits import Limits
 
 CHUNK_BYTES = 4 * 1024 * 1024
 """A multiple of every block size that O_DIRECT may ask for; large enough to keep a disk busy."""
@@ -39,7 +39,7 @@ class Digests(msgspec.Struct, frozen=True):
 
 
 class Reader:
-    """Reads files one after another, at ``bytes_per_second`` over all of them (None: no bound).
+    """Reads files one after another, within the bandwidth of ``limits``.
 
     ``around_cache`` leaves the page cache as it is. ``stop`` is asked before every chunk.
     """
@@ -47,18 +47,13 @@ class Reader:
     def __init__(
         self,
         *,
-        bytes_per_second: float | None = None,
+        limits: Limits | None = None,
         around_cache: bool = False,
         stop: Callable[[], bool] = lambda: False,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._rate = bytes_per_second
+        self._limits = limits or Limits()
         self._around_cache = around_cache
         self._stop = stop
-        self._clock = clock
-        self._sleep = sleep
-        self._due = clock()
 
     def digests(self, path: Path) -> Digests:
         """Read a file to its end. Raises OSError, or ReadingStoppedError where ``stop`` says so."""
@@ -101,13 +96,4 @@ class Reader:
             if self._around_cache and not direct:
                 os.posix_fadvise(descriptor, at, count, os.POSIX_FADV_DONTNEED)
             at += count
-            self._wait(count)
-
-    def _wait(self, count: int) -> None:
-        """Sleep until the bytes read so far are within the rate; time lost is not made up for."""
-        if self._rate is None:
-            return
-        now = self._clock()
-        self._due = max(self._due, now - 1.0) + count / self._rate
-        if self._due > now:
-            self._sleep(self._due - now)
+            self._limits.take(count, self._stop)

@@ -1,0 +1,111 @@
+"""Published models are read again, file by file and slowly, because disks forget.
+
+What was proven once does not stay true: a bad sector, a controller that lost a write, a tool that
+wrote into the cache. Only reading every byte tells. One file at a time is read around the page
+cache within a bound of bytes per second; where the last run stopped is a few bytes on the disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from extender.loader.disk import Disk, regular_file
+from extender.loader.layout import CacheDirectory, Writing
+from extender.loader.proof.manifest import of_marker
+from extender.loader.proof.marker import Marker, MarkerError, read_marker
+from extender.loader.proof.reading import Reader
+from extender.loader.proof.verdict import Level, Problem
+from extender.loader.proof.verify import prove_file, verify
+from extender.loader.publish import DamagedError, Publisher
+
+
+class Reread(msgspec.Struct, frozen=True, kw_only=True):
+    """One file that was read. ``last``: with it the whole model was read in this round."""
+
+    path: str
+    file: str
+    bytes: int
+    problem: Problem | None = None
+    last: bool = False
+
+
+class _Cursor(msgspec.Struct, frozen=True):
+    """What was read last, in the order of models and files."""
+
+    path: str = ""
+    file: str = ""
+
+
+class Rereader:
+    """Goes through all models of a cache directory, round after round."""
+
+    def __init__(
+        self, directory: CacheDirectory, reader: Reader, *, disk: Disk | None = None
+    ) -> None:
+        self._directory = directory
+        self._reader = reader
+        self._disk = disk or Disk()
+        self._state = directory.work_area / "rereading.json"
+
+    def step(self, paths: Iterable[str]) -> Reread | None:
+        """Read the next file of these models; None at the end of a round, and then from the start.
+
+        Raises ReadingStoppedError where the reader is stopped: that file is read again next time.
+        Raises OSError where the state cannot be kept.
+        """
+        after = self._load()
+        for path, marker, number in self._files(sorted(paths)):
+            file = marker.files[number]
+            if (path, file.path) <= (after.path, after.file):
+                continue
+            problem = prove_file(
+                self._directory.final(path),
+                file.path,
+                of_marker(marker).files[file.path],
+                self._reader,
+            )
+            now = self._marker(path) if problem is not None else None
+            if now is not None and file not in now.files:
+                problem = None  # the model was replaced or mended while it was read
+            self._save(_Cursor(path, file.path))
+            last = number == len(marker.files) - 1
+            return Reread(path=path, file=file.path, bytes=file.size, problem=problem, last=last)
+        self._save(_Cursor())
+        return None
+
+    def _files(self, paths: list[str]) -> Iterator[tuple[str, Marker, int]]:
+        for path in paths:
+            marker = self._marker(path)
+            if marker is not None and not marker.damaged:
+                ordered = tuple(sorted(marker.files, key=lambda file: file.path))
+                marker = msgspec.structs.replace(marker, files=ordered)
+                yield from ((path, marker, number) for number in range(len(ordered)))
+
+    def _marker(self, path: str) -> Marker | None:
+        try:
+            return read_marker(self._directory.final(path))
+        except MarkerError:
+            return None
+
+    def _load(self) -> _Cursor:
+        try:
+            with open(regular_file(self._state), "rb") as file:  # noqa: PTH123 - a descriptor
+                return msgspec.json.decode(file.read(65536), type=_Cursor)
+        except (OSError, msgspec.MsgspecError, UnicodeError):
+            return _Cursor()
+
+    def _save(self, cursor: _Cursor) -> None:
+        self._disk.write(self._state, msgspec.json.encode(cursor))
+
+
+def confirm(publisher: Publisher, held: Writing, marker: Marker) -> Marker:
+    """Say in a model's marker that all of it was read again, and was found whole.
+
+    Raises DamagedError where it is not whole by now.
+    """
+    verdict = verify(held.final, level=Level.SIZES, expected=marker)
+    if not verdict.ok:
+        raise DamagedError(held.path, verdict)
+    return publisher.renew(held, marker, verdict, level=Level.CONTENT)

@@ -1,0 +1,133 @@
+"""Published models are read again: in order, once a round, going on where the last run stopped."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+from pathlib import Path
+
+import pytest
+
+from extender.loader.layout import CacheDirectory, writing
+from extender.loader.mend import condemn
+from extender.loader.proof.marker import read_marker
+from extender.loader.proof.reading import Reader, ReadingStoppedError
+from extender.loader.proof.verdict import Level
+from extender.loader.publish import DamagedError, Publisher
+from extender.loader.rereading import Reread, Rereader, confirm
+from extender.loader.transfer.limits import Limits
+from tests.clock import Clock
+from tests.loader.models import listing, put, small_model
+
+SHARD = "model-00002-of-00002.safetensors"
+FILES = small_model()
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> CacheDirectory:
+    directory = CacheDirectory(tmp_path)
+    for path in ("a", "b"):
+        with writing(directory, path) as held:
+            put(Publisher().begin(held, listing(FILES)), FILES)
+            Publisher(clock=Clock(0.0)).publish(held, listing(FILES))
+    return directory
+
+
+def a_round(rereader: Rereader) -> list[Reread]:
+    return list(iter(lambda: rereader.step(["b", "a"]), None))
+
+
+def test_every_file_of_every_model_is_read_once_a_round(cache: CacheDirectory) -> None:
+    rereader = Rereader(cache, Reader())
+    for _ in range(2):
+        read = a_round(rereader)
+        assert [(r.path, r.file) for r in read] == [(p, f) for p in "ab" for f in sorted(FILES)]
+        assert [r.path for r in read if r.last] == ["a", "b"]
+        assert not any(r.problem for r in read)
+
+
+def test_a_new_process_goes_on_where_the_last_one_stopped(cache: CacheDirectory) -> None:
+    read = [Rereader(cache, Reader()).step(["a", "b"]) for _ in range(2 * len(FILES) + 1)]
+    assert [(r.path, r.file) for r in read if r] == [(p, f) for p in "ab" for f in sorted(FILES)]
+    assert read[-1] is None
+    assert (cache.work_area / "rereading.json").stat().st_size < 200
+
+
+def test_a_file_at_which_reading_was_stopped_is_read_again(cache: CacheDirectory) -> None:
+    with pytest.raises(ReadingStoppedError):
+        Rereader(cache, Reader(stop=lambda: True)).step(["a"])
+    first = Rereader(cache, Reader()).step(["a"])
+    assert first is not None
+    assert first.file == min(FILES)
+
+
+def test_damage_that_no_stat_shows_is_found(cache: CacheDirectory) -> None:
+    shard = cache.final("a") / SHARD
+    before = shard.stat()
+    with shard.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([FILES[SHARD][-1] ^ 1]))
+    os.utime(shard, ns=(before.st_atime_ns, before.st_mtime_ns))
+    found = {(r.path, r.file): r.problem for r in a_round(Rereader(cache, Reader()))}
+    assert [key for key, problem in found.items() if problem] == [("a", SHARD)]
+
+
+def test_a_model_that_is_being_mended_is_left_out_and_so_is_one_that_is_gone(
+    cache: CacheDirectory,
+) -> None:
+    with writing(cache, "a") as held:
+        condemn(Publisher(), held, [SHARD])
+    assert {r.path for r in a_round(Rereader(cache, Reader()))} == {"b"}
+    with writing(cache, "b") as held:
+        Publisher().remove(held)
+    assert a_round(Rereader(cache, Reader())) == []
+
+
+def test_the_marker_says_when_all_of_it_was_read(cache: CacheDirectory) -> None:
+    publisher = Publisher(writer="me", clock=Clock(86_400.0))
+    with writing(cache, "a") as held:
+        marker = read_marker(held.final)
+        assert marker is not None
+        confirmed = confirm(publisher, held, marker)
+        assert (confirmed.proven_at, confirmed.level) == ("1970-01-02T00:00:00Z", Level.CONTENT)
+        assert (confirmed.files, confirmed.id) == (marker.files, marker.id)
+        (held.final / SHARD).unlink()
+        with pytest.raises(DamagedError, match=SHARD):
+            confirm(publisher, held, marker)
+
+
+def test_reading_keeps_to_its_bandwidth(tmp_path: Path) -> None:
+    clock = Clock()
+    limits = Limits(bytes_per_second=1_000_000, clock=clock, sleep=lambda s: setattr(
+        clock, "now", clock.now + s))  # fmt: skip
+    path = tmp_path / "large"
+    path.write_bytes(bytes(10_000_000))
+    Reader(limits=limits).digests(path)
+    assert 9.0 <= clock.now <= 11.0
+
+
+def resident(path: Path) -> int:
+    """How many pages of a file are in the page cache."""
+    size = path.stat().st_size
+    pages = -(-size // mmap.PAGESIZE)
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), size) as mapped:
+        where = ctypes.addressof(ctypes.c_char.from_buffer(mapped))
+        vector = (ctypes.c_ubyte * pages)()
+        libc = ctypes.CDLL(None, use_errno=True)
+        assert libc.mincore(ctypes.c_void_p(where), ctypes.c_size_t(size), vector) == 0
+    return sum(page & 1 for page in vector)
+
+
+@pytest.mark.parametrize("around", [True, False])
+def test_reading_around_the_page_cache_leaves_it_as_it_is(tmp_path: Path, around: bool) -> None:
+    path = tmp_path / "large"
+    path.write_bytes(os.urandom(1_000_001))
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    if resident(path):
+        pytest.skip("this file system keeps its files in memory")
+    digests = Reader(around_cache=around).digests(path)
+    assert digests.bytes == 1_000_001
+    assert digests == Reader().digests(path)
