@@ -1,8 +1,9 @@
-"""A small S3: ListObjectsV2 in pages, and GetObject with Range and If-Match."""
+"""A small S3 (ListObjectsV2 in pages, GetObject with Range and If-Match), and a small GCS too."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -60,6 +61,9 @@ class _Handler(BaseHTTPRequestHandler):
         bucket, _, key = unquote(target.path).lstrip("/").partition("/")
         store = self.server.store
         store.asked.append((self.path, dict(self.headers)))
+        if google := re.fullmatch(r"(?:/download)?/storage/v1/b/([^/]+)/o(?:/(.+))?", target.path):
+            self._google(google[1], unquote(google[2] or ""), parse_qs(target.query))
+            return
         objects = store.buckets.get(bucket)
         if "Authorization" not in self.headers:
             self._error(403, "AccessDenied")
@@ -92,6 +96,40 @@ class _Handler(BaseHTTPRequestHandler):
             f"<IsTruncated>{str(more).lower()}</IsTruncated>{token}{entries}</ListBucketResult>",
         )
 
+    def _google(self, bucket: str, key: str, query: dict[str, list[str]]) -> None:
+        """The JSON API; a content's generation is its length, so that changes are easy to make."""
+        objects = self.server.store.buckets.get(bucket)
+        if objects is None or (key and key not in objects):
+            self._answer(404, "{}")
+        elif key and query.get("alt") == ["media"]:
+            if query.get("generation", [_generation(objects[key])]) != [_generation(objects[key])]:
+                self._answer(404, "{}")
+            else:
+                self._get(objects[key])
+        elif key:
+            self._answer(200, json.dumps(self._resource(bucket, key, objects[key])))
+        else:
+            after = query.get("pageToken", [""])[0]
+            prefix = query.get("prefix", [""])[0]
+            keys = sorted(key for key in objects if key.startswith(prefix) and key > after)
+            items = [self._resource(bucket, key, objects[key]) for key in keys[:2]]
+            page: dict[str, object] = {"kind": "storage#objects", "items": items}
+            if len(keys) > 2:
+                page["nextPageToken"] = keys[1]
+            self._answer(200, json.dumps(page))
+
+    @staticmethod
+    def _resource(bucket: str, key: str, content: bytes) -> dict[str, str]:
+        return {
+            "kind": "storage#object",
+            "name": key,
+            "bucket": bucket,
+            "size": str(len(content)),
+            "generation": _generation(content),
+            "updated": "2026-01-01T00:00:00.000Z",
+            "timeCreated": "2026-01-01T00:00:00.000Z",
+        }
+
     def _get(self, content: bytes) -> None:
         store = self.server.store
         if self.command == "GET" and store.statuses:
@@ -123,6 +161,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+
+
+def _generation(content: bytes) -> str:
+    return str(1000 + len(content))
 
 
 def _etag(content: bytes) -> str:

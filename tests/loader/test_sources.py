@@ -8,10 +8,12 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from extender.loader.sources import Cause, Credentials, Listing, RemoteFile, Source, SourceError
 from extender.loader.sources.opening import source_for
+from extender.loader.sources.ranges import retry_after
 from extender.loader.sources.urls import locate
 from tests.loader.hub import TOKEN, Hub, Repository, Trouble, git_oid
 from tests.loader.objects import ObjectStore
@@ -243,6 +245,8 @@ class TestObjects:
         monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         with ObjectStore() as running:
+            # As FSSPEC_GS_TOKEN=anon in the environment of the process does.
+            monkeypatch.setitem(fsspec.config.conf, "gs", {"token": "anon"})
             running.buckets["models"] = {f"llama/{p}": content for p, content in FILES.items()}
             running.buckets["models"] |= {"llama/": b"", "llama-2/x": b"no", "one.gguf": BIG}
             yield running
@@ -251,7 +255,9 @@ class TestObjects:
     def source(store: ObjectStore, address: str = "s3://models/llama") -> Source:
         return source_for(address, credentials=Credentials(endpoint_url=store.url))
 
-    @pytest.mark.parametrize("address", ["s3://models/llama", "s3://models/llama/"])
+    @pytest.mark.parametrize(
+        "address", ["s3://models/llama", "s3://models/llama/", "gs://models/llama"]
+    )
     def test_a_prefix_lists_the_objects_below_it(self, store: ObjectStore, address: str) -> None:
         source = self.source(store, address)
         files = by_path(source.list())
@@ -262,15 +268,19 @@ class TestObjects:
             assert read(source, file, 0, file.size) == FILES[path]
             assert read(source, file, 1, 2) == FILES[path][1:2]
 
-    def test_an_address_may_be_one_object(self, store: ObjectStore) -> None:
-        source = self.source(store, "s3://models/one.gguf")
+    @pytest.mark.parametrize("address", ["s3://models/one.gguf", "gs://models/one.gguf"])
+    def test_an_address_may_be_one_object(self, store: ObjectStore, address: str) -> None:
+        source = self.source(store, address)
         (file,) = source.list().files
         assert (file.path, read(source, file, 3, 44)) == ("one.gguf", BIG[3:44])
 
-    def test_an_object_that_was_replaced_since_is_noticed(self, store: ObjectStore) -> None:
-        source = self.source(store)
+    @pytest.mark.parametrize("address", ["s3://models/llama", "gs://models/llama"])
+    def test_an_object_that_was_replaced_since_is_noticed(
+        self, store: ObjectStore, address: str
+    ) -> None:
+        source = self.source(store, address)
         file = by_path(source.list())["model.safetensors"]
-        store.buckets["models"]["llama/model.safetensors"] = BIG[::-1]
+        store.buckets["models"]["llama/model.safetensors"] = BIG[::-1] + b"more"
         assert refusal(source, file).cause is Cause.CHANGED
 
     def test_refusals_are_told_apart(self, store: ObjectStore) -> None:
@@ -278,6 +288,10 @@ class TestObjects:
         file = by_path(source.list())["model.safetensors"]
         store.statuses = [403]
         assert refusal(source, file).cause is Cause.UNAUTHORIZED
+        store.statuses = [403]
+        google = self.source(store, "gs://models/llama")
+        at_google = by_path(google.list())["model.safetensors"]
+        assert refusal(google, at_google).cause is Cause.UNAUTHORIZED
         del store.buckets["models"]["llama/model.safetensors"]
         assert refusal(source, file).cause is Cause.NOT_FOUND
         assert refusal(self.source(store, "s3://absent/x")).cause is Cause.NOT_FOUND
@@ -340,6 +354,32 @@ class TestLocal:
     def test_what_is_not_there_or_empty_is_said(self, tmp_path: Path) -> None:
         assert "mount it" in str(refusal(self.source(tmp_path / "absent")))
         assert "holds no files" in str(refusal(self.source(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry-After": "120"}, 120),
+        ({"Retry-After": " 0 "}, 0),
+        (
+            {
+                "Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT",
+                "Date": "Fri, 31 Dec 1999 23:59:29 GMT",
+            },
+            30,
+        ),
+        ({"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"}, None),
+        ({"Retry-After": "soon", "Date": "Fri, 31 Dec 1999 23:59:29 GMT"}, None),
+        ({"Retry-After": "-1"}, None),
+        ({"Retry-After": "\u0661"}, None),
+        ({}, None),
+    ],
+)
+def test_a_date_to_wait_for_is_read_against_the_servers_own_clock(
+    headers: dict[str, str], seconds: float | None
+) -> None:
+    """So that a node whose clock is wrong waits neither years nor not at all."""
+    assert retry_after(headers) == seconds
 
 
 def test_the_revision_may_be_written_into_the_address_of_a_repository() -> None:

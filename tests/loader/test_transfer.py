@@ -245,6 +245,47 @@ def test_bytes_per_second_hold_over_all_connections(download: Download) -> None:
     assert clock.now >= fetched.bytes / rate - 1
 
 
+class Dribbling:
+    """A source that has one byte every second, for its first ``times`` reads."""
+
+    def __init__(self, source: Source, clock: Clock, times: int) -> None:
+        self.list = source.list
+        self._open = source.open
+        self._clock = clock
+        self._times = times
+
+    @contextmanager
+    def open(self, file: RemoteFile, start: int, end: int | None) -> Iterator[Iterator[bytes]]:
+        with self._open(file, start, end) as pieces:
+            self._times -= 1
+            yield self._slowly(b"".join(pieces)) if self._times >= 0 else pieces
+
+    def _slowly(self, content: bytes) -> Iterator[bytes]:
+        for at in range(len(content)):
+            self._clock.now += 1
+            yield content[at : at + 1]
+
+
+def test_a_connection_that_dribbles_is_given_up_for_a_new_one(download: Download) -> None:
+    clock = Clock()
+    source = source_for("hf://org/name", credentials=Credentials(hub_endpoint=download.hub.url))
+    del download.hub.repositories["org/name"].files["sub/tokenizer.json"]
+    dribbling = Dribbling(source, clock, times=3)
+    limits = Limits(
+        connections=1, clock=clock, sleep=lambda s: setattr(clock, "now", clock.now + s)
+    )
+    fetch(
+        dribbling.list(),
+        dribbling,
+        download.into,
+        journal=download.journal,
+        limits=limits,
+        patience=msgspec.structs.replace(QUICK, stall_seconds=30.0),
+    )
+    assert download.is_complete()
+    assert clock.now < 3 * 40
+
+
 def test_a_changed_bound_holds_at_once() -> None:
     limits = Limits(connections=1)
     with limits.connection(lambda: False) as first:

@@ -14,6 +14,8 @@ import aiohttp
 import fsspec
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from fsspec.asyn import AsyncFileSystem, sync
+from gcsfs.core import GCSFileSystem
+from gcsfs.retry import HttpError
 from google.auth.exceptions import GoogleAuthError
 
 from extender.loader.sources import Cause, Credentials, Listing, RemoteFile, SourceError
@@ -25,7 +27,20 @@ BLOCK_BYTES = 4 * 1024 * 1024
 """Read at once: a range that is asked for comes in as many requests as it has blocks."""
 
 Read = Callable[[str, int, int, str], bytes]
-Failures = (OSError, ClientError, BotoCoreError, GoogleAuthError, aiohttp.ClientError)
+Failures = (
+    OSError,
+    ValueError,
+    ClientError,
+    BotoCoreError,
+    GoogleAuthError,
+    HttpError,
+    aiohttp.ClientError,
+)
+"""What the two stores' libraries raise for what the network or the server does."""
+
+
+class _ReplacedError(OSError):
+    """The object that was listed is there in another generation."""
 
 
 class ObjectSource:
@@ -94,16 +109,13 @@ class ObjectSource:
     def _failure(self, path: str, error: Exception) -> SourceError:
         where = f"source {self._url}: {path}"
         status = _status(error)
-        if status == 412:
+        if status == 412 or isinstance(error, _ReplacedError):
             return SourceError(f"{where}was replaced since it was listed", cause=Cause.CHANGED)
         if status == 416:
             return SourceError(f"{where}is shorter than when it was listed", cause=Cause.CHANGED)
         if isinstance(error, FileNotFoundError) or status == 404:
             return SourceError(f"{where}does not exist; correct its address", cause=Cause.NOT_FOUND)
-        if isinstance(error, PermissionError | NoCredentialsError | GoogleAuthError) or status in {
-            401,
-            403,
-        }:
+        if _is_refusal(error) or status in {401, 403}:
             return SourceError(
                 f"{where}access refused; give credentials that may list and read it",
                 cause=Cause.UNAUTHORIZED,
@@ -113,6 +125,12 @@ class ObjectSource:
         if status is not None and status >= 500:
             return SourceError(f"{where}has a fault ({status})", cause=Cause.SERVER)
         return SourceError(f"{where}cannot be reached: {str(error)[:200]}", cause=Cause.UNREACHABLE)
+
+
+def _is_refusal(error: Exception) -> bool:
+    if isinstance(error, PermissionError | NoCredentialsError | GoogleAuthError):
+        return True
+    return str(error).startswith("Forbidden")  # gcsfs has no class for it
 
 
 def _s3(endpoint_url: str | None, stall_seconds: float) -> tuple[AsyncFileSystem, Read]:
@@ -145,16 +163,24 @@ def _s3(endpoint_url: str | None, stall_seconds: float) -> tuple[AsyncFileSystem
 
 
 def _gcs(endpoint_url: str | None, stall_seconds: float) -> tuple[AsyncFileSystem, Read]:
-    store = fsspec.filesystem(
-        "gs",
+    # What "gs" stands for in fsspec asks for each bucket's kind first, over gRPC, which proxies and
+    # compatible stores do not speak.
+    store = GCSFileSystem(
         skip_instance_cache=True,
         use_listings_cache=False,
         endpoint_url=endpoint_url,
-        requests_timeout=stall_seconds,
+        requests_timeout=aiohttp.ClientTimeout(
+            sock_connect=CONNECT_SECONDS, sock_read=stall_seconds
+        ),
     )
 
     def read(name: str, start: int, end: int, generation: str) -> bytes:
-        return bytes(store.cat_file(name, start=start, end=end, generation=generation or None))
+        try:
+            return bytes(store.cat_file(name, start=start, end=end, generation=generation or None))
+        except FileNotFoundError:
+            if generation and store.exists(name):
+                raise _ReplacedError from None  # another generation is there
+            raise
 
     return store, read
 

@@ -104,7 +104,7 @@ class RangeReader:
         except (httpx2.TransportError, httpx2.InvalidURL, httpx2.TooManyRedirects) as error:
             raise self._unreachable(path, error) from error
         try:
-            said = explain(response.history[0] if response.history else response)
+            said = explain(_of_the_host_asked(response))
             if said is not None:
                 raise said
             if response.status_code not in {200, 206}:
@@ -162,7 +162,7 @@ class RangeReader:
             return self._error(path, f"{host} has a fault ({status})", Cause.SERVER, wait=wait)
         if status == 416:
             return self._error(path, "is shorter than when it was listed", Cause.CHANGED)
-        if response.history and status in {401, 403}:
+        if status in {401, 403} and _of_the_host_asked(response) is not response:
             # The signature of a redirect ends after a while; the next request gets a new one.
             problem = f"{host} refuses the link that it was given ({status})"
             return self._error(path, problem, Cause.SERVER, wait=wait)
@@ -194,6 +194,12 @@ class RangeReader:
             retry_after=wait,
             permanent=permanent,
         )
+
+
+def _of_the_host_asked(response: httpx2.Response) -> httpx2.Response:
+    """Return the last answer of the host that was asked: what it redirects to is another one's."""
+    answers = [*response.history, response]
+    return [answer for answer in answers if answer.url.origin == answers[0].url.origin][-1]
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

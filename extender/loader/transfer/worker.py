@@ -93,6 +93,8 @@ class Worker:
             while (span := self._next()) is not None:
                 try:
                     self._try(span)
+                except OSError as error:
+                    raise TransferError.of_disk(span.target.path, error) from error
                 finally:
                     with self._shared.changed:
                         self._shared.busy -= 1
@@ -115,20 +117,16 @@ class Worker:
         return None
 
     def _try(self, span: Span) -> None:
-        shared, target = self._shared, span.target
-        stopped = shared.stopped.is_set
-        shared.limits.pause(shared.not_before, stopped)
         position = _Position(span.start)
         try:
-            with shared.limits.connection(stopped) as granted:
+            self._shared.limits.pause(self._shared.not_before, self._shared.stopped.is_set)
+            with self._shared.limits.connection(self._shared.stopped.is_set) as granted:
                 if granted:
                     self._fetch(span, position)
         except Superseded:
             return
         except SourceError as error:
             self._failed(span, position, error)
-        except OSError as error:
-            raise TransferError.of_disk(target.path, error) from error
 
     def _fetch(self, span: Span, position: _Position) -> None:
         """Read a span to its end. ``position`` says how far it came, also where it raises."""
