@@ -89,6 +89,13 @@ class WakingSection(Section, frozen=True):
     scheduler_names: tuple[str, ...] = ("model-cache-scheduler",)
 
 
+class EventsSection(Section, frozen=True):
+    """``events``: what is said on pods beside kube-scheduler's own events, and how often."""
+
+    enabled: bool = True
+    per_hour: Annotated[int, Meta(ge=1, le=100_000)] = 600
+
+
 class ServerSection(Section, frozen=True):
     """``server``: limits of the HTTP listeners."""
 
@@ -127,6 +134,7 @@ class ExtenderConfiguration(Section, frozen=True):
     filter: FilterSection = FilterSection()
     bind: BindSection = BindSection()
     waking: WakingSection = WakingSection()
+    events: EventsSection = EventsSection()
     server: ServerSection = ServerSection()
     tls: TlsSection = TlsSection()
 

@@ -33,7 +33,8 @@ def test_the_shipped_file_is_valid_and_says_the_defaults() -> None:
     assert shipped == ExtenderConfiguration()
     document = yaml.safe_load(SHIPPED.read_text())
     assert set(document) - {"apiVersion", "kind"} == {
-        "memory", "evidence", "freshness", "estimate", "filter", "bind", "waking", "server",
+        "memory", "evidence", "freshness", "estimate", "filter", "bind", "waking", "events",
+            "server",
     }  # fmt: skip
 
 

@@ -94,6 +94,8 @@ def watched_service(
     )
     if configuration.waking.enabled:
         service.wake_through(transport.sibling())
+    if configuration.events.enabled:
+        service.tell_through(transport.sibling())
     return service
 
 

@@ -126,6 +126,7 @@ def _warnings(judge: Judge, verdicts: Sequence[Verdict]) -> list[Document]:
     ]
     if not verdicts:
         found.append(("NoNodes", "the cluster has no nodes"))
-    told = (("NoNewNode", no_new_node(judge, verdicts)), ("RequiredTimeout", patience(judge)))
+    answers = [verdict.reason for verdict in verdicts]
+    told = (("NoNewNode", no_new_node(judge, answers)), ("RequiredTimeout", patience(judge)))
     found += [(reason, message) for reason, message in told if message]
     return [{"reason": reason, "message": message} for reason, message in found]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from extender.kube.quantity import format_bytes, format_quantity
 from extender.placement.patience import patience_ends
@@ -113,10 +113,13 @@ def memory_request(judge: Judge) -> str:
     return f"spec.resources.requests.memory: {quantity} (of the pod, Kubernetes 1.34 or newer)"
 
 
-def no_new_node(judge: Judge, verdicts: Sequence[Verdict]) -> str:
-    """Say why no autoscaler will help a pod that fits on no node; empty where one may."""
-    refused = {verdict.reason for verdict in verdicts}
-    if not verdicts or None in refused or not refused & SEEN_HERE_ALONE:
+def no_new_node(judge: Judge, answers: Collection[Reason | None]) -> str:
+    """Say why no autoscaler will help a pod that fits on no node; empty where one may.
+
+    ``answers`` are what the nodes refuse it for, with None where one takes it.
+    """
+    refused = set(answers)
+    if None in refused or not refused & SEEN_HERE_ALONE:
         return ""
     advice, request = "", memory_request(judge)
     if request:

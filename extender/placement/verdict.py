@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from extender.cluster.claims import ClaimFacts
 from extender.cluster.inventory import Answer, Evidence, Holding, ModelState
 from extender.cluster.view import NodeView, View, warm_key
 from extender.placement import estimate
@@ -81,6 +82,15 @@ class Judge:
     def answers(self) -> Mapping[ModelReference, Answer]:
         """Return what the inventory said of the pod's node caches."""
         return self._answers
+
+    @property
+    def claims(self) -> tuple[tuple[ClaimProblem | None, ClaimFacts | None], ...]:
+        """Return what is known of each of the pod's claims: its problem, and what it is tied to."""
+        view, namespace = self.view, self.request.namespace
+        return tuple(
+            (self._claims.get(reference), view.claim(namespace, reference.claim or ""))
+            for reference in self._claim_references()
+        )
 
     @property
     def has_preference(self) -> bool:
@@ -211,13 +221,17 @@ class Judge:
 
     def _claim_problems(self) -> dict[ModelReference, ClaimProblem]:
         problems = {}
+        for reference in self._claim_references():
+            problem = claim_problem(reference, self.request.namespace, self.view)
+            if problem is not None:
+                problems[reference] = problem
+        return problems
+
+    def _claim_references(self) -> Iterator[ModelReference]:
         for reference in self.request.workload.references:
             for candidate in (reference, reference.origin):
                 if candidate is not None and candidate.source is Source.CLAIM:
-                    problem = claim_problem(candidate, self.request.namespace, self.view)
-                    if problem is not None:
-                        problems[candidate] = problem
-        return problems
+                    yield candidate
 
     def _reachable(self, reference: ModelReference, node: NodeView) -> bool:
         claim = self.view.claim(self.request.namespace, reference.claim or "")

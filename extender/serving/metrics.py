@@ -59,8 +59,21 @@ class Metrics:
         )
         self.wakes = Counter(
             f"{PREFIX}_wakes",
-            "Waiting pods that were woken, by result: touched, gone, failed.",
+            "Waiting pods that were woken, by result: touched, nominated, gone, failed.",
             ["result"],
+            registry=self.registry,
+        )
+        self.retries = Counter(
+            f"{PREFIX}_retries",
+            "Filter calls about pods that had been refused on every node, by who had them tried "
+            "again: woken by this program, or kube-scheduler by itself.",
+            ["by"],
+            registry=self.registry,
+        )
+        self.events = Counter(
+            f"{PREFIX}_events",
+            "Events on pods, by reason and result: told, known (there was one), failed.",
+            ["reason", "result"],
             registry=self.registry,
         )
         self.observed = Counter(

@@ -11,6 +11,7 @@ import structlog
 from extender.config import ExtenderConfiguration
 from extender.kube.objects import Pod
 from extender.serving.arrival import seconds_since_begin
+from extender.serving.events import Events
 from extender.serving.knowledge import Knowledge
 from extender.serving.leadership import Leadership
 from extender.serving.metrics import Metrics
@@ -62,6 +63,7 @@ class Service:
         self.waiting = WaitingPods()
         self.metrics = Metrics(context, knowledge, self.waiting)
         self._waking: Waking | None = None
+        self._events: Events | None = None
         self._bindings = bindings
         self._leadership = leadership
         self.verbs: dict[str, Verb] = {
@@ -80,22 +82,38 @@ class Service:
             transport,
             schedulers=section.scheduler_names,
             per_second=section.per_second,
-            leads=self._leadership.leads if self._leadership else lambda: True,
+            leads=self._leads,
             count=lambda result: self.metrics.wakes.labels(result).inc(),
         )
+
+    def tell_through(self, transport: Transport) -> None:
+        """Write events on pods through this transport once the service starts."""
+        self._events = Events(
+            self.context,
+            self.waiting,
+            transport,
+            per_hour=self.configuration.events.per_hour,
+            leads=self._leads,
+            count=lambda reason, result: self.metrics.events.labels(reason, result).inc(),
+        )
+
+    def _leads(self) -> bool:
+        return self._leadership is None or self._leadership.leads()
 
     def start(self) -> None:
         """Begin to fill the state, to follow the lease and to wake pods."""
         self.knowledge.start()
         if self._leadership is not None:
             self._leadership.start()
-        if self._waking is not None:
-            self._waking.start()
+        for part in (self._waking, self._events):
+            if part is not None:
+                part.start()
 
     def stop(self) -> None:
         """Stop all of it."""
-        if self._waking is not None:
-            self._waking.stop()
+        for part in (self._waking, self._events):
+            if part is not None:
+                part.stop()
         if self._leadership is not None:
             self._leadership.stop()
         self.knowledge.stop()
@@ -135,6 +153,9 @@ class Service:
         seconds = time.perf_counter() - before
         if bound.decision is not None:
             self._decided(bound.decision, seconds)
+        request = self.context.remembered(args.uid)
+        if self._events is not None and request is not None and not bound.error:
+            self._events.placed(request)
         if bound.error:
             log.warning(
                 "not bound",
@@ -156,6 +177,9 @@ class Service:
     def _note_waiting(self, made: Decision, args: ExtenderArgs) -> None:
         """Remember a pod that was refused everywhere; one that passed somewhere waits no more."""
         request = self.context.remembered(made.uid)
+        by = self.waiting.retried_by(made.uid)
+        if by is not None:
+            self.metrics.retries.labels(by).inc()
         if made.passed or not made.asked:
             self.waiting.drop(made.uid)
         elif request is not None:

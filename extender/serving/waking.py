@@ -1,8 +1,9 @@
 """Waking: the thread that touches waiting pods as soon as what they wait for is true.
 
-kube-scheduler tries a pod again at once when the pod itself changes. So the annotation
-``modelcache.dev/requeued-at`` is written to it, through ``pods/status``: a right that cannot change
-its spec. Touches are spread by a rate limit; what is left over is woken next.
+kube-scheduler tries a pod again at once when the pod itself changes. So ``nominatedNodeName`` is
+written to it where one node alone is right, and else the annotation ``modelcache.dev/requeued-at``.
+Both go through ``pods/status``: a right that cannot change its spec. They are spread by a rate
+limit; what is left over is woken next.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from time import monotonic
 import msgspec
 import structlog
 
+from extender.placement.request import PodRequest
 from extender.serving.bindings import pod_path
 from extender.verbs.context import Context
+from extender.waiting.nominate import Nominations
 from extender.waiting.pods import WaitingPod, WaitingPods
 from extender.waiting.wake import Waker
-from extender.watch.answers import UnreachableError
+from extender.watch.answers import Answer, UnreachableError
 from extender.watch.client import Transport
 
 log = structlog.get_logger("extender.waking")
@@ -30,6 +33,8 @@ GATHER_SECONDS = 0.02
 """Events come in crowds; so long they are gathered before anything is judged."""
 
 _MERGE_PATCH = "application/merge-patch+json"
+_JSON_PATCH = "application/json-patch+json"
+_TEST_FAILED = 422
 
 
 class Waking:
@@ -54,6 +59,7 @@ class Waking:
         self._count = count
         self._leads = leads
         self._waker = Waker(context.state, pods, context.policy, stale=context.stale)
+        self._nominations = Nominations(context.state, context.policy, stale=context.stale)
         self._changed = Event()
         self._stopping = Event()
         self._recovered = False
@@ -83,7 +89,10 @@ class Waking:
                 log.exception("waking failed; it is tried again")
 
     def _wake(self) -> None:
-        if self._context.unsynced() or not self._leads():
+        if self._context.unsynced():
+            return
+        if not self._leads():
+            self._recovered = False  # whoever leads meanwhile is told of refusals that we are not
             return
         if not self._recovered:
             self._recover()
@@ -91,7 +100,7 @@ class Waking:
             if self._stopping.is_set():
                 return
             began = monotonic()
-            self._touch(pod)
+            self._wake_one(pod)
             self._stopping.wait(max(0.0, self._pause - (monotonic() - began)))
 
     def _recover(self) -> None:
@@ -100,6 +109,8 @@ class Waking:
         now = self._context.now()
         for facts in self._context.state.pods():
             if facts.node or not facts.counts or facts.scheduler not in self._schedulers:
+                continue
+            if facts.uid in self._pods:
                 continue
             self._pods.add(
                 WaitingPod(
@@ -112,20 +123,15 @@ class Waking:
                 )
             )
 
-    def _touch(self, pod: WaitingPod) -> None:
+    def _wake_one(self, pod: WaitingPod) -> None:
         request = pod.request
-        stamp = datetime.fromtimestamp(self._context.now(), UTC).isoformat(timespec="milliseconds")
-        metadata = {"uid": request.uid, "annotations": {REQUEUED_ANNOTATION: stamp}}
+        node = self._nominations.take(pod)
         self._pods.touched(request.uid, self._context.now())
         try:
-            answer = self._transport.request(
-                "PATCH",
-                f"{pod_path(request.namespace, request.name)}/status",
-                body=msgspec.json.encode({"metadata": metadata}),
-                headers={"Content-Type": _MERGE_PATCH},
-                connect_timeout=1.0,
-                read_timeout=5.0,
-            )
+            answer = self._nominate(request, node) if node else self._touch(request)
+            if node and answer.status == _TEST_FAILED:  # kube-scheduler was faster
+                self._nominations.undo(pod)
+                node, answer = "", self._touch(request)
         except UnreachableError as error:
             self._failed(pod, str(error))
             return
@@ -133,18 +139,47 @@ class Waking:
             self._pods.drop(request.uid)
             self._count("gone")
         elif answer.ok:
-            self._count("touched")
+            self._count("nominated" if node else "touched")
             log.info(
                 "pod woken",
                 namespace=request.namespace,
                 pod=request.name,
+                node=node or None,
                 waited_seconds=round(self._context.now() - pod.since, 2),
                 refused=dict(pod.refused),
             )
         else:
             self._failed(pod, answer.problem().message or f"HTTP {answer.status}")
 
+    def _touch(self, request: PodRequest) -> Answer:
+        stamp = datetime.fromtimestamp(self._context.now(), UTC).isoformat(timespec="milliseconds")
+        metadata = {"uid": request.uid, "annotations": {REQUEUED_ANNOTATION: stamp}}
+        return self._patch(request, _MERGE_PATCH, {"metadata": metadata})
+
+    def _nominate(self, request: PodRequest, node: str) -> Answer:
+        """Write the node, unless the pod is bound, nominated already, or another by its name."""
+        nominated = "/status/nominatedNodeName"
+        patch = [
+            {"op": "test", "path": "/metadata/uid", "value": request.uid},
+            {"op": "test", "path": "/spec/nodeName", "value": None},
+            {"op": "test", "path": nominated, "value": None},
+            {"op": "add", "path": nominated, "value": node},
+        ]
+        return self._patch(request, _JSON_PATCH, patch)
+
+    def _patch(self, request: PodRequest, kind: str, body: object) -> Answer:
+        return self._transport.request(
+            "PATCH",
+            f"{pod_path(request.namespace, request.name)}/status",
+            body=msgspec.json.encode(body),
+            headers={"Content-Type": kind},
+            connect_timeout=1.0,
+            read_timeout=5.0,
+        )
+
     def _failed(self, pod: WaitingPod, error: str) -> None:
+        self._nominations.undo(pod)
+        self._pods.missed(pod.request.uid)
         self._count("failed")
         log.warning(
             "pod not woken; it is tried again in seconds",

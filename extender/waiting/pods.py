@@ -28,7 +28,8 @@ class WaitingPod(msgspec.Struct, frozen=True, kw_only=True):
     that filter refused, None where they are not known (after a restart): then every node counts,
     and it is woken once. It waits ``since`` the first refusal; the last one was at ``refused_at``.
     Times are UNIX seconds; ``created`` is RFC 3339, as in the pod.
-    ``touches`` counts the times that it was woken since the last refusal.
+    ``touches`` counts the times that it was woken since the last refusal. ``right_node`` is the
+    only node that has a place for it when it is woken, empty where there are several.
     """
 
     request: PodRequest
@@ -40,6 +41,7 @@ class WaitingPod(msgspec.Struct, frozen=True, kw_only=True):
     refused_at: float
     touched_at: float | None = None
     touches: int = 0
+    right_node: str = ""
 
     @property
     def order(self) -> tuple[int, str, str]:
@@ -57,6 +59,9 @@ class WaitingPods:
 
     def __len__(self) -> int:
         return len(self._pods)
+
+    def __contains__(self, uid: str) -> bool:
+        return uid in self._pods
 
     def add(self, pod: WaitingPod) -> None:
         """Keep a pod that was refused (again); it waits since the first time."""
@@ -76,6 +81,24 @@ class WaitingPods:
                 self._pods[uid] = msgspec.structs.replace(
                     pod, touched_at=now, touches=pod.touches + 1
                 )
+
+    def missed(self, uid: str) -> None:
+        """Note that a pod could not be told: it is woken again after the shortest wait."""
+        with self._lock:
+            pod = self._pods.get(uid)
+            if pod is not None:
+                self._pods[uid] = msgspec.structs.replace(pod, touches=0)
+
+    def retried_by(self, uid: str) -> str | None:
+        """Return who has a pod tried again, ``woken`` or ``scheduler``; None for one not refused.
+
+        kube-scheduler tries refused pods by itself too, at every event that might help them.
+        """
+        with self._lock:
+            pod = self._pods.get(uid)
+        if pod is None:
+            return None
+        return "woken" if pod.touches else "scheduler"
 
     def drop(self, uid: str) -> None:
         """Forget a pod."""

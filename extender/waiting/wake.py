@@ -24,9 +24,6 @@ FIRST_RETRY_SECONDS = 5.0
 LAST_RETRY_SECONDS = 60.0
 """A pod that was woken and not asked about again is woken again, after 5, 10, ... 60 s."""
 
-RECHECK_SECONDS = 1.0
-"""How often every node is judged again, for what changes by the clock alone."""
-
 
 class Waker:
     """Decides; somebody else touches. Used from one thread."""
@@ -56,15 +53,19 @@ class Waker:
         keys = {pod.request.uid: self._key(pod, view.now) for pod in ready}
         groups = _groups(ready, keys)
         self._hopeless = {key: self._hopeless[key] for key in groups if key in self._hopeless}
-        room = {key: self._room(key, pods, view) for key, pods in groups.items()}
+        found = {key: self._room(key, pods, view) for key, pods in groups.items()}
+        room = {key: slots for key, (slots, _) in found.items()}
         for pod in ready:
             key = keys[pod.request.uid]
             if room[key] > 0:
                 room[key] -= 1
-                yield pod
+                yield msgspec.structs.replace(pod, right_node=found[key][1])
 
-    def _room(self, key: _Key, pods: list[WaitingPod], view: View) -> int:
-        """Return how many pods of a group could go somewhere; more than enough is enough."""
+    def _room(self, key: _Key, pods: list[WaitingPod], view: View) -> tuple[int, str]:
+        """Return how many pods of a group could go somewhere, and the node where one alone is left.
+
+        More than enough is enough: with two nodes, the name is empty.
+        """
         request, asked = pods[0].request, pods[0].asked
         judge = Judge(request, view, self._policy, stale=self._stale())
         names: Iterable[str] = view.nodes if asked is None else asked
@@ -72,59 +73,64 @@ class Waker:
         if changed is not None:
             names = changed.intersection(names)
         room = 0
+        fitting: list[str] = []
         for name in names:
-            if room >= len(pods):
+            if room >= len(pods) and len(fitting) > 1:
                 break
             if judge.reason(name) is None:
                 room += _slots(request, view, name)
+                fitting.append(name)
         if room:
             self._hopeless.pop(key, None)
         else:
-            at = view.now if changed is None else self._hopeless[key].at
-            self._hopeless[key] = _Judged(view, judge.stale, at)
-        return room
+            self._hopeless[key] = _Judged(judge, judge.claims)
+        return room, fitting[0] if asked is not None and len(fitting) == 1 else ""
 
     def _key(self, pod: WaitingPod, now: float) -> _Key:
         request = pod.request
+        facts = self._state.pod(request.uid)
         return _Key(
+            own=request.uid if facts is not None and facts.nominated else "",
             namespace=request.namespace,
             workload=id(request.workload),
             demand=request.demand.bytes,
             unbounded=request.demand.unbounded,
             priority=request.priority,
-            asked=id(pod.asked),
+            asked=pod.asked,
             impatient=impatient(request, self._policy, now),
         )
 
     def _changed(self, key: _Key, judge: Judge) -> set[str] | None:
-        """Return the nodes that changed since a group had no place anywhere; None for all."""
+        """Return the nodes that changed since a group had no place anywhere; None for all.
+
+        The clock alone opens no node: what is reserved runs out by a change of its node, a pod's
+        patience by its key, and the grace of old files only ever ends.
+        """
         before, now = self._hopeless.get(key), judge.view
-        if before is None or now.now - before.at >= RECHECK_SECONDS or before.stale != judge.stale:
+        if before is None or before.judge.stale != judge.stale:
             return None
-        then = before.view
-        if now.inventory is not then.inventory or now.claims != then.claims:
+        old = before.judge.view.nodes
+        if now.inventory is not before.judge.view.inventory or judge.claims != before.claims:
             return None
-        others = (now.volumes, now.classes, now.jobs, now.completed_writes)
-        if others != (then.volumes, then.classes, then.jobs, then.completed_writes):
-            return None
-        old = then.nodes
         return {name for name, node in now.nodes.items() if node is not old.get(name)}
 
 
 class _Judged(msgspec.Struct, frozen=True):
-    """A group found no place over this view; every node was last judged ``at`` (UNIX seconds)."""
+    """A group found no place anywhere by this judge, with what was known of its claims.
 
-    view: View
-    stale: tuple[str, ...]
-    at: float
+    The judge also keeps the workload alive that the group's key has the identity of.
+    """
+
+    judge: Judge
+    claims: tuple[object, ...]
 
 
 def _may_be_woken(pod: WaitingPod, now: float) -> bool:
     if pod.touched_at is None:
         return True
-    if pod.asked is None:
+    if pod.asked is None and pod.touches:
         return False
-    wait = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(pod.touches - 1, 10))
+    wait = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** max(0, min(pod.touches - 1, 10)))
     return bool(now - pod.touched_at >= wait)
 
 
@@ -140,16 +146,18 @@ def _slots(request: PodRequest, view: View, name: str) -> int:
 class _Key(msgspec.Struct, frozen=True, order=False):
     """Pods with the same key get the same answers.
 
+    ``own`` is the UID of a pod that is nominated: what it waits for is kept from all others.
     ``impatient`` is part of it: a pod whose patience ends leaves the group that has no place, and
     is judged on every node at once; the younger ones stay.
     """
 
+    own: str
     namespace: str
     workload: int
     demand: int
     unbounded: bool
     priority: int
-    asked: int
+    asked: frozenset[str] | None
     impatient: bool
 
 

@@ -11,7 +11,15 @@ import pytest
 
 from controlplane.build import BuildError, binaries
 from tests.controlplane.cluster import ControlPlane, Extender
-from tests.controlplane.shipped import OPTS_IN, SCHEDULER, SYSTEM, kustomized, scheduler_config
+from tests.controlplane.shipped import (
+    OPTS_IN,
+    SCHEDULER,
+    SYSTEM,
+    Object,
+    kustomized,
+    scheduler_config,
+)
+from tests.controlplane.stage import Stage
 
 HERE = Path(__file__).resolve().parent
 VERSION = os.environ.get("K8S_VERSION") or "1.37"
@@ -89,6 +97,23 @@ def inference(control_plane: ControlPlane, placing: Extender, namespace: str) ->
     label = "modelcache.dev/scheduling=enabled"
     control_plane.kubectl("label", "namespace", namespace, label)
     return namespace
+
+
+@pytest.fixture
+def stage(control_plane: ControlPlane, namespace: str) -> Iterator[Stage]:
+    """One scheduler name with an extender and two priority classes of its own."""
+    classes: list[Object] = [
+        {
+            "apiVersion": "scheduling.k8s.io/v1",
+            "kind": "PriorityClass",
+            "metadata": {"name": f"{level}-{namespace}"},
+            "value": value,
+        }
+        for level, value in (("low", 1), ("high", 1000))
+    ]
+    control_plane.apply(classes)
+    yield Stage(control_plane, namespace, control_plane.start_extender())
+    control_plane.kubectl("delete", "priorityclass", *(c["metadata"]["name"] for c in classes))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

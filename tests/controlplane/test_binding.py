@@ -183,8 +183,10 @@ def test_a_pod_deleted_between_filter_and_bind_leaves_nothing_behind(
         {"metadata": {"annotations": {"modelcache.dev/decision": "{}"}}},
         {"status": {"phase": "Failed"}},
         {"status": {"podIP": "192.0.2.1"}},
+        {"status": {"hostIP": "192.0.2.1", "hostIPs": [{"ip": "192.0.2.1"}]}},
+        {"status": {"message": "all is well"}},
     ],
-    ids=["labels", "annotations", "phase", "podIP"],
+    ids=["labels", "annotations", "phase", "podIP", "hostIPs", "message"],
 )
 def test_the_right_to_wake_a_pod_is_the_right_to_nothing_else(
     control_plane: ControlPlane, placing: Extender, unbound: Object, patch: Object
@@ -203,6 +205,8 @@ def test_the_right_to_wake_a_pod_is_the_right_to_nothing_else(
 
     woken = {"metadata": {"annotations": {"modelcache.dev/requeued-at": "2026-01-01T00:00:00Z"}}}
     assert patched(woken).ok
+    assert patched({"status": {"nominatedNodeName": "somewhere"}}).ok
+    assert patched({"status": {"nominatedNodeName": None}}).ok
     refused = patched(patch)
     assert refused.status == 422
     assert (

@@ -65,7 +65,7 @@ def test_ways_without_a_scheduler_of_their_own_get_no_rights_of_one(folder: str)
     )
 
 
-def test_what_is_written_is_bindings_and_the_status_of_pods() -> None:
+def test_what_is_written_is_bindings_the_status_of_pods_and_events() -> None:
     (role,) = of_kind("deploy/write/rights.yaml", "ClusterRole")
     assert {(*rule["resources"], *rule["verbs"]) for rule in role["rules"]} == {
         ("pods/binding", "create"),

@@ -7,56 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from extender.cluster.state import ClusterState
 from extender.kube.objects import Pod
 from extender.placement.policy import Policy
-from extender.verbs.context import Context
-from extender.waiting.pods import UNSEEN_SECONDS, WaitingPod, WaitingPods
-from extender.waiting.wake import FIRST_RETRY_SECONDS, Waker
+from extender.waiting.pods import UNSEEN_SECONDS, WaitingPods
+from extender.waiting.wake import FIRST_RETRY_SECONDS
 from tests.builders import LOADING, READY, claim, job, loader, loader_pod, node, pod, tmpfs, vllm
-
-
-class Room:
-    """A state, the waiting pods, and a clock."""
-
-    def __init__(self, policy: Policy | None = None) -> None:
-        self.now = 1_000.0
-        self.stale: tuple[str, ...] = ()
-        self.state = ClusterState(clock=lambda: self.now)
-        self.context = Context(state=self.state, policy=policy or Policy())
-        self.pods = WaitingPods()
-        self.waker = Waker(self.state, self.pods, self.context.policy, stale=lambda: self.stale)
-
-    def refuse(
-        self, pod: Pod, *asked: str, created: str = "2026-01-01T00:00:00Z", known: bool = True
-    ) -> None:
-        if known:
-            self.state.upsert(pod)
-        self.pods.add(
-            WaitingPod(
-                request=self.context.request(pod),
-                asked=frozenset(asked) if asked else None,
-                refused={"ModelLoading": len(asked)},
-                created=created,
-                since=self.now,
-                refused_at=self.now,
-            )
-        )
-
-    def woken(self) -> list[str]:
-        names = []
-        for waiting in list(self.waker.due()):
-            self.pods.touched(waiting.request.uid, self.now)
-            names.append(waiting.request.name)
-        return names
-
-
-@pytest.fixture
-def room() -> Room:
-    room = Room()
-    for obj in (node("a"), node("b"), loader(), loader_pod("a", LOADING), loader_pod("b", LOADING)):
-        room.state.upsert(obj)
-    return room
+from tests.waiting.room import Room
 
 
 def test_nobody_is_woken_while_nothing_changes(room: Room) -> None:
@@ -205,6 +161,31 @@ def test_a_pod_known_only_from_before_a_restart_is_woken_once(room: Room) -> Non
     assert room.woken() == ["llama"]
     room.now += 600
     assert room.woken() == []
+
+
+def test_a_pod_that_could_not_be_told_is_told_again_soon(room: Room) -> None:
+    """Also where only the restart knows of it: the apiserver was away for a moment."""
+    room.refuse(vllm("llama"))
+    room.state.upsert(loader_pod("a", READY))
+    for _ in range(3):
+        assert room.woken() == ["llama"]
+        room.pods.missed("uid-llama")
+        assert room.woken() == []
+        room.now += FIRST_RETRY_SECONDS
+    assert room.woken() == ["llama"]
+    room.now += 600
+    assert room.woken() == []
+
+
+def test_who_has_a_refused_pod_tried_again_is_told_apart(room: Room) -> None:
+    assert room.pods.retried_by("uid-llama") is None
+    room.refuse(vllm("llama"), "a", "b")
+    assert room.pods.retried_by("uid-llama") == "scheduler"
+    room.state.upsert(loader_pod("a", READY))
+    assert room.woken() == ["llama"]
+    assert room.pods.retried_by("uid-llama") == "woken"
+    room.refuse(vllm("llama"), "a", "b")
+    assert room.pods.retried_by("uid-llama") == "scheduler"
 
 
 @pytest.mark.parametrize("end", ["bound", "deleted unseen"])

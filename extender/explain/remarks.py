@@ -1,0 +1,63 @@
+"""What deserves an event on a pod: what its author has to mend, and nothing that ends by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from extender.cluster.inventory import Answer, ModelState
+from extender.explain.volumes import Warned, volume_warnings
+from extender.explain.words import SEEN_HERE_ALONE, no_new_node
+from extender.placement.reasons import Reason
+from extender.placement.request import PodRequest, cached_reference
+from extender.placement.verdict import Judge
+from extender.workload.model import Need
+
+_WILL_FAIL = frozenset({"OversizedMemoryVolume", "VolumeTooSmall"})
+
+
+def waiting_remarks(judge: Judge, refused: Collection[Reason]) -> Iterator[Warned]:
+    """Yield what is to be said of a pod that no node takes; ``refused`` has the reasons."""
+    yield from volume_remarks(judge.request)
+    for reference, answer in judge.answers.items():
+        held = cached_reference(reference)
+        if reference.need is not Need.REQUIRED or not answer.known or held is None:
+            continue
+        path = held.host_path or ""
+        if Reason.MODEL_FAILED in refused:
+            yield from _failed(answer, path)
+        if Reason.MODEL_ABSENT in refused and not _carried(answer):
+            owners = ", ".join(answer.loaders) or "a node's annotation"
+            yield (
+                "ModelNotCarried",
+                f"no loader puts {path} on any node ({owners} owns its directory): add the model "
+                "to a loader, or declare what is baked in by the node's annotation "
+                "modelcache.dev/provides",
+            )
+    # A node that is still loading takes the pod when it is done: no other one is needed.
+    if set(refused) & SEEN_HERE_ALONE - {Reason.MODEL_LOADING}:
+        yield "NoNewNode", no_new_node(judge, refused)
+
+
+def volume_remarks(request: PodRequest) -> Iterator[Warned]:
+    """Yield what is to be said of memory-backed volumes that have the pod fail once filled."""
+    yield from (warned for warned in volume_warnings(request) if warned[0] in _WILL_FAIL)
+
+
+def _carried(answer: Answer) -> bool:
+    return any(held.state is not ModelState.ABSENT for held in answer.nodes.values())
+
+
+def _failed(answer: Answer, path: str) -> Iterator[Warned]:
+    failed = {n: held for n, held in answer.nodes.items() if held.state is ModelState.FAILED}
+    if not failed:
+        return
+    node = min(failed)
+    held = failed[node]
+    namespace, _, name = held.witness.partition("/")
+    others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+    yield (
+        "LoaderFailed",
+        f"loader pod {held.witness} on node {node}{others} failed to load {path}: "
+        f"{held.reason or 'no reason given'}; look at kubectl logs -n {namespace} {name} "
+        "--all-containers --previous",
+    )

@@ -1,0 +1,181 @@
+"""Events on pods: what their authors should know, said seldom, and never while a request waits.
+
+kube-scheduler's own event counts the refusals; it has no room for what to do about them. These
+have the remedy. A thread of their own tells them, of pods that have waited for a while, within the
+bounds of ``told``. An event's name is made of the pod, the reason and the hour: to a second
+process, or to this one after a restart, the apiserver says that the event exists.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from threading import Event, Thread
+from urllib.parse import quote
+
+import msgspec
+import structlog
+
+from extender.explain.remarks import volume_remarks, waiting_remarks
+from extender.explain.volumes import Warned
+from extender.placement.reasons import Reason
+from extender.placement.request import PodRequest
+from extender.placement.verdict import Judge
+from extender.serving.told import Told, event_name
+from extender.verbs.context import Context
+from extender.waiting.pods import WaitingPods
+from extender.watch.answers import Answer, UnreachableError
+from extender.watch.client import Transport
+
+log = structlog.get_logger("extender.events")
+
+CONTROLLER = "modelcache.dev/extender"
+LOOK_SECONDS = 5.0
+WAITED_SECONDS = 10.0
+"""What ends sooner deserves no event: a burst that is still being placed, a node that is new."""
+
+_PAUSE_SECONDS = 0.05
+_LONGEST_NOTE = 1024  # bytes: what events.k8s.io/v1 takes
+_REMEDY = "give the service account the right to create events in events.k8s.io"
+
+
+class Events:
+    """Tells of one service's pods while it leads. ``count`` is given each reason and result."""
+
+    def __init__(
+        self,
+        context: Context,
+        pods: WaitingPods,
+        transport: Transport,
+        *,
+        per_hour: int,
+        leads: Callable[[], bool],
+        count: Callable[[str, str], None],
+    ) -> None:
+        self._context = context
+        self._pods = pods
+        self._transport = transport
+        self._told = Told(per_hour)
+        self._leads = leads
+        self._count = count
+        self._placed: deque[PodRequest] = deque(maxlen=1024)
+        self._stopping = Event()
+        self._instance = socket.gethostname()[:128]
+
+    def start(self) -> None:
+        """Begin to look; returns at once."""
+        Thread(target=self._run, name="events", daemon=True).start()
+
+    def stop(self) -> None:
+        """End after the event that is under way."""
+        self._stopping.set()
+
+    def placed(self, request: PodRequest) -> None:
+        """Have a pod looked at that was bound just now; it does not wait for anything."""
+        self._placed.append(request)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(LOOK_SECONDS):
+            try:
+                self._look()
+            except Exception:
+                log.exception("events could not be told; they are tried again")
+
+    def _look(self) -> None:
+        """Tell what there is to be said, until the apiserver does not listen."""
+        if self._context.unsynced() or self._context.stale() or not self._leads():
+            return
+        for request, remarks in self._subjects():
+            for remark in remarks:
+                if self._stopping.is_set() or not self._tell(request, remark):
+                    return
+
+    def _subjects(self) -> Iterator[tuple[PodRequest, Iterable[Warned]]]:
+        """Yield pods with what is to be said of them; those that ask for the same are read once."""
+        now = self._context.now()
+        while self._placed:
+            request = self._placed.popleft()
+            yield request, volume_remarks(request)
+        view = self._context.state.view()
+        known: dict[tuple[str, int, frozenset[str]], list[Warned]] = {}
+        for pod in self._pods.all():
+            if self._told.full(now):
+                return
+            if now - pod.since < WAITED_SECONDS or not pod.refused:
+                continue
+            request, refused = pod.request, frozenset(pod.refused)
+            key = request.namespace, id(request.workload), refused
+            if key not in known:
+                judge = Judge(request, view, self._context.policy)
+                known[key] = list(waiting_remarks(judge, {Reason(each) for each in refused}))
+            yield request, known[key]
+
+    def _tell(self, request: PodRequest, remark: Warned) -> bool:
+        """Write one event unless it was said lately; return whether to go on."""
+        (reason, message), now = remark, self._context.now()
+        subject = request.uid, request.namespace, reason, message
+        if not self._told.take(*subject, now):
+            return True
+        try:
+            answer = self._create(request, reason, message, now)
+        except UnreachableError as error:
+            problem = str(error)
+        else:
+            if answer.ok or answer.status == 409:
+                self._count(reason, "told" if answer.ok else "known")
+                return True
+            problem = answer.problem().message or f"HTTP {answer.status}"
+            if answer.status == 403:
+                problem = f"{problem}; {_REMEDY}"
+            if answer.status < 500 and answer.status != 429:
+                # It will say the same of this one in a minute; the others are heard all the same.
+                self._failed(request, reason, problem)
+                return True
+        self._told.undo(*subject)
+        self._failed(request, reason, problem)
+        return False
+
+    def _failed(self, request: PodRequest, reason: str, problem: str) -> None:
+        self._count(reason, "failed")
+        log.warning(
+            "event not told",
+            namespace=request.namespace,
+            pod=request.name,
+            reason=reason,
+            error=problem,
+        )
+
+    def _create(self, request: PodRequest, reason: str, message: str, now: float) -> Answer:
+        self._stopping.wait(_PAUSE_SECONDS)
+        document = {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {
+                "namespace": request.namespace,
+                "name": event_name(request.name, request.uid, reason, now),
+            },
+            "eventTime": datetime.fromtimestamp(now, UTC).isoformat(timespec="microseconds"),
+            "type": "Warning",
+            "reason": reason,
+            "action": "Scheduling",
+            "note": message.encode()[:_LONGEST_NOTE].decode(errors="ignore"),
+            "regarding": {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "namespace": request.namespace,
+                "name": request.name,
+                "uid": request.uid,
+            },
+            "reportingController": CONTROLLER,
+            "reportingInstance": self._instance,
+        }
+        namespace = quote(request.namespace, safe="")
+        return self._transport.request(
+            "POST",
+            f"/apis/events.k8s.io/v1/namespaces/{namespace}/events",
+            body=msgspec.json.encode(document),
+            connect_timeout=1.0,
+            read_timeout=5.0,
+        )

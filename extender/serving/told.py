@@ -1,0 +1,54 @@
+"""What was said already: once an hour for each pod and reason, and never more than so many."""
+
+from __future__ import annotations
+
+from collections import Counter
+from hashlib import sha256
+
+HOUR = 3600.0
+"""Seconds. The apiserver keeps events for an hour unless it is told otherwise (``--event-ttl``)."""
+
+ALIKE = 20
+"""Of many pods with the same thing to be said, so many are told: a Deployment may have hundreds."""
+
+
+class Told:
+    """Counts by the hour of the clock, so that a restart says nothing twice. For one thread."""
+
+    def __init__(self, per_hour: int) -> None:
+        self._per_hour = per_hour
+        self._hour = 0
+        self._said: set[tuple[str, str]] = set()
+        self._alike: Counter[tuple[str, str, str]] = Counter()
+
+    def full(self, now: float) -> bool:
+        """Tell whether this hour's events are used up; ``now`` is UNIX seconds."""
+        self._turn(now)
+        return len(self._said) >= self._per_hour
+
+    def take(self, uid: str, namespace: str, reason: str, message: str, now: float) -> bool:
+        """Tell whether something may be said of a pod now; if so, it counts as said."""
+        alike = namespace, reason, message
+        if self.full(now) or (uid, reason) in self._said or self._alike[alike] >= ALIKE:
+            return False
+        self._said.add((uid, reason))
+        self._alike[alike] += 1
+        return True
+
+    def undo(self, uid: str, namespace: str, reason: str, message: str) -> None:
+        """Take back what could not be said."""
+        self._said.discard((uid, reason))
+        self._alike[namespace, reason, message] -= 1
+
+    def _turn(self, now: float) -> None:
+        hour = int(now // HOUR)
+        if hour != self._hour:
+            self._hour = hour
+            self._said.clear()
+            self._alike.clear()
+
+
+def event_name(pod: str, uid: str, reason: str, now: float) -> str:
+    """Return the same name for the same thing said in the same hour, by whichever process."""
+    digest = sha256(f"{uid}/{reason}/{int(now // HOUR)}".encode()).hexdigest()[:16]
+    return f"{pod[:200].rstrip('-.')}.{digest}"

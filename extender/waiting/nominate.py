@@ -1,0 +1,74 @@
+"""Nominating: where one node alone is right, kube-scheduler is told to look there first.
+
+It then asks about that node before any other, and reserves there what it counts itself. A wrong
+nomination costs one request: kube-scheduler goes on with all nodes, and clears it where none is
+left (pkg/scheduler/schedule_one.go, evaluateNominatedNode and handleSchedulingFailure). It would do
+harm in three ways, each ruled out here: in place of kube-scheduler's own nomination, whose victims
+are on their way out; two pods into one room, of which only one can have it, so a node is given away
+once in a while only, and with its memory held; and to a node that takes no pods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from extender.cluster.reservations import Reservation
+from extender.cluster.state import ClusterState
+from extender.cluster.view import View
+from extender.placement.policy import Policy
+from extender.placement.verdict import Judge
+from extender.waiting.pods import WaitingPod
+
+NOMINATION_SECONDS = 5.0
+"""How long a node and its memory are kept for a nominated pod: it is tried within milliseconds,
+or, behind other pods, within the shipped configuration's back-off of two seconds."""
+
+
+class Nominations:
+    """Which nodes were given away lately. Used from one thread."""
+
+    def __init__(
+        self, state: ClusterState, policy: Policy, *, stale: Callable[[], tuple[str, ...]]
+    ) -> None:
+        self._state = state
+        self._policy = policy
+        self._stale = stale
+        self._given: dict[str, tuple[str, float]] = {}  # by node: the pod, and until when
+
+    def take(self, pod: WaitingPod) -> str:
+        """Return the node to nominate a pod to, with its memory held there; empty for none.
+
+        A pod that was woken in vain before is not nominated again.
+        """
+        state, uid, name = self._state, pod.request.uid, pod.right_node
+        facts = state.pod(uid)
+        if not name or pod.touches or facts is None or facts.node or facts.nominated:
+            return ""
+        now = state.now()
+        self._given = {node: given for node, given in self._given.items() if given[1] > now}
+        node = state.view().nodes.get(name)
+        if node is None or name in self._given or state.has_reservation(uid):
+            return ""
+        until = now + NOMINATION_SECONDS
+        size = pod.request.demand.on(node.allocatable)
+        entry = Reservation(uid=uid, node=name, bytes=size, expires=until, firm=False)
+        if state.reserve(entry, lambda view: self._wrong(pod, view)):
+            return ""
+        self._given[name] = uid, until
+        return name
+
+    def undo(self, pod: WaitingPod) -> None:
+        """Give a node back: the nomination was not written."""
+        uid, _ = self._given.get(pod.right_node, ("", 0.0))
+        if uid == pod.request.uid:
+            del self._given[pod.right_node]
+            self._state.release(uid, pod.right_node)
+
+    def _wrong(self, pod: WaitingPod, view: View) -> bool | None:
+        """Tell what has changed since the pod was judged; None where nothing is in the way."""
+        node = view.nodes.get(pod.right_node)
+        if node is None or not node.schedulable or node.nominated:
+            return True
+        stale = self._stale()
+        judge = Judge(pod.request, view, self._policy, stale=stale)
+        return bool(stale) or judge.reason(pod.right_node) is not None or None

@@ -1,0 +1,67 @@
+"""Events are bounded by object, by what is alike, and by the hour, whatever waits."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extender.serving.told import ALIKE, HOUR, Told, event_name
+
+
+def test_the_same_is_said_of_a_pod_once_an_hour() -> None:
+    told = Told(per_hour=100)
+    say = ("u", "inference", "NoNewNode", "text")
+    assert [told.take(*say, now) for now in (0.0, 1.0, HOUR - 1, HOUR, HOUR + 1)] == [
+        True, False, False, True, False,
+    ]  # fmt: skip
+
+
+def test_another_reason_is_another_event_and_another_wording_is_not() -> None:
+    told = Told(per_hour=100)
+    assert told.take("u", "inference", "NoNewNode", "text", 0.0)
+    assert not told.take("u", "inference", "NoNewNode", "other text", 0.0)
+    assert told.take("u", "inference", "LoaderFailed", "text", 0.0)
+
+
+def test_of_hundreds_of_pods_that_are_alike_some_are_told() -> None:
+    told = Told(per_hour=1000)
+    said = [told.take(f"u{n}", "inference", "NoNewNode", "text", 0.0) for n in range(500)]
+    assert sum(said) == ALIKE
+    assert told.take("other", "inference", "NoNewNode", "another text", 0.0)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("xyz"), st.floats(0, 3 * HOUR)),
+        max_size=200,
+    ),
+    st.integers(1, 10),
+)
+def test_no_hour_has_more_than_its_share(asked: list[tuple[str, str, float]], limit: int) -> None:
+    told = Told(per_hour=limit)
+    by_hour: dict[int, int] = {}
+    for uid, reason, now in sorted(asked, key=lambda each: each[2]):
+        if told.take(uid, "inference", reason, reason, now):
+            by_hour[int(now // HOUR)] = by_hour.get(int(now // HOUR), 0) + 1
+    assert max(by_hour.values(), default=0) <= limit
+
+
+def test_what_could_not_be_said_is_not_counted() -> None:
+    told = Told(per_hour=1)
+    say = ("u", "inference", "NoNewNode", "text")
+    assert told.take(*say, 0.0)
+    assert told.full(0.0)
+    told.undo(*say)
+    assert not told.full(0.0)
+    assert told.take(*say, 1.0)
+
+
+@given(st.from_regex(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", fullmatch=True))
+def test_a_name_is_one_that_the_apiserver_takes(pod: str) -> None:
+    name = event_name(pod, "uid", "NoNewNode", 0.0)
+    assert len(name) <= 253
+    assert re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", name)
+    assert name == event_name(pod, "uid", "NoNewNode", HOUR - 1)
+    assert name != event_name(pod, "uid", "NoNewNode", HOUR)

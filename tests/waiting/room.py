@@ -1,0 +1,59 @@
+"""A state, the pods that wait in it, who wakes them, and a clock that tests set."""
+
+from __future__ import annotations
+
+from extender.cluster.state import ClusterState
+from extender.kube.objects import Pod
+from extender.placement.policy import Policy
+from extender.verbs.context import Context
+from extender.waiting.nominate import Nominations
+from extender.waiting.pods import WaitingPod, WaitingPods
+from extender.waiting.wake import Waker
+
+
+class Room:
+    """A state, the waiting pods, and a clock."""
+
+    def __init__(self, policy: Policy | None = None) -> None:
+        self.now = 1_000.0
+        self.stale: tuple[str, ...] = ()
+        self.state = ClusterState(clock=lambda: self.now)
+        self.context = Context(state=self.state, policy=policy or Policy())
+        self.pods = WaitingPods()
+        self.begin(self.context.policy)
+
+    def begin(self, policy: Policy) -> None:
+        """Start the parts that wake, as a new process does with its configuration."""
+        self.waker = Waker(self.state, self.pods, policy, stale=lambda: self.stale)
+        self.nominations = Nominations(self.state, policy, stale=lambda: self.stale)
+
+    def refuse(
+        self, pod: Pod, *asked: str, created: str = "2026-01-01T00:00:00Z", known: bool = True
+    ) -> None:
+        if known:
+            self.state.upsert(pod)
+        self.pods.add(
+            WaitingPod(
+                request=self.context.request(pod),
+                asked=frozenset(asked) if asked else None,
+                refused={"ModelLoading": len(asked)},
+                created=created,
+                since=self.now,
+                refused_at=self.now,
+            )
+        )
+
+    def nominated(self) -> dict[str, str]:
+        """Wake whom it is time to wake; return the nodes that they are nominated to."""
+        found = {}
+        for waiting in list(self.waker.due()):
+            found[waiting.request.name] = self.nominations.take(waiting)
+            self.pods.touched(waiting.request.uid, self.now)
+        return found
+
+    def woken(self) -> list[str]:
+        names = []
+        for waiting in list(self.waker.due()):
+            self.pods.touched(waiting.request.uid, self.now)
+            names.append(waiting.request.name)
+        return names
