@@ -21,7 +21,7 @@ from extender.kube.times import unix_time
 
 DUMP_COMMAND = (
     "kubectl get nodes,pods,daemonsets,jobs,persistentvolumeclaims,persistentvolumes,"
-    "storageclasses,namespaces --all-namespaces -o yaml"
+    "storageclasses,namespaces,leases.coordination.k8s.io --all-namespaces -o yaml"
 )
 """The command that makes such a file."""
 

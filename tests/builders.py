@@ -4,16 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from extender.kube.decode import convert
 from extender.kube.objects import (
     DaemonSet,
     Job,
+    Lease,
     Namespace,
     Node,
     PersistentVolume,
     PersistentVolumeClaim,
     Pod,
     StorageClass,
+)
+from extender.report import (
+    LEASE_LABEL,
+    PROGRESS_ANNOTATION,
+    REPORT_ANNOTATION,
+    Progress,
+    Report,
+    ReportedModel,
+    ReportedState,
+    lease_name,
+    write,
 )
 
 MODEL = "/models/llama-3.1-8b-instruct"
@@ -116,6 +130,84 @@ STOPPED: dict[str, Any] = {
 }
 
 
+OUR_LOADER: dict[str, Any] = {
+    "containers": [
+        {
+            "name": "loader",
+            "image": "model-cache-extender:test",
+            "args": ["loader", "run", "--catalog", "/etc/c.yaml", "--directory", "/cache"],
+            "volumeMounts": [{"name": "models", "mountPath": "/cache"}],
+        }
+    ],
+    "volumes": [{"name": "models", "hostPath": {"path": "/var/lib/models"}}],
+}
+
+
+def our_loader(name: str = "model-cache-loader", namespace: str = "inference") -> DaemonSet:
+    """Build the DaemonSet of this program's own loader."""
+    metadata = {"name": name, "namespace": namespace, "uid": f"ds-{namespace}-{name}"}
+    return convert(
+        {"metadata": metadata, "spec": {"template": {"metadata": {}, "spec": OUR_LOADER}}},
+        DaemonSet,
+    )
+
+
+def reporting_pod(
+    on: str,
+    status: dict[str, Any],
+    report: Report | str | None,
+    *,
+    namespace: str = "inference",
+    uid: str | None = None,
+    deleted: bool = False,
+) -> Pod:
+    """Build our loader's pod on a node, with what it reports (or some other text there)."""
+    plain = loader_pod(
+        on,
+        status,
+        name="model-cache-loader",
+        namespace=namespace,
+        spec=OUR_LOADER,
+        uid=uid,
+        deleted=deleted,
+    )
+    if report is None:
+        return plain
+    text = report if isinstance(report, str) else write(report)
+    metadata = msgspec.structs.replace(plain.metadata, annotations={REPORT_ANNOTATION: text})
+    return msgspec.structs.replace(plain, metadata=metadata)
+
+
+def reported(
+    state: ReportedState = ReportedState.READY, path: str = "llama-3.1-8b-instruct", **more: Any
+) -> Report:
+    """Build a report of one model."""
+    model = ReportedModel(path=path, state=state, **more)
+    return Report(directory="/var/lib/models", models=(model,))
+
+
+def loader_lease(
+    node_name: str,
+    renewed: str,
+    *,
+    namespace: str = "inference",
+    progress: Progress | str | None = None,
+) -> Lease:
+    """Build the Lease that our loader keeps for a node; ``renewed`` is an RFC 3339 time."""
+    annotations = {}
+    if progress is not None:
+        text = progress if isinstance(progress, str) else write(progress)
+        annotations[PROGRESS_ANNOTATION] = text
+    metadata = {
+        "name": lease_name(node_name),
+        "namespace": namespace,
+        "labels": {LEASE_LABEL: "true"},
+        "annotations": annotations,
+    }
+    spec = {"renewTime": renewed, "leaseDurationSeconds": 90}
+    return convert({"metadata": metadata, "spec": spec}, Lease)
+
+
 def loader_pod(
     on: str,
     status: dict[str, Any],
@@ -123,6 +215,7 @@ def loader_pod(
     name: str = "model-loader",
     namespace: str = "inference",
     script: str = DOWNLOAD,
+    spec: dict[str, Any] | None = None,
     uid: str | None = None,
     deleted: bool = False,
 ) -> Pod:
@@ -142,7 +235,7 @@ def loader_pod(
     }
     if deleted:
         metadata["deletionTimestamp"] = "2026-01-01T00:20:00Z"
-    spec = {**loader_spec(script), "nodeName": on}
+    spec = {**(spec or loader_spec(script)), "nodeName": on}
     return convert({"metadata": metadata, "spec": spec, "status": status}, Pod)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -12,6 +13,8 @@ from extender.config import load_configuration
 from extender.explain.inventory import inventory as list_inventory
 from extender.explain.table import table
 from extender.kube.quantity import format_bytes
+from extender.placement.progress import describe
+from extender.report import Transfer
 
 
 @click.command()
@@ -44,12 +47,22 @@ def inventory(
             model["state"].value,
             model["evidence"].value,
             format_bytes(model["bytes"]) if model["bytes"] else "-",
+            model["provenAt"] or "-",
             model["since"] or "-",
-            model["reason"] or "",
+            _how_far(model["progress"]) or model["reason"] or "",
         )
         for node in document["nodes"]
         for model in node["models"]
     ]
     click.echo(
-        table(("NODE", "PATH", "MODEL", "STATE", "EVIDENCE", "SIZE", "SINCE", "REASON"), rows)
+        table(
+            ("NODE", "PATH", "MODEL", "STATE", "EVIDENCE", "SIZE", "PROVEN", "SINCE", "REASON"),
+            rows,
+        )
     )
+
+
+def _how_far(progress: dict[str, Any] | None) -> str:
+    if progress is None:
+        return ""
+    return describe(msgspec.convert({"path": "", **progress}, Transfer))

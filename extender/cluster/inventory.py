@@ -1,113 +1,30 @@
 """What each node holds: from loader DaemonSets, their pods, and what nodes say of themselves.
 
-A loader vouches for the host directories that it fills. Its pod on a node tells how far it is:
-init containers running are ``loading``, a crash is ``failed`` with the kubelet's reason, a pod that
-was Ready and no longer is leaves its files behind as ``stale``. Absence needs a witness: where no
-loader owns a path and no node declares it, nothing is known and nothing is refused.
+A loader vouches for the host directories that it fills; ``witnesses`` has what its pods say.
+Absence needs a witness: where no loader owns a path and no node declares it, nothing is known and
+nothing is refused, and neither where a loader's report had no room for all of its models.
+
+An inventory never changes. Its successor shares what is known of the nodes that did not change, and
+their part of the answers that were asked for before. They are mended when they are asked for again:
+a change on one node of thousands costs no new look at the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from enum import StrEnum
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from extender.kube.objects import ContainerStatus, Pod
-from extender.workload.model import DeclaredModel, LoaderTemplate
+from extender.cluster.holdings import Evidence, Holding, ModelState, better
+from extender.cluster.witnesses import LoaderPod, Witness
+from extender.workload.model import LoaderTemplate
 from extender.workload.volumes import is_within, normal
 
 PROVIDES_ANNOTATION = "modelcache.dev/provides"
 
-
-_MAX_ANSWERS = 10_000
-
-
-class ModelState(StrEnum):
-    """State of a model on a node, best first."""
-
-    READY = "ready"
-    STALE = "stale"
-    LOADING = "loading"
-    FAILED = "failed"
-    ABSENT = "absent"
-
-
-class Evidence(StrEnum):
-    """How sure "the model is there" is, surest first."""
-
-    VERIFIED = "verified"
-    DECLARED = "declared"
-    ASSUMED = "assumed"
-
-
-_STATE_RANK = {state: rank for rank, state in enumerate(ModelState)}
-_EVIDENCE_RANK = {evidence: rank for rank, evidence in enumerate(Evidence)}
-
-
-class Holding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What one witness says of one path on one node.
-
-    ``path`` is the model's directory, or the loader's whole directory where what it loads cannot be
-    told (evidence ``assumed``). ``since`` is the UNIX time in seconds of the last state change as
-    far as it is known. ``reason`` is the kubelet's word for a failure. ``witness`` names the loader
-    pod (``namespace/name``) or the node's annotation.
-    """
-
-    path: str
-    state: ModelState
-    evidence: Evidence
-    witness: str
-    model: str | None = None
-    reason: str = ""
-    since: float | None = None
-    bytes: int | None = None
-
-    def rank(self) -> tuple[int, int]:
-        """Return a sort key: what is surer comes first, and of two that are as sure, the better.
-
-        A loader that declares a model knows more of it than one that merely owns the directory.
-        """
-        return _EVIDENCE_RANK[self.evidence], _STATE_RANK[self.state]
-
-
-class LoaderPod(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One loader's pod on one node, reduced to what it vouches for."""
-
-    uid: str
-    namespace: str
-    name: str
-    loader: str
-    node: str
-    template: LoaderTemplate
-    state: ModelState
-    reason: str = ""
-    since: float | None = None
-    created: str = ""
-
-    def holdings(self) -> tuple[Holding, ...]:
-        """Return what this pod says of its node: declared models, then assumed directories."""
-        declared = tuple(
-            self._holding(model.path, Evidence.DECLARED, model) for model in self.template.models
-        )
-        if not self.template.opaque:
-            return declared
-        return declared + tuple(
-            self._holding(directory, Evidence.ASSUMED, None)
-            for directory in self.template.directories
-        )
-
-    def _holding(self, path: str, evidence: Evidence, model: DeclaredModel | None) -> Holding:
-        sure = evidence if self.template.ready_means_done else Evidence.ASSUMED
-        return Holding(
-            path=path,
-            state=self.state,
-            evidence=sure,
-            witness=f"{self.namespace}/{self.name}",
-            model=model.model if model else None,
-            reason=self.reason,
-            since=self.since,
-        )
+_MAX_ANSWERS = 2_000
+_MAX_PENDING = 512
+"""An answer is made anew rather than mended where more nodes changed since it was asked for."""
 
 
 class Loader(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -119,41 +36,22 @@ class Loader(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     template: LoaderTemplate
 
 
+class NodeWitnesses(msgspec.Struct, frozen=True, kw_only=True):
+    """Who speaks of one node.
+
+    Its loader pods, those that ``left`` and whose successors do not speak yet, and the node itself
+    with the paths that it ``provides``.
+    """
+
+    left: tuple[Witness, ...] = ()
+    present: tuple[Witness, ...] = ()
+    provides: tuple[str, ...] = ()
+
+
 def provided_paths(annotation: str | None) -> tuple[str, ...]:
     """Read a node's ``provides`` annotation: absolute paths, one a line; others are skipped."""
     lines = (line.strip() for line in (annotation or "").splitlines())
     return tuple(normal(line) for line in lines if line.startswith("/"))
-
-
-def loader_pod_state(pod: Pod, template: LoaderTemplate) -> tuple[ModelState, str]:
-    """Tell how far a loader pod is, and the kubelet's reason where it failed.
-
-    ``ready``: the Ready condition is true and the pod is not being deleted. ``stale``: it is being
-    deleted and was Ready, or everything was fetched before its main container stopped being well.
-    ``failed``: a container waits in an error or ended with one. ``loading``: anything earlier.
-    """
-    status = pod.status
-    if is_ready(pod):
-        if pod.metadata.deletion_timestamp:
-            return ModelState.STALE, "its loader pod is being deleted"
-        return ModelState.READY, ""
-    ran = any(_has_run(container) for container in status.container_statuses)
-    if template.init_means_done and _initialized(pod) and ran:
-        return ModelState.STALE, _failure(status.container_statuses) or "its loader is not Ready"
-    failure = _failure((*status.init_container_statuses, *status.container_statuses))
-    if failure or status.phase == "Failed":
-        return ModelState.FAILED, failure or status.reason or "Failed"
-    return ModelState.LOADING, ""
-
-
-def is_ready(pod: Pod) -> bool:
-    """Tell whether a pod's Ready condition is true."""
-    return any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions)
-
-
-def better(left: Holding | None, right: Holding) -> Holding:
-    """Return the better of two holdings of the same node."""
-    return right if left is None or right.rank() < left.rank() else left
 
 
 def relates(held: str, wanted: str) -> bool:
@@ -170,40 +68,73 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     ``known`` is false where nobody could say where the path is absent: no trusted loader owns it
     and no node provides it. ``nodes`` maps node names to their best holding; a node that is not in
-    it is ``absent`` when ``known``. ``loaders`` names the loaders that own the path, ``untrusted``
-    those whose namespace is not trusted by the asker's.
+    it is ``absent`` when ``known``, unless it is one of ``untold``. ``loaders`` names the loaders
+    that own the path and ``namespaces`` theirs; ``untrusted`` those whose namespace is not trusted
+    by the asker's.
     """
 
     known: bool
     nodes: Mapping[str, Holding]
+    untold: frozenset[str] = frozenset()
     loaders: tuple[str, ...] = ()
+    namespaces: tuple[str, ...] = ()
     untrusted: tuple[str, ...] = ()
 
 
+class _Found(msgspec.Struct):
+    """What the nodes hold of a path: ``direct`` at or above it, ``below`` only inside it.
+
+    ``pending`` are the nodes that changed since.
+    """
+
+    direct: dict[str, Holding]
+    below: dict[str, Holding]
+    untold: set[str]
+    pending: frozenset[str]
+
+
 class Inventory:
-    """An immutable index of loaders, loader pods, remembered holdings and provided paths."""
+    """An immutable index of who says what of which node."""
 
     def __init__(
         self,
         *,
         loaders: Iterable[Loader] = (),
-        pods: Iterable[LoaderPod] = (),
-        remembered: Mapping[tuple[str, str], LoaderPod] | None = None,
-        provides: Mapping[str, tuple[str, ...]] | None = None,
+        nodes: Mapping[str, NodeWitnesses] | None = None,
         trusted: frozenset[str] = frozenset(),
     ) -> None:
         """Build the index.
 
-        ``remembered`` maps (loader, node) to the last Ready pod of that loader there; ``provides``
-        maps node names to provided paths; ``trusted`` are the namespaces whose loaders may vouch
-        for pods of every namespace.
+        ``nodes`` maps node names to their witnesses; ``trusted`` are the namespaces whose loaders
+        may vouch for pods of every namespace.
         """
         self.loaders = tuple(loaders)
-        self.pods = tuple(pods)
-        self._remembered = dict(remembered or {})
-        self._provides = dict(provides or {})
+        self._nodes = dict(nodes or {})
         self._trusted = trusted
+        self._found: dict[tuple[str, str], _Found] = {}
         self._answers: dict[tuple[str, str], Answer] = {}
+
+    @property
+    def pods(self) -> Iterator[LoaderPod]:
+        """Yield the loader pods that there are now."""
+        for said in self._nodes.values():
+            for witness in said.present:
+                yield witness.pod
+
+    def changed(self, nodes: Mapping[str, NodeWitnesses | None]) -> Inventory:
+        """Return the inventory after these nodes changed (None: has no witness any more)."""
+        successor = Inventory(loaders=self.loaders, nodes=self._nodes, trusted=self._trusted)
+        for name, witnesses in nodes.items():
+            if witnesses is None:
+                successor._nodes.pop(name, None)
+            else:
+                successor._nodes[name] = witnesses
+        pending: dict[frozenset[str], frozenset[str]] = {}
+        for key, found in list(self._found.items()):
+            late = pending.setdefault(found.pending, found.pending.union(nodes))
+            if len(late) <= _MAX_PENDING:
+                successor._found[key] = _Found(found.direct, found.below, found.untold, late)
+        return successor
 
     def lookup(self, path: str, namespace: str) -> Answer:
         """Return what is known of a host path, for a pod of this namespace."""
@@ -212,67 +143,99 @@ class Inventory:
         if answer is None:
             if len(self._answers) >= _MAX_ANSWERS:
                 self._answers.clear()
+                self._found.clear()
             answer = self._answers[key] = self._build(path, namespace)
         return answer
 
     def holdings(self) -> dict[str, list[Holding]]:
         """Return everything that is held, by node, for listings; sorted by path."""
-        table: dict[str, dict[str, Holding]] = {}
-        for pod in self._every_pod():
-            for holding in pod.holdings():
-                row = table.setdefault(pod.node, {})
-                row[holding.path] = better(row.get(holding.path), holding)
-        for node, paths in self._provides.items():
-            for path in paths:
-                row = table.setdefault(node, {})
+        table: dict[str, list[Holding]] = {}
+        for node, said in sorted(self._nodes.items()):
+            row: dict[str, Holding] = {}
+            for witness in (*said.left, *said.present):
+                for holding in witness.held.values():
+                    row[holding.path] = better(row.get(holding.path), holding)
+            for path in said.provides:
                 row[path] = better(row.get(path), _provided(node, path))
-        return {node: [row[path] for path in sorted(row)] for node, row in sorted(table.items())}
+            if row:
+                table[node] = [row[path] for path in sorted(row)]
+        return table
 
     def _vouches(self, loader_namespace: str, namespace: str) -> bool:
         return loader_namespace == namespace or loader_namespace in self._trusted
 
-    def _owners(self, path: str) -> list[Loader]:
-        return [loader for loader in self.loaders if _owns(loader.template, path)]
-
-    def _every_pod(self) -> Iterable[LoaderPod]:
-        """Yield pods, and for a loader that was Ready before on a node, what it left there."""
-        current = {(pod.loader, pod.node): pod for pod in self.pods}
-        for key, before in self._remembered.items():
-            now = current.get(key)
-            if now is None or now.state not in {ModelState.READY, ModelState.STALE}:
-                reason = "its loader pod is gone" if now is None else f"its loader is {now.state}"
-                yield msgspec.structs.replace(before, state=ModelState.STALE, reason=reason)
-        yield from self.pods
-
     def _build(self, path: str, namespace: str) -> Answer:
-        nodes: dict[str, Holding] = {}
-        below: dict[str, Holding] = {}
-        for pod in self._every_pod():
-            if not self._vouches(pod.namespace, namespace) or not _owns(pod.template, path):
-                continue
-            for holding in pod.holdings():
-                if is_within(path, holding.path):
-                    nodes[pod.node] = better(nodes.get(pod.node), holding)
-                elif is_within(holding.path, path):
-                    below[pod.node] = better(below.get(pod.node), holding)
-        provided = False
-        for node, paths in self._provides.items():
-            if any(is_within(path, held) for held in paths):
-                provided = True
-                nodes[node] = better(nodes.get(node), _provided(node, path))
-        owners = self._owners(path)
+        found = self._find(path, namespace)
+        owners = [loader for loader in self.loaders if _owns(loader.template, path)]
         trusted = [loader for loader in owners if self._vouches(loader.namespace, namespace)]
-        if not any(_declares(loader.template, path) for loader in trusted):
-            # What is opened is a repository, of which a loader fills a part.
-            nodes = {**below, **nodes}
         return Answer(
-            known=bool(trusted or nodes or provided),
-            nodes=nodes,
-            loaders=tuple(f"{loader.namespace}/{loader.name}" for loader in trusted),
-            untrusted=tuple(
-                f"{loader.namespace}/{loader.name}" for loader in owners if loader not in trusted
-            ),
+            known=bool(trusted or found.direct or found.below),
+            nodes=self._best(found, trusted, path),
+            untold=frozenset(found.untold),
+            loaders=_names(trusted),
+            namespaces=tuple(sorted({loader.namespace for loader in trusted})),
+            untrusted=_names(loader for loader in owners if loader not in trusted),
         )
+
+    def _find(self, path: str, namespace: str) -> _Found:
+        found = self._found.get((path, namespace))
+        if found is not None and not found.pending:
+            return found
+        if found is None:
+            names: Iterable[str] = self._nodes
+            found = _Found({}, {}, set(), frozenset())
+        else:
+            names = found.pending
+            found = _Found(dict(found.direct), dict(found.below), set(found.untold), frozenset())
+        for name in names:
+            self._look(found, name, path, namespace)
+        self._found[path, namespace] = found
+        return found
+
+    def _best(self, found: _Found, trusted: Sequence[Loader], path: str) -> Mapping[str, Holding]:
+        """Return what counts on each node.
+
+        What a loader puts there, by its manifest or its report, is one model, and a part of it that
+        somebody else has put there does not make it whole. Other paths are repositories, of which
+        loaders fill parts.
+        """
+        if any(_declares(loader.template, path) for loader in trusted) or any(
+            holding.evidence is Evidence.VERIFIED for holding in found.direct.values()
+        ):
+            return found.direct
+        return {**found.below, **found.direct}
+
+    def _look(self, found: _Found, node: str, path: str, namespace: str) -> None:
+        """Put what one node holds of a path in place of what was found there before."""
+        found.direct.pop(node, None)
+        found.below.pop(node, None)
+        found.untold.discard(node)
+        said = self._nodes.get(node)
+        if said is None:
+            return
+        direct: Holding | None = None
+        below: Holding | None = None
+        untold = False
+        for witness in (*said.left, *said.present):
+            if not self._vouches(witness.namespace, namespace):
+                continue
+            for holding in witness.above(path):
+                direct = better(direct, holding)
+            for holding in witness.below(path):
+                below = better(below, holding)
+            untold = untold or witness.is_silent_on(path)
+        if any(is_within(path, held) for held in said.provides):
+            direct = better(direct, _provided(node, path))
+        if direct is not None:
+            found.direct[node] = direct
+        elif below is not None:
+            found.below[node] = below
+        if untold and direct is None:
+            found.untold.add(node)
+
+
+def _names(loaders: Iterable[Loader]) -> tuple[str, ...]:
+    return tuple(f"{loader.namespace}/{loader.name}" for loader in loaders)
 
 
 def _provided(node: str, path: str) -> Holding:
@@ -294,34 +257,3 @@ def _owns(template: LoaderTemplate, path: str) -> bool:
 def _declares(template: LoaderTemplate, path: str) -> bool:
     """Tell whether a loader puts a model at a path, or above it."""
     return any(is_within(path, model.path) for model in template.models)
-
-
-def _initialized(pod: Pod) -> bool:
-    return any(c.type == "Initialized" and c.status == "True" for c in pod.status.conditions) or (
-        not pod.spec.init_containers
-    )
-
-
-def _has_run(status: ContainerStatus) -> bool:
-    return (
-        status.state.running is not None
-        or status.state.terminated is not None
-        or status.last_state.terminated is not None
-        or status.restart_count > 0
-    )
-
-
-_WAITING_WELL = {"", "ContainerCreating", "PodInitializing"}
-
-
-def _failure(statuses: Iterable[ContainerStatus]) -> str:
-    """Return the kubelet's reason of the first container that is in trouble, else an empty text."""
-    for status in statuses:
-        waiting, ended = status.state.waiting, status.state.terminated
-        before = status.last_state.terminated
-        if waiting is not None and waiting.reason not in _WAITING_WELL:
-            detail = f", {before.reason} exit {before.exit_code}" if before else ""
-            return f"{waiting.reason}{detail}"
-        if ended is not None and ended.exit_code != 0:
-            return f"{ended.reason or 'Error'} exit {ended.exit_code}"
-    return ""

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import msgspec
 
-from extender.cluster.inventory import is_ready
 from extender.cluster.memory import MemoryDemand
 from extender.cluster.reservations import Reservation, Reservations
 from extender.cluster.view import NodeView, Nominated, PodFacts, WarmKey, warm_key
+from extender.cluster.witnesses import is_ready
 from extender.kube.objects import Node, Pod
 from extender.workload.model import Workload
 

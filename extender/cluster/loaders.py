@@ -1,7 +1,7 @@
 """Who vouches for what: loader DaemonSets, their pods, what they left, and whom to trust.
 
-Not safe to use from threads: the cluster state guards it. The inventory is built anew only when
-something in here changed.
+Not safe to use from threads: the cluster state guards it. Of the inventory only the nodes are
+renewed on which something changed.
 """
 
 from __future__ import annotations
@@ -10,20 +10,30 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from extender.cluster.holdings import ModelState
 from extender.cluster.inventory import (
     PROVIDES_ANNOTATION,
     Inventory,
     Loader,
-    LoaderPod,
-    ModelState,
-    is_ready,
-    loader_pod_state,
+    NodeWitnesses,
     provided_paths,
 )
+from extender.cluster.reports import Reported, read_report
 from extender.cluster.templates import Templates
+from extender.cluster.view import Key
+from extender.cluster.witnesses import (
+    LoaderPod,
+    Silence,
+    Witness,
+    is_ready,
+    loader_pod_state,
+)
+from extender.errors import InvalidReportError
 from extender.kube.objects import DaemonSet, Namespace, Node, Pod
 from extender.kube.times import unix_time
+from extender.report import REPORT_ANNOTATION
 from extender.workload.loaders import read_loader
+from extender.workload.model import LOADER_LABEL, LoaderTemplate
 
 TRUSTED_LABEL = "modelcache.dev/loaders"
 
@@ -40,22 +50,64 @@ class Loaders:
         self._templates = templates
         self._configured_trust = frozenset(trusted)
         self._pods: dict[str, LoaderPod] = {}
-        self._remembered: dict[tuple[str, str], LoaderPod] = {}
+        self._on_node: dict[str, dict[str, LoaderPod]] = {}
+        self._remembered: dict[str, dict[str, LoaderPod]] = {}
+        self._silent: dict[Key, float] = {}
         self._node_created: dict[str, str] = {}
         self._provides: dict[str, tuple[str, ...]] = {}
+        self._witnesses: dict[str, NodeWitnesses] = {}
+        self._changed: set[str] = set()
         self._inventory: Inventory | None = None
 
     def inventory(self) -> Inventory:
         """Return what is held where; the same object for as long as nothing changed."""
+        changed = {name: self._said_of(name) for name in self._changed}
+        self._changed.clear()
+        for name, said in changed.items():
+            if said is None:
+                self._witnesses.pop(name, None)
+            else:
+                self._witnesses[name] = said
         if self._inventory is None:
             self._inventory = Inventory(
                 loaders=self.daemonsets.values(),
-                pods=[p for p in self._pods.values() if self._is_of_this_machine(p)],
-                remembered=self._remembered,
-                provides=self._provides,
+                nodes=self._witnesses,
                 trusted=self._configured_trust | self.labelled_trust,
             )
+        elif changed:
+            self._inventory = self._inventory.changed(changed)
         return self._inventory
+
+    def _said_of(self, node: str) -> NodeWitnesses | None:
+        """Return who speaks of a node; before a loader speaks again, what it said last stands."""
+        pods = [p for p in self._on_node.get(node, {}).values() if self._is_of_this_machine(p)]
+        successors = {pod.loader: pod for pod in pods}
+        speaking = {pod.loader for pod in pods if pod.speaks}
+        left = tuple(
+            Witness(before, Silence(_why_gone(successors.get(loader)), before.since))
+            for loader, before in self._remembered.get(node, {}).items()
+            if loader not in speaking
+        )
+        present = tuple(Witness(pod, self._silence(pod)) for pod in pods)
+        provides = self._provides.get(node, ())
+        if not left and not present and not provides:
+            return None
+        return NodeWitnesses(left=left, present=present, provides=provides)
+
+    def hear(self, loader: Key, silent_since: float | None) -> None:
+        """Note that a namespace's loader fell silent on a node, or (None) speaks again."""
+        if silent_since is None:
+            self._silent.pop(loader, None)
+        else:
+            self._silent[loader] = silent_since
+        self._changed.add(loader[1])
+
+    def _silence(self, pod: LoaderPod) -> Silence | None:
+        """Return why a reporting pod's word is old though it is Ready."""
+        since = self._silent.get((pod.namespace, pod.node))
+        if since is None or pod.reported is None or pod.state is not ModelState.READY:
+            return None
+        return Silence("its loader gives no sign of life", since)
 
     # -- daemonsets ------------------------------------------------------------------------------
 
@@ -81,28 +133,33 @@ class Loaders:
         if loader is None:
             return
         name = f"{loader.namespace}/{loader.name}"
-        for key in [key for key in self._remembered if key[0] == name]:
-            del self._remembered[key]
+        for node, left in self._remembered.items():
+            if left.pop(name, None) is not None:
+                self._changed.add(node)
         self._inventory = None
 
     # -- their pods ------------------------------------------------------------------------------
 
-    def put_pod(self, uid: str, pod: Pod) -> None:
-        """Keep a pod that was added or modified, if it is a loader's and on a node."""
+    def put_pod(self, uid: str, pod: Pod) -> str:
+        """Keep a pod that was added or modified, if it is a loader's and on a node.
+
+        Returns what is wrong with its report, empty where nothing is.
+        """
         owner = pod.metadata.controller()
         if owner is None or owner.kind != "DaemonSet" or not pod.spec.node_name:
-            return
+            return ""
         before = self._pods.get(uid)
         template = self._templates.loader(pod)
         if template is None or pod.status.phase == "Succeeded":
             self.forget_pod(uid)
-            return
+            return _NO_LOADER if REPORT_ANNOTATION in pod.metadata.annotations else ""
         state, reason = loader_pod_state(pod, template)
         since = _ready_changed(pod)
         if state is ModelState.STALE and is_ready(pod):
             # Ready until it was deleted, which no condition tells the time of.
             known = before is not None and before.state is ModelState.STALE
             since = before.since if known and before is not None else self._clock()
+        reported, unread = self._read(pod, template, before)
         now = LoaderPod(
             uid=uid,
             namespace=pod.metadata.namespace,
@@ -114,33 +171,64 @@ class Loaders:
             reason=reason,
             since=since,
             created=pod.metadata.creation_timestamp,
+            reported=reported,
+            unread=unread,
         )
         if now == before:
-            return
+            return unread
         self._pods[uid] = now
-        self._inventory = None
-        if state is ModelState.READY:
-            self._remembered.pop((now.loader, now.node), None)
+        self._on_node.setdefault(now.node, {})[uid] = now
+        self._changed.add(now.node)
+        if now.leaves:
+            self._remembered.get(now.node, {}).pop(now.loader, None)
         elif before is not None:
             self._remember(before)
+        return unread
+
+    def _read(
+        self, pod: Pod, template: LoaderTemplate, before: LoaderPod | None
+    ) -> tuple[Reported | None, str]:
+        text = pod.metadata.annotations.get(REPORT_ANNOTATION)
+        if text is None:
+            return None, ""
+        # A report that is there at the first sight is as old as its pod at most.
+        told = None if before is not None else unix_time(pod.metadata.creation_timestamp)
+        try:
+            reported = read_report(
+                text,
+                template.directories,
+                witness=f"{pod.metadata.namespace}/{pod.metadata.name}",
+                namespace=pod.metadata.namespace,
+                before=before.reported if before is not None else None,
+                told=self._clock() if told is None else told,
+            )
+        except InvalidReportError as error:
+            return None, f"its report does not count: {error}"
+        return reported, ""
 
     def forget_pod(self, uid: str) -> None:
         """Forget a pod; what it left on its node is remembered."""
         before = self._pods.pop(uid, None)
         if before is not None:
+            del self._on_node[before.node][uid]
             self._remember(before)
-            self._inventory = None
+            self._changed.add(before.node)
 
     def _remember(self, before: LoaderPod) -> None:
-        """Keep what a Ready loader pod left on its node; from now on it is stale.
+        """Keep what a loader pod left on its node; from now on it is stale.
 
-        Not where its loader was deleted (first, as kubectl does by default), or the node.
+        Not where its loader was deleted (first, as kubectl does by default), or the node. What was
+        stale before does not become fresher by that.
         """
         alive = any(before.loader == f"{x.namespace}/{x.name}" for x in self.daemonsets.values())
-        if before.state is ModelState.READY and alive and self._is_of_this_machine(before):
-            self._remembered[before.loader, before.node] = msgspec.structs.replace(
-                before, since=self._clock()
-            )
+        if not before.leaves or not alive or not self._is_of_this_machine(before):
+            return
+        silent = self._silence(before)
+        since = before.since if silent is None else silent.since
+        if since is None or (silent is None and before.state is ModelState.READY):
+            since = self._clock()
+        left = self._remembered.setdefault(before.node, {})
+        left[before.loader] = msgspec.structs.replace(before, since=since)
 
     def _is_of_this_machine(self, pod: LoaderPod) -> bool:
         """Tell a loader pod of the node from one of a machine that had its name before."""
@@ -153,26 +241,20 @@ class Loaders:
         """Note what a node says it provides, and whether it is another machine now."""
         name, created = node.metadata.name, node.metadata.creation_timestamp
         if self._node_created.get(name) != created:
-            self._forget_remembered(name)
+            self._remembered.pop(name, None)
             self._node_created[name] = created
-            self._inventory = None
+            self._changed.add(name)
         provides = provided_paths(node.metadata.annotations.get(PROVIDES_ANNOTATION))
         if provides != self._provides.get(name, ()):
             self._provides[name] = provides
-            self._inventory = None
+            self._changed.add(name)
 
     def forget_node(self, name: str) -> None:
         """Forget a node and all that was on it."""
-        if self._provides.pop(name, None):
-            self._inventory = None
-        if self._node_created.pop(name, None) is not None:
-            self._inventory = None
-        self._forget_remembered(name)
-
-    def _forget_remembered(self, name: str) -> None:
-        for key in [key for key in self._remembered if key[1] == name]:
-            del self._remembered[key]
-            self._inventory = None
+        self._provides.pop(name, None)
+        self._node_created.pop(name, None)
+        self._remembered.pop(name, None)
+        self._changed.add(name)
 
     def put_namespace(self, namespace: Namespace) -> None:
         """Note whether a namespace's loaders may vouch for pods of every namespace."""
@@ -187,6 +269,22 @@ class Loaders:
         if name in self.labelled_trust:
             self.labelled_trust.discard(name)
             self._inventory = None
+
+
+_NO_LOADER = (
+    f"its {REPORT_ANNOTATION} does not count: it is no loader's; if it is meant to be one, let its "
+    f"template mount the models' directory as a writable hostPath and carry the label "
+    f"{LOADER_LABEL}=true"
+)
+
+
+def _why_gone(now: LoaderPod | None) -> str:
+    """Say why what was known of a node is old: its loader's present pod does not speak."""
+    if now is None:
+        return "its loader pod is gone"
+    if now.template.reports:
+        return now.unread or "its loader has not reported yet"
+    return f"its loader is {now.state}"
 
 
 def is_trusted(namespace: Namespace) -> bool:

@@ -1,9 +1,9 @@
 """The cluster state: one writer applies events, readers take a view.
 
 Every event is reduced to facts at once and the object is let go. The facts are kept by ``ledger``,
-``loaders`` and ``storage``, under the one lock of this module. A node's view is rebuilt when
-something on it changes; the table of nodes is copied only when somebody reads after a change, so
-that a storm of events costs no copies and a reader never sees half of one.
+``loaders``, ``leases`` and ``storage``, under the one lock of this module. A node's view is rebuilt
+when something on it changes; the table of nodes is copied only when somebody reads after a change,
+so that a storm of events costs no copies and a reader never sees half of one.
 """
 
 from __future__ import annotations
@@ -15,18 +15,20 @@ from typing import Any, TypeVar
 import msgspec
 from cachetools import LRUCache
 
+from extender.cluster.leases import Leases, lease_key
 from extender.cluster.ledger import Ledger, node_view, pod_facts
 from extender.cluster.loaders import Loaders, is_trusted
 from extender.cluster.memory import MEMORY, MemoryDemand, VolumeCounting, memory_demand
 from extender.cluster.reservations import Reservation
 from extender.cluster.storage import Storage
 from extender.cluster.templates import Templates
-from extender.cluster.view import PodFacts, View
+from extender.cluster.view import Key, PodFacts, View
 from extender.errors import ExtenderError
 from extender.kube.objects import (
     DaemonSet,
     Job,
     KubeObject,
+    Lease,
     Namespace,
     Node,
     ObjectMeta,
@@ -63,6 +65,7 @@ class ClusterState:
         self._lock = RLock()
         self._ledger = Ledger()
         self._loaders = Loaders(clock=clock, templates=self.templates, trusted=trusted_namespaces)
+        self._leases = Leases(clock=clock)
         self._storage = Storage()
         self._problems: LRUCache[str, str] = LRUCache(_MAX_PROBLEMS)
         self._view: View | None = None
@@ -74,7 +77,7 @@ class ClusterState:
         """Return the state of this moment; it does not change any more."""
         with self._lock:
             now = self._clock()
-            if self._ledger.expire(now):
+            if self._ledger.expire(now) | self._turn(self._leases.turned()):
                 self._settle()
             if self._view is None:
                 storage = self._storage
@@ -88,9 +91,8 @@ class ClusterState:
                     jobs=dict(storage.jobs),
                     completed_writes=frozenset(storage.completed),
                 )
-                return self._view
-            view = self._view
-        return msgspec.structs.replace(view, now=now)
+            view, leases = self._view, self._leases.facts()
+        return msgspec.structs.replace(view, now=now, leases=leases)
 
     def now(self) -> float:
         """Return the time of the state's clock: UNIX seconds."""
@@ -177,8 +179,8 @@ class ClusterState:
         """Apply one added or modified object."""
         facts = self._prepare(obj)
         with self._lock:
-            self._apply(obj, facts)
-            self._settle()
+            if self._apply(obj, facts):
+                self._settle()
 
     def delete(self, obj: KubeObject) -> None:
         """Apply one deleted object."""
@@ -218,6 +220,8 @@ class ClusterState:
                     return node and (node.labels, node.allocatable, node.images, node.schedulable)
                 case PersistentVolumeClaim():
                     return self._storage.claims.get((obj.metadata.namespace, obj.metadata.name))
+                case Lease():
+                    return self._leases.objects.get(lease_key(obj.metadata))
                 case _:
                     tables: dict[type[KubeObject], dict[str, Any]] = {
                         Pod: self._ledger.pods,
@@ -245,16 +249,21 @@ class ClusterState:
         try:
             demand = self.demand(obj, workload)
         except ExtenderError as error:
-            self._problem(obj, error)
+            self._problem(obj, str(error))
             demand = MemoryDemand(bytes=0, request=0)
         return pod_facts(_identity(obj), obj, demand, workload)
 
-    def _apply(self, obj: KubeObject, facts: PodFacts | None) -> None:
+    def _apply(self, obj: KubeObject, facts: PodFacts | None) -> bool:
+        """Apply one object; false where that changed nothing that anybody waits for."""
         match obj:
             case Pod():
                 assert facts is not None
                 self._ledger.put_pod(facts)
-                self._loaders.put_pod(facts.uid, obj)
+                self._problem(obj, self._loaders.put_pod(facts.uid, obj))
+            case Lease():
+                key, problem = self._leases.put(obj)
+                self._problem(obj, problem)
+                return self._turn(self._leases.turned(key))
             case Node():
                 self._apply_node(obj)
             case DaemonSet():
@@ -271,12 +280,19 @@ class ClusterState:
                 self._loaders.put_namespace(obj)
             case _:
                 raise TypeError(f"{type(obj).__name__} is not part of the cluster state")
+        return True
+
+    def _turn(self, turned: list[Key]) -> bool:
+        """Note the loaders that fell silent, or speak again."""
+        for key in turned:
+            self._loaders.hear(key, self._leases.silent.get(key))
+        return bool(turned)
 
     def _apply_node(self, node: Node) -> None:
         try:
             allocatable = parse_quantity(node.status.allocatable.get(MEMORY, 0))
         except ExtenderError as error:
-            self._problem(node, error)
+            self._problem(node, str(error))
             allocatable = 0
         self._ledger.put_node(node_view(node, allocatable))
         self._loaders.put_node(node)
@@ -291,6 +307,7 @@ class ClusterState:
             PersistentVolume: self._storage.volumes,
             StorageClass: self._storage.classes,
             Namespace: self._loaders.labelled_trust,
+            Lease: map("/".join, self._leases.objects),
         }
         return set(tables[kind])
 
@@ -314,10 +331,15 @@ class ClusterState:
             self._storage.classes.pop(identity, None)
         elif kind is Namespace:
             self._loaders.forget_namespace(identity)
+        elif kind is Lease:
+            namespace, _, node = identity.partition("/")
+            self._leases.forget((namespace, node))
+            self._turn(self._leases.turned((namespace, node)))
 
-    def _problem(self, obj: KubeObject, error: ExtenderError) -> None:
-        with self._lock:
-            self._problems[_name(type(obj), obj.metadata)] = str(error)
+    def _problem(self, obj: KubeObject, error: str) -> None:
+        if error:
+            with self._lock:
+                self._problems[_name(type(obj), obj.metadata)] = error
 
 
 def _name(kind: type[KubeObject], metadata: ObjectMeta) -> str:
@@ -330,6 +352,8 @@ def _identity(obj: KubeObject) -> str:
     metadata = obj.metadata
     if isinstance(obj, Pod | DaemonSet | Job):
         return metadata.uid or f"{metadata.namespace}/{metadata.name}"
+    if isinstance(obj, Lease):
+        return "/".join(lease_key(metadata))
     if isinstance(obj, PersistentVolumeClaim):
         return f"{metadata.namespace}/{metadata.name}"
     return metadata.name

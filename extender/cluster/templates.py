@@ -17,10 +17,19 @@ from cachetools import LRUCache
 from extender.kube.objects import Container, DaemonSet, DaemonSetSpec, Pod, PodTemplate
 from extender.workload.expand import field_value
 from extender.workload.loaders import read_loader
-from extender.workload.model import ANNOTATION_PREFIX, LoaderTemplate, Workload
+from extender.workload.model import (
+    MODEL_ANNOTATION,
+    MODELS_ANNOTATION,
+    NEED_ANNOTATION,
+    LoaderTemplate,
+    Workload,
+)
 from extender.workload.references import read_workload
 
 TOKEN_VOLUME_PREFIX = "kube-api-access-"  # noqa: S105 - the name the apiserver gives the volume
+
+_OURS = frozenset({MODEL_ANNOTATION, NEED_ANNOTATION, MODELS_ANNOTATION})
+"""What an author writes; reports and marks change all the time and are no part of a template."""
 
 T = TypeVar("T")
 
@@ -82,7 +91,7 @@ def _key(pod: Pod) -> bytes:
 
 def _matters(annotation: str) -> bool:
     """Keep what a reader may look at: ours and the serving stacks' own annotations."""
-    return annotation.startswith(ANNOTATION_PREFIX) or "kserve" in annotation
+    return annotation in _OURS or "kserve" in annotation
 
 
 def _referred(pod: Pod) -> list[tuple[str, str | None]]:

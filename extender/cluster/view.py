@@ -8,10 +8,12 @@ from typing import Literal
 import msgspec
 
 from extender.cluster.claims import ClaimFacts, JobFacts, JobState, claim_facts
-from extender.cluster.inventory import Inventory
+from extender.cluster.holdings import Holding
+from extender.cluster.inventory import Answer, Inventory
 from extender.cluster.memory import MemoryDemand
 from extender.cluster.reservations import Reservation
 from extender.kube.objects import PersistentVolume, PersistentVolumeClaim, StorageClass
+from extender.report import Disk, Progress, Transfer, Wanted
 from extender.workload.model import DeclaredModel, ModelReference, Source, Workload
 
 WarmKey = tuple[Literal["hostPath", "claim"], str, str, str]
@@ -80,8 +82,18 @@ class PodFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     workload: Workload
 
 
+class LoaderLease(msgspec.Struct, frozen=True, kw_only=True):
+    """What the Lease of one node's loader says, and what it was asked for there."""
+
+    progress: Progress = Progress()
+    wanted: Wanted = Wanted()
+
+
 class View(msgspec.Struct, frozen=True, kw_only=True):
-    """The cluster at one moment. ``now`` is UNIX time in seconds."""
+    """The cluster at one moment. ``now`` is UNIX time in seconds.
+
+    ``leases`` has the loaders' Leases by namespace and node.
+    """
 
     now: float
     nodes: Mapping[str, NodeView]
@@ -91,6 +103,19 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     classes: Mapping[str, StorageClass]
     jobs: Mapping[str, JobFacts]
     completed_writes: frozenset[tuple[str, str, str]]
+    leases: Mapping[Key, LoaderLease] = {}
+
+    def transfer(self, holding: Holding, node: str) -> Transfer | None:
+        """Return the download of a model that is under way on a node, if its loader tells of it."""
+        lease = self.leases.get((holding.namespace, node))
+        if lease is None or not holding.entry:
+            return None
+        return next((t for t in lease.progress.transfers if t.path == holding.entry), None)
+
+    def disk(self, answer: Answer, node: str) -> Disk | None:
+        """Return the cache disk of a node, if a loader that owns what was asked for tells of it."""
+        leases = (self.leases.get((namespace, node)) for namespace in answer.namespaces)
+        return next((x.progress.disk for x in leases if x and x.progress.disk), None)
 
     def claim(self, namespace: str, name: str) -> ClaimFacts | None:
         """Return a claim joined with its volume and class; None where there is none."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from extender.cluster.inventory import Loader, LoaderPod, ModelState
+from extender.cluster.holdings import ModelState
+from extender.cluster.inventory import Loader
+from extender.cluster.witnesses import LoaderPod
 from extender.doctor.examined import Examined
 from extender.doctor.finding import Finding, Severity, some
 from extender.workload.model import Need, Source
@@ -34,7 +36,7 @@ def _template(loader: Loader, name: str) -> Iterator[Finding]:
             f"any path below {', '.join(template.directories)} assumed",
             remedy="annotate its template modelcache.dev/models with the paths, one a line",
         )
-    if not template.ready_means_done:
+    if not template.ready_means_done and not template.reports:
         yield Finding(
             severity=Severity.WARNING,
             check="LoaderReadyTooSoon",
@@ -61,6 +63,17 @@ def _states(name: str, loader: str, pods: list[LoaderPod]) -> Iterator[Finding]:
     failed = [pod for pod in pods if pod.state is ModelState.FAILED]
     stale = [pod for pod in pods if pod.state is ModelState.STALE]
     loading = [pod for pod in pods if pod.state is ModelState.LOADING]
+    mute = [pod for pod in pods if not pod.speaks and pod.state is ModelState.READY]
+    if mute:
+        yield Finding(
+            severity=Severity.ERROR if len(mute) == len(pods) else Severity.WARNING,
+            check="LoaderWithoutReport",
+            object=name,
+            message=f"is Ready and has not reported on {_where(mute, pods)} "
+            f"({some(pod.unread or 'no report' for pod in mute)}): its models count as loading",
+            remedy=f"kubectl logs -n {mute[0].namespace} {mute[0].name}; it needs the right to "
+            "patch its own pod (deploy/loader)",
+        )
     if failed:
         yield Finding(
             severity=Severity.WARNING if ready else Severity.ERROR,

@@ -42,6 +42,7 @@ _READ = (
     ("apps", "daemonsets", "the loaders"),
     ("batch", "jobs", "the Jobs that fill shared volumes"),
     ("storage.k8s.io", "storageclasses", "where a claim's volume can be reached"),
+    ("coordination.k8s.io", "leases", "the loaders' proof of life and progress"),
 )
 READ_RIGHTS: dict[Right, str] = {
     Right(verb=verb, group=group, resource=resource): purpose

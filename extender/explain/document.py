@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from extender.cluster.holdings import Evidence
 from extender.explain.volumes import volume_warnings
 from extender.explain.words import no_new_node, patience, remedy, summarize
 from extender.kube.objects import Pod
+from extender.kube.quantity import format_bytes
+from extender.kube.times import time_text
+from extender.placement.progress import describe
 from extender.placement.reasons import TEXTS
 from extender.placement.verdict import Judge, Verdict
 from extender.verbs.context import Context
@@ -104,11 +108,27 @@ def _node(verdict: Verdict, judge: Judge, scores: dict[str, int]) -> Document:
 
 def _message(verdict: Verdict, judge: Judge) -> str | None:
     if verdict.reason is None:
-        return None
+        return _cache_message(verdict, judge)
     said = TEXTS[verdict.reason]
     detail = f": {verdict.detail}" if verdict.detail else ""
     fix = remedy(verdict, judge)
     return f"{said}{detail}" + (f"; {fix}" if fix else "")
+
+
+def _cache_message(verdict: Verdict, judge: Judge) -> str | None:
+    """Say what the report of a fitting node's loader adds to its state, if there is one."""
+    reference = next((r for r, answer in judge.answers.items() if answer.known), None)
+    holding = judge.holding(reference, verdict.node) if reference is not None else None
+    if holding is None or holding.evidence is not Evidence.VERIFIED:
+        return None
+    transfer = judge.view.transfer(holding, verdict.node)
+    said = [
+        describe(transfer) if transfer is not None else "",
+        format_bytes(holding.bytes) if holding.bytes is not None else "",
+        f"proven at {time_text(holding.proven_at)}" if holding.proven_at is not None else "",
+        holding.reason,
+    ]
+    return ", ".join(text for text in said if text) or None
 
 
 def _warnings(judge: Judge, verdicts: Sequence[Verdict]) -> list[Document]:

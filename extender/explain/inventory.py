@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from extender.cluster.holdings import Holding
 from extender.cluster.view import View
 from extender.kube.times import time_text
 
@@ -22,8 +23,9 @@ def inventory(view: View) -> dict[str, Any]:
                         "state": holding.state,
                         "evidence": holding.evidence,
                         "bytes": holding.bytes,
-                        "provenAt": None,
-                        "since": None if holding.since is None else time_text(holding.since),
+                        "provenAt": _time(holding.proven_at),
+                        "progress": _progress(holding, name, view),
+                        "since": _time(holding.since),
                         "reason": holding.reason or None,
                         "witness": holding.witness,
                     }
@@ -33,3 +35,19 @@ def inventory(view: View) -> dict[str, Any]:
             for name in sorted(view.nodes)
         ]
     }
+
+
+def _progress(holding: Holding, node: str, view: View) -> dict[str, Any] | None:
+    """Return how far a download is that the loader tells of on its Lease."""
+    transfer = view.transfer(holding, node)
+    if transfer is None:
+        return None
+    return {
+        "bytesDone": transfer.bytes_done,
+        "bytesTotal": transfer.bytes_total,
+        "bytesPerSecond": transfer.bytes_per_second,
+    }
+
+
+def _time(seconds: float | None) -> str | None:
+    return None if seconds is None else time_text(seconds)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from extender.cluster.inventory import Answer, ModelState
+from extender.cluster.holdings import Evidence, ModelState
+from extender.cluster.inventory import Answer
 from extender.explain.volumes import Warned, volume_warnings
 from extender.explain.words import SEEN_HERE_ALONE, no_new_node
 from extender.placement.reasons import Reason
@@ -44,7 +45,11 @@ def volume_remarks(request: PodRequest) -> Iterator[Warned]:
 
 
 def _carried(answer: Answer) -> bool:
-    return any(held.state is not ModelState.ABSENT for held in answer.nodes.values())
+    """Tell whether some loader has the model, or has it in its catalog."""
+    return any(
+        held.state is not ModelState.ABSENT or held.evidence is Evidence.VERIFIED
+        for held in answer.nodes.values()
+    )
 
 
 def _failed(answer: Answer, path: str) -> Iterator[Warned]:

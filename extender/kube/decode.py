@@ -21,6 +21,7 @@ KINDS: dict[str, type[objects.KubeObject]] = {
     for kind in (
         objects.DaemonSet,
         objects.Job,
+        objects.Lease,
         objects.Namespace,
         objects.Node,
         objects.PersistentVolume,

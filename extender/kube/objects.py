@@ -440,3 +440,19 @@ class StorageClass(KubeObject, frozen=True):
 
 class Namespace(KubeObject, frozen=True):
     """``v1 Namespace``."""
+
+
+class LeaseSpec(KubeStruct, frozen=True):
+    """``spec`` of a Lease. Times are RFC 3339 texts; client-go's leaders hold theirs for 15 s."""
+
+    holder_identity: str = ""
+    acquire_time: str = ""
+    renew_time: str = ""
+    lease_transitions: int = 0
+    lease_duration_seconds: int = 15
+
+
+class Lease(KubeObject, frozen=True):
+    """``coordination.k8s.io/v1 Lease``."""
+
+    spec: LeaseSpec = LeaseSpec()

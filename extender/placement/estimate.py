@@ -11,12 +11,17 @@ import re
 
 import msgspec
 
-from extender.cluster.inventory import Holding, ModelState
+from extender.cluster.holdings import Holding, ModelState
 from extender.placement.policy import GB, Policy
+from extender.placement.progress import bytes_left, seconds_left
+from extender.report import Disk, Transfer
 from extender.workload.model import ModelReference
 
 LOADING_CREDIT = 0.5
 """Share of a download assumed done where its loader does not say; right on average."""
+
+PLAUSIBLE_DISK = (0.01, 50.0)
+"""GB/s between which a loader's measurement of its cache disk is believed."""
 
 STALE_PENALTY = 5.0
 """Seconds added to a stale node, so that every ready node comes before it."""
@@ -68,18 +73,41 @@ def bytes_from_name(name: str) -> int | None:
     return int(billions * width * GB) or None
 
 
-def from_cache(size: int, holding: Holding | None, *, warm: bool, policy: Policy) -> Start:
-    """Estimate a start from the node's disk, fetching first what is not there."""
+def from_cache(
+    size: int,
+    holding: Holding | None,
+    *,
+    warm: bool,
+    policy: Policy,
+    transfer: Transfer | None = None,
+    disk: Disk | None = None,
+) -> Start:
+    """Estimate a start from the node's disk, fetching first what is not there.
+
+    ``transfer`` is the model's download where its loader tells of it, ``disk`` its disk as
+    measured; without them a half of what is loading counts as there, and the disk is as configured.
+    """
     speeds = policy.bandwidths
     engine = policy.engine_start
+    read = size / disk_speed(disk, policy) / GB
     if holding is not None and holding.state is ModelState.STALE:
         # Never as warm: for a large model that would be worth more than the penalty.
-        return Start(read=size / speeds.disk / GB, engine=engine, penalty=STALE_PENALTY)
+        return Start(read=read, engine=engine, penalty=STALE_PENALTY)
     if holding is not None and holding.state is ModelState.READY:
-        tier = speeds.page_cache if warm else speeds.disk
-        return Start(read=size / tier / GB, engine=engine)
+        return Start(read=size / speeds.page_cache / GB if warm else read, engine=engine)
+    if _is_loading(holding) and transfer is not None:
+        left = seconds_left(transfer)
+        fetch = bytes_left(transfer) / speeds.hub / GB if left is None else left
+        return Start(fetch=fetch, read=read, engine=engine)
     missing = size * LOADING_CREDIT if _is_loading(holding) else float(size)
-    return Start(fetch=missing / speeds.hub / GB, read=size / speeds.disk / GB, engine=engine)
+    return Start(fetch=missing / speeds.hub / GB, read=read, engine=engine)
+
+
+def disk_speed(disk: Disk | None, policy: Policy) -> float:
+    """Return the GB/s of a node's cache disk: as measured where that can be, else as configured."""
+    measured = (disk.read_bytes_per_second or 0.0) / GB if disk is not None else 0.0
+    low, high = PLAUSIBLE_DISK
+    return measured if low <= measured <= high else policy.bandwidths.disk
 
 
 def from_claim(size: int, *, warm: bool, policy: Policy) -> Start:

@@ -11,12 +11,14 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from extender.cluster.claims import ClaimFacts
-from extender.cluster.inventory import Answer, Evidence, Holding, ModelState
+from extender.cluster.holdings import Evidence, Holding, ModelState
+from extender.cluster.inventory import Answer
 from extender.cluster.view import NodeView, View, warm_key
 from extender.placement import estimate
 from extender.placement.estimate import Start
 from extender.placement.patience import impatient, without_patience
 from extender.placement.policy import OnStale, Policy
+from extender.placement.progress import describe
 from extender.placement.reasons import Reason
 from extender.placement.request import (
     ClaimProblem,
@@ -204,9 +206,11 @@ class Judge:
         answer = self._answers.get(reference)
         if answer is None or not answer.known:
             return None
-        return self._cache_refusal(answer.nodes.get(node.name))
+        if answer.nodes.get(node.name) is None and node.name in answer.untold:
+            return None
+        return self._cache_refusal(answer.nodes.get(node.name), node.name)
 
-    def _cache_refusal(self, holding: Holding | None) -> tuple[Reason, str] | None:
+    def _cache_refusal(self, holding: Holding | None, node: str) -> tuple[Reason, str] | None:
         if holding is None:
             return Reason.MODEL_ABSENT, "no loader pod on this node vouches for it"
         if holding.state is ModelState.READY:
@@ -217,6 +221,9 @@ class Judge:
             if age <= self.policy.stale_grace:
                 return None
             return Reason.MODEL_STALE, f"{detail}, {age:.0f} s ago"
+        transfer = self.view.transfer(holding, node)
+        if transfer is not None:
+            detail = f"{holding.witness}: {describe(transfer)}"
         return _FROM_STATE[holding.state], detail
 
     def _claim_problems(self) -> dict[ModelReference, ClaimProblem]:
@@ -243,7 +250,7 @@ class Judge:
             if answer.known:
                 holding = answer.nodes.get(name)
                 if holding is None:
-                    return ModelState.ABSENT, None
+                    return None if name in answer.untold else ModelState.ABSENT, None
                 return holding.state, holding.evidence
         return None, None
 
@@ -280,7 +287,14 @@ class Judge:
             return Start()
         holding = answer.nodes.get(node.name)
         size = estimate.model_bytes(reference, holding.bytes if holding else None, self.policy)
-        return estimate.from_cache(size, holding, warm=warm, policy=self.policy)
+        return estimate.from_cache(
+            size,
+            holding,
+            warm=warm,
+            policy=self.policy,
+            transfer=self.view.transfer(holding, node.name) if holding else None,
+            disk=self.view.disk(answer, node.name),
+        )
 
     def _lookup(self, reference: ModelReference) -> Answer:
         assert reference.host_path is not None

@@ -24,7 +24,7 @@ import structlog
 
 from extender.errors import InvalidObjectError, UsageError
 from extender.kube.decode import decode
-from extender.kube.objects import KubeStruct
+from extender.kube.objects import Lease, LeaseSpec
 from extender.kube.times import unix_time
 from extender.watch.answers import UnreachableError
 from extender.watch.client import Transport
@@ -36,23 +36,6 @@ SETTLE_SECONDS = 5.0
 """More than a Binding can take (see ``bindings``), with the time until the watch tells of it."""
 
 _READ_SECONDS = 1.0
-_DEFAULT_DURATION = 15
-
-
-class LeaseSpec(KubeStruct, frozen=True):
-    """``spec`` of a Lease. Times are RFC 3339 texts."""
-
-    holder_identity: str = ""
-    acquire_time: str = ""
-    renew_time: str = ""
-    lease_transitions: int = 0
-    lease_duration_seconds: int = _DEFAULT_DURATION
-
-
-class Lease(KubeStruct, frozen=True):
-    """A Lease, as far as the fence needs it."""
-
-    spec: LeaseSpec = LeaseSpec()
 
 
 class Fence:

@@ -2,7 +2,8 @@
 
 Pods that have ended are not asked for. They hold no node's memory, and in a cluster that runs
 batch jobs they are most of all pods. With this selector, which kube-scheduler's own informer uses
-too, the end of a pod arrives as its deletion.
+too, the end of a pod arrives as its deletion. Of the Leases only those of loaders are asked for:
+the kubelet of each node keeps one, too.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 import msgspec
 
 from extender.kube import objects
+from extender.report import LEASE_LABEL
 
 
 class Resource(msgspec.Struct, frozen=True):
@@ -39,6 +41,11 @@ CLAIMS = Resource(objects.PersistentVolumeClaim, "/api/v1/persistentvolumeclaims
 VOLUMES = Resource(objects.PersistentVolume, "/api/v1/persistentvolumes")
 STORAGE_CLASSES = Resource(objects.StorageClass, "/apis/storage.k8s.io/v1/storageclasses")
 NAMESPACES = Resource(objects.Namespace, "/api/v1/namespaces")
+LOADER_LEASES = Resource(
+    objects.Lease,
+    "/apis/coordination.k8s.io/v1/leases",
+    {"labelSelector": f"{LEASE_LABEL}=true"},
+)
 
 RESOURCES: tuple[Resource, ...] = (
     NODES,
@@ -49,5 +56,6 @@ RESOURCES: tuple[Resource, ...] = (
     VOLUMES,
     STORAGE_CLASSES,
     NAMESPACES,
+    LOADER_LEASES,
 )
 """Everything that the cluster state is made of."""

@@ -1,8 +1,9 @@
 """Loader DaemonSets: whether one is a loader, which host directories it fills, and with what.
 
-A DaemonSet is a loader where its template fetches into a hostPath directory, or where its label
-says so. Most DaemonSets with a hostPath are none (log shippers, CNI and CSI agents, device
-plugins): without a fetch that can be read, nothing is taken for a loader.
+A DaemonSet is a loader where its template fetches into a hostPath directory, where it runs this
+program's own loader, or where its label says so. Most DaemonSets with a hostPath are none (log
+shippers, CNI and CSI agents, device plugins): without a fetch that can be read, nothing is taken
+for a loader.
 """
 
 from __future__ import annotations
@@ -53,6 +54,14 @@ def read_loader(daemonset: DaemonSet) -> LoaderTemplate | None:
     parts = [part for part in _parts(daemonset) if part.writable]
     if label == "false" or not parts:
         return None
+    kept = {path for part in parts for path in _kept(part) if not _is_system(path)}
+    if kept:
+        return LoaderTemplate(
+            directories=tuple(sorted(kept)),
+            ready_means_done=False,
+            init_means_done=False,
+            reports=True,
+        )
     models = [m for part in parts for m in _models(part) if not _is_system(m.path)]
     written = [path for part in parts for path in _written(part) if not _is_system(path)]
     found = {directory for path in written for directory in _directories(parts, path)}
@@ -100,6 +109,19 @@ def _parts(daemonset: DaemonSet) -> list[_Part]:
             probed = container.readiness_probe is not None or container.startup_probe is not None
             parts.append(_Part(view, done, _writable(view), ends, ends or probed))
     return parts
+
+
+def _kept(part: _Part) -> list[str]:
+    """Return the host directory that ``model-cache-extender loader run`` keeps, if that is run."""
+    view = part.view
+    own = view.arguments()
+    calls = [
+        *view.after("model-cache-extender", "loader", "run"),
+        *view.after("-m", "extender", "loader", "run"),
+        *([own] if own and [word.text for word in own.words[:2]] == ["loader", "run"] else []),
+    ]
+    paths = [word.text for call in calls if (word := call.option("--directory")) is not None]
+    return [path for directory in paths if (path := _on_host(part, directory)) is not None]
 
 
 def _writable(view: ContainerView) -> tuple[str, ...]:

@@ -121,6 +121,7 @@ class LoaderTemplate(msgspec.Struct, frozen=True, kw_only=True):
     opaque: bool = False
     ready_means_done: bool = True
     init_means_done: bool = True
+    reports: bool = False
 
 
 class ClaimWriter(msgspec.Struct, frozen=True, kw_only=True):

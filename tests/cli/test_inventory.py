@@ -9,7 +9,7 @@ import pytest
 from tests.cli.program import CLUSTER, Done, run
 
 MODEL_KEYS = {"path", "model", "state", "evidence", "bytes", "provenAt"}
-MORE_KEYS = {"since", "reason", "witness"}
+MORE_KEYS = {"progress", "since", "reason", "witness"}
 LLAMA = "/var/lib/models/llama-3.1-8b-instruct"
 
 
@@ -50,7 +50,7 @@ def test_the_table_has_one_line_a_model() -> None:
     assert (done.code, done.stderr) == (0, "")
     head, *rows = done.stdout.splitlines()
     assert head.split() == [
-        "NODE", "PATH", "MODEL", "STATE", "EVIDENCE", "SIZE", "SINCE", "REASON",
+        "NODE", "PATH", "MODEL", "STATE", "EVIDENCE", "SIZE", "PROVEN", "SINCE", "REASON",
     ]  # fmt: skip
     assert [row.split()[0] for row in rows] == ["gpu-1", "gpu-2", "gpu-3", "gpu-4"]
     assert all(LLAMA in row for row in rows)

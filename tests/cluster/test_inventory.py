@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from extender.cluster.inventory import Answer, Evidence, ModelState
+from extender.cluster.holdings import Evidence, ModelState
+from extender.cluster.inventory import Answer
 from extender.cluster.state import ClusterState
 from extender.kube.decode import convert
 from extender.kube.objects import DaemonSet, KubeObject, Node, Pod, PodSpec

@@ -51,6 +51,7 @@ def test_the_extender_may_only_read_what_it_decides_on() -> None:
         ("apps", "daemonsets"),
         ("batch", "jobs"),
         ("storage.k8s.io", "storageclasses"),
+        ("coordination.k8s.io", "leases"),
     }
     assert set(allowed) == expected
     assert all(verbs == {"get", "list", "watch"} for verbs in allowed.values())

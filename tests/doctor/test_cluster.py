@@ -28,7 +28,10 @@ from tests.builders import (
     loader_pod,
     namespace,
     node,
+    our_loader,
     pod,
+    reported,
+    reporting_pod,
     tmpfs,
     vllm,
 )
@@ -384,3 +387,11 @@ def test_pods_of_daemon_sets_and_of_the_kubelet_are_no_placements() -> None:
 
 def test_an_empty_cluster_has_nothing_wrong_with_it() -> None:
     assert findings([]) == []
+
+
+def test_a_loader_of_ours_that_is_ready_and_says_nothing_is_found_until_it_reports() -> None:
+    mute = [node("a"), our_loader(), reporting_pod("a", READY, None)]
+    assert checks(mute)["LoaderWithoutReport"] is ERROR
+    assert "LoaderReadyTooSoon" not in checks(mute)
+    speaking = [node("a"), our_loader(), reporting_pod("a", READY, reported())]
+    assert "LoaderWithoutReport" not in checks(speaking)

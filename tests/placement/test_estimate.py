@@ -10,11 +10,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from extender.cluster.inventory import Evidence, Holding, ModelState
+from extender.cluster.holdings import Evidence, Holding, ModelState
 from extender.kube.objects import KubeObject, Pod
 from extender.placement import estimate
-from extender.placement.estimate import Start, bytes_from_name, model_bytes
+from extender.placement.estimate import Start, bytes_from_name, from_cache, model_bytes
 from extender.placement.policy import GB, Bandwidths, Policy
+from extender.report import Disk, Transfer
 from extender.workload.model import ModelReference
 from tests.builders import (
     LOADING,
@@ -309,3 +310,31 @@ def test_several_models_are_read_one_after_another_and_the_engine_starts_once() 
     assert both.fetch == pytest.approx(80 + 10)
     assert both.read == pytest.approx(18 / 6)
     assert both.engine == 20
+
+
+LOADING_HOLDING = Holding(
+    path="/m", state=ModelState.LOADING, evidence=Evidence.VERIFIED, witness="w", entry="m"
+)
+
+
+def test_bytes_in_flight_count_at_the_rate_that_was_measured() -> None:
+    """Not as half of the model at a rate that somebody configured."""
+    transfer = Transfer(path="m", bytes_done=12 * GB, bytes_total=16 * GB, bytes_per_second=1e9)
+    start = from_cache(16 * GB, LOADING_HOLDING, warm=False, policy=Policy(), transfer=transfer)
+    assert start.fetch == 4
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0, 1e15])
+def test_a_rate_that_cannot_be_believed_counts_as_configured(rate: float) -> None:
+    transfer = Transfer(path="m", bytes_done=12 * GB, bytes_total=16 * GB, bytes_per_second=rate)
+    start = from_cache(16 * GB, LOADING_HOLDING, warm=False, policy=Policy(), transfer=transfer)
+    assert start.fetch == 4 / Policy().bandwidths.hub
+
+
+@pytest.mark.parametrize(("measured", "counts"), [(4e9, 4.0), (None, 2.0), (0.0, 2.0), (1e12, 2.0)])
+def test_a_disk_counts_as_fast_as_it_was_measured_if_that_can_be(
+    measured: float | None, counts: float
+) -> None:
+    disk = Disk(free_bytes=0, total_bytes=1, read_bytes_per_second=measured)
+    start = from_cache(16 * GB, None, warm=False, policy=Policy(), disk=disk)
+    assert start.read == 16 / counts

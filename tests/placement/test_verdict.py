@@ -7,13 +7,14 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from extender.cluster.inventory import Evidence, ModelState
+from extender.cluster.holdings import Evidence, ModelState
 from extender.cluster.memory import VolumeCounting
 from extender.kube.decode import convert
 from extender.kube.objects import Job, KubeObject, Pod, PodStatus
 from extender.placement.policy import OnStale, Policy
 from extender.placement.reasons import TEXTS, Reason
 from extender.placement.verdict import Verdict, image_names
+from extender.report import Progress, Report, ReportedState, Transfer, Unlisted
 from tests.builders import (
     CRASHING,
     DOWNLOAD,
@@ -23,9 +24,13 @@ from tests.builders import (
     claim,
     job,
     loader,
+    loader_lease,
     loader_pod,
     namespace,
     node,
+    our_loader,
+    reported,
+    reporting_pod,
     storage_class,
     tmpfs,
     vllm,
@@ -54,6 +59,27 @@ ANOTHER_MODEL = DOWNLOAD.replace("llama-3.1-8b-instruct", "qwen3-8b")
 def on_n(asker: Pod, *objects: KubeObject, clock: Clock | None = None) -> Verdict:
     """Return what is said of node ``n``."""
     return judge(asker, cluster(*objects, clock=clock)).verdict("n")
+
+
+def test_a_download_under_way_is_told_in_words_and_never_on_the_wire() -> None:
+    loading = reported(ReportedState.LOADING, bytes=16 * 10**9)
+    transfer = Transfer(
+        path="llama-3.1-8b-instruct",
+        bytes_done=41 * 2**20,
+        bytes_total=100 * 2**20,
+        bytes_per_second=2**20,
+    )
+    lease = loader_lease("n", "2026-01-01T00:15:00Z", progress=Progress(transfers=(transfer,)))
+    verdict = on_n(vllm(), node("n"), our_loader(), reporting_pod("n", READY, loading), lease)
+    assert verdict.reason is Reason.MODEL_LOADING
+    assert verdict.detail.endswith("41 % of 100.0 MiB, 59 s left")
+    assert TEXTS[Reason.MODEL_LOADING] == "node cache is still loading the model"
+
+
+def test_a_node_whose_report_had_no_room_for_the_model_is_not_refused() -> None:
+    full = Report(directory="/var/lib/models", unlisted=Unlisted(count=1, digest="sha256:0"))
+    verdict = on_n(vllm(), node("n"), our_loader(), reporting_pod("n", READY, full))
+    assert (verdict.reason, verdict.state, verdict.evidence) == (None, None, None)
 
 
 # -- strategy node-cache -------------------------------------------------------------------------

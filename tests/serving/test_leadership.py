@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 import pytest
 
 from extender.errors import UsageError
+from extender.kube.objects import LeaseSpec
 from extender.serving.bindings import BIND_SECONDS, CONNECT_SECONDS
 from extender.serving.leadership import (
     SETTLE_SECONDS,
     Fence,
-    LeaseSpec,
     lease_path,
 )
 

@@ -17,6 +17,7 @@ from extender.cluster.reservations import Reservation
 from extender.cluster.view import NodeView, View
 from extender.kube.objects import KubeObject, Pod
 from extender.placement.policy import Policy
+from extender.report import ReportedState
 from tests.builders import (
     CRASHING,
     LOADING,
@@ -28,7 +29,10 @@ from tests.builders import (
     loader_pod,
     namespace,
     node,
+    our_loader,
     pod,
+    reported,
+    reporting_pod,
     storage_class,
     tmpfs,
     vllm,
@@ -263,6 +267,13 @@ EDGES = [
     ),
     Edge("stale", "knowledge is fresh again", (node("a"),), tmpfs(), fresh_again, {"stale": True}),
     Edge(
+        "inventory",
+        "a loader takes back that its model failed",
+        [node("a"), our_loader(), reporting_pod("a", READY, reported(ReportedState.FAILED))],
+        vllm("reads"),
+        apply(reporting_pod("a", READY, reported())),
+    ),
+    Edge(
         "policy",
         "the configuration lets it go, after a restart",
         loading(),
@@ -289,6 +300,7 @@ def test_what_filter_looks_at_wakes_when_it_changes(edge: Edge) -> None:
 
 
 ELSEWHERE = {
+    "leases": "only the estimated start does; a loader that falls silent changes the inventory",
     "nodes.images": "only the estimated start looks at it",
     "nodes.schedulable": "kube-scheduler's own filter, which wakes when it is uncordoned",
 }

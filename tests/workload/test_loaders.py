@@ -579,3 +579,29 @@ def test_no_daemonset_is_refused(
     if loader is not None:
         assert all(d.startswith("/") and d != "/" for d in loader.directories)
         assert all(model.path.startswith("/") for model in loader.models)
+
+
+@pytest.mark.parametrize(
+    ("command", "args"),
+    [
+        ([], ["loader", "run", "--catalog", "/c.yaml", "--directory", "/models"]),
+        (["model-cache-extender"], ["loader", "run", "--directory=/models"]),
+        (["python", "-m", "extender", "loader", "run", "--directory", "/models"], []),
+        (["sh", "-c", "exec model-cache-extender loader run --directory /models"], []),
+    ],
+)
+def test_our_own_loader_is_known_by_what_it_runs_and_reports(
+    command: list[str], args: list[str]
+) -> None:
+    image = "model-cache-extender:1"
+    container = {"image": image, "command": command, "args": args, "volumeMounts": [MODELS]}
+    loader = loaded(spec(init=[], main=[container]))
+    assert loader == LoaderTemplate(
+        directories=("/mnt/models",), ready_means_done=False, init_means_done=False, reports=True
+    )
+
+
+def test_another_command_of_ours_is_no_loader() -> None:
+    args = ["loader", "gc", "/models"]
+    container = {"image": "model-cache-extender:1", "args": args, "volumeMounts": [MODELS]}
+    assert read(spec(init=[], main=[container])) is None

@@ -1,0 +1,114 @@
+"""A loader's own report: read strictly, as it comes from another pod.
+
+It may speak only of what lies under a host directory that its pod mounts writable. A report that
+cannot be read, or that claims more, does not count at all: what a loader of another release says by
+half might be taken for absence.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+import msgspec
+
+from extender.cluster.holdings import Evidence, Holding, ModelState
+from extender.errors import InvalidReportError
+from extender.kube.times import unix_time
+from extender.report import (
+    MAX_REASON_CHARACTERS,
+    MAX_REPORT_BYTES,
+    Report,
+    ReportedModel,
+    read,
+)
+from extender.workload.volumes import is_within, normal
+
+
+class Reported(msgspec.Struct, frozen=True, kw_only=True):
+    """What a pod's report says: holdings by path, all of them ``verified``.
+
+    A path under ``directory`` that is not among the holdings is absent, unless the report says that
+    it had to leave some out (``incomplete``).
+    """
+
+    directory: str
+    holdings: Mapping[str, Holding]
+    incomplete: bool = False
+
+
+def read_report(
+    text: str,
+    directories: tuple[str, ...],
+    *,
+    witness: str,
+    namespace: str,
+    before: Reported | None,
+    told: float,
+) -> Reported:
+    """Read the report of a pod that may write ``directories`` on its node.
+
+    ``before`` is the pod's last report: what did not change since keeps its time. ``told`` is the
+    time of one that did. Raises InvalidReportError that says what is wrong.
+    """
+    if len(text.encode()) > MAX_REPORT_BYTES:
+        raise InvalidReportError(f"the report has more than {MAX_REPORT_BYTES} bytes")
+    report = read(text, Report)
+    directory = normal(report.directory)
+    if not any(is_within(directory, mounted) for mounted in directories):
+        raise InvalidReportError(
+            f"the report speaks of {_plain(report.directory)!r}, but its pod fills "
+            f"{', '.join(directories)}; mount that directory as a writable hostPath"
+        )
+    known = before.holdings if before is not None else {}
+    holdings: dict[str, Holding] = {}
+    for model in report.models:
+        holding = _holding(model, directory, witness=witness, namespace=namespace, told=told)
+        holdings[holding.path] = _since(holding, known.get(holding.path))
+    return Reported(
+        directory=sys.intern(directory),
+        holdings=holdings,
+        incomplete=report.unlisted is not None,
+    )
+
+
+def _holding(
+    model: ReportedModel, directory: str, *, witness: str, namespace: str, told: float
+) -> Holding:
+    path = normal(f"{directory}/{model.path}")
+    if path == directory or not is_within(path, directory) or _plain(path) != path:
+        raise InvalidReportError(
+            f"the report names path {_plain(model.path)!r}, which is not one below its directory"
+        )
+    state = ModelState(model.state.value)
+    proven = unix_time(model.proven_at) if model.proven_at else None
+    return Holding(
+        path=sys.intern(path),
+        state=state,
+        evidence=Evidence.VERIFIED,
+        witness=witness,
+        namespace=namespace,
+        model=sys.intern(_plain(model.model)) if model.model else None,
+        reason=_plain(model.reason[:MAX_REASON_CHARACTERS]),
+        since=proven if state is ModelState.READY else told,
+        bytes=model.bytes,
+        proven_at=proven,
+        told=told,
+        entry=sys.intern(model.path),
+        on_demand=model.on_demand,
+    )
+
+
+def _since(now: Holding, before: Holding | None) -> Holding:
+    """Keep the times of what is as it was."""
+    if before is None:
+        return now
+    if now.state is not before.state:
+        return msgspec.structs.replace(now, since=now.told)
+    same = msgspec.structs.replace(now, since=before.since, told=before.told)
+    return same if same == before else msgspec.structs.replace(now, since=before.since)
+
+
+def _plain(text: str) -> str:
+    """Take out what would move a terminal's cursor: the text goes to people's screens."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -1,0 +1,216 @@
+"""Loader pods as witnesses of what their node holds.
+
+A loader of ours says it in a report; for others, and as long as there is none, the state of the pod
+and what its manifest says that it fetches are what is known: init containers running are
+``loading``, a crash is ``failed`` with the kubelet's reason, a pod that was Ready and no longer is
+leaves its files behind as ``stale``.
+
+What a report says is there is ``ready`` only while its pod is Ready and keeps its Lease. A loader
+of ours that has not reported yet is ``loading``: it owns the directory, it will tell in seconds,
+and a pod that went there now might never start. What the pod before it reported stands meanwhile.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+
+import msgspec
+
+from extender.cluster.holdings import Evidence, Holding, ModelState
+from extender.cluster.reports import Reported
+from extender.kube.objects import ContainerStatus, Pod
+from extender.workload.model import DeclaredModel, LoaderTemplate
+from extender.workload.volumes import is_within
+
+
+class LoaderPod(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One loader's pod on one node, reduced to what it vouches for.
+
+    ``unread`` says why its report does not count, empty where there is none or it does.
+    """
+
+    uid: str
+    namespace: str
+    name: str
+    loader: str
+    node: str
+    template: LoaderTemplate
+    state: ModelState
+    reason: str = ""
+    since: float | None = None
+    created: str = ""
+    reported: Reported | None = None
+    unread: str = ""
+
+    @property
+    def speaks(self) -> bool:
+        """Tell whether it says itself what is there, so that its predecessor's word is over."""
+        if self.template.reports:
+            return self.reported is not None
+        return self.reported is not None or self.state in {ModelState.READY, ModelState.STALE}
+
+    @property
+    def leaves(self) -> bool:
+        """Tell whether there is something to remember once it is gone."""
+        return self.reported is not None or (
+            self.state is ModelState.READY and not self.template.reports
+        )
+
+
+class Silence(msgspec.Struct, frozen=True):
+    """Why a pod's word is no longer fresh, in words, and since when (UNIX seconds)."""
+
+    reason: str
+    since: float | None
+
+
+class Witness:
+    """What one pod says of its node, ready to be asked for a path."""
+
+    def __init__(self, pod: LoaderPod, silence: Silence | None = None) -> None:
+        self.pod = pod
+        self.namespace = pod.namespace
+        self.loader = pod.loader
+        self.node = pod.node
+        self._silence = silence
+
+    @cached_property
+    def held(self) -> dict[str, Holding]:
+        """Return the holdings by path."""
+        return {holding.path: holding for holding in self._holdings()}
+
+    @cached_property
+    def _paths(self) -> list[str]:
+        return sorted(self.held)
+
+    def above(self, path: str) -> Iterator[Holding]:
+        """Yield what is held of a path: at it, or at a directory that it lies in."""
+        while True:
+            holding = self.held.get(path)
+            if holding is not None:
+                yield holding
+            parent = path.rpartition("/")[0]
+            if not parent:
+                return
+            path = parent
+
+    def below(self, path: str) -> Iterator[Holding]:
+        """Yield what is held in a directory."""
+        inside = path.rstrip("/") + "/"
+        for at in range(bisect_left(self._paths, inside), len(self._paths)):
+            if not self._paths[at].startswith(inside):
+                return
+            yield self.held[self._paths[at]]
+
+    def is_silent_on(self, path: str) -> bool:
+        """Tell whether the report had no room for all, and may have left out this path."""
+        reported = self.pod.reported
+        return reported is not None and reported.incomplete and is_within(path, reported.directory)
+
+    def _holdings(self) -> Iterable[Holding]:
+        pod = self.pod
+        if pod.reported is not None:
+            return [self._reported(holding) for holding in pod.reported.holdings.values()]
+        if pod.template.reports:
+            return [self._unreported(directory) for directory in pod.template.directories]
+        declared = [self._plain(m.path, Evidence.DECLARED, m) for m in pod.template.models]
+        if not pod.template.opaque:
+            return declared
+        return [
+            *(self._plain(path, Evidence.ASSUMED, None) for path in pod.template.directories),
+            *declared,
+        ]
+
+    def _reported(self, holding: Holding) -> Holding:
+        pod, silence = self.pod, self._silence
+        if holding.state is not ModelState.READY:
+            return holding
+        if silence is not None:
+            reason, since = silence.reason, silence.since
+        elif pod.state is not ModelState.READY:
+            reason, since = pod.reason or "its loader is not Ready", pod.since
+        else:
+            return holding
+        return msgspec.structs.replace(holding, state=ModelState.STALE, reason=reason, since=since)
+
+    def _unreported(self, directory: str) -> Holding:
+        pod = self.pod
+        failed = pod.state is ModelState.FAILED
+        reason = pod.reason if failed else pod.unread or "its loader has not reported yet"
+        return msgspec.structs.replace(
+            self._plain(directory, Evidence.ASSUMED, None),
+            state=ModelState.FAILED if failed else ModelState.LOADING,
+            reason=reason,
+        )
+
+    def _plain(self, path: str, evidence: Evidence, model: DeclaredModel | None) -> Holding:
+        pod, silence = self.pod, self._silence
+        return Holding(
+            path=path,
+            state=pod.state if silence is None else ModelState.STALE,
+            evidence=evidence if pod.template.ready_means_done else Evidence.ASSUMED,
+            witness=f"{pod.namespace}/{pod.name}",
+            namespace=pod.namespace,
+            model=model.model if model else None,
+            reason=pod.reason if silence is None else silence.reason,
+            since=pod.since if silence is None else silence.since,
+        )
+
+
+def loader_pod_state(pod: Pod, template: LoaderTemplate) -> tuple[ModelState, str]:
+    """Tell how far a loader pod is, and the kubelet's reason where it failed.
+
+    ``ready``: the Ready condition is true and the pod is not being deleted. ``stale``: it is being
+    deleted and was Ready, or everything was fetched before its main container stopped being well.
+    ``failed``: a container waits in an error or ended with one. ``loading``: anything earlier.
+    """
+    status = pod.status
+    if is_ready(pod):
+        if pod.metadata.deletion_timestamp:
+            return ModelState.STALE, "its loader pod is being deleted"
+        return ModelState.READY, ""
+    ran = any(_has_run(container) for container in status.container_statuses)
+    if template.init_means_done and _initialized(pod) and ran:
+        return ModelState.STALE, _failure(status.container_statuses) or "its loader is not Ready"
+    failure = _failure((*status.init_container_statuses, *status.container_statuses))
+    if failure or status.phase == "Failed":
+        return ModelState.FAILED, failure or status.reason or "Failed"
+    return ModelState.LOADING, ""
+
+
+def is_ready(pod: Pod) -> bool:
+    """Tell whether a pod's Ready condition is true."""
+    return any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions)
+
+
+def _initialized(pod: Pod) -> bool:
+    return any(c.type == "Initialized" and c.status == "True" for c in pod.status.conditions) or (
+        not pod.spec.init_containers
+    )
+
+
+def _has_run(status: ContainerStatus) -> bool:
+    return (
+        status.state.running is not None
+        or status.state.terminated is not None
+        or status.last_state.terminated is not None
+        or status.restart_count > 0
+    )
+
+
+_WAITING_WELL = {"", "ContainerCreating", "PodInitializing"}
+
+
+def _failure(statuses: Iterable[ContainerStatus]) -> str:
+    """Return the kubelet's reason of the first container that is in trouble, else an empty text."""
+    for status in statuses:
+        waiting, ended = status.state.waiting, status.state.terminated
+        before = status.last_state.terminated
+        if waiting is not None and waiting.reason not in _WAITING_WELL:
+            detail = f", {before.reason} exit {before.exit_code}" if before else ""
+            return f"{waiting.reason}{detail}"
+        if ended is not None and ended.exit_code != 0:
+            return f"{ended.reason or 'Error'} exit {ended.exit_code}"
+    return ""
