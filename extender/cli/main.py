@@ -11,6 +11,7 @@ from extender.cli.demo import demo
 from extender.cli.doctor import doctor
 from extender.cli.explain import explain
 from extender.cli.inventory import inventory
+from extender.cli.loader import loader
 from extender.cli.serve import serve
 from extender.errors import ExtenderError
 
@@ -23,7 +24,7 @@ def cli() -> None:
     """Schedule inference pods where their model already is."""
 
 
-for command in (serve, explain, inventory, doctor, demo):
+for command in (serve, explain, inventory, doctor, demo, loader):
     cli.add_command(command)
 
 

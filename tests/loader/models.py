@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -75,6 +76,32 @@ def listing(files: Files, *, revision: str = "r1") -> Listing:
 
 def git_oid(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+def hub_cache(root: Path, files: dict[str, bytes]) -> Path:
+    """Lay files out as huggingface_hub's cache does; return the snapshot."""
+    model = root / "models--org--small"
+    snapshot = model / "snapshots" / ("c" * 40)
+    tree: dict[str, object] = {}
+    for name, data in files.items():
+        sha256, oid = hashlib.sha256(data).hexdigest(), git_oid(data)
+        large = name.endswith(".safetensors")
+        blob = sha256 if large else oid
+        put(model / "blobs", {blob: data})
+        link = snapshot / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(os.path.relpath(model / "blobs" / blob, link.parent))
+        tree[name] = {"size": len(data), "blob_id": oid}
+        if large:
+            tree[name] = {
+                "size": len(data),
+                "blob_id": oid,
+                "lfs_sha256": sha256,
+                "lfs_size": len(data),
+            }
+    text = json.dumps({"format_version": 1, "files": tree}).encode()
+    put(model, {f"trees/{'c' * 40}.json": text, "refs/main": b"c" * 40})
+    return snapshot
 
 
 def contents(directory: Path) -> dict[str, bytes]:

@@ -16,7 +16,7 @@ from extender.loader.proof.marker import MarkerError, read_marker
 from extender.loader.proof.reading import Reader, ReadingStoppedError
 from extender.loader.proof.verdict import Level, ProblemKind, Verdict
 from extender.loader.proof.verify import verify
-from tests.loader.models import git_oid, listing, put, safetensors, small_model
+from tests.loader.models import git_oid, hub_cache, listing, put, safetensors, small_model
 
 SHARD = "model-00002-of-00002.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -154,32 +154,6 @@ def test_what_the_hub_s_tools_wrote_beside_the_files_proves_their_content(tmp_pa
     assert verdict.unchecked == ()
     flipped(SHARD)(tmp_path)
     assert kinds(verify(tmp_path, level=Level.CONTENT)) == {(SHARD, "content")}
-
-
-def hub_cache(root: Path, files: dict[str, bytes]) -> Path:
-    """Lay files out as huggingface_hub's cache does; return the snapshot."""
-    model = root / "models--org--small"
-    snapshot = model / "snapshots" / ("c" * 40)
-    tree: dict[str, object] = {}
-    for name, data in files.items():
-        sha256, oid = hashlib.sha256(data).hexdigest(), git_oid(data)
-        large = name.endswith(".safetensors")
-        blob = sha256 if large else oid
-        put(model / "blobs", {blob: data})
-        link = snapshot / name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(os.path.relpath(model / "blobs" / blob, link.parent))
-        tree[name] = {"size": len(data), "blob_id": oid}
-        if large:
-            tree[name] = {
-                "size": len(data),
-                "blob_id": oid,
-                "lfs_sha256": sha256,
-                "lfs_size": len(data),
-            }
-    text = json.dumps({"format_version": 1, "files": tree}).encode()
-    put(model, {f"trees/{'c' * 40}.json": text, "refs/main": b"c" * 40})
-    return snapshot
 
 
 def test_the_hub_s_cache_layout_is_proven_by_its_blobs_names_and_its_tree(tmp_path: Path) -> None:

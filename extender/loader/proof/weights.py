@@ -125,13 +125,14 @@ def _check_index(directory: Path, path: str, scan: Scan) -> None:
         scan.unchecked.append(f"{path}: an index without a weight_map")
         return
     base = posixpath.dirname(path)
+    told = {problem.file for problem in scan.problems}
     for shard in sorted({str(name) for name in named.values()}):
         full = posixpath.normpath(posixpath.join(base, shard))
         if full.startswith(("../", "/")):
             scan.problems.append(
                 Problem(path, ProblemKind.INDEX, f"names {shard[:100]!r}, outside of the model")
             )
-        elif full not in scan.files:
+        elif full not in scan.files and full not in told:
             scan.problems.append(
                 Problem(full, ProblemKind.MISSING, f"{path} names this shard, it is not there")
             )

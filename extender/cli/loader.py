@@ -1,0 +1,261 @@
+"""``loader``: the node cache's own commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from extender.cli.source import path_argument
+from extender.errors import InvalidObjectError, UsageError
+from extender.explain.table import table
+from extender.kube.quantity import format_bytes
+from extender.loader.proof.verdict import Level, Verdict
+
+if TYPE_CHECKING:
+    from extender.kube.objects import Pod
+    from extender.loader.evict import Collected
+
+directory_argument = click.Path(path_type=Path, file_okay=False)
+output_option = click.option(
+    "-o", "--output", default="table", type=click.Choice(["table", "json"]), help="How to print it."
+)
+
+
+@click.group()
+def loader() -> None:
+    """Keep models on a node: whole, proven, and within the disk's space."""
+
+
+@loader.command()
+@click.argument("directory", type=directory_argument)
+@click.option(
+    "--level",
+    type=click.Choice([level.value for level in Level]),
+    default=Level.HEADERS.value,
+    show_default=True,
+    help="How much to look at: marker (nothing left half-done), sizes (everything that is named "
+    "is there), headers (weight files are as long as they say), content (every byte is read and "
+    "compared with a hash where one is known).",
+)
+@output_option
+def verify(*, directory: Path, level: str, output: str) -> None:
+    """Tell whether the models in DIRECTORY are whole.
+
+    DIRECTORY is a model, a cache of models, or a cache of the Hugging Face hub, whoever filled it.
+    Nothing is changed. Exit code: 0 all are whole, 1 one is damaged, 2 it cannot be looked at.
+    """
+    from extender.loader.proof.verify import verify as prove
+    from extender.loader.stored import model_directories
+
+    try:
+        verdicts = [
+            (found, prove(found, level=Level(level))) for found in model_directories(directory)
+        ]
+    except OSError as error:
+        raise UsageError(f"{error.filename or directory}: {error.strerror or error}") from error
+    whole = all(verdict.ok for _, verdict in verdicts)
+    if output == "json":
+        _print_json({"ok": whole, "models": [_verdict(*each) for each in verdicts]})
+    else:
+        _print_verdicts(verdicts)
+    if not whole:
+        sys.exit(1)
+
+
+@loader.command()
+@click.option("--directory", required=True, type=directory_argument, help="The node cache.")
+@click.option("--catalog", required=True, type=path_argument, help="The ModelCatalog in force.")
+@click.option("--dry-run", is_flag=True, help="Only say what would go, and why.")
+@click.option(
+    "--node", envvar="NODE_NAME", help="This node's name, for its pods. Default: $NODE_NAME."
+)
+@click.option(
+    "--host-directory",
+    help="The cache's directory on the node, where it is mounted elsewhere here. "
+    "Default: --directory.",
+)
+@click.option(
+    "--assume-unused",
+    is_flag=True,
+    help="Do not ask the API which models pods read: none is in use, you say.",
+)
+@click.option("--foreign", is_flag=True, help="Let go what other programs put there, too.")
+@click.option("--kubeconfig", type=path_argument, help="Kubeconfig file.")
+@click.option("--context", "kube_context", help="Context of the kubeconfig.")
+@click.option("--snapshot", type=path_argument, help="A dump of a cluster (YAML or JSON).")
+@output_option
+def gc(
+    *,
+    directory: Path,
+    catalog: Path,
+    dry_run: bool,
+    node: str | None,
+    host_directory: str | None,
+    assume_unused: bool,
+    foreign: bool,
+    kubeconfig: Path | None,
+    kube_context: str | None,
+    snapshot: Path | None,
+    output: str,
+) -> None:
+    """Remove models that the node has no room or no use for.
+
+    Those that left the catalog go after its grace. Above its high watermark others follow, down to
+    the low one: lowest priority first, then the least recently used. Models that a pod on this
+    node reads, and pinned ones, always stay; so does what other programs put there.
+
+    Which models are in use is asked of the API; where it cannot answer, nothing is removed. Exit
+    code: 0 done, 1 room is still short or a model is being written, 2 wrong use or not possible.
+    """
+    from extender.loader.catalog import load_catalog
+    from extender.loader.evict import collect
+    from extender.loader.layout import CacheDirectory
+
+    read = load_catalog(catalog)
+    if assume_unused:
+        pods: list[Pod] = []
+    else:
+        pods = _pods(node, kubeconfig=kubeconfig, kube_context=kube_context, snapshot=snapshot)
+    root = Path(os.path.abspath(directory))  # noqa: PTH100 - resolve() would follow links
+    try:
+        collected = collect(
+            CacheDirectory(root),
+            read,
+            pods,
+            host_directory=host_directory or str(root),
+            now=time.time(),
+            foreign=foreign,
+            dry_run=dry_run,
+        )
+    except OSError as error:
+        raise UsageError(f"{error.filename or directory}: {error.strerror or error}") from error
+    if output == "json":
+        _print_json(_collected(collected, dry_run=dry_run))
+    else:
+        _print_collected(collected, dry_run=dry_run)
+    if collected.plan.missing or collected.busy:
+        sys.exit(1)
+
+
+def _pods(
+    node: str | None,
+    *,
+    kubeconfig: Path | None,
+    kube_context: str | None,
+    snapshot: Path | None,
+) -> list[Pod]:
+    if not node:
+        raise UsageError(
+            "which models are in use cannot be known without the node's name: give --node, or "
+            "--assume-unused where no pod of this node reads a model"
+        )
+    if snapshot is not None:
+        return _pods_of_snapshot(snapshot, node)
+    from extender.loader.usage import pods_of_node
+    from extender.watch.client import connect
+
+    return pods_of_node(connect(str(kubeconfig) if kubeconfig else None, kube_context), node)
+
+
+def _pods_of_snapshot(path: Path, node: str) -> list[Pod]:
+    from extender.kube.decode import convert
+    from extender.kube.objects import Pod
+    from extender.snapshot import read_documents
+
+    try:
+        pods = [convert(d, Pod) for d in read_documents(path) if d.get("kind") == "Pod"]
+    except InvalidObjectError as error:
+        raise UsageError(f"{path}: {error}; what it reads cannot be known") from error
+    ended = {"Succeeded", "Failed"}
+    return [p for p in pods if p.spec.node_name == node and p.status.phase not in ended]
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2))
+
+
+def _verdict(path: Path, verdict: Verdict) -> dict[str, Any]:
+    return {
+        "path": str(path),
+        "ok": verdict.ok,
+        "level": verdict.level,
+        "kind": verdict.kind,
+        "layout": verdict.layout,
+        "files": verdict.files,
+        "bytes": verdict.bytes,
+        "tensors": verdict.tensors,
+        "problems": [
+            {"file": problem.file, "kind": problem.kind, "message": problem.message}
+            for problem in verdict.problems
+        ],
+        "unchecked": list(verdict.unchecked),
+    }
+
+
+def _print_verdicts(verdicts: list[tuple[Path, Verdict]]) -> None:
+    header = ("PATH", "WHOLE", "LEVEL", "KIND", "FILES", "SIZE")
+    rows = [
+        (
+            str(path),
+            "yes" if verdict.ok else "no",
+            verdict.level.value,
+            verdict.kind,
+            str(verdict.files),
+            format_bytes(verdict.bytes),
+        )
+        for path, verdict in verdicts
+    ]
+    click.echo(table(header, rows))
+    for path, verdict in verdicts:
+        notes = [
+            *(f"  damaged: {problem}" for problem in verdict.problems),
+            *(f"  not checked: {note}" for note in verdict.unchecked),
+        ]
+        if notes:
+            click.echo("\n".join(["", f"{path}:", *notes]))
+
+
+def _collected(collected: Collected, *, dry_run: bool) -> dict[str, Any]:
+    plan = collected.plan
+    return {
+        "dryRun": dry_run,
+        "totalBytes": collected.file_system.total,
+        "freeBytes": collected.file_system.free,
+        "missingBytes": plan.missing,
+        "evictions": [msgspec.to_builtins(each) for each in plan.evictions],
+        "stays": [msgspec.to_builtins(each) for each in plan.stays],
+        "busy": collected.busy,
+    }
+
+
+def _print_collected(collected: Collected, *, dry_run: bool) -> None:
+    plan = collected.plan
+    goes = "would go" if dry_run else "gone"
+    rows = [
+        (
+            each.path,
+            "is being written" if each.path in collected.busy else goes,
+            each.reason.value,
+            format_bytes(each.bytes),
+            each.message,
+        )
+        for each in plan.evictions
+    ]
+    rows += [
+        (each.path, "stays", each.reason.value, format_bytes(each.bytes), each.message)
+        for each in plan.stays
+    ]
+    click.echo(table(("PATH", "WHAT", "REASON", "SIZE", "WHY"), rows))
+    free, total = collected.file_system.free, collected.file_system.total
+    click.echo(f"\nbefore: {format_bytes(free)} free of {format_bytes(total)}")
+    if plan.missing:
+        click.echo(
+            f"{format_bytes(plan.missing)} more should be free: unpin models, end pods that read "
+            "them, let go of foreign ones (--foreign), or enlarge the disk"
+        )

@@ -1,0 +1,127 @@
+"""From the facts on the disk to what goes, and its going."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from extender.errors import LockHeldError
+from extender.kube.objects import Pod
+from extender.kube.times import unix_time
+from extender.loader.catalog import Catalog, CatalogModel
+from extender.loader.layout import CacheDirectory, unwritable, writing
+from extender.loader.publish import Publisher
+from extender.loader.space import Bounds, Candidate, FileSystem, Plan, plan
+from extender.loader.stored import Stored, bytes_on_disk, stored
+from extender.loader.usage import Record, load_record, models_in_use, save_record
+
+
+def file_system(directory: CacheDirectory) -> FileSystem:
+    """Return the size and the free bytes of the cache's file system. Raises OSError."""
+    status = os.statvfs(directory.root)
+    reserved = status.f_bfree - status.f_bavail  # for root alone: neither used nor to be had
+    return FileSystem(
+        total=(status.f_blocks - reserved) * status.f_frsize,
+        free=status.f_bavail * status.f_frsize,
+    )
+
+
+def candidates(
+    directory: CacheDirectory,
+    held: list[Stored],
+    catalog: Mapping[str, CatalogModel],
+    record: Record,
+    in_use: set[str],
+) -> list[Candidate]:
+    """Return what is known of each model; ``catalog`` by the models' paths.
+
+    What another program put there counts as its own as long as the catalog does not name it.
+    """
+    found = []
+    for one in held:
+        named = catalog.get(one.path)
+        final = directory.final(one.path)
+        proven = unix_time(one.marker.proven_at) if one.marker else None
+        found.append(
+            Candidate(
+                path=one.path,
+                bytes=bytes_on_disk(final),
+                last_used=record.last_used.get(one.path, proven or final.stat().st_mtime),
+                in_use=one.path in in_use,
+                pinned=named is not None and named.pin,
+                priority=named.priority if named else 0,
+                left_at=None if named else record.left_at.get(one.path),
+                foreign=named is None and (one.marker is None or one.marker.adopted),
+            )
+        )
+    return found
+
+
+class Collected(msgspec.Struct, frozen=True, kw_only=True):
+    """What was decided, on which disk, and what of it could not be done now."""
+
+    plan: Plan
+    file_system: FileSystem
+    busy: tuple[str, ...] = ()
+
+
+def collect(
+    directory: CacheDirectory,
+    catalog: Catalog,
+    pods: Iterable[Pod],
+    *,
+    host_directory: str,
+    now: float,
+    publisher: Publisher | None = None,
+    needed: int = 0,
+    foreign: bool = False,
+    dry_run: bool = False,
+) -> Collected:
+    """Look at the cache, decide what goes, note what was seen, and let it go.
+
+    ``pods`` are those of this node, ``host_directory`` the cache's directory there; ``needed`` are
+    the bytes of a download that is to begin. Raises OSError where the cache cannot be read, and
+    CacheError where it cannot be changed.
+    """
+    publisher = publisher or Publisher()
+    held = stored(directory)
+    there = {model.path for model in held}
+    wanted = {model.directory: model for model in catalog.models}
+    in_use = models_in_use(pods, host_directory, there)
+    record = load_record(directory)
+    record.observe(there=there, in_use=in_use, wanted=set(wanted), now=now)
+    room = file_system(directory)
+    bounds = Bounds(
+        high=catalog.watermarks.high_percent,
+        low=catalog.watermarks.low_percent,
+        grace=catalog.grace_seconds,
+        foreign=foreign,
+    )
+    found = candidates(directory, held, wanted, record, in_use)
+    decided = plan(found, room, bounds, now=now, needed=needed)
+    if dry_run:
+        return Collected(plan=decided, file_system=room)
+    try:
+        save_record(directory, record, publisher.disk)
+    except OSError as error:
+        raise unwritable(directory.root, error) from error
+    return Collected(
+        plan=decided, file_system=room, busy=tuple(evict(publisher, directory, decided))
+    )
+
+
+def evict(publisher: Publisher, directory: CacheDirectory, decided: Plan) -> list[str]:
+    """Remove what the plan says; return what stayed because another process is writing it.
+
+    Raises CacheError where the file system refuses.
+    """
+    busy = []
+    for eviction in decided.evictions:
+        try:
+            with writing(directory, eviction.path, disk=publisher.disk) as held:
+                publisher.remove(held)
+        except LockHeldError:
+            busy.append(eviction.path)
+    return busy

@@ -1,0 +1,106 @@
+"""Which models lie in a cache directory: ours, by their markers, and what others put there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from extender.loader.layout import IN_PLACE, MARKER, WORK_AREA, CacheDirectory
+from extender.loader.proof.manifest import is_snapshot
+from extender.loader.proof.marker import Marker, MarkerError, read_marker
+
+_DEEPEST = 4
+"""Directories below the root in which models are looked for (``team/org/name/variant``)."""
+
+_HUB_MODEL = "models--"
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """One model's directory. ``marker`` is None where another program put it there."""
+
+    path: str
+    marker: Marker | None = None
+
+
+def stored(directory: CacheDirectory) -> list[Stored]:
+    """Return the models in a cache directory by path. Raises OSError where it cannot be read."""
+    with os.scandir(directory.root):
+        pass
+    return sorted(_below(directory.root, "", _DEEPEST), key=lambda model: model.path)
+
+
+def model_directories(directory: Path) -> list[Path]:
+    """Return the models at or below a directory that somebody names: it may be one itself.
+
+    Of a model in the hub's cache its revisions. Raises OSError where it cannot be read.
+    """
+    if is_hub_model(directory):
+        with os.scandir(directory / "snapshots") as entries:
+            return sorted(directory / "snapshots" / entry.name for entry in entries)
+    below = stored(CacheDirectory(directory))
+    with os.scandir(directory) as entries:
+        itself = any(not entry.is_dir() for entry in entries)
+    if not below or below[0].path == IN_PLACE or is_snapshot(directory):
+        return [directory]
+    if itself and not any(m.marker or is_hub_model(directory / m.path) for m in below):
+        return [directory]  # a model with parts in directories of their own
+    found = []
+    for model in below:
+        final = directory / model.path
+        found += model_directories(final) if is_hub_model(final) else [final]
+    return found
+
+
+def is_hub_model(directory: Path) -> bool:
+    """Whether a directory is one model in the layout of the hub's cache."""
+    return directory.name.startswith(_HUB_MODEL) and (directory / "snapshots").is_dir()
+
+
+def bytes_on_disk(directory: Path) -> int:
+    """Return what removing a directory frees: blocks, each file once, links not followed."""
+    seen: dict[tuple[int, int], int] = {}
+    for parent, _, names in os.walk(directory):
+        for name in names:
+            try:
+                status = Path(parent, name).lstat()
+            except OSError:
+                continue
+            seen[status.st_dev, status.st_ino] = status.st_blocks * 512
+    return sum(seen.values())
+
+
+def _below(root: Path, path: str, depth: int) -> Iterator[Stored]:
+    directory = root / path
+    try:
+        with os.scandir(directory) as entries:
+            inside = sorted(entries, key=lambda entry: entry.name)
+    except OSError:
+        return
+    marked = any(entry.name == MARKER for entry in inside)
+    if marked and path:
+        yield Stored(path=path, marker=_marker(directory))
+        return
+    below: list[Stored] = []
+    for entry in inside:
+        plain = entry.is_dir(follow_symlinks=False) and entry.name not in {WORK_AREA, "lost+found"}
+        if plain and depth and not (path and is_hub_model(directory)):
+            name = f"{path}/{entry.name}" if path else entry.name
+            below += _below(root, name, depth - 1)
+    if marked:
+        yield Stored(path=IN_PLACE, marker=_marker(directory))
+    files = is_hub_model(directory) or any(not e.is_dir() or e.is_symlink() for e in inside)
+    ours = any(model.marker or is_hub_model(root / model.path) for model in below)
+    if path and files and not ours:
+        yield Stored(path=path)  # with all that lies below: a model of another program
+    else:
+        yield from below
+
+
+def _marker(directory: Path) -> Marker | None:
+    try:
+        return read_marker(directory)
+    except MarkerError:
+        return None

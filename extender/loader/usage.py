@@ -1,0 +1,139 @@
+"""Which models pods on this node read, and when each was last read.
+
+The API tells: every pod that is bound to the node and has not ended counts, from the moment it is
+bound. What a pod reads is told from its spec, as the extender does it; a pod that mounts the cache
+and whose model cannot be told may read all that it mounts.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from extender.errors import CacheError
+from extender.kube.objects import DaemonSet, DaemonSetSpec, Pod, PodTemplate
+from extender.loader.disk import Disk, regular_file
+from extender.loader.layout import CacheDirectory, make_parents
+from extender.report import REPORT_ANNOTATION
+from extender.watch.answers import UnreachableError
+from extender.watch.client import Transport
+from extender.watch.failures import WatchFailedError
+from extender.watch.listing import list_all
+from extender.watch.resources import PODS, Resource
+from extender.workload.loaders import read_loader
+from extender.workload.model import ModelReference, Source
+from extender.workload.references import read_workload
+from extender.workload.volumes import is_within, normal
+
+_STATE_BYTES = 16 * 1024 * 1024
+
+
+class Record(msgspec.Struct, rename="camel"):
+    """What has to outlive the process, by model path, in UNIX seconds.
+
+    ``last_used``: when a pod was last seen that reads the model. ``left_at``: since when it is not
+    in the catalog.
+    """
+
+    last_used: dict[str, float] = {}
+    left_at: dict[str, float] = {}
+
+    def observe(self, *, there: set[str], in_use: set[str], wanted: set[str], now: float) -> None:
+        """Note what is true now; what is not there any more is forgotten.
+
+        A clock that was set back makes nothing older than now.
+        """
+        used = {path: min(at, now) for path, at in self.last_used.items() if path in there}
+        self.last_used = used | dict.fromkeys(sorted(in_use & there), now)
+        self.left_at = {
+            path: min(self.left_at.get(path, now), now) for path in sorted(there - wanted)
+        }
+
+
+def load_record(directory: CacheDirectory) -> Record:
+    """Return what was noted before; an empty record where that cannot be read."""
+    try:
+        with open(regular_file(_record_file(directory)), "rb") as file:  # noqa: PTH123
+            return msgspec.json.decode(file.read(_STATE_BYTES), type=Record)
+    except (OSError, msgspec.MsgspecError, UnicodeError):
+        return Record()
+
+
+def save_record(directory: CacheDirectory, record: Record, disk: Disk) -> None:
+    """Keep the record. Raises OSError."""
+    file = _record_file(directory)
+    make_parents(disk, file)
+    disk.write(file, msgspec.json.encode(record))
+
+
+def pods_of_node(transport: Transport, node: str) -> list[Pod]:
+    """List the pods of a node that have not ended. Raises CacheError where that cannot be known."""
+    selector = f"{PODS.selectors['fieldSelector']},spec.nodeName={node}"
+    resource = Resource(Pod, PODS.path, {"fieldSelector": selector})
+    try:
+        listing = list_all(transport, resource, pause=lambda asked: time.sleep(max(asked, 1.0)))
+    except (WatchFailedError, UnreachableError) as error:
+        raise CacheError(
+            f"pods of node {node}: {error}; which models are in use cannot be known"
+        ) from error
+    for odd in listing.unreadable:
+        name = f"{odd.metadata.namespace}/{odd.metadata.name}" if odd.metadata else "one"
+        raise CacheError(f"pod {name} of node {node}: {odd.error}; what it reads cannot be known")
+    return [pod for pod in listing.objects if isinstance(pod, Pod)]
+
+
+def models_in_use(pods: Iterable[Pod], host_directory: str, paths: Iterable[str]) -> set[str]:
+    """Return which of these models the pods may read. ``host_directory``: the cache on the node."""
+    root = normal(host_directory)
+    read = {path for pod in pods for path in _read_by(pod, root)}
+    return {
+        path
+        for path in paths
+        for at in (normal(posixpath.join(root, path)),)
+        if any(is_within(at, place) or is_within(place, at) for place in read)
+    }
+
+
+def _read_by(pod: Pod, root: str) -> Iterator[str]:
+    """Yield the directories on the node that a pod reads models from."""
+    workload = read_workload(pod.metadata, pod.spec)
+    references = [each for reference in workload.references for each in _with_origin(reference)]
+    told = {normal(each.host_path) for each in references if each.host_path is not None}
+    yield from told
+    if not references and _is_loader(pod):
+        return
+    unclear = any(each.source in {Source.UNKNOWN, Source.HUB} for each in references)
+    for volume in pod.spec.volumes:
+        if volume.host_path is None:
+            continue
+        mounted = normal(volume.host_path.path)
+        inside = is_within(mounted, root) and not any(is_within(path, mounted) for path in told)
+        if inside or (unclear and is_within(root, mounted)):
+            yield mounted
+
+
+def _with_origin(reference: ModelReference) -> Iterator[ModelReference]:
+    yield reference
+    if reference.origin is not None:
+        yield from _with_origin(reference.origin)
+
+
+def _is_loader(pod: Pod) -> bool:
+    """Whether a pod fills the cache and serves nothing: ours say so, others show it."""
+    if REPORT_ANNOTATION in pod.metadata.annotations:
+        return True
+    owner = pod.metadata.controller()
+    template = PodTemplate(metadata=pod.metadata, spec=pod.spec)
+    return (
+        owner is not None
+        and owner.kind == "DaemonSet"
+        and read_loader(DaemonSet(spec=DaemonSetSpec(template=template))) is not None
+    )
+
+
+def _record_file(directory: CacheDirectory) -> Path:
+    return directory.work_area / "usage.json"

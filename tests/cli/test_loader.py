@@ -1,0 +1,186 @@
+"""``loader verify`` and ``loader gc`` as a person or a script runs them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from extender.loader.layout import CacheDirectory, writing
+from extender.loader.publish import Publisher
+from tests.cli.program import run
+from tests.clock import Clock
+from tests.loader.models import contents, hub_cache, listing, put, small_model
+
+SHARD = "model-00001-of-00002.safetensors"
+FILES = small_model()
+
+CATALOG = """
+apiVersion: modelcache.dev/v1alpha1
+kind: ModelCatalog
+graceSeconds: 3600
+watermarks: {highPercent: %s, lowPercent: 0.00001}
+models: [%s]
+"""
+
+
+def catalog(at: Path, *models: str, high: float = 100) -> Path:
+    at.write_text(CATALOG % (high, ", ".join(models)))
+    return at
+
+
+def entry(path: str, more: str = "") -> str:
+    return f"{{name: {path}, source: 'hf://org/{path}'{more}}}"
+
+
+def publish(root: Path, path: str, proven_at: float = 0.0) -> None:
+    publisher = Publisher(clock=Clock(proven_at))
+    with writing(CacheDirectory(root), path) as held:
+        put(publisher.begin(held, listing(FILES)), FILES)
+        publisher.publish(held, listing(FILES))
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    root = tmp_path / "cache"
+    publish(root, "a", proven_at=1_000.0)
+    publish(root, "b", proven_at=2_000.0)
+    return root
+
+
+def told(done: Any) -> dict[str, bool]:
+    return {Path(model["path"]).name: model["ok"] for model in done.json()["models"]}
+
+
+def test_verify_says_yes_for_a_whole_model(cache: Path) -> None:
+    done = run("loader", "verify", cache / "a", "--level", "content", "-o", "json")
+    assert done.code == 0
+    (model,) = done.json()["models"]
+    assert (model["ok"], model["level"], model["kind"], model["files"]) == (
+        True,
+        "content",
+        "safetensors",
+        len(FILES),
+    )
+    assert (model["problems"], model["unchecked"]) == ([], [])
+
+
+def test_verify_says_no_with_every_problem_for_a_damaged_one(cache: Path) -> None:
+    (cache / "a" / SHARD).unlink()
+    done = run("loader", "verify", cache / "a", "-o", "json")
+    assert done.code == 1
+    assert done.json()["models"][0]["problems"] == [
+        {"file": SHARD, "kind": "missing", "message": "is not there"}
+    ]
+    done = run("loader", "verify", cache / "a")
+    assert done.code == 1
+    assert f"damaged: {SHARD}: is not there" in done.stdout
+
+
+def test_verify_looks_at_every_model_of_a_cache_whoever_filled_it(cache: Path) -> None:
+    put(cache / "org/foreign", small_model(3))
+    os.truncate(cache / "org/foreign" / SHARD, 10)
+    hub_cache(cache, small_model(4))
+    done = run("loader", "verify", cache, "-o", "json")
+    assert done.code == 1
+    assert told(done) == {"a": True, "b": True, "foreign": False, "c" * 40: True}
+    assert run("loader", "verify", cache / "models--org--small").code == 0
+
+
+def test_verify_takes_a_model_with_parts_for_one(tmp_path: Path) -> None:
+    put(tmp_path, {**small_model(), "1_Pooling/config.json": b"{}", "onnx/model.onnx": b"x"})
+    done = run("loader", "verify", tmp_path, "-o", "json")
+    assert told(done) == {tmp_path.name: True}
+
+
+def test_verify_tells_a_directory_without_a_model_as_damaged(tmp_path: Path) -> None:
+    assert run("loader", "verify", tmp_path).code == 1
+
+
+def test_verify_of_what_is_not_there_is_wrong_use(tmp_path: Path) -> None:
+    assert "No such file" in run("loader", "verify", tmp_path / "nowhere").refusal()
+
+
+def gc(cache: Path, catalog: Path, *arguments: str | Path) -> Any:
+    return run("loader", "gc", "--directory", cache, "--catalog", catalog, *arguments)
+
+
+def test_gc_refuses_where_it_cannot_know_what_is_in_use(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NODE_NAME", raising=False)
+    file = catalog(tmp_path / "catalog.yaml")
+    assert "--assume-unused" in gc(cache, file).refusal()
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(
+        "{apiVersion: v1, kind: Config, current-context: c, clusters: [{name: c, cluster: "
+        "{server: 'http://127.0.0.1:1'}}], contexts: [{name: c, context: {cluster: c, user: u}}], "
+        "users: [{name: u, user: {}}]}"
+    )
+    refusal = gc(cache, file, "--node", "n1", "--kubeconfig", kubeconfig).refusal()
+    assert "which models are in use cannot be known" in refusal
+    assert (cache / "a").is_dir()
+
+
+def test_gc_says_what_would_go_and_then_lets_it_go(cache: Path, tmp_path: Path) -> None:
+    file = catalog(tmp_path / "catalog.yaml", entry("a", ", pin: true"), entry("b"), high=0.001)
+    dry = gc(cache, file, "--assume-unused", "--dry-run", "-o", "json")
+    assert dry.code == 1  # a disk of a machine cannot be emptied to a fraction of a percent
+    document = dry.json()
+    assert document["dryRun"] is True
+    assert [(e["path"], e["reason"]) for e in document["evictions"]] == [("b", "room")]
+    assert [(s["path"], s["reason"]) for s in document["stays"]] == [("a", "pinned")]
+    assert document["missingBytes"] > 0
+    assert contents(cache / "b") == FILES
+
+    done = gc(cache, file, "--assume-unused")
+    assert "gone" in done.stdout
+    assert "pinned in the catalog" in done.stdout
+    assert not (cache / "b").exists()
+    assert contents(cache / "a") == FILES
+
+
+def test_gc_gives_what_left_the_catalog_its_grace(cache: Path, tmp_path: Path) -> None:
+    file = catalog(tmp_path / "catalog.yaml", entry("a"))
+    done = gc(cache, file, "--assume-unused", "-o", "json")
+    assert (done.code, done.json()["evictions"]) == (0, [])
+    usage = cache / ".modelcache/usage.json"
+    usage.write_text('{"leftAt": {"b": 1000.0}}')
+    done = gc(cache, file, "--assume-unused", "-o", "json")
+    assert [(e["path"], e["reason"]) for e in done.json()["evictions"]] == [("b", "left-catalog")]
+    assert not (cache / "b").exists()
+
+
+def test_gc_keeps_what_a_pod_of_the_node_reads_and_what_others_put_there(
+    cache: Path, tmp_path: Path
+) -> None:
+    put(cache / "foreign", small_model(3))
+    snapshot = tmp_path / "pods.yaml"
+    snapshot.write_text(
+        "{apiVersion: v1, kind: Pod, metadata: {name: p, namespace: d}, spec: {nodeName: n1, "
+        "containers: [{name: c, image: 'vllm/vllm-openai:v1', args: [--model, /m/b], volumeMounts: "
+        "[{name: v, mountPath: /m}]}], volumes: [{name: v, hostPath: {path: /var/lib/models}}]}, "
+        "status: {phase: Running}}"
+    )
+    file = catalog(tmp_path / "catalog.yaml", high=0.001)
+    known = ("--snapshot", snapshot, "--host-directory", "/var/lib/models", "-o", "json")
+    document = gc(cache, file, "--node", "n1", "--dry-run", *known).json()
+    assert [e["path"] for e in document["evictions"]] == ["a"]
+    assert {s["path"]: s["reason"] for s in document["stays"]} == {
+        "b": "in-use",
+        "foreign": "foreign",
+    }
+    document = gc(cache, file, "--node", "n2", "--foreign", "--dry-run", *known).json()
+    assert {e["path"] for e in document["evictions"]} == {"a", "b", "foreign"}
+
+
+def test_gc_leaves_a_model_that_is_being_written_and_says_so(cache: Path, tmp_path: Path) -> None:
+    file = catalog(tmp_path / "catalog.yaml", entry("a"))
+    (cache / ".modelcache/usage.json").write_text('{"leftAt": {"b": 1000.0}}')
+    with writing(CacheDirectory(cache), "b"):
+        done = gc(cache, file, "--assume-unused")
+    assert done.code == 1
+    assert "is being written" in done.stdout
+    assert (cache / "b").is_dir()

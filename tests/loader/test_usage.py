@@ -1,0 +1,97 @@
+"""Which models the pods of a node read, and what is remembered of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from extender.kube.objects import Pod
+from extender.loader.disk import Disk
+from extender.loader.layout import CacheDirectory
+from extender.loader.usage import Record, load_record, models_in_use, save_record
+from extender.report import REPORT_ANNOTATION
+from tests.builders import READY, loader_pod, pod, tmpfs, vllm
+
+CACHE = "/var/lib/models"
+LLAMA, OTHER = "llama-3.1-8b-instruct", "org/other"
+PATHS = (LLAMA, OTHER, "models--org--small")
+
+
+def mounting(path: str, *, args: list[str] | None = None, **metadata: Any) -> Pod:
+    return pod(
+        metadata=metadata,
+        spec={
+            "containers": [
+                {
+                    "name": "main",
+                    "image": "vllm/vllm-openai:v0.11.0" if args else "busybox:1.37",
+                    "args": args or [],
+                    "volumeMounts": [{"name": "host", "mountPath": "/models"}],
+                }
+            ],
+            "volumes": [{"name": "host", "hostPath": {"path": path}}],
+        },
+    )
+
+
+def in_use(*pods: Pod) -> set[str]:
+    return models_in_use(pods, CACHE, PATHS)
+
+
+def test_a_serving_pod_uses_its_model_and_no_other() -> None:
+    assert in_use(vllm(on="n1")) == {LLAMA}
+
+
+def test_pods_without_the_cache_use_nothing() -> None:
+    assert in_use(pod(), tmpfs(), mounting("/var/log")) == set()
+
+
+def test_a_pod_whose_model_cannot_be_told_may_read_all_that_it_mounts() -> None:
+    assert in_use(mounting(CACHE)) == set(PATHS)
+    assert in_use(mounting(f"{CACHE}/{LLAMA}")) == {LLAMA}
+    assert in_use(mounting(f"{CACHE}/org")) == {OTHER}
+
+
+def test_an_agent_that_mounts_the_whole_node_uses_nothing_and_a_server_that_does_may() -> None:
+    assert in_use(mounting("/")) == set()
+    assert in_use(mounting("/var/lib", args=["--model", "$(UNKNOWN)"])) == set(PATHS)
+
+
+def test_a_server_below_a_mount_of_the_parent_uses_its_model() -> None:
+    assert in_use(mounting("/var/lib", args=["--model", "/models/models/org/other"])) == {OTHER}
+
+
+def test_loaders_do_not_use_what_they_fill() -> None:
+    assert in_use(loader_pod("n1", READY)) == set()
+    assert in_use(mounting(CACHE, annotations={REPORT_ANNOTATION: "{}"})) == set()
+
+
+def test_the_record_remembers_last_use_and_departure_and_forgets_what_is_gone(
+    tmp_path: Path,
+) -> None:
+    directory, record = CacheDirectory(tmp_path), Record()
+    record.observe(there={"a", "b"}, in_use={"a", "x"}, wanted={"a"}, now=10.0)
+    assert (record.last_used, record.left_at) == ({"a": 10.0}, {"b": 10.0})
+    record.observe(there={"a", "b"}, in_use=set(), wanted=set(), now=20.0)
+    assert (record.last_used, record.left_at) == ({"a": 10.0}, {"a": 20.0, "b": 10.0})
+    save_record(directory, record, Disk())
+    assert msgspec.structs.asdict(load_record(directory)) == msgspec.structs.asdict(record)
+    record.observe(there={"b"}, in_use=set(), wanted={"b"}, now=5.0)
+    assert (record.last_used, record.left_at) == ({}, {})
+
+
+def test_a_clock_that_was_set_back_makes_nothing_younger_than_now() -> None:
+    record = Record(last_used={"a": 100.0}, left_at={"a": 100.0})
+    record.observe(there={"a"}, in_use=set(), wanted=set(), now=50.0)
+    assert (record.last_used, record.left_at) == ({"a": 50.0}, {"a": 50.0})
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b'{"lastUsed": {"a": "x"}}', b"\xff"])
+def test_a_record_that_cannot_be_read_is_begun_anew(tmp_path: Path, text: bytes) -> None:
+    directory = CacheDirectory(tmp_path)
+    directory.work_area.mkdir()
+    (directory.work_area / "usage.json").write_bytes(text)
+    assert load_record(directory).last_used == {}
