@@ -19,10 +19,10 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.loader.serving import Handler, Serving
 
 TOKEN = "hf_test"
 
@@ -95,10 +95,12 @@ class Served:
     headers: dict[str, str]
 
 
-class Hub:
+class Hub(Serving):
     """The server; as a context manager it runs. ``url`` is the hub's, ``cdn_url`` the other's."""
 
     def __init__(self, *, page: int = 3, piece: int = 16 * 1024, delay: float = 0.0) -> None:
+        super().__init__(_Handler, listeners=2)
+        self.url, self.cdn_url = self.urls
         self.repositories: dict[str, Repository] = {}
         self.web: dict[str, bytes] = {}
         self.index_page = True
@@ -109,29 +111,7 @@ class Hub:
         self.troubles: dict[str, list[Trouble]] = defaultdict(list)
         self.served: list[Served] = []
         self.asked: list[tuple[str, dict[str, str]]] = []
-        self.at_once = self.most_at_once = 0
         self.lock = threading.Lock()
-        self.ended = threading.Event()
-        self._servers = [_Server(("127.0.0.1", 0), _Handler, self) for _ in range(2)]
-        self.url, self.cdn_url = (
-            f"http://127.0.0.1:{server.server_address[1]}" for server in self._servers
-        )
-
-    def __enter__(self) -> Self:
-        for server in self._servers:
-            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.ended.set()
-        for server in self._servers:
-            server.shutdown()
-            server.server_close()
 
     def bytes_sent(self, path: str | None = None) -> int:
         with self.lock:
@@ -146,30 +126,15 @@ class Hub:
         return Trouble()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
+class _Handler(Handler):
+    @property
+    def hub(self) -> Hub:
+        hub = self.server.state
+        assert isinstance(hub, Hub)
+        return hub
 
-    def __init__(self, address: tuple[str, int], handler: type[_Handler], hub: Hub) -> None:
-        self.hub = hub
-        super().__init__(address, handler)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that go away in mid-answer are what the tests are about."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    server: _Server
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        hub = self.server.hub
+    def respond(self) -> None:
+        hub = self.hub
         target = urlsplit(self.path)
         path = unquote(target.path)
         with hub.lock:
@@ -183,7 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif path.startswith("/web/"):
             self._web(path.removeprefix("/web/"))
         else:
-            self._answer(404)
+            self.answer(404)
 
     def _api(
         self, name: str, revision: str | None, tree: str | None, query: dict[str, list[str]]
@@ -191,18 +156,18 @@ class _Handler(BaseHTTPRequestHandler):
         repository = self._repository(name, revision or tree)
         if repository is None:
             return
-        trouble = self.server.hub.trouble("tree" if tree else "info")
+        trouble = self.hub.trouble("tree" if tree else "info")
         if trouble.status:
-            self._answer(trouble.status, trouble.headers)
+            self.answer(trouble.status, trouble.headers)
             return
         if tree is None:
             self._json({"id": name, "sha": repository.commit, "siblings": []})
             return
-        first, page = int(query.get("cursor", ["0"])[0]), self.server.hub.page
+        first, page = int(query.get("cursor", ["0"])[0]), self.hub.page
         entries = [self._entry(repository, path) for path in sorted(repository.files)]
         headers = {}
         if first + page < len(entries):
-            address = f"{self.server.hub.url}{urlsplit(self.path).path}?recursive=true"
+            address = f"{self.hub.url}{urlsplit(self.path).path}?recursive=true"
             headers["Link"] = f'<{address}&cursor={first + page}>; rel="next"'
         self._json(entries[first : first + page], headers)
 
@@ -222,29 +187,29 @@ class _Handler(BaseHTTPRequestHandler):
     def _repository(self, name: str, revision: str | None) -> Repository | None:
         """Return the repository, or answer why not as the hub does."""
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
-        repository = self.server.hub.repositories.get(name)
+        repository = self.hub.repositories.get(name)
         if token and token != TOKEN:
-            self._answer(401, {"X-Error-Message": "Invalid credentials in Authorization header"})
+            self.answer(401, {"X-Error-Message": "Invalid credentials in Authorization header"})
             return None
         if repository is None or (repository.private and not token):
-            self._answer(404 if token else 401, {"X-Error-Code": "RepoNotFound"})
+            self.answer(404 if token else 401, {"X-Error-Code": "RepoNotFound"})
             return None
         if revision not in {None, repository.branch, repository.commit}:
-            self._answer(404, {"X-Error-Code": "RevisionNotFound"})
+            self.answer(404, {"X-Error-Code": "RevisionNotFound"})
             return None
         return repository
 
     def _resolve(self, name: str, revision: str, path: str) -> None:
-        hub = self.server.hub
+        hub = self.hub
         repository = self._repository(name, revision)
         if repository is None:
             return
         if repository.gated:
             token = self.headers.get("Authorization")
-            self._answer(403 if token else 401, {"X-Error-Code": "GatedRepo"})
+            self.answer(403 if token else 401, {"X-Error-Code": "GatedRepo"})
             return
         if path not in repository.files:
-            self._answer(404, {"X-Error-Code": "EntryNotFound"})
+            self.answer(404, {"X-Error-Code": "EntryNotFound"})
             return
         content = repository.files[path]
         headers = {"X-Repo-Commit": repository.commit}
@@ -255,7 +220,7 @@ class _Handler(BaseHTTPRequestHandler):
             waiting = hub.troubles[path]
             trouble = waiting.pop(0) if waiting and waiting[0].at_hub else Trouble()
         if trouble.status:
-            self._answer(trouble.status, trouble.headers)
+            self.answer(trouble.status, trouble.headers)
             return
         sha256 = sha256_of(content)
         headers |= {
@@ -263,45 +228,45 @@ class _Handler(BaseHTTPRequestHandler):
             "X-Linked-Etag": f'"{sha256}"',
             "X-Linked-Size": str(len(content)),
         }
-        self._answer(302, headers)
+        self.answer(302, headers)
 
     def _cdn(self, sha256: str) -> None:
-        hub = self.server.hub
+        hub = self.hub
         for repository in list(hub.repositories.values()):
             for path, content in repository.files.items():
                 if sha256_of(content) == sha256:
                     trouble = hub.trouble(path, at_hub=False)
                     self._content(path, content, '"of-the-store"', trouble, {})
                     return
-        self._answer(404)
+        self.answer(404)
 
     def _web(self, path: str) -> None:
-        hub = self.server.hub
+        hub = self.hub
         content = hub.web.get(path)
         if content is not None:
             etag = f'"{hashlib.md5(content).hexdigest()}"'
             self._content(path, content, etag, hub.trouble(path), {})
             return
         if any(p.startswith(f"{path}/") for p in hub.web):
-            self._answer(301, {"Location": f"/web/{path}/"})
+            self.answer(301, {"Location": f"/web/{path}/"})
             return
         below = sorted({p[len(path) :].partition("/")[0] for p in hub.web if p.startswith(path)})
         if not below or not hub.index_page or not (path.endswith("/") or not path):
-            self._answer(404)
+            self.answer(404)
             return
         folders = {p[len(path) :].partition("/")[0] for p in hub.web if p[len(path) :].count("/")}
         links = [f"{name}/" if name in folders else name for name in below]
         page = "".join(f'<a href="{link}">{link}</a>\n' for link in links).encode()
-        self._answer(200, {"Content-Type": "text/html"}, page)
+        self.answer(200, {"Content-Type": "text/html"}, page)
 
     def _content(
         self, path: str, content: bytes, etag: str, trouble: Trouble, headers: dict[str, str]
     ) -> None:
-        hub = self.server.hub
+        hub = self.hub
         if trouble.meanwhile:
             trouble.meanwhile()
         if trouble.status:
-            self._answer(trouble.status, trouble.headers)
+            self.answer(trouble.status, trouble.headers)
             return
         asked = self.headers.get("Range")
         headers = {"ETag": etag, **headers}
@@ -313,7 +278,7 @@ class _Handler(BaseHTTPRequestHandler):
             start = int(wanted[1])
             end = min(end, int(wanted[2]) + 1) if wanted[2] else end
             if start >= len(content):
-                self._answer(416, {"Content-Range": f"bytes */{len(content)}"})
+                self.answer(416, {"Content-Range": f"bytes */{len(content)}"})
                 return
             if trouble.shifted:
                 start = max(0, start - 1)
@@ -323,53 +288,32 @@ class _Handler(BaseHTTPRequestHandler):
         if trouble.flip and body:
             body[len(body) // 2] ^= 1
         body += b"x" * trouble.longer
-        self.send_response(status)
-        for key, value in {**headers, **trouble.headers}.items():
-            self.send_header(key, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
+        self.head(status, {**headers, **trouble.headers}, len(body))
         if self.command != "HEAD":
             self._send(path, start, bytes(body), asked, trouble)
 
     def _send(
         self, path: str, start: int, body: bytes, asked: str | None, trouble: Trouble
     ) -> None:
-        hub = self.server.hub
+        hub = self.hub
         record = Served(path, start, 0, asked, dict(self.headers))
         with hub.lock:
             hub.served.append(record)
-            hub.at_once += 1
-            hub.most_at_once = max(hub.most_at_once, hub.at_once)
-        try:
-            stop = trouble.cut_after if trouble.hang_after is None else trouble.hang_after
-            for at in range(0, len(body), hub.piece):
-                piece = body[at : at + hub.piece]
-                if stop is not None and at + len(piece) >= stop:
-                    self.wfile.write(piece[: stop - at])
-                    record.sent += stop - at
-                    if trouble.hang_after is not None:
-                        hub.ended.wait(60)
-                    self.close_connection = True
-                    return
-                self.wfile.write(piece)
-                record.sent += len(piece)
-                if hub.delay:
-                    time.sleep(hub.delay)
-        finally:
-            with hub.lock:
-                hub.at_once -= 1
+        stop = trouble.cut_after if trouble.hang_after is None else trouble.hang_after
+        for at in range(0, len(body), hub.piece):
+            piece = body[at : at + hub.piece]
+            if stop is not None and at + len(piece) >= stop:
+                self.wfile.write(piece[: stop - at])
+                record.sent += stop - at
+                if trouble.hang_after is not None:
+                    hub.ended.wait(60)
+                self.close_connection = True
+                return
+            self.wfile.write(piece)
+            record.sent += len(piece)
+            if hub.delay:
+                time.sleep(hub.delay)
 
     def _json(self, document: object, headers: dict[str, str] | None = None) -> None:
         body = json.dumps(document).encode()
-        self._answer(200, {"Content-Type": "application/json", **(headers or {})}, body)
-
-    def _answer(
-        self, status: int, headers: dict[str, str] | None = None, body: bytes = b""
-    ) -> None:
-        self.send_response(status)
-        for key, value in (headers or {}).items():
-            self.send_header(key, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+        self.answer(200, {"Content-Type": "application/json", **(headers or {})}, body)

@@ -5,66 +5,39 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Self
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+from tests.loader.serving import Handler, Serving
 
-class ObjectStore:
+
+class ObjectStore(Serving):
     """The store; as a context manager it runs. ``buckets``: name -> key -> content.
 
     ``statuses``: what the next reads are answered with instead of content.
     """
 
     def __init__(self) -> None:
+        super().__init__(_Handler)
+        (self.url,) = self.urls
         self.buckets: dict[str, dict[str, bytes]] = {}
         self.statuses: list[int] = []
-        self.asked: list[tuple[str, dict[str, str]]] = []
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.store = self
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    store: ObjectStore
+class _Handler(Handler):
+    @property
+    def store(self) -> ObjectStore:
+        store = self.server.state
+        assert isinstance(store, ObjectStore)
+        return store
 
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: _Server
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
+    def respond(self) -> None:
         target = urlsplit(self.path)
         bucket, _, key = unquote(target.path).lstrip("/").partition("/")
-        store = self.server.store
-        store.asked.append((self.path, dict(self.headers)))
         if google := re.fullmatch(r"(?:/download)?/storage/v1/b/([^/]+)/o(?:/(.+))?", target.path):
             self._google(google[1], unquote(google[2] or ""), parse_qs(target.query))
             return
-        objects = store.buckets.get(bucket)
+        objects = self.store.buckets.get(bucket)
         if "Authorization" not in self.headers:
             self._error(403, "AccessDenied")
         elif objects is None:
@@ -98,7 +71,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _google(self, bucket: str, key: str, query: dict[str, list[str]]) -> None:
         """The JSON API; a content's generation is its length, so that changes are easy to make."""
-        objects = self.server.store.buckets.get(bucket)
+        objects = self.store.buckets.get(bucket)
         if objects is None or (key and key not in objects):
             self._answer(404, "{}")
         elif key and query.get("alt") == ["media"]:
@@ -131,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
         }
 
     def _get(self, content: bytes) -> None:
-        store = self.server.store
+        store = self.store
         if self.command == "GET" and store.statuses:
             status = store.statuses.pop(0)
             self._error(status, {503: "SlowDown", 500: "InternalError"}.get(status, "AccessDenied"))
@@ -141,26 +114,15 @@ class _Handler(BaseHTTPRequestHandler):
             return
         wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         body = content[int(wanted[1]) : int(wanted[2]) + 1] if wanted else content
-        self.send_response(206 if wanted else 200)
-        self.send_header("ETag", _etag(content))
-        self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
+        headers = {"ETag": _etag(content), "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
+        self.answer(206 if wanted else 200, headers, body)
 
     def _error(self, status: int, code: str) -> None:
         text = f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>{code}</Message></Error>'
         self._answer(status, text)
 
     def _answer(self, status: int, text: str) -> None:
-        body = text.encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/xml")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+        self.answer(status, {"Content-Type": "application/xml"}, text.encode())
 
 
 def _generation(content: bytes) -> str:

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -71,7 +72,7 @@ def fetch(
     Raises TransferError. What was fetched stays, for the next call to go on from.
     """
     patience = patience or Patience()
-    with Journal(journal) as kept:
+    with closing(Journal(journal)) as kept:
         targets = prepare(listing, into, kept)
         resumed = sum(target.safe_bytes for target in targets)
         plan = Plan(

@@ -59,16 +59,22 @@ class Plan:
             if span.generation == span.target.generation:
                 self._spans.appendleft(span)
 
-    def begin_anew(self, span: Span) -> None:
-        """Begin a file again from its first byte, in one go. Raises OSError."""
+    def begin_anew(self, span: Span) -> bool:
+        """Begin a file again from its first byte, in one go; False where that was tried already.
+
+        Raises OSError.
+        """
         target = span.target
         with self._lock:
             if span.generation != target.generation:
-                return  # another thread was first
+                return True  # another thread was first
+            if target.streamed:
+                return False
             target.streamed = True
             target.reset()
             self._spans = deque(s for s in self._spans if s.target is not target)
             self._spans.extendleft(self._cut(target))
+        return True
 
     def _cut(self, target: Target) -> Iterable[Span]:
         if target.streamed:

@@ -175,9 +175,10 @@ class Worker:
     def _failed(self, span: Span, position: _Position, error: SourceError) -> None:
         """Give back what is left of a span and wait; or end the download."""
         shared, target = self._shared, span.target
-        if error.cause is Cause.NO_RANGES and not target.streamed:
-            shared.plan.begin_anew(span)
+        if error.cause is Cause.NO_RANGES and shared.plan.begin_anew(span):
             return
+        if span.generation != target.generation:
+            return  # begun anew meanwhile: not this span's business any more
         if error.cause is Cause.CHANGED:
             target.reset()
         start = span.start if target.streamed else position.synced
