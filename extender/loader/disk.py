@@ -14,8 +14,8 @@ from pathlib import Path
 
 _RENAME_EXCHANGE = 2  # linux/fs.h
 _AT_FDCWD = -100  # fcntl.h
-_NO_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})
-"""What renameat2(2) says where the kernel, the file system (NFS) or a sandbox has no exchange."""
+_NOT_OFFERED = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})
+"""What the kernel says where it, the file system (NFS, FUSE) or a sandbox does not have a call."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -28,8 +28,15 @@ class Disk:
         _sync(path, os.O_RDONLY)
 
     def sync_directory(self, path: Path) -> None:
-        """Bring a directory's entries to the disk: without it a rename may be lost."""
-        _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+        """Bring a directory's entries to the disk: without it a rename may be lost.
+
+        File systems of FUSE may have no such thing (EINVAL); they are as safe as they are then.
+        """
+        try:
+            _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            if error.errno not in _NOT_OFFERED:
+                raise
 
     def make_directory(self, path: Path) -> None:
         """Make one directory whose parent exists; that it is there already is no error."""
@@ -56,7 +63,7 @@ class Disk:
         if done == 0:
             return True
         code = ctypes.get_errno()
-        if code in _NO_EXCHANGE:
+        if code in _NOT_OFFERED:
             return False
         raise OSError(code, os.strerror(code), str(one), None, str(other))
 

@@ -188,6 +188,11 @@ def _acquire(
                     "stop it"
                 ) from error
             sleep(min(left, _POLL_SECONDS))
+        except OSError as error:
+            raise CacheError(
+                f"{file}: cannot be locked ({error.strerror or error}); put the cache directory on "
+                "a file system with locks, such as a local disk or NFSv4"
+            ) from error
         else:
             return
 

@@ -15,13 +15,13 @@ from extender.errors import LockHeldError
 from extender.loader.layout import (
     CacheDirectory,
     Writing,
-    checked_path,
     unescaped,
     unwritable,
     writing,
 )
 from extender.loader.proof.marker import MarkerError, read_marker
 from extender.loader.publish import Publisher
+from extender.loader.sources import path_problem
 
 QUARANTINE_BYTES = 20 * 1024**3
 """Two large shards: enough to look into what damaged them, without filling the disk."""
@@ -49,11 +49,14 @@ def sweep(
     try:
         for entry in _entries(directory.work_area / "incoming"):
             name, _, publication = entry.name.rpartition(".")
+            if path_problem(unescaped(name)) is not None:
+                continue  # nothing that this program put there
             with suppress(LockHeldError), _held(publisher, directory, name) as held:
                 _arrive(publisher, held, entry, publication, swept)
         for room in ("staging", "mending"):
             for entry in _entries(directory.work_area / room):
-                if wanted is not None and unescaped(entry.name) not in wanted:
+                path = unescaped(entry.name)
+                if wanted is not None and path not in wanted and path_problem(path) is None:
                     with suppress(LockHeldError), _held(publisher, directory, entry.name) as held:
                         publisher.discard(held, entry)
                         swept.deleted += 1
@@ -69,7 +72,7 @@ def sweep(
 def _held(
     publisher: Publisher, directory: CacheDirectory, name: str
 ) -> AbstractContextManager[Writing]:
-    return writing(directory, checked_path(unescaped(name)), disk=publisher.disk)
+    return writing(directory, unescaped(name), disk=publisher.disk)
 
 
 def _arrive(

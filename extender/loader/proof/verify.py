@@ -155,6 +155,8 @@ def _contents(
         if path in broken or not (whole or _touched(file, expected)):
             continue
         problem, sha256 = _read_whole(directory, path, expected, reader)
+        if problem is None and scan_one(directory, path) != file:
+            problem = Problem(path, ProblemKind.CONTENT, "was changed while it was read")
         if problem is not None:
             found.problems.append(problem)
         hashes[path] = sha256

@@ -46,6 +46,9 @@ KINDS = {
 
 _LOOKED_INTO = frozenset({"safetensors", "gguf", "pytorch"})
 
+_CONFIGS = ("config.json", "adapter_config.json", "params.json")
+"""Of transformers, of an adapter, of Mistral's own format."""
+
 TOKENIZERS = (
     *("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt"),
     *("merges.txt", "spiece.model", "sentencepiece.bpe.model", "tekken.json", "vocab.model"),
@@ -65,15 +68,18 @@ def shape(directory: Path, scan: Scan, *, listed: bool) -> Weights:
     """Check that what belongs together is there; problems go to ``scan``.
 
     ``listed``: the files were compared with the source's own list, so that what is not there is
-    not at the source either.
+    not at the source either, or was left out on purpose: that is said, and no damage.
     """
     weights = Weights(kind=_kind(scan))
     for path in scan.files:
         if path.endswith(_INDEX):
             _check_index(directory, path, scan)
     _check_numbers(scan)
-    if not listed:
-        _check_company(directory, scan, weights)
+    lacking = _lacking(directory, scan, weights)
+    if lacking is not None and listed:
+        scan.unchecked.append(f"{lacking}; it is not in the source's list")
+    elif lacking is not None:
+        scan.problems.append(lacking)
     return weights
 
 
@@ -157,38 +163,28 @@ def _check_numbers(scan: Scan) -> None:
                 )
 
 
-def _check_company(directory: Path, scan: Scan, weights: Weights) -> None:
-    """Check that the weights are not alone, and that there are weights."""
+def _lacking(directory: Path, scan: Scan, weights: Weights) -> Problem | None:
+    """Say what weights need beside them and do not have; None: nothing."""
     if weights.kind == "unknown":
-        scan.problems.append(
-            Problem("", ProblemKind.WEIGHTS, "holds no weights in any format that is known")
-        )
+        return Problem("", ProblemKind.WEIGHTS, "holds no weights in any format that is known")
     if weights.kind not in {"safetensors", "pytorch"}:
-        return
+        return None
     names = {path for path in scan.files if "/" not in path}
-    config = next(
-        (n for n in ("config.json", "adapter_config.json", "params.json") if n in names), None
-    )
+    config = next((name for name in _CONFIGS if name in names), None)
     if config is None:
-        if any("/" not in path and _is_weights(path) for path in scan.files):
-            scan.problems.append(
-                Problem("config.json", ProblemKind.CONFIG, "is not there beside the weights")
-            )
-        return
+        alone = any(_is_weights(name) for name in names)
+        message = "is not there beside the weights"
+        return Problem("config.json", ProblemKind.CONFIG, message) if alone else None
     content = _json(directory, config, scan, ProblemKind.CONFIG)
-    if content is None or config != "config.json":
-        return
-    if any(n in TOKENIZERS or n.endswith(".tiktoken") for n in names):
-        return
+    tokenizer = any(name in TOKENIZERS or name.endswith(".tiktoken") for name in names)
+    if content is None or config != "config.json" or tokenizer:
+        return None
     text = content.get("text_config")
     if "vocab_size" in content or (isinstance(text, dict) and "vocab_size" in text):
-        scan.problems.append(
-            Problem(
-                "", ProblemKind.TOKENIZER, "config.json has a vocabulary, and no tokenizer is there"
-            )
-        )
-    else:
-        scan.unchecked.append("a tokenizer: none is there, and config.json asks for none")
+        message = "config.json has a vocabulary, and no tokenizer is there"
+        return Problem("", ProblemKind.TOKENIZER, message)
+    scan.unchecked.append("a tokenizer: none is there, and config.json asks for none")
+    return None
 
 
 def _is_weights(path: str) -> bool:
