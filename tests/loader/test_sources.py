@@ -159,6 +159,18 @@ class TestHub:
         credentials = Credentials(hub_endpoint="http://127.0.0.1:9")
         refused = refusal(source_for("hf://org/name", credentials=credentials))
         assert (refused.cause, refused.permanent) == (Cause.UNREACHABLE, False)
+        assert str(refused).startswith("source hf://org/name: 127.0.0.1 cannot be reached")
+
+    def test_a_mirror_that_says_less_than_the_hub_is_understood(self, hub: Hub) -> None:
+        """No error codes, and ETags of its own making."""
+        source = self.source(hub)
+        file = by_path(source.list())["config.json"]
+        hub.troubles["config.json"] = [Trouble(headers={"ETag": f'"{"a" * 40}"'})]
+        assert read(source, file, 0, 2) == b"{}"
+        hub.troubles["config.json"] = [Trouble(status=404)]
+        assert refusal(source, file).cause is Cause.NOT_FOUND
+        hub.troubles["info"] = [Trouble(status=404)]
+        assert refusal(source).cause is Cause.NOT_FOUND
 
     def test_a_server_that_is_no_hub_is_told_from_one(self, hub: Hub) -> None:
         credentials = Credentials(hub_endpoint=f"{hub.url}/web")

@@ -44,8 +44,8 @@ from extender.loader.sources.urls import Location
 LIST_SECONDS = 30.0
 DEFAULT_REVISION = "main"
 
-_HASH = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
-"""A git object or the SHA-256 of a large file. The ETags of other servers are anything else."""
+_SHA256 = re.compile("[0-9a-f]{64}")
+"""The hub's ETag of a large file. Mirrors and stores use anything else, also other hashes."""
 
 
 class HubSource:
@@ -91,6 +91,8 @@ class HubSource:
             )
         except (HfHubHTTPError, OfflineModeIsEnabled, HFValidationError) as error:
             raise self._refusal(error, token is not None) from error
+        except _UnreachableError as error:
+            raise SourceError(f"source {self._url}: {error}", cause=Cause.UNREACHABLE) from error
         except (ValueError, KeyError, TypeError) as error:
             raise SourceError(
                 f"source {self._url}: {self._endpoint} does not answer as the hub does "
@@ -133,10 +135,10 @@ class HubSource:
         )
 
     def _other_content(self, file: RemoteFile, headers: Headers) -> SourceError | None:
-        """Compare what is about to be served with what was listed: the hub's ETags are hashes."""
+        """Compare what is about to be served with what was listed, where the ETag tells."""
         etag = headers.get("X-Linked-Etag") or headers.get("ETag") or ""
         served = etag.removeprefix("W/").strip('"')
-        if not _HASH.fullmatch(served) or served == file.version:
+        if file.sha256 is None or not _SHA256.fullmatch(served) or served == file.sha256:
             return None
         return SourceError(
             f"source {self._url}: {file.path}: was replaced since it was listed",
@@ -191,6 +193,8 @@ def _by_status(where: str, response: httpx2.Response, endpoint: str) -> SourceEr
         return SourceError(
             f"{where}{endpoint} has a fault ({status})", cause=Cause.SERVER, retry_after=wait
         )
+    if status in {404, 410}:
+        return SourceError(f"{where}is not at {endpoint} ({status})", cause=Cause.NOT_FOUND)
     if status in {401, 403}:
         return SourceError(
             f"{where}{endpoint} refuses the token ({status}); renew it, or let it read this",
@@ -210,6 +214,10 @@ def _remote_file(entry: RepoFile) -> RemoteFile:
     )
 
 
+class _UnreachableError(Exception):
+    """What the library does not know and therefore does not try again."""
+
+
 class _BoundedClient(httpx2.Client):
     """What ``huggingface_hub`` asks with: never waits without end, and never tries again by itself.
 
@@ -223,9 +231,8 @@ class _BoundedClient(httpx2.Client):
         try:
             response = super().request(*args, **kwargs)
         except httpx2.TransportError as error:
-            host = error.request.url.host
-            raise SourceError(
-                f"{host} cannot be reached: {error}", cause=Cause.UNREACHABLE
+            raise _UnreachableError(
+                f"{error.request.url.host} cannot be reached: {error}"
             ) from error
         if response.status_code == 429 or response.status_code >= 500:
             hf_raise_for_status(response)
