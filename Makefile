@@ -10,7 +10,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 export K8S_VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-unit test-controlplane test-faults test-kills soak bench bench-programs bench-quick test-versions lint format controlplane lock clean
+.PHONY: help venv demo test test-unit test-controlplane test-faults test-kills test-changes soak bench bench-programs bench-quick test-versions lint format controlplane lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -48,7 +48,11 @@ test-faults: controlplane ## Every fault between watch and apiserver, many times
 test-kills: $(STAMP) ## SIGKILL the loader at random moments, 200 times (KILLS, KILL_SEED)
 	KILLS=$${KILLS:-200} $(BIN)/pytest --timeout 1800 $(wildcard tests/loader/test_*kills.py)
 
-soak: controlplane ## Twenty minutes of random changes and deaths on a real control plane (SOAK_SECONDS)
+test-changes: controlplane ## Thousands of random changes against the real scheduler (RANDOM_CHANGES, RANDOM_CHANGES_SEED)
+	REQUIRE_CONTROL_PLANE=1 RANDOM_CHANGES=$${RANDOM_CHANGES:-5000} \
+	  $(BIN)/pytest -s -o timeout=3600 tests/controlplane/test_random_changes.py -k ten_seconds
+
+soak: controlplane ## Twenty minutes of random changes, faults and deaths on a real control plane (SOAK_SECONDS)
 	REQUIRE_CONTROL_PLANE=1 SOAK_SECONDS=$${SOAK_SECONDS:-1200} \
 	  $(BIN)/pytest -s tests/controlplane/test_random_changes.py -k soak
 

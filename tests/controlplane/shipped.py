@@ -141,6 +141,32 @@ def finish(control_plane: ControlPlane, namespace: str, pod: Object) -> None:
     control_plane.set_pod_status(namespace, pod["metadata"]["name"], done(pod))
 
 
+def volume(name: str) -> Object:
+    """Return a volume that any claim can name."""
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "capacity": {"storage": "100Gi"},
+            "accessModes": ["ReadWriteMany"],
+            "nfs": {"server": "192.0.2.9", "path": "/models"},
+        },
+    }
+
+
+def succeeded(pod: Object) -> Object:
+    """Return the status of a Job's pod that has ended well."""
+    moment = "2026-01-01T00:00:00Z"
+    ended = {"exitCode": 0, "reason": "Completed", "startedAt": moment, "finishedAt": moment}
+    (container,) = pod["spec"]["containers"]
+    status = {"name": container["name"], "ready": False, "restartCount": 0, "image": "image"}
+    return {
+        "phase": "Succeeded",
+        "containerStatuses": [{**status, "imageID": "", "state": {"terminated": ended}}],
+    }
+
+
 def taker(node: str, size: str) -> Object:
     """Return a bound pod that requests next to nothing, and takes memory by its tmpfs."""
     return {

@@ -11,7 +11,6 @@ from extender.placement.reasons import TEXTS, Reason
 from tests.controlplane.cluster import ControlPlane, Extender, is_ready
 from tests.controlplane.shipped import (
     SYSTEM,
-    Object,
     deploy,
     example,
     finish,
@@ -21,7 +20,9 @@ from tests.controlplane.shipped import (
     played_by_hand,
     pods,
     said,
+    succeeded,
     taker,
+    volume,
     wait_for_pods,
 )
 
@@ -96,30 +97,6 @@ def test_pods_of_a_claim_wait_for_the_job_that_fills_it(
         30,
         "the pods to be bound once the job is complete",
     )
-
-
-def volume(name: str) -> Object:
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {"name": name},
-        "spec": {
-            "capacity": {"storage": "100Gi"},
-            "accessModes": ["ReadWriteMany"],
-            "nfs": {"server": "192.0.2.9", "path": "/models"},
-        },
-    }
-
-
-def succeeded(pod: Object) -> Object:
-    moment = "2026-01-01T00:00:00Z"
-    ended = {"exitCode": 0, "reason": "Completed", "startedAt": moment, "finishedAt": moment}
-    (container,) = pod["spec"]["containers"]
-    status = {"name": container["name"], "ready": False, "restartCount": 0, "image": "image"}
-    return {
-        "phase": "Succeeded",
-        "containerStatuses": [{**status, "imageID": "", "state": {"terminated": ended}}],
-    }
 
 
 def test_a_pod_goes_where_its_image_is(control_plane: ControlPlane, inference: str) -> None:

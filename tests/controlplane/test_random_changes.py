@@ -1,216 +1,218 @@
-"""Hundreds of random changes against the real scheduler, then quiet: nobody may wait in vain.
+"""Random changes against the real scheduler, then quiet: nobody may wait in vain.
 
-``RANDOM_CHANGES=5000`` makes more of them, ``RANDOM_CHANGES_SEED=N`` the same ones again.
-``SOAK_SECONDS=1200`` (``make soak``) goes on for so long, with the extender killed now and then,
-and looks at its memory.
+``RANDOM_CHANGES=5000`` (``make test-changes``) makes more of them, ``RANDOM_CHANGES_SEED=N`` the
+same ones again. ``SOAK_SECONDS=1200`` (``make soak``) goes on for so long, behind a proxy that
+breaks the watches and with the extender killed now and then, and looks at its memory.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import ClassVar
 
 import pytest
+import yaml
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from extender.cluster.state import ClusterState
-from extender.kube.decode import convert
-from extender.kube.objects import DaemonSet, Node, Pod
-from extender.placement.policy import Policy
-from extender.verbs.context import Context
-from extender.verbs.filter import filter_nodes
-from extender.watch.client import Transport, connect
-from extender.wire import ExtenderArgs
+from extender.watch.client import connect
+from extender.watch.resources import RESOURCES, Resource
+from tests.controlplane.changes import NODE_GIB, NODES, Changes, ram, reader
 from tests.controlplane.cluster import ControlPlane, Extender
-from tests.controlplane.shipped import SCHEDULER, Object, done, example, load, loading
+from tests.controlplane.faults import kinds_of_fault as faults
+from tests.controlplane.faults.conftest import proxy_for
+from tests.controlplane.faults.proxy import Proxy
+from tests.controlplane.faults.scene import kubeconfig_of
+from tests.controlplane.shipped import SCHEDULER, load, scheduler_config
 
-NODES = [f"random-{number}" for number in range(8)]
-NODE_GIB = 32
-CHANGES = int(os.environ.get("RANDOM_CHANGES", "900"))
+CHANGES = int(os.environ.get("RANDOM_CHANGES", "300"))
 SOAK_SECONDS = float(os.environ.get("SOAK_SECONDS", "0"))
-BATCH = 150
-MAX_PODS = 120
-PATIENCE_SECONDS = 10.0
-GIB = 2**30
+SEED = int(os.environ.get("RANDOM_CHANGES_SEED") or secrets.randbelow(2**32))
+STEPS = 100
+BATCH = 50
+CLAIMS = 3
+"""Claims that are made in one example: the volumes stay until the control plane is gone."""
+
+NODE = st.sampled_from(NODES)
 
 
-class Changes:
-    """Makes random changes, and tells from fresh lists what ought to be."""
+class RandomChanges(RuleBasedStateMachine):
+    """One history, from a cluster without pods; the laws are checked every so many steps."""
 
-    def __init__(
-        self, api: Transport, namespace: str, loaders: dict[str, Object], seed: int
-    ) -> None:
-        self.api = api
-        self.namespace = namespace
-        self.loaders = loaders
-        self.seed = seed
-        self.random = Random(seed)
-        self.made = 0
-        self.alive: list[str] = []
+    changes: ClassVar[Changes]
 
-    def change(self) -> None:
-        """Do one random thing to the cluster."""
-        kind = self.random.choices(("create", "delete", "loader"), (5, 4, 2))[0]
-        if kind == "create" and len(self.alive) < MAX_PODS:
-            self.create()
-        elif kind == "delete" and self.alive:
-            name = self.alive.pop(self.random.randrange(len(self.alive)))
-            body = {"gracePeriodSeconds": 0}
-            self.send("DELETE", f"/api/v1/namespaces/{self.namespace}/pods/{name}", body)
-        else:
-            self.change_loader()
+    def __init__(self) -> None:
+        super().__init__()
+        self.changes.begin()
+        self.steps = 0
+        self.claims = 0
 
-    def create(self) -> None:
-        self.made += 1
-        name = f"random-{self.made}"
-        memory = self.random.random() < 0.6
-        spec = ram(self.random.choice((2, 4, 8, 12))) if memory else reader(self.namespace)
-        pod = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": name, "labels": {"random": "yes"}},
-            "spec": {"schedulerName": SCHEDULER, **spec},
-        }
-        self.send("POST", f"/api/v1/namespaces/{self.namespace}/pods", pod)
-        self.alive.append(name)
+    @rule(gib=st.sampled_from((2, 4, 8, 12)))
+    def create_a_pod_in_memory(self, gib: int) -> None:
+        self.changes.create(ram(gib))
 
-    def change_loader(self) -> None:
-        pod = self.loaders[self.random.choice(NODES)]
-        status = done(pod) if self.random.random() < 0.6 else loading(pod)
-        name = pod["metadata"]["name"]
-        path = f"/api/v1/namespaces/{self.namespace}/pods/{name}/status"
-        self.send("PATCH", path, {"status": status}, "application/strategic-merge-patch+json")
+    @rule()
+    def create_a_pod_that_reads_the_nodes_cache(self) -> None:
+        self.changes.create(reader(self.changes.namespace))
 
-    def send(self, method: str, path: str, body: Any, kind: str = "application/json") -> None:
-        answer = self.api.request(
-            method, path, body=json.dumps(body).encode(), headers={"Content-Type": kind}
-        )
-        assert answer.ok or answer.status == 404, answer.body
+    @rule(index=st.integers(0, 1000))
+    def create_a_pod_that_reads_a_claim(self, index: int) -> None:
+        if self.changes.claims:
+            claim = self.changes.claims[index % len(self.changes.claims)]
+            self.changes.create(reader(self.changes.namespace, claim))
 
-    # -- what ought to be ------------------------------------------------------------------------
+    @rule(index=st.integers(0, 1000))
+    def delete_a_pod(self, index: int) -> None:
+        self.changes.delete(index)
 
-    def items(self, path: str) -> list[Object]:
-        answer = self.api.request("GET", path)
-        assert answer.ok, answer.body
-        found: list[Object] = json.loads(answer.body)["items"]
-        return found
+    @rule(node=NODE, state=st.sampled_from(("ready", "ready", "loading", "failed")))
+    def let_a_loader_be(self, node: str, state: str) -> None:
+        self.changes.load(node, state)
 
-    def truth(self) -> tuple[ClusterState, list[Pod]]:
-        """Return a state made of fresh lists, and the pods that wait.
+    @rule(node=NODE, closed=st.booleans())
+    def cordon(self, node: str, closed: bool) -> None:
+        self.changes.close(node, closed=closed)
 
-        It knows less than the extender: what a loader left that is no longer Ready is absent here.
-        """
-        state = ClusterState(clock=time.time)
-        kinds: tuple[tuple[str, type[Any]], ...] = (
-            ("/api/v1/nodes", Node),
-            ("/apis/apps/v1/daemonsets", DaemonSet),
-            ("/api/v1/pods", Pod),
-        )
-        waiting = []
-        for path, kind in kinds:
-            for item in self.items(path):
-                obj = convert(item, kind)
-                state.upsert(obj)
-                ours = item["metadata"].get("labels", {}).get("random")
-                if ours and not obj.spec.node_name:
-                    waiting.append(obj)
-        return state, waiting
+    @rule(node=NODE, gib=st.sampled_from((24, 32, 48)))
+    def give_a_node_memory(self, node: str, gib: int) -> None:
+        self.changes.resize(node, gib)
 
-    def over(self, state: ClusterState) -> list[str]:
-        """Name the nodes that hold more than they have."""
-        return [name for name, node in state.view().nodes.items() if node.free < 0]
+    @rule()
+    def create_a_claim_and_its_job(self) -> None:
+        if self.claims < CLAIMS:
+            self.claims += 1
+            self.changes.add_claim()
 
-    def could_run(self) -> list[str]:
-        """Name the waiting pods that could run, with the nodes that would take them."""
-        state, waiting = self.truth()
-        assert self.over(state) == [], f"seed {self.seed}"
-        context = Context(state=state, policy=Policy())
-        found = []
-        for pod in waiting:
-            result, _ = filter_nodes(ExtenderArgs(pod=pod, names=tuple(NODES), nodes=None), context)
-            if result.names:
-                found.append(f"{pod.metadata.name} on {', '.join(result.names)}")
-        return found
+    @rule()
+    def complete_a_job(self) -> None:
+        self.changes.fill()
+
+    @invariant()
+    def nobody_waits_who_could_run(self) -> None:
+        self.steps += 1
+        if self.steps % BATCH == 0:
+            self.changes.rest()
+
+    def teardown(self) -> None:
+        self.changes.rest()
 
 
-def ram(gib: int) -> Object:
-    return {
-        "containers": [
-            {
-                "name": "main",
-                "image": "registry.k8s.io/pause:3.10",
-                "resources": {"requests": {"memory": "64Mi", "cpu": "10m"}},
-                "volumeMounts": [{"name": "ram", "mountPath": "/ram"}],
-            }
-        ],
-        "volumes": [{"name": "ram", "emptyDir": {"medium": "Memory", "sizeLimit": f"{gib}Gi"}}],
-    }
-
-
-def reader(namespace: str) -> Object:
-    """Return the example's server: it needs the model in the node's cache."""
-    (deployment,) = example("node-cache.yaml", namespace, "Deployment")
-    spec: Object = deployment["spec"]["template"]["spec"]
-    for container in spec["containers"]:
-        container["resources"] = {"requests": {"memory": "64Mi", "cpu": "10m"}}
-    return spec
+def run(machine: type[RandomChanges], number: int, examples: int) -> None:
+    """Run examples by a seed; a failing one is run once more, to show its steps."""
+    how = settings(
+        max_examples=examples,
+        stateful_step_count=STEPS,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(seed(number)(machine), settings=how)
 
 
 @pytest.fixture
-def changes(control_plane: ControlPlane, placing: Extender, namespace: str) -> Changes:
-    _ = placing
-    control_plane.add_nodes(NODES, {"cpu": "32", "memory": f"{NODE_GIB}Gi", "pods": "500"})
-    loaders = load(control_plane, namespace, len(NODES))
-    seed = int(os.environ.get("RANDOM_CHANGES_SEED") or secrets.randbelow(2**32))
-    return Changes(connect(str(control_plane.kubeconfig())), namespace, loaders, seed)
+def make_changes(
+    control_plane: ControlPlane, placing: Extender, namespace: str
+) -> Callable[[], Changes]:
+    _ = placing  # its default scheduler places the loaders
+    resources = {"cpu": "32", "memory": f"{NODE_GIB}Gi", "pods": "500"}
+
+    def make() -> Changes:
+        control_plane.add_nodes(NODES, resources)
+        loaders = load(control_plane, namespace, len(NODES))
+        return Changes(connect(str(control_plane.kubeconfig())), namespace, loaders)
+
+    return make
 
 
-def at_rest(changes: Changes) -> float:
-    """Change a batch of things, and return the seconds until nobody waits who could run."""
-    for _ in range(BATCH):
-        changes.change()
-    quiet = time.monotonic()
-    while waiting := changes.could_run():
-        if time.monotonic() - quiet > PATIENCE_SECONDS:
-            pytest.fail(f"seed {changes.seed}: could run and wait: {'; '.join(waiting)}")
-        time.sleep(0.2)
-    return time.monotonic() - quiet
+def test_no_pod_waits_ten_seconds_after_it_could_run(make_changes: Callable[[], Changes]) -> None:
+    """Memory, models, claims and nodes come and go; no node is over its ledger, none cold."""
 
+    class Machine(RandomChanges):
+        changes = make_changes()
 
-def test_no_pod_waits_ten_seconds_after_it_could_run(changes: Changes) -> None:
-    """Memory comes and goes, loaders become Ready and lose it; no node is ever over its ledger."""
-    slowest = max(at_rest(changes) for _ in range(0, CHANGES, BATCH))
-    print(f"\n{CHANGES} random changes (seed {changes.seed}): at rest within {slowest:.1f} s")  # noqa: T201
+    changes, began = Machine.changes, time.monotonic()
+    print(f"\nRANDOM_CHANGES_SEED={SEED}")  # noqa: T201 - what it takes to run it again
+    run(Machine, SEED, max(1, CHANGES // STEPS))
+    print(  # noqa: T201 - a figure
+        f"{changes.made} changes in {time.monotonic() - began:.0f} s; "
+        f"nobody waited who could run after {changes.slowest:.1f} s at most"
+    )
 
 
 if SOAK_SECONDS:
+    FAULTS = (
+        ("watch", faults.answers(410, "Expired")),
+        ("watch", faults.answers(429, "TooManyRequests", 1)),
+        ("watch", faults.answers(503)),
+        ("list", faults.answers(500)),
+        ("event", faults.error_event(410, "Expired")),
+        ("event", faults.reset_mid_line),
+        ("event", faults.truncated_json),
+        ("event", faults.duplicate),
+        ("event", faults.out_of_order),
+    )
+
+    @pytest.fixture
+    def broken(control_plane: ControlPlane, tmp_path: Path) -> Iterator[tuple[Proxy, Extender]]:
+        """An extender that sees the cluster through a proxy, and a scheduler that asks it."""
+        with proxy_for(control_plane) as proxy:
+            kubeconfig = tmp_path / "kubeconfig"
+            document = kubeconfig_of(control_plane, server=proxy.url)
+            kubeconfig.write_text(yaml.safe_dump(document), encoding="utf-8")
+            extender = control_plane.start_extender(kubeconfig=kubeconfig)
+            yield proxy, extender
 
     @pytest.mark.timeout(SOAK_SECONDS + 300)
-    def test_soak(changes: Changes, placing: Extender) -> None:
-        """Twenty minutes of it: the same laws, an extender that dies now and then, flat memory."""
-        end = time.monotonic() + SOAK_SECONDS
-        batches, slowest, deaths = 0, 0.0, 0
+    def test_soak(
+        control_plane: ControlPlane,
+        make_changes: Callable[[], Changes],
+        broken: tuple[Proxy, Extender],
+    ) -> None:
+        """The same laws, with watches that break, an extender that dies, and flat memory."""
+        proxy, extender = broken
+        for process in control_plane.processes():
+            if process.name == "kube-scheduler" and SCHEDULER in str(process.log_path):
+                control_plane.stop_process(process)
+        control_plane.start_scheduler(scheduler_config(extender.url), SCHEDULER)
+        random, counts = Random(SEED), {"faults": 0, "deaths": 0}
+
+        class Machine(RandomChanges):
+            changes = make_changes()
+
+            @rule(index=st.integers(0, len(FAULTS) - 1), resource=st.sampled_from(RESOURCES))
+            def break_a_watch(self, index: int, resource: Resource) -> None:
+                verb, fault = FAULTS[index]
+                counts["faults"] += proxy.meet(verb, fault, paths=[resource.path])
+                if verb == "list":
+                    proxy.drop()
+
+        print(f"\nRANDOM_CHANGES_SEED={SEED}")  # noqa: T201
+        changes = Machine.changes
         memory: list[int] = []
+        end = time.monotonic() + SOAK_SECONDS
         while time.monotonic() < end:
-            if changes.random.random() < 0.05:
-                deaths += 1
-                placing.kill()
-                placing.start()
-                placing.wait_ready(lambda: placing.get("/readyz")[0] == 200, 60)
+            run(Machine, random.randrange(2**32), 1)
+            if random.random() < 0.1:
+                counts["deaths"] += 1
+                extender.kill()
+                extender.start()
+                extender.wait_ready(lambda: extender.get("/readyz")[0] == 200, 60)
                 memory.clear()
-            slowest = max(slowest, at_rest(changes))
-            batches += 1
-            memory.append(resident_bytes(placing.pid))
-            if batches % 10 == 0:
-                print(  # noqa: T201 - progress of a long run
-                    f"{batches * BATCH} changes, {deaths} deaths, at rest within {slowest:.1f} s, "
-                    f"{memory[-1] / 2**20:.0f} MiB"
-                )
-        assert memory[-1] < 1.25 * memory[len(memory) // 4], f"seed {changes.seed}: {memory}"
+            memory.append(resident_bytes(extender.pid))
+            print(  # noqa: T201 - progress of a long run
+                f"{changes.made} changes, {counts['deaths']} deaths, {counts['faults']} faults "
+                f"({proxy.met} met), at rest within {changes.slowest:.1f} s, "
+                f"{memory[-1] / 2**20:.0f} MiB",
+                flush=True,
+            )
+        assert memory[-1] < 1.25 * memory[len(memory) // 4], memory
 
 
 def resident_bytes(pid: int) -> int:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import time
 
+import pytest
+
 from extender.placement.reasons import TEXTS, Reason
 from tests.controlplane.shipped import Object, taker
 from tests.controlplane.stage import ROOM, Stage
@@ -123,14 +125,15 @@ def test_a_node_deleted_between_filter_and_bind_gets_no_pod(stage: Stage) -> Non
     assert stage.node_of("a") is None
 
 
+@pytest.mark.parametrize("names_only", [True, False], ids=["names", "full objects"])
 def test_preemption_evicts_where_it_helps_and_the_nominated_node_is_asked_about_first(
-    stage: Stage,
+    stage: Stage, names_only: bool
 ) -> None:
     """Both nodes are full by cpu. On one of them other tmpfs leave no memory for the pod."""
     low, high = f"low-{stage.namespace}", f"high-{stage.namespace}"
     stage.control_plane.add_nodes(["pre-1", "pre-2"], ROOM)
     stage.control_plane.apply(taker("pre-1", "60Gi"), stage.namespace)
-    stage.schedule()
+    stage.schedule(lambda config: extenders_of(config).update(nodeCacheCapable=names_only))
     for number in (1, 2):
         stage.pod(f"low-{number}", cpu="3500m", priority=low, node=f"pre-{number}")
     stage.wait_bound("low-1", "low-2")

@@ -22,9 +22,9 @@ from tests.controlplane.shipped import (
     opted_in,
     places,
     scheduler_config,
+    volume,
     wait_for_pods,
 )
-from tests.controlplane.test_placement import volume
 
 FOLDERS = sorted(
     str(path.parent.relative_to(ROOT))

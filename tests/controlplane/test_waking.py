@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 
@@ -17,7 +18,7 @@ from tests.controlplane.shipped import (
     wait_for_pods,
 )
 
-ROUNDS = 5
+ROUNDS = int(os.environ.get("WAKING_ROUNDS") or 5)
 
 
 def test_from_loader_ready_to_bound_in_under_two_seconds(

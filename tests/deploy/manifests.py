@@ -40,6 +40,7 @@ NOT_CLUSTER_OBJECTS = {
     "ExtenderConfiguration",
     "KubeSchedulerConfiguration",
     "Kustomization",
+    "ModelCatalog",
 }
 EXTENDER_IMAGE = "ghcr.io/model-cache-extender/model-cache-extender"
 SCHEDULER_NAME = "model-cache-scheduler"

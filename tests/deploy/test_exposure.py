@@ -71,6 +71,7 @@ def test_what_is_written_is_bindings_the_status_of_pods_and_events() -> None:
     assert {(*rule["resources"], *rule["verbs"]) for rule in role["rules"]} == {
         ("pods/binding", "create"),
         ("pods/status", "patch"),
+        ("events", "create"),
     }
 
 

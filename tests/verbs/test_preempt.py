@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from extender.cluster.state import ClusterState
 from extender.errors import ProtocolError
+from extender.kube.objects import Pod
 from extender.verbs.context import Context
 from extender.verbs.preempt import preempt
 from extender.wire import PreemptArgs, Victims, read_preempt_args, write_preempt_result
@@ -55,6 +57,21 @@ def test_victims_of_other_nodes_free_nothing_here(state: ClusterState) -> None:
 def test_a_candidate_without_victims_is_judged_like_any_other(state: ClusterState) -> None:
     assert kept(state, tmpfs("asks", size="40Gi"), warm=victims()) == {}
     assert kept(state, tmpfs("asks", size="4Gi"), warm=victims()) == {"warm": victims()}
+
+
+def test_room_that_another_pod_was_promised_is_not_made_for_a_second_one(
+    state: ClusterState,
+) -> None:
+    """kube-scheduler has evicted for the first; the second would evict and still find no room."""
+    first = tmpfs("first", size="20Gi")
+    status = msgspec.structs.replace(first.status, nominated_node_name="warm")
+    asks, evicts = tmpfs("asks", size="40Gi"), {"warm": victims("uid-big-warm")}
+    assert kept(state, asks, **evicts) == evicts
+    state.upsert(Pod(metadata=first.metadata, spec=first.spec, status=status))
+    assert kept(state, asks, **evicts) == {}
+    spec = msgspec.structs.replace(asks.spec, priority=1000)
+    above = Pod(metadata=asks.metadata, spec=spec, status=asks.status)
+    assert kept(state, above, **evicts) == evicts  # it goes before those of lower priority
 
 
 def test_before_the_first_lists_nobody_is_evicted(state: ClusterState) -> None:
