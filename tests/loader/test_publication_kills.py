@@ -124,6 +124,14 @@ def state(root: Path) -> str | None:
     return next((name for name, files in FINAL.items() if files == there), "wrong content")
 
 
+def begun(fast: Path, step: int, before: Before) -> Path:
+    """Return a cache directory of its own for each step."""
+    root = fast / str(step)
+    root.mkdir()
+    before(root)
+    return root
+
+
 @pytest.mark.parametrize("base", [Disk, WithoutExchange])
 @pytest.mark.parametrize("case", WORK.values(), ids=WORK)
 def test_killed_before_any_step_and_started_again_nothing_half_done_is_seen(
@@ -132,9 +140,7 @@ def test_killed_before_any_step_and_started_again_nothing_half_done_is_seen(
     before, work, between, after = case
     step = 0
     while True:
-        root = fast / str(step)
-        root.mkdir()
-        before(root)
+        root = begun(fast, step, before)
         ended = in_child(partial(work, root, dying(base, step)))
         seen = state(root)
         assert seen in between | ({None} if base is WithoutExchange else set()), (step, seen)
@@ -156,9 +162,7 @@ def test_refused_at_any_step_it_says_so_and_goes_on_once_it_can(
     before, work, between, after = case
     step = 0
     while True:
-        root = fast / str(step)
-        root.mkdir()
-        before(root)
+        root = begun(fast, step, before)
         try:
             work(root, refusing(Disk, step, code))
         except CacheError as error:

@@ -25,13 +25,15 @@ from extender.loader.transfer.limits import Limits
 CHUNK_BYTES = 4 * 1024 * 1024
 """A multiple of every block size that O_DIRECT may ask for; large enough to keep a disk busy."""
 
+_MOST_FILES = 4
+
 
 class ReadingStoppedError(ExtenderError):
     """Somebody asked for an end while a file was read."""
 
 
 class Digests(msgspec.Struct, frozen=True):
-    """Of one whole file, in hex: SHA-256, and the id that git gives its bytes."""
+    """Of one whole file, in hex: SHA-256, and where it was asked for git's id of its bytes."""
 
     sha256: str
     git_oid: str
@@ -39,9 +41,11 @@ class Digests(msgspec.Struct, frozen=True):
 
 
 class Reader:
-    """Reads files one after another, within the bandwidth of ``limits``.
+    """Reads files within the bandwidth of ``limits``.
 
     ``around_cache`` leaves the page cache as it is. ``stop`` is asked before every chunk.
+    ``files_at_once`` is how many callers may read side by side: one core hashes more slowly than a
+    good disk reads, but what goes around the cache shall leave the disk to others.
     """
 
     def __init__(
@@ -54,25 +58,27 @@ class Reader:
         self._limits = limits or Limits()
         self._around_cache = around_cache
         self._stop = stop
+        self.files_at_once = 1 if around_cache else min(_MOST_FILES, os.cpu_count() or 1)
 
-    def digests(self, path: Path) -> Digests:
+    def digests(self, path: Path, *, git: bool = False) -> Digests:
         """Read a file to its end. Raises OSError, or ReadingStoppedError where ``stop`` says so."""
         descriptor, direct = self._open(path)
         buffer = mmap.mmap(-1, CHUNK_BYTES)  # O_DIRECT wants memory that is aligned to a page
         try:
             size = os.fstat(descriptor).st_size
             sha256 = hashlib.sha256()
-            git = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+            oid = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False) if git else None
             at = 0
             for count in self._counts(descriptor, buffer, direct=direct):
                 with memoryview(buffer)[:count] as part:
                     sha256.update(part)
-                    git.update(part)
+                    if oid is not None:
+                        oid.update(part)
                 at += count
         finally:
             buffer.close()
             os.close(descriptor)
-        return Digests(sha256.hexdigest(), git.hexdigest(), at)
+        return Digests(sha256.hexdigest(), oid.hexdigest() if oid else "", at)
 
     def _open(self, path: Path) -> tuple[int, bool]:
         if self._around_cache:

@@ -6,6 +6,7 @@ kilobytes of each weight file, every byte.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from extender.loader.proof import manifest as manifests
@@ -145,27 +146,31 @@ def _contents(
     directory: Path, found: Scan, known: Manifest, level: Level, reader: Reader
 ) -> dict[str, str]:
     """Read what has to be read; return the SHA-256 of each file that was."""
-    hashes: dict[str, str] = {}
     broken = {problem.file for problem in found.problems}
     nothing = Expected()
-    without_hash = 0
-    for path, file in found.files.items():
-        expected = known.files.get(path, nothing)
-        whole = level is Level.CONTENT
-        if path in broken or not (whole or _touched(file, expected)):
-            continue
-        problem, sha256 = _read_whole(directory, path, expected, reader)
-        if problem is None and scan_one(directory, path) != file:
-            problem = Problem(path, ProblemKind.CONTENT, "was changed while it was read")
-        if problem is not None:
-            found.problems.append(problem)
-        hashes[path] = sha256
-        without_hash += not (expected.sha256 or expected.git_oid)
+    to_read = [
+        (path, file, expected)
+        for path, file in found.files.items()
+        for expected in (known.files.get(path, nothing),)
+        if path not in broken and (level is Level.CONTENT or _touched(file, expected))
+    ]
+    without_hash = sum(not (e.sha256 or e.git_oid) for _, _, e in to_read)
     if without_hash:
         found.unchecked.append(
             f"the content of {without_hash} files: read, but there is no hash to compare it with"
         )
-    return hashes
+
+    def read(each: tuple[str, Found, Expected]) -> tuple[Problem | None, str]:
+        path, file, expected = each
+        problem, sha256 = _read_whole(directory, path, expected, reader)
+        if problem is None and scan_one(directory, path) != file:
+            problem = Problem(path, ProblemKind.CONTENT, "was changed while it was read")
+        return problem, sha256
+
+    with ThreadPoolExecutor(reader.files_at_once) as pool:
+        outcomes = list(pool.map(read, to_read))
+    found.problems += [problem for problem, _ in outcomes if problem is not None]
+    return {path: sha256 for (path, _, _), (_, sha256) in zip(to_read, outcomes, strict=True)}
 
 
 def _touched(file: Found, expected: Expected) -> bool:
@@ -183,13 +188,14 @@ def _read_whole(
     directory: Path, path: str, expected: Expected, reader: Reader
 ) -> tuple[Problem | None, str]:
     try:
-        digests = reader.digests(directory / path)
+        git = bool(expected.git_oid and not expected.sha256)
+        digests = reader.digests(directory / path, git=git)
     except OSError as error:
         return Problem(path, ProblemKind.UNREADABLE, error.strerror or str(error)), ""
     if expected.sha256 and digests.sha256 != expected.sha256:
         message = f"its SHA-256 is {digests.sha256}, and {expected.sha256} is expected"
         return Problem(path, ProblemKind.CONTENT, message), digests.sha256
-    if expected.git_oid and not expected.sha256 and digests.git_oid != expected.git_oid:
+    if git and digests.git_oid != expected.git_oid:
         message = f"its git id is {digests.git_oid}, and {expected.git_oid} is expected"
         return Problem(path, ProblemKind.CONTENT, message), digests.sha256
     return None, digests.sha256
