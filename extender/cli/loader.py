@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from extender.cli.loader_fill import fill
+from extender.cli.loader_run import run
 from extender.cli.source import path_argument
 from extender.errors import InvalidObjectError, UsageError
 from extender.explain.table import table
@@ -30,6 +32,10 @@ output_option = click.option(
 @click.group()
 def loader() -> None:
     """Keep models on a node: whole, proven, and within the disk's space."""
+
+
+for command in (run, fill):
+    loader.add_command(command)
 
 
 @loader.command()

@@ -33,7 +33,9 @@ def candidates(
     held: list[Stored],
     catalog: Mapping[str, CatalogModel],
     record: Record,
+    *,
     in_use: set[str],
+    keep: frozenset[str],
 ) -> list[Candidate]:
     """Return what is known of each model; ``catalog`` by the models' paths.
 
@@ -51,6 +53,7 @@ def candidates(
                 last_used=record.last_used.get(one.path, proven or final.stat().st_mtime),
                 in_use=one.path in in_use,
                 pinned=named is not None and named.pin,
+                wished=one.path in keep,
                 priority=named.priority if named else 0,
                 left_at=None if named else record.left_at.get(one.path),
                 foreign=named is None and (one.marker is None or one.marker.adopted),
@@ -76,14 +79,15 @@ def collect(
     now: float,
     publisher: Publisher | None = None,
     needed: int = 0,
+    keep: frozenset[str] = frozenset(),
     foreign: bool = False,
     dry_run: bool = False,
 ) -> Collected:
     """Look at the cache, decide what goes, note what was seen, and let it go.
 
     ``pods`` are those of this node, ``host_directory`` the cache's directory there; ``needed`` are
-    the bytes of a download that is to begin. Raises OSError where the cache cannot be read, and
-    CacheError where it cannot be changed.
+    the bytes of a download that is to begin, ``keep`` the models that it must not cost. Raises
+    OSError where the cache cannot be read, and CacheError where it cannot be changed.
     """
     publisher = publisher or Publisher()
     held = stored(directory)
@@ -99,7 +103,7 @@ def collect(
         grace=catalog.grace_seconds,
         foreign=foreign,
     )
-    found = candidates(directory, held, wanted, record, in_use)
+    found = candidates(directory, held, wanted, record, in_use=in_use, keep=keep)
     decided = plan(found, room, bounds, now=now, needed=needed)
     if dry_run:
         return Collected(plan=decided, file_system=room)

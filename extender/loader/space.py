@@ -28,6 +28,7 @@ class Kept(StrEnum):
 
     IN_USE = "in-use"
     PINNED = "pinned"
+    WISHED = "wished"
     FOREIGN = "foreign"
     GRACE = "grace"
     ENOUGH = "enough"
@@ -37,8 +38,9 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one model on the disk.
 
     ``bytes``: what its removal frees. ``last_used``: UNIX seconds at which a pod was last seen that
-    reads it, else when it was proven. ``left_at``: since when it is not in the catalog (None: it is
-    in there). ``foreign``: another program put it there.
+    reads it, else when it was proven. ``wished``: it would be fetched again at once. ``left_at``:
+    since when it is not in the catalog (None: it is in there). ``foreign``: another program put it
+    there.
     """
 
     path: str
@@ -46,6 +48,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     last_used: float
     in_use: bool = False
     pinned: bool = False
+    wished: bool = False
     priority: int = 0
     left_at: float | None = None
     foreign: bool = False
@@ -147,6 +150,8 @@ def _protected(candidate: Candidate, bounds: Bounds) -> tuple[Kept, str] | None:
         return Kept.IN_USE, "a pod on this node reads it"
     if candidate.pinned:
         return Kept.PINNED, "pinned in the catalog"
+    if candidate.wished:
+        return Kept.WISHED, "the catalog wants it on this node"
     if candidate.foreign and not bounds.foreign:
         return Kept.FOREIGN, "another program put it there; --foreign lets it go, too"
     return None

@@ -44,12 +44,16 @@ def test_lower_priority_goes_first_and_what_left_the_catalog_before_that() -> No
     assert gone(models) == ["left", "low", "high"]
 
 
-@pytest.mark.parametrize("why", [{"in_use": True}, {"pinned": True}, {"foreign": True}])
-def test_what_is_in_use_pinned_or_foreign_stays_and_the_shortage_is_told(why: Any) -> None:
+@pytest.mark.parametrize(
+    "why", [{"in_use": True}, {"pinned": True}, {"wished": True}, {"foreign": True}]
+)
+def test_what_is_in_use_pinned_wished_for_or_foreign_stays_and_the_shortage_is_told(
+    why: Any,
+) -> None:
     decided = plan([model("a", left_at=0.0, **why)], FULL, BOUNDS, now=NOW)
     assert decided.evictions == ()
     assert decided.missing == 250
-    assert decided.stays[0].reason in {Kept.IN_USE, Kept.PINNED, Kept.FOREIGN}
+    assert decided.stays[0].reason in {Kept.IN_USE, Kept.PINNED, Kept.WISHED, Kept.FOREIGN}
 
 
 def test_what_left_the_catalog_goes_after_its_grace_though_there_is_room() -> None:

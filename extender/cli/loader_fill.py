@@ -1,0 +1,76 @@
+"""``loader fill``: fetch, prove and publish one model once."""
+
+from __future__ import annotations
+
+from math import inf
+from pathlib import Path
+
+import click
+
+from extender.kube.quantity import format_bytes, parse_quantity
+from extender.serving.logs import configure_logging
+
+
+@click.command("fill")
+@click.argument("source")
+@click.argument("dest", type=click.Path(path_type=Path))
+@click.option("--revision", help="Branch, tag or commit, for hf:// only.")
+@click.option("--include", multiple=True, help="Shell pattern of files to take; repeat it.")
+@click.option("--exclude", multiple=True, help="Shell pattern of files to leave out; repeat it.")
+@click.option(
+    "--from",
+    "nearer",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A directory that may hold the same model (a node cache, a claim): copied from there "
+    "where it is whole, otherwise from SOURCE. Repeat it; the first that serves is taken.",
+)
+@click.option("--hub-token-file", help="File with the hub's token. Left out: $HF_TOKEN, if set.")
+@click.option("--hub-endpoint", help="A mirror of the hub. Left out: $HF_ENDPOINT, if set.")
+@click.option("--endpoint-url", help="Of an object store that speaks S3 or GCS.")
+@click.option("--connections", default=8, type=click.IntRange(1, 256), show_default=True)
+@click.option("--bytes-per-second", default="0", help="Bound such as 200M; 0: none.")
+@click.option("--log-format", default="text", type=click.Choice(["json", "text"]))
+def fill(
+    *,
+    source: str,
+    dest: Path,
+    revision: str | None,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    nearer: tuple[Path, ...],
+    hub_token_file: str | None,
+    hub_endpoint: str | None,
+    endpoint_url: str | None,
+    connections: int,
+    bytes_per_second: str,
+    log_format: str,
+) -> None:
+    """Fetch the model at SOURCE into the directory DEST, prove it, and show it whole.
+
+    Safe to run twice, in parallel, and again after a kill: it goes on where it was, and does
+    nothing where DEST is up to date. A DEST that is a mount point itself (a memory-backed
+    emptyDir) is written in place and never holds two copies. SOURCE is hf://organisation/name,
+    s3://, gs://, https:// or file://.
+    """
+    from extender.loader.filling import Filling
+    from extender.loader.obtaining import Origin
+    from extender.loader.sources import Credentials
+    from extender.loader.telling import telling
+
+    configure_logging(pretty=log_format == "text")
+    filling = Filling(
+        dest,
+        credentials=Credentials(
+            hub_token_file=hub_token_file, hub_endpoint=hub_endpoint, endpoint_url=endpoint_url
+        ),
+        connections=connections,
+        bytes_per_second=parse_quantity(bytes_per_second),
+    )
+    origin = Origin(source=source, revision=revision, include=include, exclude=exclude)
+    with telling() as tell:
+        marker = filling.fill(origin, nearer=nearer, tell=tell, lock_wait=inf)
+    click.echo(
+        f"{dest}: whole: {len(marker.files)} files, {format_bytes(marker.bytes)}",
+        err=True,
+    )

@@ -1,0 +1,90 @@
+"""``loader run``: keep the node's cache as the catalog says."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from threading import Event
+
+import click
+
+from extender.config import listen_address
+from extender.serving.logs import configure_logging
+
+
+@click.command("run")
+@click.option(
+    "--catalog",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The ModelCatalog, followed as it changes (config/model-catalog.yaml has every key).",
+)
+@click.option(
+    "--directory",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="The cache's directory, as this process sees it.",
+)
+@click.option(
+    "--host-directory",
+    default="",
+    help="What the node calls it. Left out: read from the hostPath volume of the loader's own pod.",
+)
+@click.option("--hub-token-file", help="File with the hub's token. Left out: $HF_TOKEN, if set.")
+@click.option("--hub-endpoint", help="A mirror of the hub. Left out: $HF_ENDPOINT, if set.")
+@click.option("--endpoint-url", help="Of an object store that speaks S3 or GCS.")
+@click.option("--status-listen", help="HOST:PORT of /healthz, /readyz and /metrics.")
+@click.option("--kubeconfig", type=click.Path(path_type=Path), help="Left out: the pod's account.")
+@click.option("--context", "kube_context", help="Context of the kubeconfig.")
+@click.option("--standalone", is_flag=True, help="Without a cluster: report to nobody.")
+@click.option(
+    "--log-level", default="INFO", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"])
+)
+@click.option("--log-format", default="json", type=click.Choice(["json", "text"]))
+def run(
+    *,
+    catalog: Path,
+    directory: Path,
+    host_directory: str,
+    hub_token_file: str | None,
+    hub_endpoint: str | None,
+    endpoint_url: str | None,
+    status_listen: str | None,
+    kubeconfig: Path | None,
+    kube_context: str | None,
+    standalone: bool,
+    log_level: str,
+    log_format: str,
+) -> None:
+    """Keep the node's model cache as a catalog says, until SIGTERM.
+
+    Every model is fetched, proven and shown whole; looked at again all the time; and reported on
+    this loader's own pod. POD_NAME, POD_NAMESPACE, POD_UID and NODE_NAME say which pod that is.
+    """
+    from extender.loader.identity import identity_from
+    from extender.loader.running import Cluster, Loader, Settings
+    from extender.loader.sources import Credentials
+    from extender.watch.client import connect
+
+    configure_logging(level=log_level, pretty=log_format == "text")
+    settings = Settings(
+        catalog=catalog,
+        directory=directory,
+        host_directory=host_directory,
+        credentials=Credentials(
+            hub_token_file=hub_token_file, hub_endpoint=hub_endpoint, endpoint_url=endpoint_url
+        ),
+        status_listen=(
+            listen_address(status_listen, field="--status-listen") if status_listen else None
+        ),
+    )
+    cluster = None
+    if not standalone:
+        me = identity_from(os.environ)
+        transport = connect(str(kubeconfig) if kubeconfig else None, kube_context)
+        cluster = Cluster(transport, me)
+    stopping = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    Loader(settings, cluster).run(stopping)

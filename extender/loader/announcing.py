@@ -1,0 +1,107 @@
+"""The thread that keeps the apiserver informed, apart from the loop so that neither waits.
+
+A change of state is written within a second; while something is downloaded, progress every few
+seconds; and otherwise nothing but the renewal of the Lease. While the apiserver is away, loading
+goes on, and what is true then is written once it is back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from threading import Event, Thread
+from time import monotonic
+
+import structlog
+
+from extender.backoff import Backoff
+from extender.errors import ExtenderError
+from extender.loader.catalog_file import CatalogFile
+from extender.loader.disk_space import disk_space
+from extender.loader.layout import CacheDirectory
+from extender.loader.metrics import LoaderMetrics
+from extender.loader.reporting import Reporter
+from extender.loader.table import ModelTable
+from extender.report import Progress
+
+log = structlog.get_logger("extender.loader")
+
+RENEW_SECONDS = 30.0
+PROGRESS_SECONDS = 5.0
+_LOOK_SECONDS = 0.5
+
+
+class Announcer:
+    """Announces for one loader.
+
+    ``looked``: whether the disk was looked at, so that what is there is not called absent.
+    ``node_uid`` is empty until it is known. ``clock`` is monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        reporter: Reporter,
+        table: ModelTable,
+        *,
+        cache: CacheDirectory,
+        host_directory: str,
+        catalog: CatalogFile,
+        metrics: LoaderMetrics,
+        looked: Callable[[], bool],
+        node_uid: Callable[[], str],
+        clock: Callable[[], float] = monotonic,
+        random: Random,
+    ) -> None:
+        self._reporter = reporter
+        self._table = table
+        self._cache = cache
+        self._host_directory = host_directory
+        self._catalog = catalog
+        self._metrics = metrics
+        self._looked = looked
+        self._node_uid = node_uid
+        self._clock = clock
+        self._backoff = Backoff(random=random, clock=clock)
+        self._stopping = Event()
+        self._renewed_at = float("-inf")
+        self._progress = Progress()
+        self._thread = Thread(target=self._run, name="announcing", daemon=True)
+
+    def start(self) -> None:
+        """Begin to announce; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Say what is true now for the last time, and let go of the Lease."""
+        self._stopping.set()
+        self._thread.join(_LOOK_SECONDS * 4)
+        try:
+            self._announce()
+            self._reporter.release()
+        except ExtenderError as error:
+            log.warning("not announced", error=str(error))
+
+    def _run(self) -> None:
+        wait = 0.0
+        while not self._stopping.wait(wait):
+            try:
+                self._announce()
+                wait = _LOOK_SECONDS
+            except ExtenderError as error:
+                self._metrics.unreported.inc()
+                wait = self._backoff.wait()
+                log.warning("not announced", error=str(error), again_in_seconds=round(wait, 1))
+
+    def _announce(self) -> None:
+        if not self._looked():
+            return
+        report = self._table.report(self._host_directory, self._catalog.catalog)
+        if self._reporter.report(report):
+            states = [model.state.value for model in report.models]
+            log.info("reported", **{state: states.count(state) for state in sorted(set(states))})
+        progress = self._table.progress(disk_space(self._cache.root, self._metrics.read_speed))
+        moved = progress.transfers != self._progress.transfers
+        due = PROGRESS_SECONDS if moved else RENEW_SECONDS
+        if self._clock() - self._renewed_at >= due:
+            self._reporter.renew(progress, node_uid=self._node_uid())
+            self._renewed_at, self._progress = self._clock(), progress

@@ -1,0 +1,211 @@
+"""What is published is guarded: looked at, and read again.
+
+A look is cheap (names, sizes, headers) and comes once a minute for every model. Beside it, file
+after file is read again within the catalog's bound, once a day at most. What turns out damaged or
+gone is said at once and obtained again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Event, Thread
+from time import monotonic
+from typing import ParamSpec
+
+import structlog
+
+from extender.errors import CacheError, ExtenderError, LockHeldError
+from extender.loader.catalog import Catalog
+from extender.loader.disk_space import read_speed
+from extender.loader.layout import CacheDirectory, writing
+from extender.loader.looking import Looker
+from extender.loader.making_room import RoomMaker
+from extender.loader.metrics import LoaderMetrics
+from extender.loader.proof.marker import Marker, MarkerError, read_marker
+from extender.loader.proof.reading import Reader, ReadingStoppedError
+from extender.loader.proof.verdict import Level, Verdict
+from extender.loader.publish import DamagedError, Publisher
+from extender.loader.rereading import Reread, Rereader, confirm
+from extender.loader.table import ModelTable
+from extender.loader.transfer.limits import Limits
+from extender.report import ReportedState
+
+log = structlog.get_logger("extender.loader")
+
+LOOK_SECONDS = 60.0
+MEASURE_SECONDS = 3600.0
+ROUND_SECONDS = 86_400.0
+"""Reading everything again is begun so seconds after the last time at the earliest."""
+
+_TICK_SECONDS = 0.2
+_LOCK_SECONDS = 2.0
+
+P = ParamSpec("P")
+
+
+class Guard:
+    """Guards one cache directory, in two threads. ``clock`` is monotonic seconds.
+
+    The thread that looks also measures the disk and keeps it within its watermarks.
+    """
+
+    def __init__(
+        self,
+        cache: CacheDirectory,
+        publisher: Publisher,
+        table: ModelTable,
+        metrics: LoaderMetrics,
+        room: RoomMaker,
+        *,
+        name: str,
+        clock: Callable[[], float] = monotonic,
+        look_seconds: float = LOOK_SECONDS,
+        round_seconds: float = ROUND_SECONDS,
+    ) -> None:
+        self._cache = cache
+        self._publisher = publisher
+        self._table = table
+        self._metrics = metrics
+        self._room = room
+        self._name = name
+        self._clock = clock
+        self._look_seconds = look_seconds
+        self._round_seconds = round_seconds
+        self._stopping = Event()
+        self._looker = Looker(
+            cache, publisher, table, metrics, name=name, stop=self._stopping.is_set
+        )
+        self._catalog: Catalog | None = None
+        self._looked_at: dict[str, float] = {}
+        self._busy: Callable[[str], bool] = lambda _: False
+        self._again: Callable[[str], None] = lambda _: None
+        self._threads = [
+            Thread(target=self._look_on, name="looking", daemon=True),
+            Thread(target=self._read_on, name="rereading", daemon=True),
+        ]
+
+    def follow(self, catalog: Catalog) -> None:
+        """Guard what this catalog has, by its bounds, from now on."""
+        self._catalog = catalog
+
+    @property
+    def looked(self) -> bool:
+        """Whether every model of the catalog was looked at once."""
+        rows = self._table.all()
+        return self._catalog is not None and all(row.path in self._looked_at for row in rows)
+
+    def has_looked_at(self, path: str) -> bool:
+        """Whether a model was looked at once: only then is it known what to do about it."""
+        return path in self._looked_at
+
+    def start(self, busy: Callable[[str], bool], again: Callable[[str], None]) -> None:
+        """Begin. ``busy`` tells what a worker is at; ``again`` is told what has to be obtained."""
+        self._busy, self._again = busy, again
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, seconds: float) -> None:
+        """Stop; wait at most so long for each thread."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(seconds)
+
+    def _look_on(self) -> None:
+        tidied_at = measured_at = float("-inf")
+        while not self._stopping.wait(_TICK_SECONDS):
+            for row in self._table.all():
+                due = self._looked_at.get(row.path, float("-inf")) + self._look_seconds
+                if self._clock() >= due and not self._busy(row.path):
+                    self._guarded(self._look, row.path)
+            if not self.looked:
+                continue
+            if self._clock() - measured_at >= MEASURE_SECONDS and self._measure():
+                measured_at = self._clock()
+            if self._clock() - tidied_at >= self._look_seconds:
+                self._guarded(self._room.tidy)
+                tidied_at = self._clock()
+
+    def _measure(self) -> bool:
+        """Measure how fast the disk reads, on what lies on it; return whether that was possible."""
+        for row in self._table.all():
+            if row.state is not ReportedState.READY or self._busy(row.path):
+                continue
+            marker = self._marker(row.path)
+            files = sorted(marker.files, key=lambda file: -file.size) if marker else []
+            speed = read_speed(self._cache.final(row.path) / files[0].path) if files else None
+            if speed is not None:
+                self._metrics.read_speed = speed
+                return True
+        return False
+
+    def _look(self, path: str) -> None:
+        level = Level.SIZES if path in self._looked_at else Level.HEADERS
+        before = self._table.get(path)
+        self._looker.look(path, level)
+        first = path not in self._looked_at
+        self._looked_at[path] = self._clock()
+        now = self._table.get(path)
+        was_ready = before is not None and before.state is ReportedState.READY
+        if first or (was_ready and now is not None and now.state is not ReportedState.READY):
+            self._again(path)
+
+    def _read_on(self) -> None:
+        due = self._clock()
+        while not self._stopping.wait(_TICK_SECONDS):
+            if self._catalog is not None and self.looked and self._clock() >= due:
+                began = self._clock()
+                self._guarded(self._read_all, self._catalog)
+                due = began + self._round_seconds
+
+    def _read_all(self, catalog: Catalog) -> None:
+        reader = Reader(
+            limits=Limits(bytes_per_second=catalog.limits.proof_bandwidth),
+            around_cache=True,
+            stop=lambda: self._stopping.is_set() or self._catalog is not catalog,
+        )
+        rereader = Rereader(self._cache, reader)
+        while True:
+            rows = self._table.all()
+            ready = [row.path for row in rows if row.state is ReportedState.READY]
+            seen = rereader.step(ready)
+            if seen is None:
+                return
+            if seen.problem is not None or seen.last:
+                self._conclude(seen)
+
+    def _conclude(self, seen: Reread) -> None:
+        marker = self._marker(seen.path)
+        if marker is None or self._busy(seen.path):
+            return
+        if seen.problem is not None:
+            self._metrics.proofs.labels("damaged").inc()
+            verdict = Verdict(ok=False, level=Level.CONTENT, problems=(seen.problem,))
+            self._looker.condemn(seen.path, marker, verdict)
+            self._again(seen.path)
+            return
+        try:
+            with writing(self._cache, seen.path, wait=_LOCK_SECONDS, name=self._name) as held:
+                self._looker.ready(seen.path, confirm(self._publisher, held, marker))
+            self._metrics.proofs.labels("whole").inc()
+        except LockHeldError as error:
+            log.info("proof not noted", model=seen.path, why=str(error))
+        except DamagedError as error:
+            self._looker.condemn(seen.path, marker, error.verdict)
+            self._again(seen.path)
+
+    def _marker(self, path: str) -> Marker | None:
+        try:
+            return read_marker(self._cache.final(path))
+        except MarkerError:
+            return None
+
+    def _guarded(self, work: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            work(*args, **kwargs)
+        except ReadingStoppedError:
+            return
+        except (CacheError, OSError) as error:
+            log.warning("the cache directory refuses", error=str(error))
+            self._stopping.wait(self._look_seconds / 10)
+        except ExtenderError as error:
+            log.warning("not looked at", error=str(error))

@@ -1,0 +1,186 @@
+"""The loop of ``loader run``: the cache becomes what the catalog says, and stays so.
+
+A turn looks at the catalog and at what waiting pods need, and lets workers obtain the most urgent
+models. Beside it, one thread looks at what lies on the disk (cheaply, once a minute) and reads it
+again (slowly, all the time). A model is reported ready only where it was proven, and is taken back
+at once where a look says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from threading import Event
+from time import monotonic, time
+
+import structlog
+
+from extender.errors import ExtenderError
+from extender.loader.catalog import Catalog
+from extender.loader.catalog_file import CatalogFile
+from extender.loader.guarding import Guard
+from extender.loader.making_room import RoomMaker
+from extender.loader.metrics import LoaderMetrics
+from extender.loader.obtaining import Obtainer, Origin
+from extender.loader.proof.marker import Marker
+from extender.loader.table import ModelTable
+from extender.loader.telling import LogLines
+from extender.loader.transfer.limits import Limits
+from extender.loader.wishes import Nodes, Wish, needs_all_nodes, on_demand, wishes
+from extender.loader.workers import Failure, Workers
+from extender.report import ReportedState, Transfer, Wanted
+
+log = structlog.get_logger("extender.loader")
+
+TURN_SECONDS = 1.0
+STOP_SECONDS = 2.0
+
+Ask = Callable[[bool], Nodes]
+"""Return the labels of this node, and with True those of all others too."""
+
+
+class Keeper:
+    """Keeps one node's cache. ``clock`` gives UNIX seconds.
+
+    ``nodes`` and ``wanted`` tell of the cluster; see ``surroundings.Surroundings``.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        *,
+        catalog: CatalogFile,
+        table: ModelTable,
+        obtainer: Obtainer,
+        guard: Guard,
+        room: RoomMaker,
+        limits: Limits,
+        metrics: LoaderMetrics,
+        nodes: Ask,
+        wanted: Callable[[], Wanted],
+        random: Random,
+        clock: Callable[[], float] = time,
+    ) -> None:
+        self._node = node
+        self._catalog = catalog
+        self._table = table
+        self._obtainer = obtainer
+        self._guard = guard
+        self._room = room
+        self._limits = limits
+        self._metrics = metrics
+        self._nodes = nodes
+        self._wanted = wanted
+        self._clock = clock
+        self._tell = LogLines()
+        self._soon = Event()
+        self._told_error = ""
+        self._turned_at = monotonic()
+        self._workers = Workers(
+            self._obtain,
+            obtained=self._obtained,
+            failed=self._failed,
+            changed=self.look,
+            clock=monotonic,
+            random=random,
+        )
+
+    def look(self) -> None:
+        """Have the next turn come at once."""
+        self._soon.set()
+
+    def alive(self) -> str:
+        """Return why the loop seems to hang; empty where it turns."""
+        silent = monotonic() - self._turned_at
+        return f"no turn of the loop for {silent:.0f} s" if silent > 60 else ""
+
+    def ready(self) -> str:
+        """Return why the report says nothing yet; empty where it does."""
+        if self._catalog.catalog is None:
+            return f"no catalog is in force: {self._catalog.error or 'not read yet'}"
+        return "" if self._guard.looked else "what lies on the disk has not been looked at yet"
+
+    def run(self, stopping: Event) -> None:
+        """Turn until ``stopping`` is set."""
+        self._guard.start(self._workers.works_on, self._workers_again)
+        while not stopping.is_set():
+            try:
+                self.turn()
+            except ExtenderError as error:
+                log.warning("turn not completed; it is tried again", error=str(error))
+            self._turned_at = monotonic()
+            self._soon.wait(TURN_SECONDS)
+            self._soon.clear()
+        self._workers.stop(STOP_SECONDS)
+        self._guard.stop(STOP_SECONDS)
+
+    def turn(self) -> None:
+        """Bring what is worked on in line with what is wished for. Raises ExtenderError."""
+        self._catalog.poll()
+        self._tell_of_catalog()
+        catalog = self._catalog.catalog
+        if catalog is None:
+            return
+        self._limits.adjust(
+            connections=catalog.limits.connections,
+            bytes_per_second=catalog.limits.bandwidth,
+            reserve_bytes=catalog.watermarks.reserve_bytes,
+        )
+        nodes = self._nodes(needs_all_nodes(catalog))
+        found = wishes(catalog, self._node, nodes, self._wanted(), now=self._clock())
+        self._follow(catalog, found, nodes)
+        looked_at = [wish for wish in found if self._guard.has_looked_at(wish.model.directory)]
+        self._workers.follow(looked_at, catalog.limits.downloads)
+
+    def _follow(self, catalog: Catalog, found: tuple[Wish, ...], nodes: Nodes) -> None:
+        possible = on_demand(catalog, nodes.get(self._node, {}))
+        self._table.follow((wish.model for wish in found), possible)
+        self._room.follow(catalog, found)
+        self._guard.follow(catalog)
+
+    def _tell_of_catalog(self) -> None:
+        if self._catalog.error != self._told_error:
+            self._told_error = self._catalog.error
+            if self._told_error:
+                log.error("catalog refused", error=self._told_error)
+            else:
+                log.info("catalog in force")
+
+    def _obtain(self, wish: Wish, stop: Callable[[], bool]) -> Marker:
+        model = wish.model
+        origin = Origin(
+            source=model.source,
+            revision=model.revision,
+            include=model.include,
+            exclude=model.exclude,
+        )
+        return self._obtainer.obtain(
+            model.directory,
+            origin,
+            tell=self._progress,
+            stop=stop,
+            make_room=lambda needed: self._room.for_wish(wish, needed),
+        )
+
+    def _progress(self, transfer: Transfer) -> None:
+        self._table.loading(transfer.path, transfer)
+        self._tell(transfer)
+
+    def _obtained(self, wish: Wish, marker: Marker) -> None:
+        path = wish.model.directory
+        before = self._table.get(path)
+        self._table.ready(
+            path, revision=marker.revision, size=marker.bytes, proven_at=marker.proven_at
+        )
+        if before is not None and before.state is not ReportedState.READY:
+            log.info("model ready", model=path, bytes=marker.bytes, revision=marker.revision)
+        self._metrics.downloads.labels("obtained").inc()
+
+    def _failed(self, wish: Wish, failure: Failure) -> None:
+        self._table.failed(wish.model.directory, failure.message)
+        self._metrics.downloads.labels("failed").inc()
+        self._metrics.failures.labels(failure.cause).inc()
+
+    def _workers_again(self, path: str) -> None:
+        self._workers.again(path)
+        self.look()

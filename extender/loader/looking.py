@@ -1,0 +1,112 @@
+"""What lies at the final path of a model right now: the cheap look, at start and once a minute.
+
+It compares marker, names, sizes and headers, and reads only what was touched since it was proven.
+What it finds damaged is condemned at once, so that every reader of the marker knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from extender.errors import CacheError, LockHeldError
+from extender.loader.layout import CacheDirectory, writing
+from extender.loader.mend import condemn
+from extender.loader.metrics import LoaderMetrics
+from extender.loader.proof.marker import Marker, MarkerError, read_marker
+from extender.loader.proof.reading import Reader
+from extender.loader.proof.verdict import Level, Verdict
+from extender.loader.proof.verify import verify
+from extender.loader.publish import Publisher
+from extender.loader.table import ModelTable
+
+log = structlog.get_logger("extender.loader")
+
+_LOCK_SECONDS = 2.0
+
+
+class Looker:
+    """Looks at models of one cache directory and notes what it finds."""
+
+    def __init__(
+        self,
+        cache: CacheDirectory,
+        publisher: Publisher,
+        table: ModelTable,
+        metrics: LoaderMetrics,
+        *,
+        name: str,
+        stop: Callable[[], bool],
+    ) -> None:
+        self._cache = cache
+        self._publisher = publisher
+        self._table = table
+        self._metrics = metrics
+        self._name = name
+        self._stop = stop
+
+    def look(self, path: str, level: Level) -> None:
+        """Note whether a model is ready, damaged or absent.
+
+        Raises ReadingStoppedError, and CacheError where the directory cannot be written.
+        """
+        final = self._cache.final(path)
+        try:
+            marker = read_marker(final)
+        except MarkerError as error:
+            log.warning("marker not readable", model=path, error=str(error))
+            marker = None
+        if marker is None:
+            self._table.absent(path)
+            return
+        if marker.damaged:
+            self._table.damaged(path, f"{', '.join(marker.damaged)}: damaged")
+            return
+        try:
+            verdict = verify(final, level=level, expected=marker, reader=Reader(stop=self._stop))
+        except FileNotFoundError:  # removed while it was looked at
+            self._table.absent(path)
+            return
+        except OSError as error:
+            self._table.damaged(path, f"cannot be read: {error.strerror or error}")
+            return
+        self._metrics.proofs.labels("whole" if verdict.ok else "damaged").inc()
+        if verdict.ok:
+            self.ready(path, marker)
+        else:
+            self.condemn(path, marker, verdict)
+
+    def ready(self, path: str, marker: Marker) -> None:
+        """Note that a model is whole."""
+        self._table.ready(
+            path, revision=marker.revision, size=marker.bytes, proven_at=marker.proven_at
+        )
+
+    def condemn(self, path: str, marker: Marker, verdict: Verdict) -> None:
+        """Note that a model is damaged, also in its marker, where nobody has changed it since."""
+        named = {file.path for file in marker.files}
+        damaged = {problem.file for problem in verdict.problems} & named
+        try:
+            with writing(self._cache, path, wait=_LOCK_SECONDS, name=self._name) as held:
+                if _id(self._cache, path) != marker.id:
+                    return  # another publication by now: looked at next time
+                self._table.damaged(path, verdict.told())
+                log.error("model damaged", model=path, problem=verdict.told())
+                if damaged:
+                    condemn(self._publisher, held, damaged)
+                else:  # not one of its files: only a proof of the whole can tell
+                    self._publisher.disk.unlink(self._cache.marker(path))
+        except LockHeldError as error:
+            log.info("looked at again later", model=path, why=str(error))
+        except (CacheError, OSError) as error:
+            self._table.damaged(path, verdict.told())
+            log.warning("damage not marked", model=path, error=str(error))
+
+
+def _id(cache: CacheDirectory, path: str) -> str:
+    try:
+        marker = read_marker(cache.final(path))
+    except MarkerError:
+        return ""
+    return marker.id if marker else ""

@@ -1,0 +1,117 @@
+"""Room on the disk: before a download, and whenever the disk is fuller than the catalog allows.
+
+What the catalog wishes for on this node is not removed for the watermark (it would be fetched
+again at once), and for another wish only where that one has the higher priority. Which models are
+in use is asked of the API; where it does not answer, nothing goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from threading import Lock
+from time import time
+
+import structlog
+
+from extender.errors import CacheError
+from extender.kube.objects import Pod
+from extender.loader.catalog import Catalog
+from extender.loader.evict import Collected, collect
+from extender.loader.layout import CacheDirectory
+from extender.loader.metrics import LoaderMetrics
+from extender.loader.publish import Publisher
+from extender.loader.table import ModelTable
+from extender.loader.wishes import Wish
+
+log = structlog.get_logger("extender.loader")
+
+
+class RoomMaker:
+    """Makes room in one cache directory. Safe to use from threads.
+
+    ``pods`` lists the pods of the node, or raises CacheError.
+    """
+
+    def __init__(
+        self,
+        cache: CacheDirectory,
+        publisher: Publisher,
+        table: ModelTable,
+        metrics: LoaderMetrics,
+        *,
+        pods: Callable[[], list[Pod]],
+        host_directory: str,
+        clock: Callable[[], float] = time,
+    ) -> None:
+        self._cache = cache
+        self._publisher = publisher
+        self._table = table
+        self._metrics = metrics
+        self._pods = pods
+        self._host_directory = host_directory
+        self._clock = clock
+        self._lock = Lock()
+        self._catalog = Catalog()
+        self._wishes: tuple[Wish, ...] = ()
+
+    def follow(self, catalog: Catalog, wishes: Iterable[Wish]) -> None:
+        """Go by this catalog, and keep what is wished for, from now on."""
+        self._catalog, self._wishes = catalog, tuple(wishes)
+
+    def tidy(self) -> None:
+        """Let go what left the catalog, and what is too much by the watermarks.
+
+        Raises CacheError, also where it cannot be known what is in use.
+        """
+        self._collect(keep={wish.model.directory for wish in self._wishes}, needed=0)
+
+    def for_wish(self, wish: Wish, needed: int) -> None:
+        """Make room for so many bytes more of one wish. Raises CacheError, as ``tidy`` does.
+
+        That it was not enough is not said here: the download finds out.
+        """
+        keep = {
+            other.model.directory
+            for other in self._wishes
+            if other.order <= wish.order or other.model.priority >= wish.model.priority
+        }
+        needed += self._catalog.watermarks.reserve_bytes
+        self._collect(keep={*keep, wish.model.directory}, needed=needed)
+
+    def _collect(self, *, keep: set[str], needed: int) -> None:
+        with self._lock:
+            try:
+                collected = collect(
+                    self._cache,
+                    self._catalog,
+                    self._pods(),
+                    host_directory=self._host_directory,
+                    now=self._clock(),
+                    publisher=self._publisher,
+                    needed=needed,
+                    keep=frozenset(keep),
+                )
+            except OSError as error:
+                raise CacheError(f"{self._cache.root}: {error.strerror or error}") from error
+        self._note(collected)
+
+    def _note(self, collected: Collected) -> None:
+        for gone in collected.plan.evictions:
+            if gone.path in collected.busy:
+                continue
+            self._table.absent(gone.path)
+            self._metrics.evicted.labels(gone.reason.value).inc()
+            self._metrics.evicted_bytes.inc(gone.bytes)
+            log.info(
+                "model removed",
+                model=gone.path,
+                bytes=gone.bytes,
+                reason=gone.reason.value,
+                why=gone.message,
+            )
+        if collected.plan.missing:
+            log.warning(
+                "disk too full",
+                missing_bytes=collected.plan.missing,
+                stays={stay.path: stay.reason.value for stay in collected.plan.stays[:20]},
+            )

@@ -1,0 +1,95 @@
+"""The loader's metrics: bytes, failures by cause, age of the proof, disk, evictions.
+
+No label grows with the number of models: which model it is stands in the log and in the report.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from extender.kube.times import unix_time
+from extender.loader.disk_space import disk_space
+from extender.loader.table import ModelTable
+from extender.report import ReportedState
+
+PREFIX = "model_cache_extender_loader"
+
+
+class LoaderMetrics:
+    """The counters, and a collector that reads the table when it is asked."""
+
+    def __init__(
+        self,
+        table: ModelTable,
+        directory: Path,
+        *,
+        catalog_error: Callable[[], str],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.registry = CollectorRegistry()
+        self.downloaded = self._counter("downloaded_bytes", "Bytes of models fetched")
+        self.downloads = self._counter("downloads", "Downloads by outcome", "outcome")
+        self.failures = self._counter("failures", "Failures by cause", "cause")
+        self.proofs = self._counter("proofs", "Proofs of published models by result", "result")
+        self.evicted = self._counter("evicted_models", "Models removed by reason", "reason")
+        self.evicted_bytes = self._counter("evicted_bytes", "Bytes of models removed")
+        self.unreported = self._counter("report_failures", "Writes to the apiserver that failed")
+        self.read_speed: float | None = None
+        self.registry.register(_Present(self, table, directory, catalog_error, clock))
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"{PREFIX}_{name}", text, labels, registry=self.registry)
+
+
+class _Present(Collector):
+    """What is true at the moment of the scrape."""
+
+    def __init__(
+        self,
+        metrics: LoaderMetrics,
+        table: ModelTable,
+        directory: Path,
+        catalog_error: Callable[[], str],
+        clock: Callable[[], float],
+    ) -> None:
+        self._metrics = metrics
+        self._table = table
+        self._directory = directory
+        self._catalog_error = catalog_error
+        self._clock = clock
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the gauges."""
+        rows = self._table.all()
+        models = GaugeMetricFamily(f"{PREFIX}_models", "Models by state", labels=["state"])
+        for state in ReportedState:
+            models.add_metric([state.value], sum(row.state is state for row in rows))
+        yield models
+        transfers = [row.transfer for row in rows if row.transfer is not None]
+        rate = sum(transfer.bytes_per_second for transfer in transfers)
+        yield _gauge("download_bytes_per_second", "Rate of all downloads together", rate)
+        left = sum(transfer.bytes_total - transfer.bytes_done for transfer in transfers)
+        yield _gauge("download_left_bytes", "Bytes that downloads under way still lack", left)
+        proven = [unix_time(row.proven_at) for row in rows if row.proven_at]
+        ages = [self._clock() - moment for moment in proven if moment is not None]
+        text = "Seconds since the model proven longest ago was proven"
+        yield _gauge("oldest_proof_seconds", text, max(ages, default=0.0))
+        space = disk_space(self._directory)
+        if space is not None:
+            yield _gauge("disk_free_bytes", "Free bytes of the cache's disk", space.free_bytes)
+            yield _gauge("disk_total_bytes", "Bytes of the cache's disk", space.total_bytes)
+        if self._metrics.read_speed is not None:
+            text = "Measured read throughput of the cache's disk"
+            yield _gauge("disk_read_bytes_per_second", text, self._metrics.read_speed)
+        bad = float(bool(self._catalog_error()))
+        yield _gauge("catalog_refused", "1 while the catalog's file is not in force", bad)
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"{PREFIX}_{name}", text, value=value)

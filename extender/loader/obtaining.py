@@ -1,0 +1,264 @@
+"""One model, from its source to its final path, whatever is there already.
+
+::
+
+    up to date            -> nothing to do
+    damaged in part       -> the damaged files are fetched again, alone
+    left by another tool  -> proven where it lies, and marked; fetched where that fails
+    anything else         -> fetched into staging, proven, published
+
+Whoever does this holds the model's lock from the first look to the last rename, so it may be done
+by two processes at once, and again after each was killed at any point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import msgspec
+import structlog
+
+from extender.errors import CacheError
+from extender.loader.layout import CacheDirectory, Writing, writing
+from extender.loader.mend import mend, missing
+from extender.loader.proof.marker import Marker, MarkerError, read_marker
+from extender.loader.proof.reading import Reader
+from extender.loader.publish import DamagedError, Publisher
+from extender.loader.sources import Credentials, Listing, Source
+from extender.loader.sources.opening import source_for
+from extender.loader.stored import bytes_on_disk
+from extender.loader.telling import Rate, Tell
+from extender.loader.transfer.fetching import Progressed, fetch
+from extender.loader.transfer.limits import Limits
+from extender.report import Transfer
+
+log = structlog.get_logger("extender.loader")
+
+TRIES = 3
+"""How often what turned out damaged is fetched again before that counts as a failure."""
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one model comes from; see ``catalog.CatalogModel``."""
+
+    source: str
+    revision: str | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+def opener(credentials: Credentials) -> Callable[[Origin], Source]:
+    """Return a function that opens the source of an origin with these credentials."""
+
+    def open_source(origin: Origin) -> Source:
+        return source_for(
+            origin.source,
+            revision=origin.revision,
+            include=origin.include,
+            exclude=origin.exclude,
+            credentials=credentials,
+        )
+
+    return open_source
+
+
+class Obtainer:
+    """Obtains models for one cache directory. Safe to use from threads.
+
+    ``open_source`` returns the source of an origin, or raises SourceError.
+    """
+
+    def __init__(
+        self,
+        directory: CacheDirectory,
+        publisher: Publisher,
+        *,
+        open_source: Callable[[Origin], Source],
+        limits: Limits,
+        name: str = "",
+        random: Random | None = None,
+        received: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self.directory = directory
+        self.publisher = publisher
+        self._open_source = open_source
+        self._limits = limits
+        self._name = name
+        self._random = random
+        self._received = received
+
+    def obtain(
+        self,
+        path: str,
+        origin: Origin,
+        *,
+        tell: Tell = lambda _: None,
+        stop: Callable[[], bool] = lambda: False,
+        make_room: Callable[[int], None] = lambda _: None,
+        lock_wait: float = 0.0,
+    ) -> Marker:
+        """Make sure that a model is whole, proven and of this origin; return its marker.
+
+        ``make_room`` is called with the bytes that are about to be written. Waits up to
+        ``lock_wait`` seconds for another writer. Raises LockHeldError, SourceError,
+        TransferError, ReadingStoppedError, DamagedError, and CacheError for the file system.
+        """
+        source = self._open_source(origin)
+        listing = source.list()
+        with writing(self.directory, path, wait=lock_wait, name=self._name) as held:
+            found = _marker(held)
+            if found is not None and not found.damaged and same(found, listing):
+                return found
+            reader = Reader(stop=stop)
+            download = _Download(
+                source,
+                held,
+                limits=self._limits,
+                random=self._random,
+                received=self._received,
+                tell=tell,
+                stop=stop,
+            )
+            if found is not None and found.damaged:
+                mended = self._mended(held, listing, download, reader)
+                if mended is not None:
+                    return mended
+            if found is None and not held.directory.in_place(path) and held.final.exists():
+                adopted = self._adopted(held, listing, reader)
+                if adopted is not None:
+                    return adopted
+            make_room(max(0, listing.bytes - bytes_on_disk(held.staging)))
+            return self._published(held, listing, download, reader)
+
+    def _published(
+        self, held: Writing, listing: Listing, download: _Download, reader: Reader
+    ) -> Marker:
+        self.publisher.begin(held, listing)
+        for left in reversed(range(TRIES)):
+            download.into_staging(listing)
+            try:
+                marker = self.publisher.publish(held, listing, reader=reader)
+            except DamagedError as error:
+                if not left:
+                    raise
+                log.warning("fetched again", model=held.path, error=str(error))
+            else:
+                download.forget()
+                return marker
+        raise AssertionError("the last try returns or raises")
+
+    def _mended(
+        self, held: Writing, listing: Listing, download: _Download, reader: Reader
+    ) -> Marker | None:
+        """Fetch the damaged files alone; None where the model has to be fetched as a whole."""
+        try:
+            lacking = missing(held, listing)
+            download.into_mending(lacking)
+            marker = mend(self.publisher, held, listing, reader=reader)
+        except CacheError as error:
+            log.warning("not mended; fetched as a whole", model=held.path, error=str(error))
+            return None
+        download.forget()
+        return marker
+
+    def _adopted(self, held: Writing, listing: Listing, reader: Reader) -> Marker | None:
+        """Prove what somebody else left; None where it is not what the source has."""
+        try:
+            return self.publisher.adopt(held, listing=listing, reader=reader)
+        except DamagedError as error:
+            log.info("what lies there is not the model; fetched", model=held.path, why=str(error))
+            return None
+
+
+class _Download:
+    """One model's download under way: from where, into which of its rooms, and how fast."""
+
+    def __init__(
+        self,
+        source: Source,
+        held: Writing,
+        *,
+        limits: Limits,
+        random: Random | None,
+        received: Callable[[int], None],
+        tell: Tell,
+        stop: Callable[[], bool],
+    ) -> None:
+        self._source = source
+        self._held = held
+        self._limits = limits
+        self._random = random
+        self._received = received
+        self._tell = tell
+        self._stop = stop
+
+    def into_staging(self, listing: Listing) -> None:
+        """Fetch files to where the whole model is proven. Raises TransferError."""
+        held = self._held
+        self._fetch(listing, held.staging, held.directory.journal(held.path))
+
+    def into_mending(self, listing: Listing) -> None:
+        """Fetch files to where single ones are proven. Raises TransferError."""
+        held = self._held
+        self._fetch(
+            listing, held.directory.mending(held.path), held.directory.mending_journal(held.path)
+        )
+
+    def forget(self) -> None:
+        """Remove the journals: what they tell of is published."""
+        held = self._held
+        held.directory.journal(held.path).unlink(missing_ok=True)
+        held.directory.mending_journal(held.path).unlink(missing_ok=True)
+
+    def _fetch(self, listing: Listing, into: Path, journal: Path) -> None:
+        rate, before = Rate(), 0
+
+        def note(progressed: Progressed) -> None:
+            nonlocal before
+            self._received(progressed.bytes_received - before)
+            before = progressed.bytes_received
+            self._tell(
+                Transfer(
+                    path=self._held.path,
+                    bytes_done=progressed.bytes_done,
+                    bytes_total=progressed.bytes_total,
+                    bytes_per_second=rate.of(progressed.bytes_received),
+                )
+            )
+
+        fetch(
+            listing,
+            self._source,
+            into,
+            journal=journal,
+            limits=self._limits,
+            progress=note,
+            stop=self._stop,
+            random=self._random,
+        )
+
+
+def same(marker: Marker, listing: Listing) -> bool:
+    """Tell whether what a marker proves is what a source lists."""
+    if marker.source != listing.source or marker.revision != listing.revision:
+        return False
+    proven = {file.path: file for file in marker.files}
+    if proven.keys() != {file.path for file in listing.files}:
+        return False
+    for file in listing.files:
+        known = proven[file.path]
+        if file.size is not None and file.size != known.size:
+            return False
+        if file.sha256 and known.sha256 and file.sha256 != known.sha256:
+            return False
+    return True
+
+
+def _marker(held: Writing) -> Marker | None:
+    try:
+        return read_marker(held.final)
+    except MarkerError as error:
+        log.warning("the marker cannot be read; proven anew", model=held.path, error=str(error))
+        return None

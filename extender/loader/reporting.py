@@ -1,0 +1,140 @@
+"""What the loader writes to the apiserver: the report on its own pod, progress on its own Lease.
+
+The report is written when a state has changed and at no other time: every update of a bound pod
+makes kube-scheduler try all refused pods again. That a model was proven once more is no change of
+state. The Lease wakes nobody; it is renewed as proof of life, and carries what always changes.
+
+A failed write is no reason to stop loading: it is tried again at the next turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+import structlog
+
+from extender.errors import ExtenderError
+from extender.loader.identity import Identity
+from extender.report import (
+    LEASE_LABEL,
+    PROGRESS_ANNOTATION,
+    REPORT_ANNOTATION,
+    Progress,
+    Report,
+    lease_name,
+    write,
+)
+from extender.watch.answers import Answer
+from extender.watch.client import Transport
+
+log = structlog.get_logger("extender.loader.reporting")
+
+LEASE_SECONDS = 90
+"""``leaseDurationSeconds``: three renewals may be missed."""
+
+_MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
+_READ_SECONDS = 10.0
+
+
+class RefusedError(ExtenderError):
+    """The apiserver did not do what it was asked; the message has its reason and a remedy."""
+
+
+class Reporter:
+    """Writes for one loader pod. ``clock`` gives UNIX seconds. Used from one thread."""
+
+    def __init__(self, transport: Transport, me: Identity, *, clock: Callable[[], float]) -> None:
+        self._transport = transport
+        self._me = me
+        self._clock = clock
+        self._said: Report | None = None
+
+    def report(self, report: Report) -> bool:
+        """Write the report where it says something new; return whether it was written.
+
+        Raises RefusedError, and UnreachableError where there was no answer.
+        """
+        essence = _essence(report)
+        if essence == self._said:
+            return False
+        metadata = {"uid": self._me.uid, "annotations": {REPORT_ANNOTATION: write(report)}}
+        answer = self._send("PATCH", self._me.pod_path, {"metadata": metadata}, _MERGE_PATCH)
+        _check(answer, "the report", "patch pods (its own)")
+        self._said = essence
+        return True
+
+    def renew(self, progress: Progress, *, node_uid: str) -> None:
+        """Renew the Lease, with what is under way; a new one goes together with its node.
+
+        Raises RefusedError, and UnreachableError where there was no answer.
+        """
+        annotations = {PROGRESS_ANNOTATION: write(progress)}
+        body = self._lease(annotations, holder=self._me.pod)
+        answer = self._send("PATCH", self._lease_path, body, _MERGE_PATCH)
+        if answer.status == 404:
+            answer = self._send("POST", self._me.leases_path, self._new_lease(body, node_uid), {})
+        if answer.status == 409:  # created meanwhile by the pod that this one takes over from
+            answer = self._send("PATCH", self._lease_path, body, _MERGE_PATCH)
+        _check(answer, "the Lease", "get, create and patch leases in its namespace")
+
+    def release(self) -> None:
+        """Let go of the Lease, for the loader pod that comes after this one."""
+        body = self._lease({PROGRESS_ANNOTATION: write(Progress())}, holder="")
+        _check(
+            self._send("PATCH", self._lease_path, body, _MERGE_PATCH), "the Lease", "patch leases"
+        )
+
+    @property
+    def _lease_path(self) -> str:
+        return f"{self._me.leases_path}/{quote(lease_name(self._me.node), safe='')}"
+
+    def _lease(self, annotations: dict[str, str], *, holder: str) -> dict[str, Any]:
+        now = datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return {
+            "metadata": {"labels": {LEASE_LABEL: "true"}, "annotations": annotations},
+            "spec": {
+                "holderIdentity": holder,
+                "leaseDurationSeconds": LEASE_SECONDS,
+                "renewTime": now,
+            },
+        }
+
+    def _new_lease(self, body: dict[str, Any], node_uid: str) -> dict[str, Any]:
+        metadata = {"name": lease_name(self._me.node), **body["metadata"]}
+        owner = {"apiVersion": "v1", "kind": "Node", "name": self._me.node, "uid": node_uid}
+        metadata["ownerReferences"] = [owner]
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": metadata,
+            "spec": body["spec"],
+        }
+
+    def _send(
+        self, method: str, path: str, body: dict[str, Any], headers: dict[str, str]
+    ) -> Answer:
+        return self._transport.request(
+            method,
+            path,
+            body=msgspec.json.encode(body),
+            headers=headers,
+            read_timeout=_READ_SECONDS,
+        )
+
+
+def _essence(report: Report) -> Report:
+    """Return a report without what may change while the states stay the same."""
+    models = tuple(msgspec.structs.replace(m, proven_at=None) for m in report.models)
+    return msgspec.structs.replace(report, models=models)
+
+
+def _check(answer: Answer, what: str, right: str) -> None:
+    if answer.ok:
+        return
+    said = answer.problem().message or f"HTTP {answer.status}"
+    remedy = f"; give the loader's service account the right to {right}" * (answer.status == 403)
+    raise RefusedError(f"the apiserver refused {what} ({answer.status}): {said}{remedy}")

@@ -1,0 +1,199 @@
+"""``loader run``, put together: who tells whom, started and stopped in order."""
+
+from __future__ import annotations
+
+import posixpath
+import socket
+from pathlib import Path
+from random import Random
+from threading import Event
+from time import monotonic, time
+
+import msgspec
+import structlog
+
+from extender.errors import UsageError
+from extender.kube.decode import decode
+from extender.kube.objects import Pod
+from extender.loader.announcing import Announcer
+from extender.loader.catalog_file import CatalogFile
+from extender.loader.guarding import Guard
+from extender.loader.identity import Identity
+from extender.loader.keeping import Keeper
+from extender.loader.layout import CacheDirectory
+from extender.loader.making_room import RoomMaker
+from extender.loader.metrics import LoaderMetrics
+from extender.loader.obtaining import Obtainer, opener
+from extender.loader.publish import Publisher
+from extender.loader.reporting import Reporter
+from extender.loader.server import StatusServer
+from extender.loader.sources import Credentials
+from extender.loader.surroundings import Alone, Surroundings
+from extender.loader.sweep import sweep
+from extender.loader.table import ModelTable
+from extender.loader.transfer.limits import Limits
+from extender.loader.usage import pods_of_node
+from extender.watch.client import Transport
+
+log = structlog.get_logger("extender.loader")
+
+CATALOG_COPY = "catalog.yaml"
+"""In the work area: the last good catalog, for a start while the mounted one is bad."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line says.
+
+    ``host_directory`` is what the cache's directory is called on the node; empty: it is read from
+    the loader's own pod. ``status_listen`` is (host, port); None: no listener.
+    """
+
+    catalog: Path
+    directory: Path
+    host_directory: str = ""
+    credentials: Credentials = Credentials()
+    status_listen: tuple[str, int] | None = None
+
+
+class Cluster(msgspec.Struct, frozen=True):
+    """The apiserver, and who this loader is there."""
+
+    transport: Transport
+    me: Identity
+
+
+class Loader:
+    """One loader process. Without a cluster it reports to nobody."""
+
+    def __init__(self, settings: Settings, cluster: Cluster | None) -> None:
+        random = Random()  # noqa: S311 - jitter
+        name = f"{cluster.me.namespace}/{cluster.me.pod}" if cluster else socket.gethostname()
+        cache = CacheDirectory(settings.directory.absolute())
+        catalog = CatalogFile(settings.catalog, keep=cache.work_area / CATALOG_COPY)
+        table = ModelTable()
+        publisher = Publisher(writer=name)
+        limits = Limits()
+        metrics = LoaderMetrics(table, cache.root, catalog_error=lambda: catalog.error)
+        on_node = settings.host_directory
+        if cluster is not None and not on_node:
+            on_node = host_directory(cluster, settings.directory)
+        room = RoomMaker(
+            cache,
+            publisher,
+            table,
+            metrics,
+            pods=lambda: pods_of_node(cluster.transport, cluster.me.node) if cluster else [],
+            host_directory=on_node or str(cache.root),
+        )
+        guard = Guard(cache, publisher, table, metrics, room, name=name)
+        self._cache = cache
+        self._publisher = publisher
+        self._surroundings: Surroundings | Alone = Alone(name)
+        self._announcer: Announcer | None = None
+        if cluster is not None:
+            self._surroundings = Surroundings(
+                cluster.transport, cluster.me, clock=monotonic, random=random, changed=self._look
+            )
+            self._announcer = Announcer(
+                Reporter(cluster.transport.sibling(), cluster.me, clock=time),
+                table,
+                cache=cache,
+                host_directory=on_node,
+                catalog=catalog,
+                metrics=metrics,
+                looked=lambda: guard.looked,
+                node_uid=lambda: self._surroundings.node_uid,
+                random=random,
+            )
+        self._keeper = Keeper(
+            cluster.me.node if cluster else name,
+            catalog=catalog,
+            table=table,
+            obtainer=Obtainer(
+                cache,
+                publisher,
+                open_source=opener(settings.credentials),
+                limits=limits,
+                name=name,
+                random=random,
+                received=metrics.downloaded.inc,
+            ),
+            guard=guard,
+            room=room,
+            limits=limits,
+            metrics=metrics,
+            nodes=self._surroundings.nodes,
+            wanted=self._surroundings.wanted,
+            random=random,
+        )
+        self.status: StatusServer | None = None
+        if settings.status_listen is not None:
+            self.status = StatusServer(
+                settings.status_listen,
+                metrics.registry,
+                alive=self._keeper.alive,
+                ready=self._keeper.ready,
+            )
+
+    def run(self, stopping: Event) -> None:
+        """Keep the cache until ``stopping`` is set.
+
+        Raises CacheError where the cache's directory cannot be written.
+        """
+        swept = sweep(self._publisher, self._cache)
+        log.info(
+            "started",
+            directory=str(self._cache.root),
+            completed=swept.completed,
+            status_port=self.status.port if self.status else None,
+        )
+        helpers = [one for one in (self.status, self._announcer) if one is not None]
+        self._surroundings.start()
+        for helper in helpers:
+            helper.start()
+        try:
+            self._keeper.run(stopping)
+        finally:
+            for helper in helpers:
+                helper.stop()
+            self._surroundings.stop()
+        log.info("stopped")
+
+    def _look(self) -> None:
+        self._keeper.look()
+
+
+def host_directory(cluster: Cluster, directory: Path) -> str:
+    """Return what a directory of the loader's own pod is called on the node.
+
+    Raises UsageError where the pod cannot be read, or the directory lies in no hostPath.
+    """
+    me = cluster.me
+    answer = cluster.transport.request("GET", me.pod_path)
+    if not answer.ok:
+        said = answer.problem().message or f"HTTP {answer.status}"
+        raise UsageError(
+            f"pod {me.namespace}/{me.pod} cannot be read: {said}; give the loader's service "
+            "account the right to get pods, or say --host-directory"
+        )
+    pod = decode(answer.body, Pod)
+    paths = {v.name: v.host_path.path for v in pod.spec.volumes if v.host_path is not None}
+    inside = str(directory.absolute())
+    found = [
+        posixpath.join(
+            paths[mount.name], mount.sub_path, posixpath.relpath(inside, mount.mount_path)
+        )
+        for container in (*pod.spec.containers, *pod.spec.init_containers)
+        for mount in container.volume_mounts
+        if mount.name in paths and _holds(mount.mount_path, inside)
+    ]
+    if not found:
+        raise UsageError(
+            f"--directory {directory} lies in no hostPath volume of pod {me.namespace}/{me.pod}; "
+            "mount one there, as deploy/loader does, or say --host-directory"
+        )
+    return posixpath.normpath(max(found, key=len))
+
+
+def _holds(mounted: str, path: str) -> bool:
+    return posixpath.commonpath([posixpath.normpath(mounted), path]) == posixpath.normpath(mounted)

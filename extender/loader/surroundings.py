@@ -1,0 +1,174 @@
+"""What the loader knows of the cluster: the labels of nodes, and what waiting pods need here.
+
+Its own node is asked for once a minute. All nodes are listed only where the catalog has a model
+with ``copies``, seldom and at a random moment, metadata alone and from the apiserver's cache:
+thousands of loaders do the same. What is wanted comes by a watch of one Lease.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+from threading import Lock
+from urllib.parse import quote
+
+import structlog
+
+from extender.errors import ExtenderError, InvalidReportError
+from extender.kube.decode import decode
+from extender.kube.objects import KubeObject, KubeStruct, Lease, ObjectMeta
+from extender.loader.identity import Identity
+from extender.loader.wishes import Nodes
+from extender.report import WANTED_ANNOTATION, Wanted, lease_name, read
+from extender.watch.client import Transport
+from extender.watch.resources import Resource
+from extender.watch.watching import Watching
+
+log = structlog.get_logger("extender.loader.surroundings")
+
+OWN_NODE_SECONDS = 60.0
+ALL_NODES_SECONDS = (600.0, 1200.0)
+
+_METADATA = {"Accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v1"}
+_METADATA_LIST = {"Accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v1"}
+"""https://kubernetes.io/docs/reference/using-api/api-concepts/#metadata-only-fetches"""
+
+
+class _Nodes(KubeStruct, frozen=True):
+    items: tuple[KubeObject, ...] = ()
+
+
+class Surroundings:
+    """Asks for one loader pod. ``clock`` is monotonic. ``changed`` is called on new wishes."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        me: Identity,
+        *,
+        clock: Callable[[], float],
+        random: Random,
+        changed: Callable[[], None],
+    ) -> None:
+        self._transport = transport
+        self._me = me
+        self._clock = clock
+        self._random = random
+        self._nodes: dict[str, dict[str, str]] = {}
+        self._own_due = self._all_due = float("-inf")
+        self._wishes = _Wishes(changed)
+        selectors = {"fieldSelector": f"metadata.name={lease_name(me.node)}"}
+        self._watching = Watching(
+            transport, self._wishes, resources=[Resource(Lease, me.leases_path, selectors)]
+        )
+        self.node_uid = ""
+
+    def start(self) -> None:
+        """Begin to watch what is wanted; returns at once."""
+        self._watching.start()
+
+    def stop(self) -> None:
+        """Stop watching."""
+        self._watching.stop()
+
+    def wanted(self) -> Wanted:
+        """Return what waiting pods need on this node."""
+        return self._wishes.wanted
+
+    def nodes(self, every: bool) -> Nodes:  # noqa: FBT001 - the one thing that it is asked
+        """Return the labels of this node, and of ``every`` other one too where that is needed.
+
+        What cannot be asked now is as it was. Raises ExtenderError while nothing is known yet.
+        """
+        now = self._clock()
+        if now >= self._own_due or (every and now >= self._all_due):
+            try:
+                self._ask(now, every=every)
+            except ExtenderError as error:
+                if self._me.node not in self._nodes or (every and self._all_due < 0):
+                    raise
+                log.warning("nodes not refreshed", error=str(error))
+        return self._nodes
+
+    def _ask(self, now: float, *, every: bool) -> None:
+        if every and now >= self._all_due:
+            body = self._get("/api/v1/nodes?resourceVersion=0", _METADATA_LIST)
+            found = {one.metadata.name: one.metadata for one in decode(body, _Nodes).items}
+            self._nodes = {name: metadata.labels for name, metadata in found.items()}
+            self._all_due = now + self._random.uniform(*ALL_NODES_SECONDS)
+        own = decode(self._get(f"/api/v1/nodes/{quote(self._me.node)}", _METADATA), KubeObject)
+        self.node_uid = own.metadata.uid
+        self._nodes = {**self._nodes, self._me.node: own.metadata.labels}
+        self._own_due = now + OWN_NODE_SECONDS
+
+    def _get(self, path: str, headers: dict[str, str]) -> bytes:
+        answer = self._transport.request("GET", path, headers=headers)
+        if not answer.ok:
+            said = answer.problem().message or f"HTTP {answer.status}"
+            raise ExtenderError(f"{path}: {said}; the loader needs the right to get and list nodes")
+        return answer.body
+
+
+class Alone:
+    """No cluster: one node without labels, for which nobody waits."""
+
+    node_uid = ""
+
+    def __init__(self, node: str) -> None:
+        self._node = node
+
+    def start(self) -> None:
+        """Do nothing: there is nobody to ask."""
+
+    def stop(self) -> None:
+        """Do nothing."""
+
+    def wanted(self) -> Wanted:
+        """Return nothing."""
+        return Wanted()
+
+    def nodes(self, every: bool) -> Nodes:  # noqa: ARG002, FBT001 - as in Surroundings
+        """Return the one node."""
+        return {self._node: {}}
+
+
+class _Wishes:
+    """The sink of the Lease's watch: keeps what it says is wanted."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        self._lock = Lock()
+        self.wanted = Wanted()
+
+    def replace(self, _kind: type[KubeObject], objects: Sequence[KubeObject]) -> None:
+        self._take(objects[0].metadata if objects else ObjectMeta())
+
+    def upsert(self, obj: KubeObject) -> None:
+        self._take(obj.metadata)
+
+    def delete(self, _obj: KubeObject) -> None:
+        self._take(ObjectMeta())
+
+    def unreadable(self, _kind: type[KubeObject], metadata: ObjectMeta, error: str) -> None:
+        log.warning("the Lease cannot be read", lease=metadata.name, error=error)
+
+    def differs(self, obj: KubeObject) -> bool:
+        return _wanted(obj.metadata) != self.wanted
+
+    def _take(self, metadata: ObjectMeta) -> None:
+        wanted = _wanted(metadata)
+        with self._lock:
+            new, self.wanted = wanted != self.wanted, wanted
+        if new:
+            self._changed()
+
+
+def _wanted(metadata: ObjectMeta) -> Wanted:
+    text = metadata.annotations.get(WANTED_ANNOTATION)
+    if not text:
+        return Wanted()
+    try:
+        return read(text, Wanted)
+    except InvalidReportError as error:
+        log.warning("what is wanted cannot be read", lease=metadata.name, error=str(error))
+        return Wanted()

@@ -1,0 +1,144 @@
+"""What this node's cache holds, as the loader knows it: the table behind report and progress.
+
+Written by whoever works on a model, read by the reporter. Every model of the catalog that may be
+on this node has a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from threading import Lock
+
+import msgspec
+
+from extender.loader.catalog import Catalog, CatalogModel
+from extender.report import Disk, Progress, Report, ReportedModel, ReportedState, Transfer
+
+
+class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One model of the catalog on this node.
+
+    ``bytes`` and ``proven_at`` (RFC 3339) are those of what is published, where it is. A model can
+    be ready and have a ``transfer``: another revision is on its way.
+    """
+
+    model: CatalogModel
+    state: ReportedState = ReportedState.ABSENT
+    revision: str | None = None
+    bytes: int | None = None
+    proven_at: str | None = None
+    reason: str = ""
+    on_demand: bool = False
+    transfer: Transfer | None = None
+
+    @property
+    def path(self) -> str:
+        """Where it lies under the cache's directory."""
+        return self.model.directory
+
+
+class ModelTable:
+    """The table. Safe to use from threads."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._rows: dict[str, ModelRow] = {}
+
+    def follow(self, models: Iterable[CatalogModel], on_demand: Iterable[CatalogModel]) -> None:
+        """Have a row for each of these models and for no other; what is known of them is kept."""
+        wished = {model.directory: model for model in models}
+        possible = {model.directory: model for model in on_demand}
+        with self._lock:
+            before = self._rows
+            self._rows = {
+                path: msgspec.structs.replace(
+                    before.get(path, ModelRow(model=model)),
+                    model=model,
+                    on_demand=path not in wished,
+                )
+                for path, model in sorted((possible | wished).items())
+            }
+
+    def get(self, path: str) -> ModelRow | None:
+        """Return one row; None where the catalog has no such model."""
+        with self._lock:
+            return self._rows.get(path)
+
+    def all(self) -> tuple[ModelRow, ...]:
+        """Return all rows, sorted by path."""
+        with self._lock:
+            return tuple(self._rows.values())
+
+    def ready(self, path: str, *, revision: str | None, size: int, proven_at: str) -> None:
+        """Note that a model is whole and proven at its final path."""
+        self._change(
+            path,
+            state=ReportedState.READY,
+            revision=revision,
+            bytes=size,
+            proven_at=proven_at,
+            reason="",
+            transfer=None,
+        )
+
+    def loading(self, path: str, transfer: Transfer) -> None:
+        """Note how far a download is; a model that is ready stays so until it is replaced."""
+        row = self.get(path)
+        if row is not None and row.state is ReportedState.READY:
+            self._change(path, transfer=transfer)
+        else:
+            self._change(path, state=ReportedState.LOADING, reason="", transfer=transfer)
+
+    def failed(self, path: str, reason: str) -> None:
+        """Note that a model cannot be had; one that is ready stays so, with the reason said."""
+        row = self.get(path)
+        if row is not None and row.state is ReportedState.READY:
+            self._change(path, reason=reason, transfer=None)
+        else:
+            self._change(path, state=ReportedState.FAILED, reason=reason, transfer=None)
+
+    def damaged(self, path: str, reason: str) -> None:
+        """Note that what is published is not what it should be."""
+        self._change(path, state=ReportedState.FAILED, reason=reason, proven_at=None)
+
+    def absent(self, path: str) -> None:
+        """Note that a model is not here and nothing is being done about it."""
+        self._change(
+            path,
+            state=ReportedState.ABSENT,
+            revision=None,
+            proven_at=None,
+            reason="",
+            transfer=None,
+        )
+
+    def _change(self, path: str, **values: object) -> None:
+        with self._lock:
+            row = self._rows.get(path)
+            if row is not None:
+                self._rows[path] = msgspec.structs.replace(row, **values)
+
+    def report(self, directory: str, catalog: Catalog | None) -> Report:
+        """Return what the loader vouches for; ``directory`` is the cache's on the node."""
+        return Report(
+            directory=directory,
+            catalog=catalog.digest if catalog else "",
+            models=tuple(
+                ReportedModel(
+                    path=row.path,
+                    state=row.state,
+                    model=row.model.source,
+                    revision=row.revision,
+                    bytes=row.bytes,
+                    proven_at=row.proven_at,
+                    reason=row.reason,
+                    on_demand=row.on_demand,
+                )
+                for row in self.all()
+            ),
+        )
+
+    def progress(self, disk: Disk | None) -> Progress:
+        """Return what is under way."""
+        transfers = (row.transfer for row in self.all())
+        return Progress(transfers=tuple(t for t in transfers if t is not None), disk=disk)

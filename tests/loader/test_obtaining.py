@@ -1,0 +1,173 @@
+"""One model, whatever is there already: nothing is fetched that lies there whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from extender.errors import LockHeldError
+from extender.loader.layout import CacheDirectory, writing
+from extender.loader.mend import condemn
+from extender.loader.obtaining import Obtainer, Origin, opener
+from extender.loader.proof.marker import read_marker
+from extender.loader.publish import DamagedError, Publisher
+from extender.loader.sources import Cause, Credentials, SourceError
+from extender.loader.transfer.failures import LocalCause, TransferError
+from extender.loader.transfer.limits import Limits
+from extender.report import Transfer
+from tests.loader.hub import Hub, Repository, Trouble
+from tests.loader.models import contents, put, small_model
+
+FILES = small_model()
+SHARD = "model-00001-of-00002.safetensors"
+ORIGIN = Origin(source="hf://org/small")
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with Hub() as running:
+        running.repositories["org/small"] = Repository(files=dict(FILES), large=500)
+        yield running
+
+
+@pytest.fixture
+def cache(fast: Path) -> CacheDirectory:
+    return CacheDirectory(fast)
+
+
+@pytest.fixture
+def obtainer(hub: Hub, cache: CacheDirectory) -> Obtainer:
+    credentials = Credentials(hub_endpoint=hub.url)
+    return Obtainer(cache, Publisher(), open_source=opener(credentials), limits=Limits())
+
+
+def test_a_model_that_is_not_there_is_fetched_proven_and_shown(
+    obtainer: Obtainer, cache: CacheDirectory, hub: Hub
+) -> None:
+    marker = obtainer.obtain("small", ORIGIN)
+    assert contents(cache.final("small")) == FILES
+    assert marker.source == "hf://org/small"
+    assert marker.revision == hub.repositories["org/small"].commit
+    assert not cache.journal("small").exists()
+
+
+def test_what_is_up_to_date_costs_no_byte(obtainer: Obtainer, hub: Hub) -> None:
+    first = obtainer.obtain("small", ORIGIN)
+    sent = hub.bytes_sent()
+    assert obtainer.obtain("small", ORIGIN) == first
+    assert hub.bytes_sent() == sent
+
+
+def test_a_new_revision_takes_the_place_of_the_old_one(
+    obtainer: Obtainer, cache: CacheDirectory, hub: Hub
+) -> None:
+    obtainer.obtain("small", ORIGIN)
+    newer = small_model(seed=1)
+    hub.repositories["org/small"] = Repository(files=newer, large=500)
+    obtainer.obtain("small", ORIGIN)
+    assert contents(cache.final("small")) == newer
+
+
+def test_other_patterns_are_another_model(
+    obtainer: Obtainer, cache: CacheDirectory, hub: Hub
+) -> None:
+    hub.repositories["org/small"].files["README.md"] = b"words"
+    obtainer.obtain("small", Origin(source="hf://org/small", exclude=("*.md",)))
+    assert not (cache.final("small") / "README.md").exists()
+    obtainer.obtain("small", ORIGIN)
+    assert (cache.final("small") / "README.md").exists()
+
+
+def test_a_damaged_file_is_fetched_alone(
+    obtainer: Obtainer, cache: CacheDirectory, hub: Hub
+) -> None:
+    obtainer.obtain("small", ORIGIN)
+    with writing(cache, "small") as held:
+        condemn(obtainer.publisher, held, [SHARD])
+    hub.served.clear()
+    marker = obtainer.obtain("small", ORIGIN)
+    assert {one.path for one in hub.served} == {SHARD}
+    assert not marker.damaged
+    assert contents(cache.final("small")) == FILES
+
+
+def test_a_damaged_model_of_an_older_revision_is_fetched_whole(
+    obtainer: Obtainer, cache: CacheDirectory, hub: Hub
+) -> None:
+    obtainer.obtain("small", ORIGIN)
+    with writing(cache, "small") as held:
+        condemn(obtainer.publisher, held, [SHARD])
+    newer = small_model(seed=1)
+    hub.repositories["org/small"] = Repository(files=newer, large=500)
+    obtainer.obtain("small", ORIGIN)
+    assert contents(cache.final("small")) == newer
+
+
+def test_what_another_tool_left_whole_is_adopted_without_a_download(
+    obtainer: Obtainer, cache: CacheDirectory, hub: Hub
+) -> None:
+    put(cache.final("small"), FILES)
+    marker = obtainer.obtain("small", ORIGIN)
+    assert marker.adopted
+    assert hub.bytes_sent() == 0
+    assert read_marker(cache.final("small")) == marker
+
+
+def test_what_another_tool_left_half_done_is_replaced(
+    obtainer: Obtainer, cache: CacheDirectory
+) -> None:
+    half = {path: data[: len(data) // 2] for path, data in FILES.items()}
+    put(cache.final("small"), half)
+    obtainer.obtain("small", ORIGIN)
+    assert contents(cache.final("small")) == FILES
+
+
+def test_wrong_bytes_are_fetched_again_and_never_shown(
+    obtainer: Obtainer, cache: CacheDirectory, hub: Hub
+) -> None:
+    hub.troubles[SHARD] = [Trouble(flip=True, at_hub=False)]
+    obtainer.obtain("small", ORIGIN)
+    assert contents(cache.final("small")) == FILES
+
+
+def test_bytes_that_stay_wrong_are_an_error_and_never_shown(
+    obtainer: Obtainer, cache: CacheDirectory, hub: Hub
+) -> None:
+    hub.troubles[SHARD] = [Trouble(flip=True, at_hub=False) for _ in range(9)]
+    with pytest.raises(DamagedError, match="SHA-256"):
+        obtainer.obtain("small", ORIGIN)
+    assert not cache.final("small").exists()
+
+
+def test_a_stopped_download_goes_on_where_it_was(obtainer: Obtainer, hub: Hub, fast: Path) -> None:
+    large = small_model(size=400_000)
+    hub.repositories["org/small"] = Repository(files=large, large=500)
+    hub.delay = 0.01
+    seen: list[Transfer] = []
+    with pytest.raises(TransferError) as stopped:
+        obtainer.obtain("small", ORIGIN, tell=seen.append, stop=lambda: len(seen) > 2)
+    assert stopped.value.cause is LocalCause.STOPPED
+    assert not (fast / "small").exists()
+    obtainer.obtain("small", ORIGIN)
+    assert contents(fast / "small") == large
+
+
+def test_room_is_asked_for_before_the_first_byte(obtainer: Obtainer, hub: Hub) -> None:
+    asked: list[tuple[int, int]] = []
+    obtainer.obtain(
+        "small", ORIGIN, make_room=lambda needed: asked.append((needed, hub.bytes_sent()))
+    )
+    assert asked == [(sum(len(data) for data in FILES.values()), 0)]
+
+
+def test_one_writer_at_a_time(obtainer: Obtainer, cache: CacheDirectory) -> None:
+    with writing(cache, "small"), pytest.raises(LockHeldError):
+        obtainer.obtain("small", ORIGIN)
+
+
+def test_what_the_hub_does_not_have_is_said_in_words(obtainer: Obtainer) -> None:
+    with pytest.raises(SourceError, match="org/none") as error:
+        obtainer.obtain("none", Origin(source="hf://org/none"))
+    assert error.value.cause in {Cause.NOT_FOUND, Cause.UNAUTHORIZED}

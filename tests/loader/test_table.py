@@ -1,0 +1,82 @@
+"""The table behind the report: what is ready stays ready until it is known to be damaged."""
+
+from __future__ import annotations
+
+import pytest
+
+from extender.loader.catalog import Catalog, CatalogModel
+from extender.loader.table import ModelRow, ModelTable
+from extender.report import ReportedState, Transfer
+
+A = CatalogModel(name="a", source="hf://org/a")
+B = CatalogModel(name="b", source="hf://org/b", path="b/deep")
+HALF = Transfer(path="a", bytes_done=5, bytes_total=10)
+PROVEN = "2026-01-01T00:00:00Z"
+
+
+@pytest.fixture
+def table() -> ModelTable:
+    table = ModelTable()
+    table.follow([A], [A, B])
+    return table
+
+
+def held(table: ModelTable, path: str = "a") -> ModelRow:
+    found = table.get(path)
+    assert found is not None
+    return found
+
+
+def test_a_model_is_absent_until_something_is_known(table: ModelTable) -> None:
+    assert held(table).state is ReportedState.ABSENT
+    assert not held(table).on_demand
+    assert held(table, "b/deep").on_demand
+
+
+def test_a_download_is_loading_and_ends_ready(table: ModelTable) -> None:
+    table.loading("a", HALF)
+    assert held(table).state is ReportedState.LOADING
+    assert table.progress(None).transfers == (HALF,)
+    table.ready("a", revision="c0ffee", size=10, proven_at=PROVEN)
+    assert held(table).state is ReportedState.READY
+    assert table.progress(None).transfers == ()
+
+
+def test_a_ready_model_stays_ready_while_another_revision_is_fetched(table: ModelTable) -> None:
+    table.ready("a", revision="one", size=10, proven_at=PROVEN)
+    table.loading("a", HALF)
+    assert held(table).state is ReportedState.READY
+    table.failed("a", "the hub does not answer")
+    assert held(table).state is ReportedState.READY
+    assert held(table).reason == "the hub does not answer"
+
+
+def test_damage_takes_a_ready_model_back_at_once(table: ModelTable) -> None:
+    table.ready("a", revision="one", size=10, proven_at=PROVEN)
+    table.damaged("a", "model.safetensors: its SHA-256 is another")
+    assert held(table).state is ReportedState.FAILED
+
+
+def test_a_changed_catalog_keeps_what_is_known_and_drops_what_left(table: ModelTable) -> None:
+    table.ready("a", revision="one", size=10, proven_at=PROVEN)
+    table.follow([A], [A])
+    assert held(table).state is ReportedState.READY
+    assert table.get("b/deep") is None
+    table.failed("b/deep", "nobody asks for it any more")
+    assert table.get("b/deep") is None
+
+
+def test_the_report_says_what_the_table_says(table: ModelTable) -> None:
+    table.ready("a", revision="one", size=10, proven_at=PROVEN)
+    catalog = Catalog(models=(A, B))
+    report = table.report("/var/lib/models", catalog)
+    assert report.directory == "/var/lib/models"
+    assert report.catalog == catalog.digest
+    ready, absent = report.models
+    assert (ready.path, ready.state, ready.bytes) == ("a", ReportedState.READY, 10)
+    assert (ready.model, ready.revision, ready.proven_at) == ("hf://org/a", "one", PROVEN)
+    assert (absent.path, absent.state, absent.on_demand) == (
+        "b/deep",
+        ReportedState.ABSENT,
+        True,
+    )

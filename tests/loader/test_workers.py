@@ -1,0 +1,159 @@
+"""Who works on what: the most urgent first, so many at once, nobody for what is not wished for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from random import Random
+from threading import Event
+
+import pytest
+
+from extender.errors import CacheError, LockHeldError
+from extender.loader.catalog import CatalogModel
+from extender.loader.proof.marker import Marker
+from extender.loader.sources import Cause, SourceError
+from extender.loader.wishes import Wish
+from extender.loader.workers import Failure, Workers
+from tests.clock import Clock
+
+SECONDS = 5.0
+
+
+class Scene:
+    """Work that begins and ends when the test says so."""
+
+    def __init__(self) -> None:
+        self.clock = Clock(0.0)
+        self.begun: list[str] = []
+        self.may_end: dict[str, Event] = {}
+        self.outcome: dict[str, Exception] = {}
+        self.obtained: list[str] = []
+        self.failures: list[tuple[str, Failure]] = []
+        self.workers = Workers(
+            self._work,
+            obtained=lambda wish, _: self.obtained.append(wish.model.name),
+            failed=lambda wish, failure: self.failures.append((wish.model.name, failure)),
+            changed=lambda: None,
+            clock=self.clock,
+            random=Random(0),
+        )
+
+    def _work(self, wish: Wish, stop: Callable[[], bool]) -> Marker:
+        name = wish.model.name
+        end = self.may_end[name] = Event()
+        self.begun.append(name)
+        while not end.wait(0.005):
+            if stop():
+                raise CacheError("stopped")
+        if name in self.outcome:
+            raise self.outcome[name]
+        return Marker(id="1", path=name)
+
+    def end(self, *names: str) -> None:
+        for name in names:
+            wait_until(lambda name=name: name in self.may_end)  # type: ignore[misc]
+            self.may_end.pop(name).set()
+            self.wait_idle(name)
+
+    def wait_idle(self, name: str) -> None:
+        wait_until(lambda: not self.workers.works_on(name))
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + SECONDS
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+def wishes(*names: str, source: str = "hf://org/model") -> list[Wish]:
+    return [Wish(model=CatalogModel(name=name, source=source)) for name in names]
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def test_the_first_wishes_are_worked_on_and_the_others_follow(scene: Scene) -> None:
+    scene.workers.follow(wishes("a", "b", "c"), 2)
+    scene.end("a", "b")
+    assert sorted(scene.begun) == ["a", "b"]
+    scene.workers.follow(wishes("a", "b", "c"), 2)
+    scene.end("c")
+    assert sorted(scene.obtained) == ["a", "b", "c"]
+
+
+def test_what_was_obtained_is_not_obtained_again_unless_somebody_says_so(scene: Scene) -> None:
+    scene.workers.follow(wishes("a"), 1)
+    scene.end("a")
+    scene.workers.follow(wishes("a"), 1)
+    assert scene.begun == ["a"]
+    scene.workers.again("a")
+    scene.workers.follow(wishes("a"), 1)
+    scene.end("a")
+    assert scene.begun == ["a", "a"]
+
+
+def test_work_on_what_nobody_wishes_for_is_stopped(scene: Scene) -> None:
+    scene.workers.follow(wishes("a"), 1)
+    scene.workers.follow([], 1)
+    scene.wait_idle("a")
+    assert not scene.obtained
+    assert not scene.failures
+
+
+def test_another_source_begins_anew_once_the_old_work_has_ended(scene: Scene) -> None:
+    scene.workers.follow(wishes("a"), 1)
+    scene.workers.follow(wishes("a", source="hf://org/other"), 1)
+    scene.wait_idle("a")
+    scene.workers.follow(wishes("a", source="hf://org/other"), 1)
+    scene.end("a")
+    assert scene.begun == ["a", "a"]
+    assert scene.obtained == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "first_wait"),
+    [
+        (SourceError("slow down", cause=Cause.THROTTLED), "throttled", 5.0),
+        (SourceError("ask for access", cause=Cause.GATED), "gated", 600.0),
+        (CacheError("read-only"), "disk", 5.0),
+        (RuntimeError("a fault of ours"), "fault", 5.0),
+    ],
+)
+def test_a_failure_is_told_and_tried_again_after_a_wait(
+    scene: Scene, error: Exception, cause: str, first_wait: float
+) -> None:
+    scene.outcome["a"] = error
+    scene.workers.follow(wishes("a"), 1)
+    scene.end("a")
+    [(name, failure)] = scene.failures
+    assert (name, failure.cause) == ("a", cause)
+    assert "fault of ours" not in failure.message
+    scene.clock.now += first_wait / 2 - 0.1
+    scene.workers.follow(wishes("a"), 1)
+    assert scene.begun == ["a"]
+    scene.clock.now += first_wait / 2 + 0.2
+    scene.workers.follow(wishes("a"), 1)
+    scene.end("a")
+    assert scene.begun == ["a", "a"]
+
+
+def test_a_model_that_another_loader_writes_is_no_failure(scene: Scene) -> None:
+    scene.outcome["a"] = LockHeldError("the pod before is at it")
+    scene.workers.follow(wishes("a"), 1)
+    scene.end("a")
+    assert not scene.failures
+    scene.clock.now += 2.1
+    del scene.outcome["a"]
+    scene.workers.follow(wishes("a"), 1)
+    scene.end("a")
+    assert scene.obtained == ["a"]
+
+
+def test_stopping_ends_all_work(scene: Scene) -> None:
+    scene.workers.follow(wishes("a", "b"), 2)
+    scene.workers.stop(SECONDS)
+    assert scene.workers.busy == 0
