@@ -54,6 +54,7 @@ READ_RIGHTS: dict[Right, str] = {
 WRITE_RIGHTS: dict[Right, str] = {
     Right(verb="create", resource="pods", subresource="binding"): "pods are bound with it",
     Right(verb="patch", resource="pods", subresource="status"): "refused pods are woken with it",
+    Right(verb="create", group="events.k8s.io", resource="events"): "pods are told what to do",
 }
 """What the extender writes: ``deploy/write/rights.yaml``."""
 

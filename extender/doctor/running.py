@@ -102,6 +102,13 @@ def _measured(url: str, text: str) -> Iterator[Finding]:
             "{} waiting pods could not be woken",
             "give it the right to patch pods/status (deploy/write)",
         ),
+        (
+            _sum(samples, "events_total", result="failed"),
+            Severity.WARNING,
+            "EventsFailed",
+            "{} events could not be told",
+            "give it the right to create events in events.k8s.io (deploy/write)",
+        ),
     )
     for number, severity, check, message, remedy in rules:
         if number:

@@ -162,15 +162,15 @@ class Watched:
         return [self.row]
 
 
-def exposed(watched: Watched, **counts: tuple[str, str]) -> str:
-    """The text that a real registry exposes."""
+def exposed(watched: Watched, **counts: tuple[str, ...]) -> str:
+    """The text that a real registry exposes; counters by name, with the values of their labels."""
     from prometheus_client import generate_latest
 
     configuration = ExtenderConfiguration()
     context = new_context(new_state(configuration), configuration, stale=watched.stale)
     metrics = Metrics(context, watched, [])
-    for name, label in counts.items():
-        getattr(metrics, name).labels(label[1]).inc()
+    for name, labels in counts.items():
+        getattr(metrics, name).labels(*labels).inc()
     return generate_latest(metrics.registry).decode()
 
 
@@ -182,12 +182,16 @@ RUNNING: dict[str, tuple[Status, dict[str, Severity]]] = {
         {"KnowledgeDrifted": WARNING},
     ),
     "bindings lost": (
-        Status(url="u", metrics=exposed(Watched(), binds=("outcome", "unknown"))),
+        Status(url="u", metrics=exposed(Watched(), binds=("unknown",))),
         {"BindingsLost": WARNING},
     ),
     "wakes failed": (
-        Status(url="u", metrics=exposed(Watched(), wakes=("result", "failed"))),
+        Status(url="u", metrics=exposed(Watched(), wakes=("failed",))),
         {"WakesFailed": WARNING},
+    ),
+    "events failed": (
+        Status(url="u", metrics=exposed(Watched(), events=("NoNewNode", "failed"))),
+        {"EventsFailed": WARNING},
     ),
     "not ready": (
         Status(url="u", ready=False, said="not listed yet: Pod\n", metrics=exposed(Watched())),
