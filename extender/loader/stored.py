@@ -16,6 +16,8 @@ _DEEPEST = 4
 """Directories below the root in which models are looked for (``team/org/name/variant``)."""
 
 _HUB_MODEL = "models--"
+_NO_MODELS = frozenset({WORK_AREA, "lost+found", ".locks", ".cache", ".git"})
+"""Ours, the file system's, and what huggingface_hub and git keep beside models."""
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,7 +87,7 @@ def _below(root: Path, path: str, depth: int) -> Iterator[Stored]:
         return
     below: list[Stored] = []
     for entry in inside:
-        plain = entry.is_dir(follow_symlinks=False) and entry.name not in {WORK_AREA, "lost+found"}
+        plain = entry.is_dir(follow_symlinks=False) and entry.name not in _NO_MODELS
         if plain and depth and not (path and is_hub_model(directory)):
             name = f"{path}/{entry.name}" if path else entry.name
             below += _below(root, name, depth - 1)
