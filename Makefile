@@ -10,7 +10,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 export K8S_VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-unit test-controlplane test-faults test-kills test-changes soak bench bench-programs bench-quick test-versions lint format controlplane lock clean
+.PHONY: help venv demo test test-unit test-controlplane test-faults test-kills test-simulation test-changes soak bench bench-programs bench-quick test-versions lint format controlplane lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -64,6 +64,10 @@ bench: controlplane bench-programs ## Measure everything (15 minutes; BENCH=answ
 
 bench-quick: controlplane bench-programs ## See that every benchmark runs (two minutes; not for figures)
 	$(BIN)/python -m bench $${BENCH:-all} --quick
+
+test-simulation: $(STAMP) ## Random histories of a simulated cluster (SECONDS=600; SEED=N for one of them again)
+	SIMULATION_SECONDS=$(or $(SECONDS),600) SIMULATION_SEED=$(SEED) \
+	  $(BIN)/pytest -s --timeout 0 tests/simulation/test_world.py
 
 test-versions: $(STAMP) ## The control-plane tests on every supported Kubernetes minor
 	@for version in 1.34 1.35 1.36 1.37; do \

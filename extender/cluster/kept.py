@@ -43,6 +43,14 @@ class Kept:
         self._tables.get(kind, {}).pop(_key(metadata), None)
         self._state.unreadable(kind, metadata, error)
 
+    def knows(self, obj: KubeObject) -> bool:
+        """Tell whether anything is known of an object."""
+        return self._state.knows(obj)
+
+    def phantoms(self, kind: type[KubeObject], present: Sequence[KubeObject]) -> list[str]:
+        """Name what is known of a kind beside the objects of a complete list."""
+        return self._state.phantoms(kind, present)
+
     def differs(self, obj: KubeObject) -> bool:
         """Tell whether what is known of an object is not what it says."""
         return self._state.differs(obj)

@@ -210,6 +210,21 @@ class ClusterState:
                 return self._ledger.pods.get(facts.uid) != facts
             return self.known(obj) != obj
 
+    def knows(self, obj: KubeObject) -> bool:
+        """Tell whether anything is known of an object."""
+        with self._lock:
+            return _identity(obj) in self._identities(type(obj))
+
+    def phantoms(self, kind: type[KubeObject], present: Sequence[KubeObject]) -> list[str]:
+        """Name what is known of a kind beside the objects of a complete list."""
+        there = {_identity(obj) for obj in present}
+        with self._lock:
+            gone = sorted(self._identities(kind) - there)
+            if kind is not Pod:
+                return gone
+            pods = self._ledger.pods
+            return [f"{pods[uid].namespace}/{pods[uid].name}" for uid in gone]
+
     def known(self, obj: KubeObject) -> object:
         """Return what is known of an object, without what other objects add to it."""
         identity = _identity(obj)

@@ -61,7 +61,7 @@ def _measured(url: str, text: str) -> Iterator[Finding]:
         )
         return
     drifted = ", ".join(
-        f"{labels.get('resource')} {value:g}"
+        f"{labels.get('resource')} {value:g} {labels.get('drift')}"
         for labels, value in samples.get("watch_drifted_total", [])
         if value
     )

@@ -152,6 +152,12 @@ class _Wishes:
     def unreadable(self, _kind: type[KubeObject], metadata: ObjectMeta, error: str) -> None:
         log.warning("the Lease cannot be read", lease=metadata.name, error=error)
 
+    def knows(self, _: KubeObject) -> bool:
+        return True
+
+    def phantoms(self, kind: type[KubeObject], present: Sequence[KubeObject]) -> list[str]:
+        return [] if present or self.wanted == Wanted() else [kind.__name__]
+
     def differs(self, obj: KubeObject) -> bool:
         return _wanted(obj.metadata) != self.wanted
 

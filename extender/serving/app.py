@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import flask
@@ -38,6 +38,7 @@ from extender.errors import ExtenderError, ProtocolError
 from extender.serving import api
 from extender.serving.arrival import seconds_since_begin
 from extender.serving.body import read_body
+from extender.serving.knowledge import ResourceKnowledge
 from extender.serving.service import Service, Verb
 
 log = structlog.get_logger("extender.http")
@@ -139,7 +140,9 @@ def _add_health(app: flask.Flask, service: Service) -> None:
             f"{row.resource}: {row.error}" for row in service.knowledge.resources() if row.error
         ]
         ready = not unsynced and not stale
-        text = "ok\n" if ready else "\n".join(lines) + "\n"
+        if ready:
+            lines = ["ok", *_drifted(service.knowledge.resources())]
+        text = "\n".join(lines) + "\n"
         return flask.Response(text, status=200 if ready else 503, mimetype="text/plain")
 
     @app.get("/metrics")
@@ -147,6 +150,14 @@ def _add_health(app: flask.Flask, service: Service) -> None:
         return flask.Response(
             generate_latest(service.metrics.registry), content_type=CONTENT_TYPE_LATEST
         )
+
+
+def _drifted(rows: list[ResourceKnowledge]) -> Iterator[str]:
+    """Say what audits found wrong since the start; it was mended, and is a fault all the same."""
+    for row in rows:
+        found = ", ".join(f"{number} {kind}" for kind, number in row.drifted.items() if number)
+        if found:
+            yield f"{row.resource}: an audit found {found}"
 
 
 def _failed(error: Exception) -> flask.Response:

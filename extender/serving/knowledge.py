@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
@@ -10,7 +11,8 @@ import msgspec
 class ResourceKnowledge(msgspec.Struct, frozen=True, kw_only=True):
     """One resource: listed or not, seconds since it was last heard of, and the last error.
 
-    The counters run since the start.
+    The counters run since the start. ``drifted`` counts what an audit found wrong: ``missing``,
+    ``phantom`` or ``different``.
     """
 
     resource: str
@@ -23,7 +25,7 @@ class ResourceKnowledge(msgspec.Struct, frozen=True, kw_only=True):
     events: int = 0
     unreadable: int = 0
     audits: int = 0
-    drifted: int = 0
+    drifted: Mapping[str, int] = {}
 
 
 class Knowledge(Protocol):

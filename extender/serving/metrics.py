@@ -16,7 +16,7 @@ from extender.verbs.decision import Decision
 
 PREFIX = "model_cache_extender"
 _WATCH_COUNTERS = (
-    "relists", "reconnects", "failures", "events", "unreadable", "audits", "drifted",
+    "relists", "reconnects", "failures", "events", "unreadable", "audits",
 )  # fmt: skip
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -168,6 +168,15 @@ class _ClusterCollector(Collector):
             for row in seen:
                 family.add_metric([row.resource], getattr(row, counter))
             yield family
+        drift = CounterMetricFamily(
+            f"{PREFIX}_watch_drifted",
+            "Objects that an audit found wrongly known, by resource: missing, phantom, different.",
+            labels=["resource", "drift"],
+        )
+        for row in seen:
+            for kind, number in row.drifted.items():
+                drift.add_metric([row.resource, kind], number)
+        yield drift
         yield _gauge(
             "stale",
             "1 while decisions are made with knowledge older than the bound.",

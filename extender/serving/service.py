@@ -23,7 +23,7 @@ from extender.verbs.decision import Decision, DecisionLog
 from extender.verbs.filter import filter_nodes
 from extender.verbs.preempt import preempt
 from extender.verbs.prioritize import prioritize_nodes
-from extender.waiting.pods import WaitingPod, WaitingPods
+from extender.waiting.pods import WaitingPods
 from extender.watch.client import Transport
 from extender.wire import (
     ExtenderArgs,
@@ -183,16 +183,13 @@ class Service:
         if made.passed or not made.asked:
             self.waiting.drop(made.uid)
         elif request is not None:
-            self.waiting.add(
-                WaitingPod(
-                    request=request,
-                    asked=frozenset(args.names),
-                    refused=made.refused,
-                    examples=made.examples,
-                    created=args.pod.metadata.creation_timestamp,
-                    since=made.time,
-                    refused_at=made.time,
-                )
+            self.waiting.refuse(
+                request,
+                asked=args.names,
+                refused=made.refused,
+                examples=made.examples,
+                created=args.pod.metadata.creation_timestamp,
+                now=made.time,
             )
             if self._waking is not None:
                 self._waking.look()

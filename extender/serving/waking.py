@@ -95,33 +95,15 @@ class Waking:
             self._recovered = False  # whoever leads meanwhile is told of refusals that we are not
             return
         if not self._recovered:
-            self._recover()
+            self._recovered = True
+            context = self._context
+            self._pods.recover(context.state, self._schedulers, context.request_of)
         for pod in self._waker.due():
             if self._stopping.is_set():
                 return
             began = monotonic()
             self._wake_one(pod)
             self._stopping.wait(max(0.0, self._pause - (monotonic() - began)))
-
-    def _recover(self) -> None:
-        """After a restart, take every pod that waits for our schedulers for a refused one."""
-        self._recovered = True
-        now = self._context.now()
-        for facts in self._context.state.pods():
-            if facts.node or not facts.counts or facts.scheduler not in self._schedulers:
-                continue
-            if facts.uid in self._pods:
-                continue
-            self._pods.add(
-                WaitingPod(
-                    request=self._context.request_of(facts),
-                    asked=None,
-                    refused={},
-                    created=facts.created,
-                    since=now,
-                    refused_at=now,
-                )
-            )
 
     def _wake_one(self, pod: WaitingPod) -> None:
         request = pod.request

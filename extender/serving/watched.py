@@ -71,7 +71,7 @@ class WatchKnowledge:
                 events=one.events,
                 unreadable=one.unreadable,
                 audits=one.audits,
-                drifted=one.drifted,
+                drifted={kind.value: number for kind, number in one.drifted.items()},
             )
             for one in self._watching.freshness()
         ]
@@ -126,6 +126,14 @@ class Observer:
     def delete(self, obj: KubeObject) -> None:
         """Pass it on."""
         self._state.delete(obj)
+
+    def knows(self, obj: KubeObject) -> bool:
+        """Pass the question on."""
+        return self._state.knows(obj)
+
+    def phantoms(self, kind: type[KubeObject], present: Sequence[KubeObject]) -> list[str]:
+        """Pass the question on."""
+        return self._state.phantoms(kind, present)
 
     def differs(self, obj: KubeObject) -> bool:
         """Pass the question on."""

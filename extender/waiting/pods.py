@@ -5,13 +5,14 @@ Bounded, safe to use from threads. A pod is forgotten once the watch shows it bo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from threading import Lock
 
 import msgspec
 from cachetools import LRUCache
 
 from extender.cluster.state import ClusterState
+from extender.cluster.view import PodFacts
 from extender.placement.request import PodRequest
 
 MAX_WAITING = 20_000
@@ -72,6 +73,51 @@ class WaitingPods:
             if asked is not None:  # pods of one workload share one set of thousands of names
                 asked = self._node_sets.setdefault(asked, asked)
             self._pods[pod.request.uid] = msgspec.structs.replace(pod, since=since, asked=asked)
+
+    def refuse(
+        self,
+        request: PodRequest,
+        *,
+        asked: Iterable[str],
+        refused: Mapping[str, int],
+        examples: Mapping[str, str],
+        created: str,
+        now: float,
+    ) -> None:
+        """Keep a pod that filter has just refused on all nodes that it was asked about."""
+        self.add(
+            WaitingPod(
+                request=request,
+                asked=frozenset(asked),
+                refused=refused,
+                examples=examples,
+                created=created,
+                since=now,
+                refused_at=now,
+            )
+        )
+
+    def recover(
+        self,
+        state: ClusterState,
+        schedulers: Container[str],
+        request_of: Callable[[PodFacts], PodRequest],
+    ) -> None:
+        """After a restart, take every pod that waits for these schedulers for a refused one."""
+        now = state.now()
+        for facts in state.pods():
+            waits = not facts.node and facts.counts and facts.scheduler in schedulers
+            if waits and facts.uid not in self:
+                self.add(
+                    WaitingPod(
+                        request=request_of(facts),
+                        asked=None,
+                        refused={},
+                        created=facts.created,
+                        since=now,
+                        refused_at=now,
+                    )
+                )
 
     def touched(self, uid: str, now: float) -> None:
         """Note that a pod was woken."""

@@ -9,10 +9,13 @@ STALE_AFTER means two of them were missed: the watch is broken, however open its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from threading import Event, Lock
 
 import msgspec
+
+from extender.watch.audit import Drift
 
 STALE_AFTER = 120.0
 """Default bound in seconds: two bookmarks missed."""
@@ -36,7 +39,7 @@ class Freshness(msgspec.Struct, frozen=True):
     events: int
     unreadable: int
     audits: int
-    drifted: int
+    drifted: Mapping[Drift, int]
     unknown: int
 
     def stale(self, bound_seconds: float = STALE_AFTER) -> bool:
@@ -67,7 +70,7 @@ class Tracker:
         self._events = 0
         self._unreadable = 0
         self._audits = 0
-        self._drifted = 0
+        self._drifted = Counter(dict.fromkeys(Drift, 0))
         self._unknown = 0
 
     def freshness(self) -> Freshness:
@@ -84,7 +87,7 @@ class Tracker:
                 events=self._events,
                 unreadable=self._unreadable,
                 audits=self._audits,
-                drifted=self._drifted,
+                drifted=dict(self._drifted),
                 unknown=self._unknown,
             )
 
@@ -121,11 +124,11 @@ class Tracker:
             self._failures += 1
         return changed
 
-    def audited(self, drifted: int) -> None:
-        """Note a comparison with a fresh list, and how many objects were not as known."""
+    def audited(self, drifted: Mapping[Drift, int]) -> None:
+        """Note a comparison with a fresh list, and how many objects were not known as they are."""
         with self._lock:
             self._audits += 1
-            self._drifted += drifted
+            self._drifted.update(drifted)
 
     def unreadable(self) -> None:
         """Count an object that cannot be decoded."""

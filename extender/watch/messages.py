@@ -127,3 +127,13 @@ def read_identity(raw: bytes | msgspec.Raw) -> ObjectMeta | None:
         uid=bare.uid or "",
         resource_version=bare.resource_version or "",
     )
+
+
+def older(version: str, than: str | None) -> bool:
+    """Whether a resource version is lower than another; never, where one is no number.
+
+    Kubernetes lets clients compare the versions of its own kinds as numbers since 1.35.
+    """
+    if than is None or not version.isdigit() or not than.isdigit():
+        return False
+    return int(version) < int(than)

@@ -38,14 +38,16 @@ from extender.errors import InvalidObjectError
 from extender.kube.decode import decode
 from extender.kube.objects import KubeObject, ObjectMeta
 from extender.watch.answers import SilenceError, UnreachableError
+from extender.watch.audit import Known, audit, examples
 from extender.watch.client import READ_TIMEOUT, Transport
 from extender.watch.failures import RelistError, WatchFailedError, failure, refusal
 from extender.watch.framing import LineTooLongError, split_lines
 from extender.watch.freshness import Tracker
-from extender.watch.listing import PAGE_SIZE, Unreadable, list_all
+from extender.watch.listing import PAGE_SIZE, Listing, Unreadable, list_all
 from extender.watch.messages import (
     UNREADABLE,
     WatchEvent,
+    older,
     read_event,
     read_identity,
     read_page,
@@ -60,7 +62,7 @@ _LONG_LIST = 2.0
 """Seconds; after such a list it is asked how much has happened meanwhile."""
 
 
-class Sink(Protocol):
+class Sink(Known, Protocol):
     """Where objects go. Called from one thread per kind, never after ``stop`` has returned."""
 
     def replace(self, kind: type[KubeObject], objects: Sequence[KubeObject]) -> None:
@@ -79,9 +81,6 @@ class Sink(Protocol):
         ``metadata`` holds name, namespace and UID only. After a list it is called once for each
         such object, after ``replace``.
         """
-
-    def differs(self, obj: KubeObject) -> bool:
-        """Tell whether what is known of an object is not what the object says."""
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -203,7 +202,7 @@ class Reflector:
         if self._stopping.is_set():
             return listing.version
         if known is not None:
-            self._audit(known, listing.objects)
+            self._audit(known, listing)
         self._audit_at = began + self._random.uniform(*self._timing.audit)
         self._sink.replace(self._resource.kind, listing.objects)
         for odd in listing.unreadable:
@@ -219,16 +218,13 @@ class Reflector:
         )
         return listing.version
 
-    def _audit(self, known: str, objects: Sequence[KubeObject]) -> None:
-        drifted = [
-            obj.metadata
-            for obj in objects
-            if not _older(known, obj.metadata.resource_version) and self._sink.differs(obj)
-        ]
-        self._tracker.audited(len(drifted))
-        if drifted:
-            names = [f"{who.namespace}/{who.name}".lstrip("/") for who in drifted[:10]]
-            self._log.error("what was known was wrong", objects=len(drifted), examples=names)
+    def _audit(self, known: str, listing: Listing) -> None:
+        found = audit(
+            self._sink, listing, since=known, resource=self._resource, transport=self._transport
+        )
+        self._tracker.audited({kind: len(names) for kind, names in found.items()})
+        if found:
+            self._log.error("what was known was wrong", **examples(found))
 
     def _pause(self, at_least: float) -> None:
         if self._stopping.wait(self._backoff.wait(at_least)):
@@ -249,7 +245,7 @@ class Reflector:
             present = read_page(answer.body).metadata.resource_version
         except UNREADABLE as error:
             raise WatchFailedError(f"the list is not JSON of a list: {error}") from error
-        if _older(present, known):
+        if older(present, known):
             raise RelistError(f"resource version went back from {known} to {present}")
         if present == known:
             self._tracker.heard(asked_at)
@@ -310,7 +306,7 @@ class Reflector:
 
     def _caught_up(self) -> bool:
         """Whether what comes now is news, and no backlog."""
-        if self._behind is not None and not _older(self._version or "", self._behind):
+        if self._behind is not None and not older(self._version or "", self._behind):
             self._behind = None
         return self._behind is None
 
@@ -334,7 +330,7 @@ class Reflector:
             self._advance(event)
             return
         version = obj.metadata.resource_version
-        if _older(version, self._version):
+        if older(version, self._version):
             raise RelistError(f"an event of version {version} came after {self._version}")
         if event.type == "DELETED":
             self._sink.delete(obj)
@@ -345,7 +341,7 @@ class Reflector:
     def _advance(self, event: WatchEvent) -> None:
         identity = read_identity(event.object)
         version = identity.resource_version if identity else ""
-        if version and not _older(version, self._version):
+        if version and not older(version, self._version):
             self._version = version
 
     def _ignore(self, event_type: str) -> None:
@@ -362,13 +358,3 @@ class Reflector:
         if who not in self._named_unreadable and len(self._named_unreadable) < _MAX_REMEMBERED:
             self._named_unreadable.add(who)
             self._log.warning("object cannot be read", error=odd.error)
-
-
-def _older(version: str, than: str | None) -> bool:
-    """Whether a resource version is lower than another; never, where one is no number.
-
-    Kubernetes lets clients compare the versions of its own kinds as numbers since 1.35.
-    """
-    if than is None or not version.isdigit() or not than.isdigit():
-        return False
-    return int(version) < int(than)

@@ -145,7 +145,9 @@ class Watched:
     """What a watch would say of itself."""
 
     def __init__(self, *, stale: bool = False, drifted: int = 0) -> None:
-        self.row = ResourceKnowledge(resource="Pod", synced=True, age_seconds=1.0, drifted=drifted)
+        self.row = ResourceKnowledge(
+            resource="Pod", synced=True, age_seconds=1.0, drifted={"phantom": drifted}
+        )
         self.names = ("Pod",) if stale else ()
 
     def start(self) -> None: ...
@@ -218,4 +220,4 @@ def test_what_a_running_extender_says_is_understood(
 def test_what_has_drifted_is_named() -> None:
     (found,) = check_running(Status(url="u", metrics=exposed(Watched(drifted=3))))
     assert "3 objects" in found.message
-    assert "(Pod 3)" in found.message
+    assert "(Pod 3 phantom)" in found.message

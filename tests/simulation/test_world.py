@@ -1,6 +1,6 @@
-"""A minute of seeds: fresh ones each time, printed, so that any failure can be run again.
+"""Fresh seeds for most of a minute, printed, so that any failure can be run again.
 
-``SIMULATION_SEED=N`` runs that seed alone; ``SIMULATION_SECONDS`` sets how long fresh ones run.
+``make test-simulation SECONDS=600`` goes on for longer, ``SEED=N`` runs that seed alone.
 """
 
 from __future__ import annotations
@@ -10,39 +10,57 @@ import secrets
 import time
 from collections import Counter
 
+import pytest
+
 from extender.verbs.bind import BindOutcome
-from tests.simulation.world import World
+from simulation.history import Failure, run, shrink
+from tests.simulation.clusters import CROWDED
 
 STEPS = 1_500
-
-
-def run(seed: int) -> World:
-    world = World(seed)
-    for _ in range(STEPS):
-        world.step()
-    world.settle()
-    return world
 
 
 def test_no_seed_breaks_a_law() -> None:
     """Memory is never promised twice, bind never says yes wrongly, nobody waits in vain."""
     given = os.environ.get("SIMULATION_SEED")
-    if given is not None:
-        run(int(given))
+    if given:
+        attempt(int(given))
         return
-    end = time.monotonic() + float(os.environ.get("SIMULATION_SECONDS", "60"))
+    began, end = time.process_time(), time.monotonic() + _seconds()
     first = secrets.randbelow(2**32)
-    events, outcomes = 0, Counter[BindOutcome]()
-    seeds = 0
+    outcomes = Counter[BindOutcome]()
+    events = seeds = 0
     while seeds < 3 or time.monotonic() < end:
-        world = run(first + seeds)
-        events += world.events
-        outcomes.update(world.binds)
+        done, bound = attempt(first + seeds)
+        events += done
+        outcomes += bound
         seeds += 1
-    tried = f"seeds {first}..{first + seeds - 1}, {events} steps"
+    speed = events / (time.process_time() - began) * 60
+    tried = f"seeds {first}..{first + seeds - 1}, {events} events ({speed:.0f} a minute of CPU)"
     print(f"\nsimulation: {tried}, binds {_words(outcomes)}")  # noqa: T201 - to run it again
     # Every fate was met, or the run shows nothing.
     assert set(outcomes) >= {BindOutcome.BOUND, BindOutcome.REFUSED, BindOutcome.UNKNOWN}
+
+
+def attempt(seed: int) -> tuple[int, Counter[BindOutcome]]:
+    """Run one seed; what it breaks is made short and told, with how to run it again."""
+    ran = run(CROWDED, seed, STEPS)
+    if ran.failure is not None:
+        pytest.fail(_told(seed, shrink(CROWDED, ran.failure)), pytrace=False)
+    return ran.events, ran.outcomes
+
+
+def _told(seed: int, failure: Failure) -> str:
+    return "\n  ".join(
+        [
+            failure.text,
+            *failure.trace,
+            f"-- {len(failure.moves)} moves; again: make test-simulation SEED={seed}",
+        ]
+    )
+
+
+def _seconds() -> float:
+    return float(os.environ.get("SIMULATION_SECONDS") or "55")
 
 
 def _words(outcomes: Counter[BindOutcome]) -> str:

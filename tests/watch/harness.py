@@ -60,6 +60,15 @@ class RecordingSink:
         with self._lock:
             return self.objects.get(type(obj).__name__, {}).get(obj.metadata.name) != obj
 
+    def knows(self, obj: KubeObject) -> bool:
+        with self._lock:
+            return obj.metadata.name in self.objects.get(type(obj).__name__, {})
+
+    def phantoms(self, kind: type[KubeObject], present: Sequence[KubeObject]) -> list[str]:
+        there = {obj.metadata.name for obj in present}
+        with self._lock:
+            return sorted(set(self.objects.get(kind.__name__, {})) - there)
+
     def unreadable(self, kind: type[KubeObject], metadata: ObjectMeta, error: str) -> None:
         with self._lock:
             self.objects.get(kind.__name__, {}).pop(metadata.name, None)

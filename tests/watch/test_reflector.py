@@ -83,13 +83,15 @@ AUDITING = Timing(first_watch=(1, 1), watch=(1, 1), calm=0.2, audit=(0.5, 0.6))
 def test_what_was_known_wrongly_is_counted_and_mended_by_an_audit(
     api: FakeApiserver, sink: RecordingSink
 ) -> None:
-    for name in ("right", "wrong"):
+    for name in ("right", "wrong", "lost"):
         api.put(NODES, name)
     with watching(api, sink, timing=AUDITING) as watch:
         assert same(api, sink)
         sink.upsert(Node(metadata=ObjectMeta(name="wrong", resource_version="1")))
         sink.upsert(Node(metadata=ObjectMeta(name="phantom", resource_version="1")))
-        assert eventually(lambda: watch.freshness()[0].drifted == 1)
+        sink.delete(Node(metadata=ObjectMeta(name="lost")))
+        assert eventually(lambda: sum(watch.freshness()[0].drifted.values()) == 3)
+        assert watch.freshness()[0].drifted == {"missing": 1, "phantom": 1, "different": 1}
         assert same(api, sink)
         assert watch.freshness()[0].failures == 0
 
@@ -104,9 +106,11 @@ def test_an_audit_finds_nothing_where_all_is_right_or_has_just_changed(
             if watch.freshness()[0].audits >= 3:
                 break
             api.put(NODES, f"new-{number}")
+            if number:
+                api.delete(NODES, f"new-{number - 1}")
             sleep(0.03)
         assert watch.freshness()[0].audits >= 3
-        assert watch.freshness()[0].drifted == 0
+        assert set(watch.freshness()[0].drifted.values()) == {0}
         assert same(api, sink)
 
 

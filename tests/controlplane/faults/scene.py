@@ -70,6 +70,12 @@ class Tee:
         with self._lock:
             self._known[type(obj).__name__].pop(_key(obj.metadata), None)
 
+    def knows(self, obj: KubeObject) -> bool:
+        return self._state.knows(obj)
+
+    def phantoms(self, kind: type[KubeObject], present: Sequence[KubeObject]) -> list[str]:
+        return self._state.phantoms(kind, present)
+
     def differs(self, obj: KubeObject) -> bool:
         return self._state.differs(obj)
 

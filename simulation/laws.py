@@ -1,0 +1,233 @@
+"""What must be true at every step, by what the models know, not by what the core believes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+import msgspec
+
+from extender.kube.objects import KubeObject, Node, Pod
+from extender.kube.quantity import parse_quantity
+from extender.verbs.bind import DECISION_ANNOTATION, BindOutcome, Bound
+from extender.wire import BindArgs, FilterResult, Victims
+from simulation.apiserver import Apiserver
+from simulation.scenario import Ask, Scenario
+
+if TYPE_CHECKING:
+    from simulation.extender import Extender
+
+GIB = 2**30
+CLOCK_SLACK_SECONDS = 90.0
+"""By how much clocks are set back, all together; what is timed by them may take longer by it."""
+
+PATIENCE_SECONDS = 10.0
+"""A pod that could run is bound after so long, once nothing is wrong any more."""
+
+
+class BrokenLawError(AssertionError):
+    """A law does not hold. ``law`` is its name."""
+
+    def __init__(self, law: str, text: str) -> None:
+        super().__init__(f"{law}: {text}")
+        self.law = law
+
+
+class Laws:
+    """The laws of one world. Each broken one raises BrokenLawError."""
+
+    def __init__(self, scenario: Scenario, api: Apiserver) -> None:
+        self.asks: dict[str, Ask] = {}
+        self._grace = scenario.policy.stale_grace + CLOCK_SLACK_SECONDS
+        self._api = api
+        self._taken: defaultdict[str, int] = defaultdict(int)
+        self._effects: set[tuple[str, str]] = set()
+        self._could_run: dict[str, float] = {}
+        self._extender: Extender
+        api.listeners.append(self._happened)
+
+    def follow(self, extender: Extender) -> None:
+        """Watch over the extender that runs now."""
+        self._extender = extender
+
+    def demand(self, pod: Pod) -> int:
+        """Return the bytes that a pod can take; a loader's pod takes none."""
+        ask = self.asks.get(pod.metadata.uid)
+        return ask.demand if ask else 0
+
+    # -- after every step ------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Compare the ledger of the nodes that something was told of with what was told."""
+        touched = self._extender.witness.touched
+        if touched:
+            self._check_ledger(touched)
+            touched.clear()
+
+    def check_all(self) -> None:
+        """Compare everything that is known with everything that was told."""
+        extender = self._extender
+        self._check_ledger([machine.metadata.name for machine in self._api.all(Node)])
+        known = {facts.uid: facts for facts in extender.state.pods()}
+        if known.keys() != extender.witness.pods.keys():
+            odd = known.keys() ^ extender.witness.pods.keys()
+            self._broken("what is known is what was told", f"pods {sorted(odd)}")
+        for pod in extender.witness.pods.values():
+            if extender.state.differs(pod):
+                self._broken("what is known is what was told", f"pod {pod.metadata.name}")
+        taken: defaultdict[str, int] = defaultdict(int)
+        for pod in self._api.all(Pod):
+            taken[_place(pod)] += self.demand(pod)
+        for name, number in self._taken.items():
+            assert taken[name] == number or not name, "the laws themselves count wrongly"
+
+    def _check_ledger(self, names: Iterable[str]) -> None:
+        extender = self._extender
+        view = extender.state.view()
+        on: dict[str, int] = defaultdict(int)
+        for pod in extender.witness.pods.values():
+            on[_place(pod)] += self.demand(pod)
+        for name in names:
+            node = view.nodes.get(name)
+            if node is None:
+                continue
+            reserved = 0
+            for entry in node.reserved:
+                reserved += entry.bytes
+                told = extender.witness.pods.get(entry.uid)
+                if told is not None and told.spec.node_name:
+                    self._broken("a pod counts once", f"{told.metadata.name} on {name}")
+                left = entry.expires - view.now
+                most = extender.context.reservation_seconds + CLOCK_SLACK_SECONDS
+                if left > most:
+                    self._broken("reservations expire", f"{entry.uid} on {name} in {left:.0f} s")
+            if node.promised != on[name] + reserved:
+                self._broken(
+                    "the ledger is what was told",
+                    f"{name} has {node.promised / GIB:.1f} GiB promised,"
+                    f" {on[name] / GIB:.1f} on it and {reserved / GIB:.1f} reserved",
+                )
+
+    def _happened(self, before: KubeObject, now: KubeObject | None) -> None:
+        if isinstance(before, Pod):
+            if now is not before:
+                self._taken[_place(before)] -= self.demand(before)
+            if isinstance(now, Pod):
+                self._taken[_place(now)] += self.demand(now)
+
+    # -- the verbs -------------------------------------------------------------------------------
+
+    def filtered(
+        self, pod: Pod, names: Sequence[str], result: FilterResult, *, changed: bool
+    ) -> None:
+        """Look at an answer of filter."""
+        if changed:
+            self._broken("filter changes nothing", pod.metadata.name)
+        if not set(names) >= set(result.names):
+            self._broken("filter answers what it was asked", f"{result.names} of {names}")
+        if not result.names and set(result.unresolvable) != set(names) and not result.error:
+            self._broken("every refusal has a reason", f"{result.unresolvable} of {names}")
+        if result.names and self._uncertain(pod):
+            self._broken("old knowledge is not trusted", f"{pod.metadata.name}: {result.names}")
+
+    def prioritized(self, names: Sequence[str], scores: Sequence[tuple[str, int]]) -> None:
+        """Look at an answer of prioritize."""
+        if sorted(names) != sorted(name for name, _ in scores):
+            self._broken("every node asked about is scored", f"{scores} of {names}")
+        if any(not 0 <= score <= 10 for _, score in scores):
+            self._broken("scores lie between 0 and 10", str(scores))
+
+    def preempted(
+        self, pod: Pod, candidates: Mapping[str, Victims], kept: Mapping[str, Victims]
+    ) -> None:
+        """Look at an answer of preempt: what is kept must help, as far as it was told."""
+        extender = self._extender
+        ask = self.asks[pod.metadata.uid]
+        view = extender.state.view()
+        for name, victims in kept.items():
+            if victims != candidates.get(name):
+                self._broken("victims are those proposed", f"{name}: {victims.uids}")
+            if extender.stale():
+                continue
+            node = view.nodes.get(name)
+            if node is None:
+                continue
+            rest = [p for p in extender.witness.on(name) if p.metadata.uid not in victims.uids]
+            taken = ask.demand + sum(self.demand(p) for p in rest)
+            taken += sum(entry.bytes for entry in node.reserved if entry.uid != pod.metadata.uid)
+            if ask.demand and taken > node.allocatable:
+                self._broken("evictions help", f"{victims.uids} on {name} for {pod.metadata.name}")
+            if ask.needs_model and extender.witness.vouched(name) > self._grace:
+                self._broken("evictions help", f"{pod.metadata.name} has no model on {name}")
+
+    def sending(self, args: BindArgs, annotations: Mapping[str, str]) -> None:
+        """Look at a Binding that is about to be sent."""
+        extender = self._extender
+        if extender.locked():
+            self._broken("the apiserver is not called under the lock", args.name)
+        decided = msgspec.json.decode(annotations[DECISION_ANNOTATION])
+        if decided["node"] != args.node:
+            self._broken("the decision is written with the Binding", str(decided))
+        ask = self.asks[args.uid]
+        if self._uncertain(ask.pod):
+            self._broken("old knowledge is not trusted", f"{args.name} -> {args.node}")
+        if ask.needs_model and extender.witness.vouched(args.node) > self._grace:
+            self._broken("a pod is bound where its model is", f"{args.name} -> {args.node}")
+
+    def bound(self, args: BindArgs) -> None:
+        """Look at the truth once a Binding has taken effect."""
+        self._effects.add((args.uid, args.node))
+        node = self._api.get(Node, args.node)
+        if node is None:
+            return
+        has, taken = allocatable(node), self._taken[args.node]
+        if taken > has and self.asks[args.uid].demand:
+            self._broken(
+                "memory is never given twice",
+                f"{args.node} holds {taken / GIB:.1f} GiB of {has / GIB:.0f}",
+            )
+
+    def answered(self, args: BindArgs, bound: Bound) -> None:
+        """Look at an answer of bind."""
+        yes = bound.outcome is BindOutcome.BOUND
+        if yes == bool(bound.error):
+            self._broken("a refusal says why", f"{bound.outcome}: {bound.error!r}")
+        if yes and (args.uid, args.node) not in self._effects:
+            self._broken("bind says yes only to what is bound", f"{args.name} -> {args.node}")
+
+    # -- at rest ---------------------------------------------------------------------------------
+
+    def nobody_waits(self, now: float, could_run: Iterable[str]) -> None:
+        """Take the pods that could run at a moment; none may be among them for long."""
+        present = set(could_run)
+        self._could_run = {u: t for u, t in self._could_run.items() if u in present}
+        for uid in sorted(present):
+            since = self._could_run.setdefault(uid, now)
+            if now - since > PATIENCE_SECONDS:
+                name = self.asks[uid].pod.metadata.name
+                self._broken("no pod waits that could run", f"{name} for {now - since:.0f} s")
+
+    def at_rest(self) -> None:
+        """See that nothing is kept for pods that are where they are going."""
+        kept = self._extender.state.reserved()
+        if kept:
+            self._broken("reservations expire", f"{kept} pods have memory kept for them at rest")
+
+    def _uncertain(self, pod: Pod) -> bool:
+        ask = self.asks[pod.metadata.uid]
+        certain = ask.needs_model or ask.demand > ask.request
+        return certain and bool(self._extender.stale())
+
+    def _broken(self, law: str, text: str) -> NoReturn:
+        raise BrokenLawError(law, text)
+
+
+def _place(pod: Pod) -> str:
+    """Return where a pod takes memory, empty where it takes none."""
+    return "" if pod.status.phase in {"Succeeded", "Failed"} else pod.spec.node_name
+
+
+def allocatable(node: Node) -> int:
+    """Return a node's allocatable memory in bytes."""
+    return parse_quantity(node.status.allocatable["memory"])

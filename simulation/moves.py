@@ -1,0 +1,226 @@
+"""What a seed makes of a world: move after move, recorded, and the laws checked after each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import accumulate
+from random import Random
+
+import msgspec
+
+from extender.kube.objects import Node, NodeSpec, Pod
+from simulation.laws import CLOCK_SLACK_SECONDS
+from simulation.scenario import Scenario
+from simulation.world import World
+
+CHECK_ALL_EVERY = 256
+"""Moves; between them only what was touched is compared."""
+
+_REST_SECONDS = 450
+"""Until reservations (300 s) and the last retry of waking (60 s) are certainly over."""
+
+_CALM_SECONDS = 110
+"""Until what the last faults delayed is made good."""
+
+
+class Move(msgspec.Struct, frozen=True):
+    """One thing that happened, and the numbers that were drawn meanwhile."""
+
+    name: str
+    drawn: tuple[int, ...] = ()
+
+
+class Player:
+    """``step`` makes a move that the seed draws, ``play`` makes a given one."""
+
+    def __init__(self, scenario: Scenario, seed: int = 0, *, begin: Move | None = None) -> None:
+        self.world = World(scenario, seed, begin=begin.drawn if begin else None)
+        self.moves = [Move("begin", tuple(self.world.choices.taken))]
+        self.came = 0
+        """How many pods have come."""
+        self.set_back = 0.0
+        """By how many seconds clocks were set back, all together."""
+        self._random = Random(~seed)
+
+    def step(self) -> None:
+        """Make a move: usually the next event, else something from outside."""
+        self.world.choices.begin()
+        self._make(self._random.choices(_NAMES, cum_weights=_WEIGHTS)[0])
+
+    def rest(self) -> None:
+        """Let everything come to rest, as a move."""
+        self.world.choices.begin()
+        self._make("rest")
+
+    def play(self, move: Move) -> None:
+        """Make a move again."""
+        self.world.choices.begin(move.drawn)
+        self._make(move.name)
+
+    def _make(self, name: str) -> None:
+        laws = self.world.laws
+        try:
+            _MOVES[name](self)
+            laws.check()
+            if len(self.moves) % CHECK_ALL_EVERY == 0:
+                laws.check_all()
+        finally:
+            self.moves.append(Move(name, tuple(self.world.choices.taken)))
+
+
+def _next(player: Player) -> None:
+    player.world.timeline.next()
+
+
+def _come(player: Player) -> None:
+    """Create a pod; now and then under the name of one that is gone."""
+    world = player.world
+    if len(world.asked()) >= world.scenario.max_pods:
+        return
+    again = bool(player.came) and world.choices.chance(10)
+    number = world.choices.below(player.came) if again else player.came
+    ask = world.scenario.ask(number, world.choices)
+    if world.api.get(Pod, ask.pod.metadata.name) is not None:
+        return
+    player.came += 1
+    uid = f"{ask.pod.metadata.name}-{player.came}"
+    metadata = msgspec.structs.replace(
+        ask.pod.metadata, uid=uid, creation_timestamp=world.api.stamp()
+    )
+    world.add(msgspec.structs.replace(ask, pod=msgspec.structs.replace(ask.pod, metadata=metadata)))
+
+
+def _end(player: Player) -> None:
+    world = player.world
+    if pods := world.asked():
+        pod = world.choices.one(pods)
+        world.say(f"{pod.metadata.name} deleted")
+        world.kubelets.end(pod)
+
+
+def _finish(player: Player) -> None:
+    world = player.world
+    if pods := [pod for pod in world.asked() if pod.spec.node_name]:
+        pod = world.choices.one(pods)
+        world.say(f"{pod.metadata.name} finished")
+        world.kubelets.finish(pod)
+
+
+def _fail_loader(player: Player) -> None:
+    world = player.world
+    if pods := world.kubelets.loader_pods():
+        world.kubelets.fail(world.choices.one(pods))
+
+
+def _replace_loader(player: Player) -> None:
+    world = player.world
+    if pods := world.kubelets.loader_pods():
+        pod = world.choices.one(pods)
+        world.say(f"{pod.metadata.name} deleted")
+        world.kubelets.end(pod)
+
+
+def _cordon(player: Player) -> None:
+    world = player.world
+    if nodes := list(world.api.all(Node)):
+        node = world.choices.one(nodes)
+        spec = NodeSpec(unschedulable=not node.spec.unschedulable)
+        world.say(f"{node.metadata.name} {'' if spec.unschedulable else 'un'}cordoned")
+        world.api.put(msgspec.structs.replace(node, spec=spec))
+
+
+def _machine(player: Player) -> None:
+    """Take a machine away, or bring one back, empty."""
+    world = player.world
+    machine = world.choices.one(world.machines)
+    node = world.api.get(Node, machine.name)
+    world.say(f"{machine.name} {'added' if node is None else 'removed'}")
+    if node is None:
+        world.add_machine(machine)
+    else:
+        world.api.delete(node)
+
+
+def _cut(player: Player) -> None:
+    world = player.world
+    watch = world.choices.one(world.extender.watches)
+    long = world.choices.chance(20)
+    away = world.choices.between(0.1, 200.0 if long else 5.0)
+    listing = world.choices.between(0.01, 30.0 if long else 1.0)
+    world.say(f"watch of {watch.kind.__name__}s cut for {away:.1f} s, {listing:.1f} s to list")
+    watch.cut(away, listing)
+
+
+def _jump(player: Player) -> None:
+    """Set the extender's clock; set back, it makes things take longer, so not without end."""
+    world = player.world
+    seconds = world.choices.one((1.0, 10.0, -1.0, -20.0))
+    if seconds < 0:
+        if player.set_back - seconds > CLOCK_SLACK_SECONDS:
+            return
+        player.set_back -= seconds
+    world.say(f"the extender's clock jumps by {seconds:+.0f} s")
+    world.extender.skew += seconds
+
+
+def _pause(player: Player) -> None:
+    """Let time pass with whatever is due in it."""
+    world = player.world
+    world.timeline.until(world.timeline.now + world.choices.between(1.0, 60.0))
+
+
+def _restart(player: Player) -> None:
+    world = player.world
+    world.say("extender restarted")
+    world.restart()
+
+
+def _rest(player: Player) -> None:
+    """Come to rest without faults: then nobody waits who could run, and nothing is kept.
+
+    Once it is calm some pods end: that is when kube-scheduler hears of the room before we do.
+    """
+    world = player.world
+    world.say("faults end")
+    world.faults.on = False
+    for watch in world.extender.watches:
+        watch.cut(0.0, 0.0)
+    for second in range(_REST_SECONDS):
+        world.timeline.until(world.timeline.now + 1.0)
+        world.laws.check()
+        if second == _CALM_SECONDS:
+            _end_some(player)
+        if second >= _CALM_SECONDS:
+            world.laws.nobody_waits(world.timeline.now, world.could_run())
+    world.laws.check_all()
+    world.laws.at_rest()
+    world.faults.on = True
+
+
+def _end_some(player: Player) -> None:
+    world = player.world
+    for pod in world.asked():
+        if pod.spec.node_name and world.choices.chance(50):
+            world.say(f"{pod.metadata.name} deleted")
+            world.kubelets.end(pod)
+
+
+_CHANCES: dict[str, tuple[Callable[[Player], None], int]] = {
+    "next": (_next, 850),
+    "come": (_come, 50),
+    "end": (_end, 30),
+    "finish": (_finish, 10),
+    "fail loader": (_fail_loader, 8),
+    "replace loader": (_replace_loader, 8),
+    "cordon": (_cordon, 6),
+    "machine": (_machine, 6),
+    "cut": (_cut, 8),
+    "jump": (_jump, 3),
+    "pause": (_pause, 6),
+    "restart": (_restart, 3),
+}
+"""Moves, and how often each is made beside the others."""
+
+_NAMES = tuple(_CHANCES)
+_WEIGHTS = tuple(accumulate(weight for _, weight in _CHANCES.values()))
+_MOVES = {name: move for name, (move, _) in _CHANCES.items()} | {"rest": _rest}

@@ -1,0 +1,64 @@
+"""What a world is made of: its nodes, its loaders, the pods that come, and how long things take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from extender.kube.objects import DaemonSet, Pod
+from extender.placement.policy import Policy
+from simulation.choices import Choices
+
+Seconds = tuple[float, float]
+"""Least and most."""
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """A pod that comes, and what is true of it whatever the core may think.
+
+    ``request`` is what kube-scheduler counts, ``demand`` what the pod can take; both bytes of
+    memory. ``needs_model``: it cannot run where no loader has put its model.
+    """
+
+    pod: Pod
+    request: int
+    demand: int
+    needs_model: bool
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """A node's name and its allocatable memory in bytes."""
+
+    name: str
+    allocatable: int
+
+
+class Delays(msgspec.Struct, frozen=True, kw_only=True):
+    """How long things take, in seconds, while nothing is wrong."""
+
+    watch: Seconds = (0.001, 0.2)
+    cycle: Seconds = (0.001, 0.02)
+    bind: Seconds = (0.002, 0.2)
+    """From the end of a scheduling cycle to its call of bind."""
+    start: Seconds = (0.5, 5.0)
+    """From bound to Ready."""
+    load: Seconds = (1.0, 20.0)
+    """From a loader pod's creation to Ready."""
+    end: Seconds = (0.1, 10.0)
+    """From a pod's deletion until it is gone."""
+
+
+class Scenario(msgspec.Struct, frozen=True, kw_only=True):
+    """``ask`` makes the pod with a number. Loaders run on every node.
+
+    A world begins with the first few ``machines``: at least ``fewest``, all where that is 0.
+    """
+
+    machines: tuple[Machine, ...]
+    fewest: int = 0
+    loaders: tuple[DaemonSet, ...]
+    ask: Callable[[int, Choices], Ask]
+    max_pods: int = 24
+    policy: Policy = Policy()
+    delays: Delays = Delays()

@@ -1,0 +1,267 @@
+"""kube-scheduler, as far as an extender can tell: its queue, its cycles, its preemption.
+
+After kubernetes/pkg/scheduler (schedule_one.go, backend/queue/scheduling_queue.go, extender.go):
+
+- Cycles are one after another, binding cycles side by side.
+- In-tree filters come first; where no node is left the extender is not asked. Every node is asked
+  about (``percentageOfNodesToScore: 100``). A nominated node is asked about alone at first. For one
+  node alone prioritize is left out. A nomination that came to nothing is cleared.
+- A refused pod waits until an event moves it, for 5 minutes at most, and then for its backoff of
+  1 to 2 s (``podMaxBackoffSeconds: 2``); with nothing else to do the backoff is skipped. A failed
+  bind goes to the error backoff, which is never skipped.
+- Preemption is for nodes that failed in-tree. Its dry run never asks filter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from extender.kube.objects import KubeObject, Node, Pod
+from extender.wire import Victims
+from simulation.apiserver import Apiserver
+from simulation.choices import Choices
+from simulation.extender import Extender
+from simulation.faults import Faults
+from simulation.kubelet import Kubelets
+from simulation.laws import allocatable
+from simulation.scenario import Ask, Delays
+from simulation.timeline import Timeline
+
+FIRST_BACKOFF_SECONDS = 1.0
+LAST_BACKOFF_SECONDS = 2.0
+FLUSH_AFTER_SECONDS = 300.0
+_FLUSH_EVERY_SECONDS = 30.0
+
+
+class Scheduler:
+    """One kube-scheduler with one extender, which can be replaced by another."""
+
+    def __init__(
+        self,
+        extender: Extender,
+        *,
+        api: Apiserver,
+        kubelets: Kubelets,
+        timeline: Timeline,
+        choices: Choices,
+        faults: Faults,
+        delays: Delays,
+        asks: dict[str, Ask],
+        say: Callable[[str], None],
+    ) -> None:
+        self.extender = extender
+        self._api = api
+        self._kubelets = kubelets
+        self._timeline = timeline
+        self._choices = choices
+        self._faults = faults
+        self._delays = delays
+        self._asks = asks
+        self._say = say
+        self._names: dict[str, str] = {}
+        """Every pod that is not bound, its name by UID; each is in one of the places below."""
+        self._active: list[str] = []
+        self._backoff: dict[str, float] = {}
+        self._unschedulable: dict[str, float] = {}
+        self._assumed: dict[str, str] = {}
+        self._tried: dict[str, tuple[int, float]] = {}
+        self._busy = False
+        api.listeners.append(self._happened)
+        self._flush()
+
+    def waiting(self) -> list[Pod]:
+        """Return the pods that are not on their way to a node."""
+        pods = (self._pod(uid) for uid in self._names if uid not in self._assumed)
+        return [pod for pod in pods if pod is not None]
+
+    def fitting(self, pod: Pod) -> list[str]:
+        """Return the nodes that the in-tree filters leave."""
+        taken = self._requested(pod)
+        wanted = self._asks[pod.metadata.uid].request
+        return [
+            node.metadata.name
+            for node in self._api.all(Node)
+            if not node.spec.unschedulable
+            and taken.get(node.metadata.name, 0) + wanted <= allocatable(node)
+        ]
+
+    def _pod(self, uid: str) -> Pod | None:
+        return self._api.get(Pod, self._names[uid], uid) if uid in self._names else None
+
+    def _requested(self, asking: Pod) -> dict[str, int]:
+        """Add up requests by node: of what is there, on its way, or nominated before this pod."""
+        table: dict[str, int] = {}
+        for pod in self._api.all(Pod):
+            ask = self._asks.get(pod.metadata.uid)
+            if ask is None or pod.status.phase in {"Succeeded", "Failed"}:
+                continue
+            uid = pod.metadata.uid
+            node = pod.spec.node_name or self._assumed.get(uid, "")
+            if not node and uid != asking.metadata.uid and _priority(pod) >= _priority(asking):
+                node = pod.status.nominated_node_name
+            if node:
+                table[node] = table.get(node, 0) + ask.request
+        return table
+
+    # -- the queue -------------------------------------------------------------------------------
+
+    def _happened(self, before: KubeObject, now: KubeObject | None) -> None:
+        if isinstance(before, Node):
+            self._move(list(self._unschedulable))
+        elif isinstance(before, Pod):
+            after = now if isinstance(now, Pod) else None
+            if after is None or after.spec.node_name or after.metadata.deletion_timestamp:
+                self._forget(before.metadata.uid)
+                if before.spec.node_name or (after is not None and after.spec.node_name):
+                    self._move(list(self._unschedulable))
+            elif after is before:
+                self._names[after.metadata.uid] = after.metadata.name
+                self._activate(after.metadata.uid)
+            else:
+                self._move([after.metadata.uid])
+
+    def _forget(self, uid: str) -> None:
+        self._names.pop(uid, None)
+        if uid in self._active:
+            self._active.remove(uid)
+        for table in (self._backoff, self._unschedulable, self._assumed, self._tried):
+            table.pop(uid, None)
+
+    def _move(self, uids: Iterable[str]) -> None:
+        """Try refused pods again: something has changed that may concern them."""
+        for uid in uids:
+            if self._unschedulable.pop(uid, None) is None:
+                continue
+            attempts, last = self._tried[uid]
+            wait = min(LAST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** (attempts - 1))
+            left = last + wait - self._timeline.now
+            if left > 0 and (self._active or self._busy):
+                self._back_off(uid, left)
+            else:
+                self._activate(uid)
+
+    def _back_off(self, uid: str, seconds: float) -> None:
+        due = self._timeline.now + seconds
+        self._backoff[uid] = due
+
+        def over() -> None:
+            if self._backoff.get(uid) == due:
+                del self._backoff[uid]
+                self._activate(uid)
+
+        self._timeline.after(seconds, over)
+
+    def _activate(self, uid: str) -> None:
+        self._active.append(uid)
+        self._cycle_soon()
+
+    def _flush(self) -> None:
+        self._timeline.after(_FLUSH_EVERY_SECONDS, self._flush)
+        old = self._timeline.now - FLUSH_AFTER_SECONDS
+        self._move([uid for uid, since in self._unschedulable.items() if since <= old])
+
+    # -- the scheduling cycle --------------------------------------------------------------------
+
+    def _cycle_soon(self) -> None:
+        if self._active and not self._busy:
+            self._busy = True
+            self._timeline.after(self._choices.between(*self._delays.cycle), self._cycle)
+
+    def _cycle(self) -> None:
+        self._busy = False
+        if self._active:
+            uid = max(self._active, key=lambda u: self._asks[u].pod.spec.priority or 0)
+            self._active.remove(uid)
+            pod = self._pod(uid)
+            if pod is not None:
+                attempts = self._tried.get(uid, (0, 0.0))[0]
+                self._tried[uid] = attempts + 1, self._timeline.now
+                self._schedule(pod)
+        self._cycle_soon()
+
+    def _schedule(self, pod: Pod) -> None:
+        uid, name = pod.metadata.uid, pod.metadata.name
+        fitting = self.fitting(pod)
+        passed: list[str] = []
+        nominated = pod.status.nominated_node_name
+        if nominated in fitting:
+            passed = list(self.extender.filter(pod, (nominated,)).names)
+        if fitting and not passed:
+            result = self.extender.filter(pod, tuple(fitting))
+            if result.error:
+                self._back_off(uid, FIRST_BACKOFF_SECONDS)
+                return
+            passed = list(result.names)
+        if not passed:
+            self._say(f"{name} fits nowhere")
+            self._unschedulable[uid] = self._timeline.now
+            if not self._preempt(pod, fitting) and nominated:
+                self._nominate(pod, "")
+            return
+        chosen = passed[0] if len(passed) == 1 else self._choose(pod, passed)
+        self._say(f"{name} chosen for {chosen}")
+        self._assumed[uid] = chosen
+        delay = self._choices.between(*self._delays.bind)
+        self._timeline.after(delay, lambda: self._bind(pod, chosen))
+
+    def _choose(self, pod: Pod, names: list[str]) -> str:
+        """Take one of the best; sometimes the in-tree plugins outvote the extender."""
+        scores = self.extender.prioritize(pod, tuple(names))
+        top = max(score for _, score in scores)
+        best = [name for name, score in scores if score == top]
+        return self._choices.one(names if self._faults.happens(20) else best)
+
+    def _bind(self, pod: Pod, node: str) -> None:
+        """End a binding cycle. Sometimes the answer comes too late to be heard."""
+        uid = pod.metadata.uid
+        bound = self.extender.bind(pod, node)
+        if not bound.error and not self._faults.happens(3):
+            return
+        if self._assumed.pop(uid, None) is not None and self._pod(uid) is not None:
+            self._back_off(uid, LAST_BACKOFF_SECONDS)
+
+    # -- preemption ------------------------------------------------------------------------------
+
+    def _nominate(self, pod: Pod, node: str) -> None:
+        status = msgspec.structs.replace(pod.status, nominated_node_name=node)
+        self._api.put(msgspec.structs.replace(pod, status=status))
+
+    def _preempt(self, pod: Pod, fitting: list[str]) -> bool:
+        candidates = self._candidates(pod, fitting)
+        kept = self.extender.preempt(pod, candidates) if candidates else {}
+        if not kept:
+            return False
+        node = min(kept, key=lambda name: len(kept[name].uids))
+        self._say(f"{pod.metadata.name} evicts {', '.join(kept[node].uids)} from {node}")
+        for victim in [p for p in self._api.all(Pod) if p.metadata.uid in kept[node].uids]:
+            self._kubelets.end(victim)
+        self._nominate(pod, node)
+        return True
+
+    def _candidates(self, pod: Pod, fitting: list[str]) -> dict[str, Victims]:
+        taken = self._requested(pod)
+        wanted = self._asks[pod.metadata.uid].request
+        candidates = {}
+        for node in self._api.all(Node):
+            name = node.metadata.name
+            if name in fitting or node.spec.unschedulable:
+                continue
+            lacking = taken.get(name, 0) + wanted - allocatable(node)
+            victims = []
+            for other in sorted(self._api.all(Pod), key=_priority):
+                ask = self._asks.get(other.metadata.uid)
+                if ask is None or other.spec.node_name != name:
+                    continue
+                if lacking <= 0 or _priority(other) >= _priority(pod):
+                    continue
+                victims.append(other.metadata.uid)
+                lacking -= ask.request
+            if lacking <= 0 and victims:
+                candidates[name] = Victims(uids=tuple(victims), pdb_violations=0)
+        return candidates
+
+
+def _priority(pod: Pod) -> int:
+    return pod.spec.priority or 0

@@ -1,0 +1,140 @@
+"""What the extender was told, kept apart from what it made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+
+from extender.kube.objects import KubeObject, Node, ObjectMeta, Pod
+from extender.kube.times import unix_time
+from extender.watch.reflector import Sink
+from simulation.timeline import Timeline
+
+_NEVER = (-inf, "")
+
+
+class Witness:
+    """A sink in front of the real one. ``touched`` are the nodes that it was told something of."""
+
+    def __init__(self, sink: Sink, timeline: Timeline) -> None:
+        self.pods: dict[str, Pod] = {}
+        self.touched: set[str] = set()
+        self._sink = sink
+        self._timeline = timeline
+        self._machines: dict[str, str] = {}
+        self._ready: dict[str, Pod] = {}
+        self._ready_until: dict[str, tuple[float, str]] = {}
+        """By node: until when a loader's pod was Ready there, and when that pod was created."""
+
+    def vouched(self, node: str) -> float:
+        """Return how many seconds ago a loader was last known Ready on this machine."""
+        if node in self._ready:
+            return 0.0
+        return self._timeline.now - self._ready_until.get(node, _NEVER)[0]
+
+    def on(self, node: str) -> list[Pod]:
+        """Return the pods that are known to be on a node and are not finished."""
+        return [
+            pod
+            for pod in self.pods.values()
+            if pod.spec.node_name == node and pod.status.phase not in {"Succeeded", "Failed"}
+        ]
+
+    # -- the sink --------------------------------------------------------------------------------
+
+    def replace(self, kind: type[KubeObject], objects: Sequence[KubeObject]) -> None:
+        """Take a complete list."""
+        if kind is Pod:
+            present = {obj.metadata.uid for obj in objects}
+            for pod in [pod for uid, pod in self.pods.items() if uid not in present]:
+                self._forget(pod)
+        if kind is Node:
+            listed = {obj.metadata.name for obj in objects}
+            for name in [name for name in self._machines if name not in listed]:
+                self._machine(name, None)
+        for obj in objects:
+            self._note(obj)
+        self._sink.replace(kind, objects)
+
+    def upsert(self, obj: KubeObject) -> None:
+        """Take one object."""
+        self._note(obj)
+        self._sink.upsert(obj)
+
+    def delete(self, obj: KubeObject) -> None:
+        """Take one object's end."""
+        if isinstance(obj, Pod):
+            self._forget(obj)
+        elif isinstance(obj, Node):
+            self._machine(obj.metadata.name, None)
+        self._sink.delete(obj)
+
+    def unreadable(self, kind: type[KubeObject], metadata: ObjectMeta, error: str) -> None:
+        """Pass it on; every object here can be read."""
+        self._sink.unreadable(kind, metadata, error)
+
+    def knows(self, obj: KubeObject) -> bool:
+        """Pass the question on."""
+        return self._sink.knows(obj)
+
+    def phantoms(self, kind: type[KubeObject], present: Sequence[KubeObject]) -> list[str]:
+        """Pass the question on."""
+        return self._sink.phantoms(kind, present)
+
+    def differs(self, obj: KubeObject) -> bool:
+        """Pass the question on."""
+        return self._sink.differs(obj)
+
+    # -- keeping ---------------------------------------------------------------------------------
+
+    def _note(self, obj: KubeObject) -> None:
+        if isinstance(obj, Node):
+            self._machine(obj.metadata.name, obj.metadata.creation_timestamp)
+            return
+        if not isinstance(obj, Pod):
+            return
+        before = self.pods.get(obj.metadata.uid)
+        self.pods[obj.metadata.uid] = obj
+        node = obj.spec.node_name
+        self.touched.add(node)
+        if obj.metadata.controller() is None:
+            return
+        conditions = {c.type: c for c in obj.status.conditions}
+        ready, deleted = conditions["Ready"], obj.metadata.deletion_timestamp
+        if ready.status == "True" and not deleted:
+            self._ready[node] = obj
+            return
+        if before is not None:
+            self._no_longer_ready(before)
+        if conditions["Initialized"].status == "True":  # it had loaded everything until then
+            at = unix_time(deleted if ready.status == "True" else ready.last_transition_time)
+            loaded = (at or -inf, obj.metadata.creation_timestamp)
+            self._ready_until[node] = max(self._ready_until.get(node, _NEVER), loaded)
+
+    def _forget(self, pod: Pod) -> None:
+        before = self.pods.pop(pod.metadata.uid, None)
+        if before is not None:
+            self.touched.add(before.spec.node_name)
+            self._no_longer_ready(before)
+
+    def _no_longer_ready(self, pod: Pod) -> None:
+        node = pod.spec.node_name
+        held = self._ready.get(node)
+        if held is not None and held.metadata.uid == pod.metadata.uid:
+            del self._ready[node]
+            created = held.metadata.creation_timestamp
+            if created >= self._machines.get(node, ""):
+                self._ready_until[node] = self._timeline.now, created
+
+    def _machine(self, name: str, created: str | None) -> None:
+        """Note a machine, or its end; what loaders of an older one by its name did is gone."""
+        self.touched.add(name)
+        if created is None:
+            self._machines.pop(name, None)
+            return
+        self._machines[name] = created
+        held = self._ready.get(name)
+        if held is not None and held.metadata.creation_timestamp < created:
+            del self._ready[name]
+        if self._ready_until.get(name, _NEVER)[1] < created:
+            self._ready_until.pop(name, None)

@@ -1,0 +1,120 @@
+"""One world: the parts of a scenario put together."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Sequence
+
+from extender.kube.objects import Node, NodeStatus, ObjectMeta, Pod
+from extender.verbs.bind import BindOutcome
+from simulation.apiserver import Apiserver
+from simulation.choices import Choices
+from simulation.extender import Extender
+from simulation.faults import Faults
+from simulation.kubelet import Kubelets
+from simulation.laws import Laws
+from simulation.scenario import Ask, Machine, Scenario
+from simulation.scheduler import Scheduler
+from simulation.timeline import Timeline
+
+BEGIN = 1_767_225_600.0
+"""2026-01-01T00:00:00Z."""
+
+
+class World:
+    """A cluster with an extender. Whatever happens, the laws are asked where a verb answers.
+
+    ``begin`` has the numbers to begin with, in place of those that the seed draws.
+    """
+
+    def __init__(
+        self, scenario: Scenario, seed: int = 0, *, begin: Sequence[int] | None = None
+    ) -> None:
+        self.scenario = scenario
+        self.trace: deque[str] = deque(maxlen=400)
+        self.choices = Choices(seed)
+        self.choices.begin(begin)
+        self.timeline = Timeline(BEGIN)
+        self.faults = Faults(self.choices)
+        self.api = Apiserver(self.timeline)
+        self.laws = Laws(scenario, self.api)
+        self._outcomes: Counter[BindOutcome] = Counter()
+        self.kubelets = Kubelets(
+            api=self.api,
+            timeline=self.timeline,
+            choices=self.choices,
+            delays=scenario.delays,
+            say=self.say,
+        )
+        for loader in scenario.loaders:
+            self.api.put(loader)
+        fewest = scenario.fewest or len(scenario.machines)
+        number = fewest + self.choices.below(len(scenario.machines) - fewest + 1)
+        self.machines = scenario.machines[:number]
+        for machine in self.machines:
+            self.add_machine(machine)
+        self.extender = self._start()
+        self.scheduler = Scheduler(
+            self.extender,
+            api=self.api,
+            kubelets=self.kubelets,
+            timeline=self.timeline,
+            choices=self.choices,
+            faults=self.faults,
+            delays=scenario.delays,
+            asks=self.laws.asks,
+            say=self.say,
+        )
+
+    @property
+    def outcomes(self) -> Counter[BindOutcome]:
+        """Return how binds ended."""
+        return self._outcomes + self.extender.outcomes
+
+    def add(self, ask: Ask) -> None:
+        """Create a pod that has a UID."""
+        self.laws.asks[ask.pod.metadata.uid] = ask
+        self.say(f"{ask.pod.metadata.name} comes, {ask.demand / 2**30:.0f} GiB")
+        self.api.put(ask.pod)
+
+    def restart(self) -> None:
+        """End the extender's process and start another."""
+        self._outcomes += self.extender.outcomes
+        self.extender.end()
+        self.extender = self.scheduler.extender = self._start(self.extender.skew)
+
+    def add_machine(self, machine: Machine) -> None:
+        """Create a node."""
+        metadata = ObjectMeta(name=machine.name, creation_timestamp=self.api.stamp())
+        status = NodeStatus(allocatable={"memory": machine.allocatable})
+        self.api.put(Node(metadata=metadata, status=status))
+
+    def asked(self) -> list[Pod]:
+        """Return the pods that were asked for: all but those of loaders."""
+        return [pod for pod in self.api.all(Pod) if pod.metadata.uid in self.laws.asks]
+
+    def could_run(self) -> list[str]:
+        """Return the pods that wait though both kube-scheduler and the extender would let them."""
+        found = []
+        for pod in self.scheduler.waiting():
+            names = tuple(self.scheduler.fitting(pod))
+            judge = self.extender.context.judge(pod)
+            if any(judge.reason(name) is None for name in names):
+                found.append(pod.metadata.uid)
+        return found
+
+    def say(self, text: str) -> None:
+        """Note what happens, for people."""
+        self.trace.append(f"{self.timeline.now - BEGIN:9.3f} s  {text}")
+
+    def _start(self, skew: float = 0.0) -> Extender:
+        return Extender(
+            self.scenario,
+            api=self.api,
+            timeline=self.timeline,
+            choices=self.choices,
+            faults=self.faults,
+            laws=self.laws,
+            say=self.say,
+            skew=skew,
+        )

@@ -1,0 +1,43 @@
+"""The scenario of the tests: few nodes, little room, pods of every kind."""
+
+from __future__ import annotations
+
+import msgspec
+
+from simulation.choices import Choices
+from simulation.scenario import Ask, Machine, Scenario
+from tests.builders import loader, tmpfs, vllm
+
+GIB = 2**30
+NODE_GIB = 64
+VOLUME_GIB = (40, 20, 16, 8, 4)
+"""The biggest first: what takes few pods makes a short history."""
+
+
+def ask(number: int, choices: Choices) -> Ask:
+    """Half the pods bring memory-backed volumes, half need the model on a node's disk."""
+    name = f"pod-{number}"
+    priority = 1000 if choices.chance(15) else 0
+    if choices.chance(50):
+        request = choices.one((8, 24, 1))
+        pod, demand = vllm(name, memory=f"{request}Gi"), request
+        needs_model = True
+    else:
+        request, volume = 1, choices.one(VOLUME_GIB)
+        pod, demand = tmpfs(name, size=f"{volume}Gi", memory="1Gi"), request + volume
+        needs_model = False
+    spec = msgspec.structs.replace(pod.spec, priority=priority)
+    return Ask(
+        pod=msgspec.structs.replace(pod, spec=spec),
+        request=request * GIB,
+        demand=demand * GIB,
+        needs_model=needs_model,
+    )
+
+
+CROWDED = Scenario(
+    machines=tuple(Machine(name=f"node-{n}", allocatable=NODE_GIB * GIB) for n in range(4)),
+    fewest=1,
+    loaders=(loader(),),
+    ask=ask,
+)

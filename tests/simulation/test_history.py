@@ -1,0 +1,72 @@
+"""A run can be repeated exactly, and what breaks a law is told in a few lines."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from extender.cluster.state import ClusterState
+from simulation.history import play, run, shrink
+from simulation.moves import Player
+from tests.simulation.clusters import CROWDED
+
+STEPS = 600
+_PRINT_TRACE = """
+from simulation.moves import Player
+from tests.simulation.clusters import CROWDED
+player = Player(CROWDED, 7)
+for _ in range(600):
+    player.step()
+print(chr(10).join(player.world.trace))
+"""
+
+
+def trace(hash_seed: str) -> str:
+    """Return what happens by one seed in a process of its own."""
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    return subprocess.run(
+        [sys.executable, "-c", _PRINT_TRACE],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    ).stdout
+
+
+def test_a_seed_is_the_same_run_in_every_process() -> None:
+    first = trace("1")
+    assert len(first.splitlines()) > 100
+    assert trace("2") == first
+
+
+def test_the_moves_of_a_run_played_again_are_the_same_run() -> None:
+    player = Player(CROWDED, 11)
+    for _ in range(STEPS):
+        player.step()
+    begin, *moves = player.moves
+    again = Player(CROWDED, begin=begin)
+    for move in moves:
+        again.play(move)
+    assert again.world.trace == player.world.trace
+    assert again.moves == player.moves
+
+
+def test_a_broken_law_is_shown_by_a_short_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A core that forgets what it reserves: two pods, one node, and little else."""
+    monkeypatch.setattr(ClusterState, "_reserve", lambda *_: None)
+    failure = next(f for f in (run(CROWDED, seed, STEPS).failure for seed in range(9)) if f)
+    short = shrink(CROWDED, failure)
+    assert short.law == failure.law == "memory is never given twice"
+    assert len(short.moves) <= 12
+    assert len(short.trace) <= 10
+    again = play(CROWDED, short.moves)
+    assert again is not None
+    assert again.text == short.text
+
+
+def test_a_run_without_a_fault_breaks_nothing() -> None:
+    assert run(CROWDED, 3, STEPS).failure is None

@@ -1,0 +1,235 @@
+"""Every law can be broken: a core with a planted fault is caught, soon, by the law that names it.
+
+This is what shows that the simulation can fail, and that its histories become short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+import extender.verbs.bind
+import simulation.extender
+from extender.cluster.ledger import Ledger
+from extender.cluster.reservations import Reservations
+from extender.cluster.state import ClusterState
+from extender.placement.verdict import Judge
+from extender.verbs.bind import Answer, BindOutcome, Bound, Sent
+from extender.verbs.context import Context
+from extender.waiting.wake import Waker
+from extender.wire import ExtenderArgs, FilterResult, PreemptArgs, Victims
+from simulation.history import Failure, run
+from tests.simulation.clusters import CROWDED
+
+SEEDS = 40
+STEPS = 1_500
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def _instead(owner: Any, name: str, new: Any) -> Plant:
+    return lambda patch: patch.setattr(owner, name, new)
+
+
+def _around(owner: Any, name: str, wrap: Callable[[Any], Any]) -> Plant:
+    return lambda patch: patch.setattr(owner, name, wrap(getattr(owner, name)))
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    return None
+
+
+def _reserve_unlocked(self: Any, answer: Answer) -> Bound:
+    """Give the memory back though nobody knows what became of the Binding."""
+    self._context.state.release(self._args.uid, self._args.node)
+    return Bound(outcome=BindOutcome.UNKNOWN, error=answer.message)
+
+
+def _believe(settle: Any) -> Any:
+    def settled(self: Any, answer: Answer) -> Any:
+        return settle(self, Answer(Sent.DONE) if answer.sent is Sent.LOST else answer)
+
+    return settled
+
+
+def _under_lock(bind: Any) -> Any:
+    def locked(args: Any, context: Context, bindings: Any) -> Any:
+        with context.state._lock:
+            return bind(args, context, bindings)
+
+    return locked
+
+
+def _committing(filter_nodes: Any) -> Any:
+    def filtered(args: ExtenderArgs, context: Context) -> Any:
+        result = filter_nodes(args, context)
+        context.state.release(args.pod.metadata.uid, "")
+        return result
+
+    return filtered
+
+
+def _foreign(filter_nodes: Any) -> Any:
+    def filtered(args: ExtenderArgs, context: Context) -> Any:
+        result, made = filter_nodes(args, context)
+        return FilterResult(names=["node-0", *result.names[1:]]), made
+
+    return filtered
+
+
+def _silent(filter_nodes: Any) -> Any:
+    def filtered(args: ExtenderArgs, context: Context) -> Any:
+        result, made = filter_nodes(args, context)
+        return msgspec.structs.replace(result, unresolvable={}), made
+
+    return filtered
+
+
+def _keep_all(_: Any) -> Any:
+    return lambda args, _: (args.candidates, None)
+
+
+def _one_victim_fewer(preempt: Any) -> Any:
+    def fewer(args: PreemptArgs, context: Context) -> Any:
+        kept, made = preempt(args, context)
+        return {
+            name: Victims(uids=victims.uids[1:], pdb_violations=0) for name, victims in kept.items()
+        }, made
+
+    return fewer
+
+
+def _too_high(prioritize: Any) -> Any:
+    def scored(args: ExtenderArgs, context: Context) -> Any:
+        ranked, made = prioritize(args, context)
+        return [(name, score + 1) for name, score in ranked], made
+
+    return scored
+
+
+def _best_only(prioritize: Any) -> Any:
+    def scored(args: ExtenderArgs, context: Context) -> Any:
+        ranked, made = prioritize(args, context)
+        return ranked[:1], made
+
+    return scored
+
+
+def _speechless(bind: Any) -> Any:
+    return lambda *args: msgspec.structs.replace(bind(*args), error="")
+
+
+BINDER = extender.verbs.bind._Binder
+VERBS = simulation.extender
+
+FAULTS: list[tuple[str, str, Plant]] = [
+    (
+        "bind forgets to reserve",
+        "memory is never given twice",
+        _instead(ClusterState, "_reserve", _nothing),
+    ),
+    (
+        "bind does not check again",
+        "memory is never given twice",
+        _instead(BINDER, "_check", _nothing),
+    ),
+    (
+        "a lost answer gives the memory back",
+        "memory is never given twice",
+        _instead(BINDER, "_look_up", _reserve_unlocked),
+    ),
+    (
+        "a lost answer is taken for a yes",
+        "bind says yes only to what is bound",
+        _around(BINDER, "_settle", _believe),
+    ),
+    (
+        "the apiserver is called under the lock",
+        "the apiserver is not called under the lock",
+        _around(VERBS, "bind", _under_lock),
+    ),
+    ("bind refuses without a word", "a refusal says why", _around(VERBS, "bind", _speechless)),
+    (
+        "the decision names another node",
+        "the decision is written with the Binding",
+        _instead(BINDER, "_annotation", lambda _: '{"node": ""}'),
+    ),
+    (
+        "models are not asked for",
+        "a pod is bound where its model is",
+        _instead(Judge, "_cache_refusal", _nothing),
+    ),
+    (
+        "old knowledge passes for new",
+        "old knowledge is not trusted",
+        _instead(Judge, "_lost_sight", _nothing),
+    ),
+    ("filter commits", "filter changes nothing", _around(VERBS, "filter_nodes", _committing)),
+    (
+        "filter names another node",
+        "filter answers what it was asked",
+        _around(VERBS, "filter_nodes", _foreign),
+    ),
+    (
+        "filter gives no reasons",
+        "every refusal has a reason",
+        _around(VERBS, "filter_nodes", _silent),
+    ),
+    (
+        "scores exceed 10",
+        "scores lie between 0 and 10",
+        _around(VERBS, "prioritize_nodes", _too_high),
+    ),
+    (
+        "prioritize leaves nodes out",
+        "every node asked about is scored",
+        _around(VERBS, "prioritize_nodes", _best_only),
+    ),
+    ("every eviction is kept", "evictions help", _around(VERBS, "preempt", _keep_all)),
+    (
+        "a victim is left out",
+        "victims are those proposed",
+        _around(VERBS, "preempt", _one_victim_fewer),
+    ),
+    (
+        "deleted pods stay in the ledger",
+        "the ledger is what was told",
+        _instead(Ledger, "forget_pod", _nothing),
+    ),
+    (
+        "a list forgets nothing",
+        "the ledger is what was told",
+        _instead(ClusterState, "_identities", lambda *_: set()),
+    ),
+    (
+        "a bound pod keeps its reservation",
+        "a pod counts once",
+        _instead(Reservations, "drop", lambda *_: set()),
+    ),
+    (
+        "reservations never expire",
+        "reservations expire",
+        _instead(Reservations, "expire", lambda *_: set()),
+    ),
+    ("nobody is woken", "no pod waits that could run", _instead(Waker, "due", lambda _: iter(()))),
+]
+
+
+def caught(law: str | None = None) -> Failure:
+    """Run seeds until one breaks a law."""
+    for seed in range(SEEDS):
+        failure = run(CROWDED, seed, STEPS).failure
+        if failure is not None and law in {None, failure.law}:
+            return failure
+    pytest.fail(f"{SEEDS} seeds of {STEPS} steps do not show it")
+
+
+@pytest.mark.parametrize(("fault", "law", "plant"), FAULTS, ids=[fault for fault, _, _ in FAULTS])
+def test_a_planted_fault_is_caught(
+    fault: str, law: str, plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch)
+    assert caught(law).law == law
