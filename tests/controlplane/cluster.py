@@ -217,10 +217,12 @@ class ControlPlane:
             raise HarnessError(f"no user {user}: name it in ControlPlane(users=...)")
         return self._write_kubeconfig(user, self._tokens[user])
 
-    def kubeconfig_for_service_account(self, namespace: str, name: str) -> Path:
-        """Write a kubeconfig with a fresh token of a service account."""
-        token = self.kubectl("create", "token", name, "-n", namespace, "--duration=2h").strip()
-        return self._write_kubeconfig(f"{namespace}-{name}", token)
+    def kubeconfig_for_service_account(self, namespace: str, name: str, pod: str = "") -> Path:
+        """Write a kubeconfig with a fresh token of a service account, bound to a pod of its own."""
+        bound = ["--bound-object-kind=Pod", f"--bound-object-name={pod}"] if pod else []
+        command = ["create", "token", name, "-n", namespace, "--duration=2h", *bound]
+        token = self.kubectl(*command).strip()
+        return self._write_kubeconfig("-".join(filter(None, (namespace, name, pod))), token)
 
     def _write_kubeconfig(self, user: str, token: str) -> Path:
         path = self.workdir / f"{user}.kubeconfig"

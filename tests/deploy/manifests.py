@@ -115,7 +115,10 @@ WORKLOADS = [
 EXTENDERS = [
     workload
     for workload in WORKLOADS
-    if any(container["image"].startswith(EXTENDER_IMAGE) for container in workload.containers())
+    if any(container["name"] == "extender" for container in workload.containers())
+]
+(LOADER,) = [
+    workload for workload in WORKLOADS if workload.manifest.path.parent == Path("deploy/loader")
 ]
 # The Deployment of two that the verbs of mutual TLS belong to, and the one of kube-scheduler.
 ALONE = {

@@ -11,6 +11,7 @@ from .manifests import (
     DEPLOYMENT,
     EXISTING_SCHEDULER,
     EXTENDERS,
+    LOADER,
     OBJECTS,
     ON_LOOPBACK,
     ROLES,
@@ -98,12 +99,13 @@ def test_no_generated_config_map_shares_its_name_with_anything_else() -> None:
 
 @named([manifest for manifest in OBJECTS if manifest.kind.endswith("RoleBinding")])
 def test_every_binding_is_for_the_one_service_account(case: Manifest) -> None:
-    """Of each container's own, where they are two pods."""
-    (account,) = (
-        of_kind(f"{TWO_DEPLOYMENTS}/scheduler.yaml", "ServiceAccount")
-        if case.path.parent == TWO_DEPLOYMENTS
-        else of_kind("deploy/common/service-account.yaml", "ServiceAccount")
-    )
+    """Of each container's own, where they are two pods; the loader has one, too."""
+    file = "deploy/common/service-account.yaml"
+    if case.path.parent == TWO_DEPLOYMENTS:
+        file = f"{TWO_DEPLOYMENTS}/scheduler.yaml"
+    elif case.body["roleRef"]["name"] == LOADER.spec["serviceAccountName"]:
+        file = str(case.path)
+    (account,) = of_kind(file, "ServiceAccount")
     account = account["metadata"]
     assert case.body["subjects"] == [
         {
