@@ -11,6 +11,7 @@
     ROOT/.modelcache/locks/<model>.lock       never removed: the lock is on the file, not the name
     ROOT/.modelcache/quarantine/<model>/      damaged files
     ROOT/.modelcache/trash/<model>.<id>/      on its way out
+    ROOT/.modelcache/withdrawn/               the marker of a model in place that is on its way out
 
 All of it lies on one file system, so that every move is one rename(2). A directory that is a mount
 point itself (a claim or a tmpfs that holds one model) cannot be renamed onto: there the model is
@@ -74,6 +75,11 @@ class CacheDirectory(msgspec.Struct, frozen=True):
     def marker(self, path: str) -> Path:
         """Return the file that says what was proven of a model."""
         return self.final(path) / MARKER
+
+    @property
+    def withdrawn(self) -> Path:
+        """Where the marker of a model that is written in place goes while its files are removed."""
+        return self.work_area / "withdrawn" / MARKER
 
     def in_place(self, path: str) -> bool:
         """Whether the model is written where it is read."""

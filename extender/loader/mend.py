@@ -74,7 +74,8 @@ def mend(
     marker = _marker_of(held)
     fresh = held.directory.mending(held.path)
     reading = reader or Reader()
-    known = of_marker(marker).files | of_listing(missing(held, listing)).files
+    known = of_listing(missing(held, listing)).files
+    known |= {path: file for path, file in of_marker(marker).files.items() if file.sha256}
     try:
         for path in marker.damaged:
             if (fresh / path).exists():

@@ -18,6 +18,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -240,13 +241,21 @@ class Publisher:
             self.disk.sync_directory(Path(parent))
 
     def _withdraw_in_place(self, held: Writing, *, keep: set[str]) -> None:
-        """Take the marker away, then the files that it names and that are not kept."""
+        """Take the marker away, then the files that it names and that are not kept.
+
+        It is set aside until they are gone, so that a crash in between leaves none of them for
+        good.
+        """
+        aside = held.directory.withdrawn
+        make_parents(self.disk, aside)
+        with suppress(FileNotFoundError):
+            self.disk.rename(held.directory.marker(held.path), aside)
+        self.disk.sync_directory(held.final)
         try:
-            marker = read_marker(held.final)
+            marker = read_marker(aside.parent)
         except MarkerError:
             marker = None
-        self.disk.unlink(held.directory.marker(held.path))
-        self.disk.sync_directory(held.final)
         for file in marker.files if marker else ():
             if file.path not in keep:
                 self.disk.unlink(held.final / file.path)
+        self.disk.unlink(aside)

@@ -18,7 +18,7 @@ import pytest
 
 from extender.errors import CacheError
 from extender.loader.disk import Disk
-from extender.loader.layout import CacheDirectory, Writing, writing
+from extender.loader.layout import IN_PLACE, CacheDirectory, Writing, writing
 from extender.loader.mend import condemn, mend, missing
 from extender.loader.proof.marker import read_marker
 from extender.loader.proof.verdict import Level
@@ -176,6 +176,30 @@ def test_refused_at_any_step_it_says_so_and_goes_on_once_it_can(
         assert state(root) == after
         step += 1
     assert step > 5
+
+
+def fill(root: Path, files: dict[str, bytes], disk: Disk) -> None:
+    """Publish in a mount point of its own, where no rename can help."""
+    publisher = Publisher(disk=disk)
+    with writing(CacheDirectory(root), IN_PLACE, disk=disk) as held:
+        put(publisher.begin(held, listing(files)), files)
+        publisher.publish(held, listing(files))
+
+
+def test_in_place_too_a_marker_only_ever_stands_beside_a_whole_model(fast: Path) -> None:
+    # The second revision has other files, so that what is left of the first one shows.
+    other = {"config.json": b"{}", "tokenizer.json": b"{}", "model.safetensors": NEW[SHARD]}
+    step, ended = 0, False
+    while not ended:
+        root = begun(fast, step, lambda at: fill(at, OLD, Disk()))
+        ended = in_child(partial(fill, root, other, dying(Disk, step)))
+        if read_marker(root) is not None:
+            assert verify(root, level=Level.CONTENT).ok, step
+            assert contents(root) in (OLD, other), step
+        fill(root, other, Disk())
+        assert contents(root) == other
+        step += 1
+    assert step > 10
 
 
 def churn(root: Path, seed: int) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from safetensors import safe_open
 
@@ -212,6 +213,20 @@ def test_one_damaged_shard_is_set_aside_and_replaced_alone(tmp_path: Path) -> No
         assert not held.directory.quarantine(PATH).exists()
     assert verify(final, level=Level.CONTENT).ok
     assert others == {n: (final / n).stat().st_ino for n in OLD if n != SHARD}
+
+
+def test_what_a_source_without_hashes_gives_again_is_compared_with_what_was_proven(
+    tmp_path: Path,
+) -> None:
+    publish(tmp_path, OLD)
+    bare = listing(OLD)
+    files = tuple(msgspec.structs.replace(file, sha256=None, git_oid=None) for file in bare.files)
+    bare = msgspec.structs.replace(bare, files=files)
+    with writing(CacheDirectory(tmp_path), PATH) as held:
+        condemn(Publisher(), held, [SHARD])
+        put(held.directory.mending(PATH), {SHARD: NEW[SHARD]})
+        with pytest.raises(DamagedError, match="SHA-256"):
+            mend(Publisher(), held, bare)
 
 
 def test_a_shard_cannot_be_mended_from_another_revision(tmp_path: Path) -> None:
