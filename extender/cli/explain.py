@@ -8,15 +8,15 @@ from pathlib import Path
 import click
 import msgspec
 
+from extender.cli.manifests import pods_of_file
 from extender.cli.source import cluster_options, path_argument, read_cluster
 from extender.config import load_configuration
-from extender.errors import InvalidObjectError, UsageError
-from extender.explain.document import Document, in_namespace
+from extender.errors import UsageError
+from extender.explain.document import Document
 from extender.explain.document import explain as explain_pod
 from extender.explain.table import node_table
-from extender.kube.objects import Pod
-from extender.snapshot import DUMP_COMMAND, read_documents
-from extender.workload.manifest import CARRIERS, pod_of
+from extender.snapshot import DUMP_COMMAND
+from extender.workload.manifest import pod_of
 
 DOES_NOT_FIT = 1
 
@@ -64,7 +64,7 @@ def explain(
     if filename is None:
         pods = [pod_of(cluster.pod(namespace, pod or ""))]
     else:
-        pods = _pods(filename, namespace)
+        pods = [pod for _, pod in pods_of_file(filename, namespace)]
     if only is not None and only not in context.state.view().nodes:
         raise UsageError(f"node {only} is not in the cluster")
     documents = [
@@ -77,17 +77,6 @@ def explain(
         click.echo("\n\n".join(_readable(document) for document in documents))
     fits = all(any(node["fits"] for node in document["nodes"]) for document in documents)
     sys.exit(0 if fits else DOES_NOT_FIT)
-
-
-def _pods(filename: Path, namespace: str) -> list[Pod]:
-    """Read a manifest's pods; those that name no namespace are in the one given, as in kubectl."""
-    carriers = [d for d in read_documents(filename) if d.get("kind") in CARRIERS]
-    if not carriers:
-        raise UsageError(f"{filename}: holds no pod; known kinds: {', '.join(CARRIERS)}")
-    try:
-        return [pod_of(in_namespace(manifest, namespace)) for manifest in carriers]
-    except InvalidObjectError as error:
-        raise UsageError(f"{filename}: {error}") from error
 
 
 def _readable(document: Document) -> str:

@@ -13,6 +13,7 @@ from extender.cli.explain import explain
 from extender.cli.inventory import inventory
 from extender.cli.loader import loader
 from extender.cli.serve import serve
+from extender.cli.simulate import simulate
 from extender.errors import ExtenderError
 
 WRONG_USE = 2
@@ -24,7 +25,7 @@ def cli() -> None:
     """Schedule inference pods where their model already is."""
 
 
-for command in (serve, explain, inventory, doctor, demo, loader):
+for command in (serve, explain, inventory, simulate, doctor, demo, loader):
     cli.add_command(command)
 
 

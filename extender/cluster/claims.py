@@ -62,11 +62,11 @@ class ClaimFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """Tell whether a node can mount the claim's volume, as far as the API says."""
         if self.bound:
             return self.affinity is None or any(
-                _term_holds(term, node, labels) for term in self.affinity.node_selector_terms
+                term_holds(term, node, labels) for term in self.affinity.node_selector_terms
             )
         if not self.topologies:
             return True
-        return any(_term_holds(term, node, labels) for term in self.topologies)
+        return any(term_holds(term, node, labels) for term in self.topologies)
 
 
 def claim_facts(
@@ -92,7 +92,7 @@ def claim_facts(
     )
 
 
-def _term_holds(term: NodeSelectorTerm, node: str, labels: Mapping[str, str]) -> bool:
+def term_holds(term: NodeSelectorTerm, node: str, labels: Mapping[str, str]) -> bool:
     """Evaluate one term; an empty one matches nothing, as in the API."""
     if not term.match_expressions and not term.match_fields:
         return False

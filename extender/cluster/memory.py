@@ -12,6 +12,7 @@ All figures are bytes. Huge pages are a resource of their own and never part of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 
 import msgspec
@@ -21,7 +22,6 @@ from extender.kube.objects import (
     ContainerStatus,
     Pod,
     PodSpec,
-    Quantity,
     Resources,
     Volume,
 )
@@ -33,6 +33,10 @@ SHARED_MEMORY_MOUNT = "/dev/shm"  # noqa: S108 - a mount path in containers, not
 
 NO_SIZE_LIMIT = "no sizeLimit"
 CAPACITY = f"{SHARED_MEMORY_MOUNT} is capacity, not use"
+
+
+Amount = Callable[[Resources], int | None]
+"""Reads one resource out of requests or limits; None where it is not among them."""
 
 
 class VolumeCounting(StrEnum):
@@ -90,7 +94,7 @@ def memory_demand(
     """
     spec = pod.spec
     overhead = _memory(spec.overhead)
-    apps, request = _requests(pod)
+    apps, request = _requests(pod, _memory_in)
     limit = _limit(spec)
     volumes = tuple(
         _memory_volume(volume, spec, counting, (model_bytes or {}).get(volume.name))
@@ -113,56 +117,76 @@ def memory_demand(
 
 
 def _memory(resources: Resources) -> int:
-    return _read(resources.get(MEMORY))
+    return _memory_in(resources) or 0
 
 
-def _read(quantity: Quantity | None) -> int:
-    return 0 if quantity is None else parse_quantity(quantity)
+def _memory_in(resources: Resources) -> int | None:
+    quantity = resources.get(MEMORY)
+    return None if quantity is None else parse_quantity(quantity)
 
 
-def _requests(pod: Pod) -> tuple[int, int]:
+def effective_request(pod: Pod, amount: Amount) -> int:
+    """Return a pod's effective request of one resource, without overhead.
+
+    Raises InvalidQuantityError where a quantity of the pod cannot be read.
+    """
+    return _requests(pod, amount)[1]
+
+
+def _requests(pod: Pod, amount: Amount) -> tuple[int, int]:
     """Return the long-running containers' requests, and the pod's effective request."""
     infeasible = _resize_infeasible(pod)
     running = {status.name: status for status in pod.status.container_statuses}
     sidecars = {status.name: status for status in pod.status.init_container_statuses}
-    apps = sum(_request(c, running.get(c.name), infeasible) for c in pod.spec.containers)
+    apps = sum(
+        _request(c, running.get(c.name), amount, infeasible=infeasible) for c in pod.spec.containers
+    )
     before = peak = 0
     for container in pod.spec.init_containers:
         if container.restart_policy == "Always":
-            before += _request(container, sidecars.get(container.name), infeasible)
+            status = sidecars.get(container.name)
+            before += _request(container, status, amount, infeasible=infeasible)
             peak = max(peak, before)
         else:
-            peak = max(peak, before + _request(container, None, infeasible))
+            once = _request(container, None, amount, infeasible=infeasible)
+            peak = max(peak, before + once)
     apps += before
-    return apps, _pod_level_request(pod, infeasible, max(apps, peak))
+    whole = max(apps, peak)
+    return apps, _pod_level_request(pod, amount, whole, infeasible=infeasible)
 
 
-def _request(container: Container, status: ContainerStatus | None, infeasible: bool) -> int:  # noqa: FBT001
+def _request(
+    container: Container, status: ContainerStatus | None, amount: Amount, *, infeasible: bool
+) -> int:
     """Return one container's request; while it is resized, the larger of wanted and given."""
     resources = container.resources
-    wanted = _read(resources.requests.get(MEMORY, resources.limits.get(MEMORY)))
+    wanted = amount(resources.requests)
+    if wanted is None:
+        wanted = amount(resources.limits) or 0
     if status is None:
         return wanted
     given = max(
-        _memory(status.allocated_resources),
-        _memory(status.resources.requests) if status.resources else 0,
+        amount(status.allocated_resources) or 0,
+        (amount(status.resources.requests) or 0) if status.resources else 0,
     )
     return given if infeasible and given else max(wanted, given)
 
 
-def _pod_level_request(pod: Pod, infeasible: bool, containers: int) -> int:  # noqa: FBT001
+def _pod_level_request(pod: Pod, amount: Amount, containers: int, *, infeasible: bool) -> int:
     level = pod.spec.resources
     if level is None:
         return containers
     # As the apiserver fills in a missing request (pkg/apis/core/v1/defaults.go).
-    wanted = level.requests.get(MEMORY) or (None if containers else level.limits.get(MEMORY))
+    wanted = amount(level.requests)
+    if wanted is None and not containers:
+        wanted = amount(level.limits)
     if wanted is None:
         return containers
     given = max(
-        _memory(pod.status.allocated_resources),
-        _memory(pod.status.resources.requests) if pod.status.resources else 0,
+        amount(pod.status.allocated_resources) or 0,
+        (amount(pod.status.resources.requests) or 0) if pod.status.resources else 0,
     )
-    return given if infeasible and given else max(_read(wanted), given)
+    return given if infeasible and given else max(wanted, given)
 
 
 def _resize_infeasible(pod: Pod) -> bool:
@@ -234,4 +258,5 @@ def _not_counted(volume: Volume, spec: PodSpec, counting: VolumeCounting, size: 
 
 def _guaranteed(container: Container) -> bool:
     limit = _memory(container.resources.limits)
-    return limit > 0 and _read(container.resources.requests.get(MEMORY, limit)) == limit
+    wanted = _memory_in(container.resources.requests)
+    return limit > 0 and wanted in {None, limit}

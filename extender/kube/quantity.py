@@ -43,11 +43,19 @@ def parse_quantity(text: str | float) -> int:
     Values above ``MAX_VALUE`` are ``MAX_VALUE``, as apimachinery has it. Raises
     InvalidQuantityError for what it refuses, and for negative values.
     """
-    return _parse(str(text))
+    return _parse(str(text), 1)
+
+
+def parse_milli(text: str | float) -> int:
+    """Return the value of a quantity in thousandths, rounded up (``250m`` of CPU is 250).
+
+    Otherwise as ``parse_quantity``; apimachinery's ``Quantity.MilliValue()``.
+    """
+    return _parse(str(text), 1000)
 
 
 @lru_cache(maxsize=4096)
-def _parse(text: str) -> int:
+def _parse(text: str, scale: int) -> int:
     match = _QUANTITY.fullmatch(text) if len(text) <= _LONGEST else None
     if match is None:
         raise InvalidQuantityError(
@@ -62,6 +70,7 @@ def _parse(text: str) -> int:
         exact = number.scaleb(int(suffix[1:]))
     if exact < 0:
         raise InvalidQuantityError(f"quantity {text!r} is negative; memory cannot be")
+    exact *= scale
     if exact > MAX_VALUE:
         return MAX_VALUE
     whole = int(exact)

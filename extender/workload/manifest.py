@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from extender.errors import UsageError
 from extender.kube.decode import convert
 from extender.kube.objects import ObjectMeta, Pod, PodTemplate
+from extender.workload.inference_services import llm_template, predictor_template
 
 _TEMPLATES: dict[str, tuple[str, ...]] = {
     "Deployment": ("spec", "template"),
@@ -21,7 +23,13 @@ _TEMPLATES: dict[str, tuple[str, ...]] = {
     "PodTemplate": ("template",),
 }
 
-CARRIERS = ("Pod", *_TEMPLATES)
+_MADE: dict[str, Callable[[Any], Any]] = {
+    "InferenceService": predictor_template,
+    "LLMInferenceService": llm_template,
+}
+"""Kinds that carry no template, from which a controller makes one."""
+
+CARRIERS = ("Pod", *_TEMPLATES, *_MADE)
 """The kinds that carry a pod."""
 
 
@@ -31,18 +39,10 @@ def pod_of(manifest: Any) -> Pod:
     Raises UsageError for a kind that carries no pod, InvalidObjectError for one that cannot be
     read.
     """
-    kind = manifest.get("kind") if isinstance(manifest, dict) else None
-    if kind == "Pod":
-        return convert(manifest, Pod)
-    path = _TEMPLATES.get(str(kind))
-    if path is None:
-        raise UsageError(f"kind {kind!r} carries no pod; known kinds: {', '.join(CARRIERS)}")
-    inner = _inner(manifest, path)
-    if (
-        inner is None and kind == "LeaderWorkerSet"
-    ):  # without one, leaders use the workers' template
-        inner = _inner(manifest, (*path[:-1], "workerTemplate"))
-    template = convert(inner if inner is not None else {}, PodTemplate)
+    inner = template_of(manifest)
+    if manifest.get("kind") == "Pod":
+        return convert(inner, Pod)
+    template = convert(inner, PodTemplate)
     outer = convert({"metadata": manifest.get("metadata") or {}}, Pod).metadata
     metadata: ObjectMeta = msgspec.structs.replace(
         template.metadata,
@@ -50,6 +50,27 @@ def pod_of(manifest: Any) -> Pod:
         namespace=template.metadata.namespace or outer.namespace or "default",
     )
     return Pod(metadata=metadata, spec=template.spec)
+
+
+def template_of(manifest: Any) -> Any:
+    """Return the part of a manifest that describes a pod, as plain data: the pod, or its template.
+
+    Raises UsageError for a kind that carries no pod.
+    """
+    kind = str(manifest.get("kind") if isinstance(manifest, dict) else None)
+    if kind == "Pod":
+        return manifest
+    if kind in _MADE:
+        return _MADE[kind](manifest)
+    path = _TEMPLATES.get(kind)
+    if path is None:
+        raise UsageError(f"kind {kind!r} carries no pod; known kinds: {', '.join(CARRIERS)}")
+    inner = _inner(manifest, path)
+    if (
+        inner is None and kind == "LeaderWorkerSet"
+    ):  # without one, leaders use the workers' template
+        inner = _inner(manifest, (*path[:-1], "workerTemplate"))
+    return inner if inner is not None else {}
 
 
 def _inner(manifest: Any, path: tuple[str, ...]) -> Any:

@@ -22,7 +22,7 @@ from extender.workload.volumes import is_within, normal
 
 SOURCE_ANNOTATION = "internal.serving.kserve.io/storage-initializer-sourceuri"
 MODELS = "/mnt/models"
-_CONTAINER = "kserve-container"
+CONTAINER = "kserve-container"
 _HUGGINGFACE_IMAGE = known_image("huggingfaceserver")
 _HUGGINGFACE_MODULE = "huggingfaceserver"
 _HUGGINGFACE_CACHE = "/tmp/huggingface/hub"  # noqa: S108 - HF_HOME of the image's Dockerfile
@@ -72,7 +72,7 @@ def _predictor(view: ContainerView) -> list[Found]:
     The container's name and the mount (or the source) say that it is one; KServe's contract is that
     its server opens nothing else.
     """
-    if view.container.name != _CONTAINER:
+    if view.container.name != CONTAINER:
         return []
     place = view.mounted_above(MODELS)
     source = _source(view)

@@ -1,0 +1,1 @@
+"""Where pods of one manifest would go, one after another, over a cluster that is only imagined."""

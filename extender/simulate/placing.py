@@ -1,0 +1,247 @@
+"""The scheduling of replicas one after another, by the verbs themselves.
+
+filter, prioritize and bind are called as kube-scheduler calls them, and what bind sends goes into
+the state instead of to an apiserver. A placed pod counts as Ready at once: its memory is taken, and
+what it reads is in its node's page cache for those that follow.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from extender.cluster.kept import Kept
+from extender.cluster.view import NodeView, View
+from extender.kube.objects import Condition, Node, Pod, PodStatus
+from extender.placement.reasons import TEXTS, Reason
+from extender.placement.verdict import Verdict
+from extender.simulate.constraints import Constraints, Refusals, pod_requests
+from extender.verbs.bind import Answer, Sent, bind
+from extender.verbs.context import Context
+from extender.verbs.filter import filter_nodes
+from extender.verbs.prioritize import prioritize_nodes
+from extender.wire import BindArgs, ExtenderArgs
+
+NOT_MODELLED = (
+    "kube-scheduler's own scores (spreading, balance, image locality), other schedulers, and pods "
+    "that end or come meanwhile"
+)
+
+
+class Placement(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One placed replica and what it leaves on its node.
+
+    ``score`` is None where one node alone passed: kube-scheduler asks for no scores then. So many
+    nodes ``passed`` both. ``memory_free_bytes`` is what our ledger has left, ``free``
+    what requests leave of other resources (CPU in thousandths). ``models`` are the paths that the
+    node's cache holds or a pod there keeps open.
+    """
+
+    replica: int
+    node: str
+    score: int | None
+    passed: int
+    state: str | None
+    evidence: str | None
+    estimated_start_seconds: float | None
+    memory_free_bytes: int
+    free: Mapping[str, int]
+    models: tuple[str, ...]
+
+
+class Refused(msgspec.Struct, frozen=True, kw_only=True):
+    """One node that did not take the first replica that waits. ``by`` is who refuses it.
+
+    ``reason`` is a token of ours, None where kube-scheduler refuses it.
+    """
+
+    name: str
+    by: str
+    reason: Reason | None
+    message: str
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """The first replica that waits: those after it are in its place."""
+
+    replica: int
+    summary: str
+    nodes: tuple[Refused, ...]
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What became of all replicas."""
+
+    pod: str
+    namespace: str
+    replicas: int
+    placed: int
+    waiting: int
+    placements: tuple[Placement, ...]
+    waits: Waiting | None
+    not_judged: tuple[str, ...]
+    not_modelled: str = NOT_MODELLED
+
+
+class _Scratch:
+    """Bindings that only take effect in the state."""
+
+    def __init__(self, kept: Kept, pod: Pod) -> None:
+        self._kept = kept
+        self._pod = pod
+
+    def create(self, args: BindArgs, annotations: dict[str, str]) -> Answer:
+        pod = self._pod
+        self._kept.upsert(
+            Pod(
+                metadata=msgspec.structs.replace(
+                    pod.metadata, annotations={**pod.metadata.annotations, **annotations}
+                ),
+                spec=msgspec.structs.replace(pod.spec, node_name=args.node),
+                status=PodStatus(
+                    phase="Running", conditions=(Condition(type="Ready", status="True"),)
+                ),
+            )
+        )
+        return Answer(Sent.DONE)
+
+    def pod(self, namespace: str, name: str) -> Pod | str | None:
+        return self._pod if self._pod.metadata.name == name and namespace else None
+
+
+def simulate(
+    pod: Pod, constraints: Constraints, replicas: int, context: Context, kept: Kept
+) -> Outcome:
+    """Place so many pods; the state behind the context is changed by it."""
+    nodes = kept.all(Node)
+    refusals = Refusals(nodes, kept.all(Pod), constraints)
+    wanted = pod_requests(pod)
+    placements: list[Placement] = []
+    waits: Waiting | None = None
+    for number in range(1, replicas + 1):
+        replica = _replica(pod, number)
+        in_tree = {n.metadata.name: refusals.of(wanted, n.metadata.name) for n in nodes}
+        placed = _place(replica, number, in_tree, context, kept)
+        if isinstance(placed, Waiting):
+            waits = placed
+            break
+        refusals.add(replica, placed.node)
+        placements.append(msgspec.structs.replace(placed, free=refusals.free(placed.node)))
+    return Outcome(
+        pod=pod.metadata.name or pod.metadata.generate_name,
+        namespace=pod.metadata.namespace,
+        replicas=replicas,
+        placed=len(placements),
+        waiting=replicas - len(placements),
+        placements=tuple(placements),
+        waits=waits,
+        not_judged=constraints.not_judged(),
+    )
+
+
+def _replica(pod: Pod, number: int) -> Pod:
+    name = f"{pod.metadata.name or pod.metadata.generate_name}-simulated-{number}"
+    metadata = msgspec.structs.replace(
+        pod.metadata, name=name, uid=f"simulated-{number}", creation_timestamp=""
+    )
+    spec = msgspec.structs.replace(pod.spec, node_name="")
+    return Pod(metadata=metadata, spec=spec, status=PodStatus(phase="Pending"))
+
+
+def _place(
+    replica: Pod, number: int, in_tree: Mapping[str, str], context: Context, kept: Kept
+) -> Placement | Waiting:
+    """Ask the verbs about the nodes that kube-scheduler leaves, and bind to the best."""
+    candidates = tuple(name for name, refusal in in_tree.items() if not refusal)
+    tried: dict[str, str] = {}
+    while True:
+        names = tuple(name for name in candidates if name not in tried)
+        asked = ExtenderArgs(pod=replica, names=names, nodes=None)
+        passed, _ = filter_nodes(asked, context)
+        if not passed.names:
+            return _waiting(replica, number, in_tree, tried, context)
+        node, score = _best(replica, tuple(passed.names), context)
+        before = context.judge(replica).verdict(node)
+        args = BindArgs(
+            namespace=replica.metadata.namespace,
+            name=replica.metadata.name,
+            uid=replica.metadata.uid,
+            node=node,
+        )
+        bound = bind(args, context, _Scratch(kept, replica))
+        if not bound.error:
+            return _placement(number, score, len(passed.names), before, context.state.view())
+        tried[node] = bound.error
+
+
+def _best(replica: Pod, names: tuple[str, ...], context: Context) -> tuple[str, int | None]:
+    """Choose as kube-scheduler would by our points alone; of equals, the one with most memory.
+
+    It asks for no scores where one node is left.
+    """
+    if len(names) == 1:
+        return names[0], None
+    ranked, _ = prioritize_nodes(ExtenderArgs(pod=replica, names=names, nodes=None), context)
+    view = context.state.view()
+    node, score = max(ranked, key=lambda one: (one[1], view.nodes[one[0]].free, one[0]))
+    return node, score
+
+
+def _placement(
+    number: int, score: int | None, passed: int, before: Verdict, view: View
+) -> Placement:
+    node = view.nodes[before.node]
+    return Placement(
+        replica=number,
+        node=before.node,
+        score=score,
+        passed=passed,
+        state=before.state,
+        evidence=before.evidence,
+        estimated_start_seconds=round(before.start.seconds, 1) if before.start else None,
+        memory_free_bytes=node.free,
+        free={},
+        models=_models(node, view),
+    )
+
+
+def _models(node: NodeView, view: View) -> tuple[str, ...]:
+    held = {holding.path for holding in view.inventory.holdings().get(node.name, ())}
+    return tuple(sorted(held | {key[3] for key in node.warm}))
+
+
+def _waiting(
+    replica: Pod,
+    number: int,
+    in_tree: Mapping[str, str],
+    tried: Mapping[str, str],
+    context: Context,
+) -> Waiting:
+    judge = context.judge(replica)
+    refused = []
+    for name, refusal in sorted(in_tree.items()):
+        if refusal:
+            refused.append(Refused(name=name, by="kube-scheduler", reason=None, message=refusal))
+            continue
+        verdict = judge.verdict(name)
+        said = TEXTS[verdict.reason] if verdict.reason else tried.get(name, "")
+        detail = f": {verdict.detail}" if verdict.detail else ""
+        refused.append(
+            Refused(name=name, by="extender", reason=verdict.reason, message=said + detail)
+        )
+    counts = Counter(one.message if one.reason is None else TEXTS[one.reason] for one in refused)
+    total = len(refused)
+    said = ", ".join(f"{count} {text}" for text, count in counts.most_common())
+    return Waiting(
+        replica=number,
+        summary=f"replica {number} waits: 0/{total} nodes: {said or 'there are no nodes'}",
+        nodes=tuple(refused),
+    )
+
+
+def document(outcome: Outcome) -> Any:
+    """Return the JSON document: absent is null, never a missing key."""
+    return msgspec.to_builtins(outcome)
