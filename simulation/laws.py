@@ -43,6 +43,7 @@ class Laws:
         self._api = api
         self._taken: defaultdict[str, int] = defaultdict(int)
         self._effects: set[tuple[str, str]] = set()
+        self._may_come: set[tuple[str, str]] = set()
         self._could_run: dict[str, float] = {}
         self._extender: Extender
         api.listeners.append(self._happened)
@@ -193,8 +194,16 @@ class Laws:
         yes = bound.outcome is BindOutcome.BOUND
         if yes == bool(bound.error):
             self._broken("a refusal says why", f"{bound.outcome}: {bound.error!r}")
-        if yes and (args.uid, args.node) not in self._effects:
+        sent = args.uid, args.node
+        if yes and sent not in self._effects:
             self._broken("bind says yes only to what is bound", f"{args.name} -> {args.node}")
+        if yes or bound.outcome is BindOutcome.UNKNOWN:
+            self._may_come.add(sent)
+        node = self._extender.state.view().nodes.get(args.node)
+        refused = bound.outcome is BindOutcome.ERROR and sent not in self._may_come
+        reserved = node.reserved if node is not None else ()
+        if refused and any(entry.firm and entry.uid == args.uid for entry in reserved):
+            self._broken("memory is kept only for what may come", f"{args.name} on {args.node}")
 
     # -- at rest ---------------------------------------------------------------------------------
 

@@ -97,9 +97,9 @@ class Ledger:
         self._changed |= expired
         return bool(expired)
 
-    def has_reservation(self, uid: str) -> bool:
-        """Tell whether bind has reserved memory for a pod."""
-        return self._reservations.reserved(uid)
+    def has_reservation(self, uid: str, node: str | None = None) -> bool:
+        """Tell whether bind has reserved memory for a pod, on a node or anywhere."""
+        return self._reservations.reserved(uid, node)
 
     def reserved(self) -> int:
         """Return how many pods have memory kept for them."""

@@ -50,9 +50,10 @@ class Reservations:
         """Yield the entries of one node."""
         yield from self._on_node.get(node, {}).values()
 
-    def reserved(self, uid: str) -> bool:
-        """Tell whether bind has reserved memory for a pod."""
-        return any(entry.firm for entry in self._of_pod.get(uid, {}).values())
+    def reserved(self, uid: str, node: str | None = None) -> bool:
+        """Tell whether bind has reserved memory for a pod, on a node or anywhere."""
+        entries = self._of_pod.get(uid, {}).values()
+        return any(entry.firm and node in {None, entry.node} for entry in entries)
 
     def put(self, entry: Reservation) -> set[str]:
         """Keep an entry in place of the pod's hold; return the nodes that this changes."""

@@ -149,10 +149,10 @@ class ClusterState:
             self._ledger.release(uid, node)
             self._settle()
 
-    def has_reservation(self, uid: str) -> bool:
-        """Tell whether bind has reserved memory for a pod that is not seen on a node yet."""
+    def has_reservation(self, uid: str, node: str | None = None) -> bool:
+        """Tell whether bind has reserved memory, somewhere or on one node, for an unseen pod."""
         with self._lock:
-            return self._ledger.has_reservation(uid)
+            return self._ledger.has_reservation(uid, node)
 
     def reserved(self) -> int:
         """Return how many pods have memory kept for them."""

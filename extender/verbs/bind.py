@@ -124,7 +124,8 @@ def _gone(args: BindArgs) -> Bound:
 class _Binder:
     """One bind request on its way.
 
-    ``doubt``: an earlier Binding of this pod may yet take effect, whatever becomes of this one.
+    ``doubt``: an earlier Binding of this pod to this node may yet take effect, whatever becomes of
+    this one. What it may need on another node is reserved there.
     """
 
     def __init__(
@@ -136,7 +137,7 @@ class _Binder:
         self._bindings = bindings
         self._verdict = Verdict(node=args.node)
         self._now = 0.0
-        self._doubt = context.state.has_reservation(args.uid)
+        self._doubt = context.state.has_reservation(args.uid, args.node)
 
     def bind(self) -> Bound:
         context = self._context

@@ -48,6 +48,10 @@ def _reserve_unlocked(self: Any, answer: Answer) -> Bound:
     return Bound(outcome=BindOutcome.UNKNOWN, error=answer.message)
 
 
+def _failed_and_kept(_: Any, answer: Answer) -> Bound:
+    return Bound(outcome=BindOutcome.ERROR, error=answer.message)
+
+
 def _believe(settle: Any) -> Any:
     def settled(self: Any, answer: Answer) -> Any:
         return settle(self, Answer(Sent.DONE) if answer.sent is Sent.LOST else answer)
@@ -140,6 +144,11 @@ FAULTS: list[tuple[str, str, Plant]] = [
         "a lost answer gives the memory back",
         "memory is never given twice",
         _instead(BINDER, "_look_up", _reserve_unlocked),
+    ),
+    (
+        "a refused Binding keeps its memory",
+        "memory is kept only for what may come",
+        _instead(BINDER, "_failed", _failed_and_kept),
     ),
     (
         "a lost answer is taken for a yes",

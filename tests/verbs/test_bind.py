@@ -52,6 +52,27 @@ def ask(state: ClusterState, apiserver: Apiserver, to: str = "a", **context: obj
 ARGS = BindArgs(namespace="inference", name="ram", uid="uid-ram", node="a")
 
 
+def test_a_refused_binding_keeps_no_memory_because_one_to_another_node_is_in_doubt(
+    state: ClusterState,
+) -> None:
+    state.upsert(node("b", memory="64Gi"))
+    unbound = tmpfs("ram", size="20Gi")
+    assert ask(state, Apiserver(Answer(Sent.LOST), unbound), "a").outcome is BindOutcome.UNKNOWN
+    refused = Apiserver(Answer(Sent.REFUSED, "429"))
+    assert ask(state, refused, "b").outcome is BindOutcome.ERROR
+    nodes = state.view().nodes
+    assert [bool(nodes[name].reserved) for name in "ab"] == [True, False]
+
+
+def test_a_refused_binding_leaves_what_an_earlier_one_to_its_node_may_need(
+    state: ClusterState,
+) -> None:
+    unbound = tmpfs("ram", size="20Gi")
+    assert ask(state, Apiserver(Answer(Sent.LOST), unbound)).outcome is BindOutcome.UNKNOWN
+    assert ask(state, Apiserver(Answer(Sent.REFUSED, "429"))).outcome is BindOutcome.ERROR
+    assert state.view().nodes["a"].reserved
+
+
 def test_a_pod_that_still_fits_is_bound_and_its_memory_kept(state: ClusterState) -> None:
     apiserver = Apiserver()
     bound = ask(state, apiserver)
