@@ -49,6 +49,8 @@ class Ledger:
     def put_pod(self, facts: PodFacts) -> None:
         """Keep a pod that was added or modified; once on a node it needs no reservation."""
         before = self.pods.get(facts.uid)
+        if facts == before:
+            return  # as after most lists: no node has to be added up again
         self.pods[facts.uid] = facts
         if before is not None and before.node and before.node != facts.node:
             self._on_node.get(before.node, {}).pop(facts.uid, None)

@@ -167,8 +167,8 @@ class ClusterState:
     def replace(self, kind: type[KubeObject], objects: Sequence[KubeObject]) -> None:
         """Make the objects of a complete list all there is of their kind, in one step."""
         prepared = [self._prepare(obj) for obj in objects]
+        present = {_identity(obj) for obj in objects}
         with self._lock:
-            present = {_identity(obj) for obj in objects}
             for gone in self._identities(kind) - present:
                 self._forget(kind, gone)
             for obj, facts in zip(objects, prepared, strict=True):

@@ -8,7 +8,8 @@ extender knows nothing of what another one has reserved. So a Binding is sent on
 - while the Lease was seen renewed, by this process's clock, so lately that what is left of its
   duration is longer than a Binding can take, and
 - not within the first seconds after another leader: what that one sent has been decided by then,
-  and the watch tells of it.
+  and the watch tells of it. These seconds are few where that one was seen silent until its Lease
+  ran out: its own extender has stopped by the rule before.
 
 https://pkg.go.dev/k8s.io/client-go/tools/leaderelection has the rules that leaders keep.
 """
@@ -35,6 +36,11 @@ POLL_SECONDS = 1.0
 SETTLE_SECONDS = 5.0
 """More than a Binding can take (see ``bindings``), with the time until the watch tells of it."""
 
+SETTLE_AFTER_EXPIRY_SECONDS = 2.0
+"""The same after a Lease that ran out. The extender of its holder saw the last renewal within
+``POLL_SECONDS`` and one slow read, sent nothing from ``SETTLE_SECONDS`` before the end of the
+duration after that, and a Binding takes less than that; the rest is for the watch."""
+
 _READ_SECONDS = 1.0
 
 
@@ -53,12 +59,23 @@ class Fence:
         self._now = now
         self._seen = LeaseSpec()
         self._renewed_at: float | None = None
+        self._settling = SETTLE_SECONDS
 
     def observe(self, spec: LeaseSpec, *, asked_at: float) -> None:
         """Take a Lease as it was at the time when it was asked for (``monotonic``)."""
+        if self.holder and spec.holder_identity != self.holder:
+            ran_out = self._ran_out(asked_at)
+            self._settling = SETTLE_AFTER_EXPIRY_SECONDS if ran_out else SETTLE_SECONDS
         if spec.renew_time != self._seen.renew_time or spec.holder_identity != self.holder:
             self._renewed_at = asked_at
         self._seen = spec
+
+    def _ran_out(self, asked_at: float) -> bool:
+        """Tell whether the leader of before was silent until its Lease ended, not just replaced."""
+        duration = self._seen.lease_duration_seconds
+        if self._renewed_at is None or duration < SETTLE_SECONDS + 1.0:
+            return False
+        return asked_at - self._renewed_at >= duration - POLL_SECONDS
 
     @property
     def holder(self) -> str:
@@ -76,7 +93,7 @@ class Fence:
             return f"the lease of kube-scheduler was not seen renewed for {silent:.0f} s"
         if self._seen.lease_transitions > 0:
             led = self._now() - (unix_time(self._seen.acquire_time) or 0.0)
-            if 0 <= led < SETTLE_SECONDS:
+            if 0 <= led < self._settling:
                 return "the bindings of the leader before are still settling"
         return ""
 

@@ -87,6 +87,17 @@ def test_a_view_does_not_change_any_more(state: ClusterState) -> None:
     assert set(view.nodes) == {"a"}
 
 
+def test_a_list_that_says_what_is_known_adds_no_node_up_again(state: ClusterState) -> None:
+    """Of twenty thousand pods that are listed anew few have changed, while requests wait."""
+    pods = [tmpfs("one", size="4Gi", on="a"), tmpfs("two", size="8Gi", on="a")]
+    state.replace(Pod, pods)
+    before = state.view().nodes["a"]
+    state.replace(Pod, [tmpfs("one", size="4Gi", on="a"), tmpfs("two", size="8Gi", on="a")])
+    assert state.view().nodes["a"] is before
+    state.replace(Pod, pods[:1])
+    assert state.view().nodes["a"].free > before.free
+
+
 def test_a_list_replaces_everything_of_its_kind_and_nothing_else(state: ClusterState) -> None:
     state.upsert(tmpfs("one", on="a"))
     state.upsert(tmpfs("two", on="a"))

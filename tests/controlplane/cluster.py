@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import yaml
 
@@ -88,9 +89,9 @@ class ControlPlane:
         """Start everything but a scheduler; stops what it started where a part does not come up."""
         try:
             self._start_api_server(self._start_etcd())
-            self._start_controller_manager()
+            controllers = self._start_controller_manager()
             self._start_kwok()
-            self._wait_for_service_account("default")
+            controllers.wait_ready(lambda: self._has_service_account("default"), 90)
         except BaseException:
             self.stop()
             raise
@@ -174,8 +175,8 @@ class ControlPlane:
                 writer.writerow([token, user, user, ",".join(self._groups[user])])
         return path
 
-    def _start_controller_manager(self) -> None:
-        process = self._spawn(
+    def _start_controller_manager(self) -> Process:
+        return self._spawn(
             "kube-controller-manager",
             f"--kubeconfig={self.kubeconfig()}",
             "--secure-port=0",
@@ -184,7 +185,6 @@ class ControlPlane:
             "--kube-api-burst=2000",
             f"--controllers={','.join(CONTROLLERS)}",
         )
-        process.wait_ready(lambda: "Started controller" in process.log() or process.running(), 30)
 
     def _start_kwok(self) -> None:
         port = free_port()
@@ -200,14 +200,11 @@ class ControlPlane:
         url = f"http://127.0.0.1:{port}/healthz"
         process.wait_ready(lambda: http_get(url)[0] == 200, 30)
 
-    def _wait_for_service_account(self, namespace: str) -> None:
-        def exists() -> bool:
-            found = self.kubectl(
-                "get", "serviceaccount", "default", "-n", namespace, "--ignore-not-found", "-o=name"
-            )
-            return bool(found)
-
-        wait_for(exists, 30, f"the service account default of namespace {namespace}")
+    def _has_service_account(self, namespace: str) -> bool:
+        found = self.kubectl(
+            "get", "serviceaccount", "default", "-n", namespace, "--ignore-not-found", "-o=name"
+        )
+        return bool(found)
 
     # Kubeconfigs
 
@@ -236,8 +233,10 @@ class ControlPlane:
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": user}}],
             "current-context": "test",
         }
-        path.write_text(yaml.safe_dump(document), encoding="utf-8")
-        return path
+        # In one step: a process that starts now would end over half a file.
+        unfinished = path.with_suffix(f".{secrets.token_hex(4)}")
+        unfinished.write_text(yaml.safe_dump(document), encoding="utf-8")
+        return unfinished.replace(path)
 
     # Objects
 
@@ -289,27 +288,31 @@ class ControlPlane:
         """Delete the named nodes, or all that ``add_nodes`` has created."""
         gone = list(self.nodes if names is None else names)
         if gone:
-            self.kubectl("delete", "nodes", "--ignore-not-found", *gone)
+            self._delete_all("nodes", labelSelector=f"kubernetes.io/hostname in ({','.join(gone)})")
         self.nodes = [name for name in self.nodes if name not in gone]
 
     def create_namespace(self, name: str, labels: Mapping[str, str] | None = None) -> None:
         """Create a namespace that pods can be created in."""
         metadata = {"name": name, "labels": dict(labels or {})}
         self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-        self._wait_for_service_account(name)
+        what = f"the service account default of namespace {name}"
+        wait_for(lambda: self._has_service_account(name), 30, what)
 
     def delete_namespace(self, name: str) -> None:
         """Delete a namespace and wait until its pods are gone; the rest goes by itself."""
         kinds = "daemonsets,deployments,statefulsets,replicasets,jobs,cronjobs"
         self.kubectl("delete", kinds, "--all", "-n", name, "--cascade=background")
-        force = ["--force", "--grace-period=0"]
-        self.kubectl("delete", "pods", "--all", "-n", name, *force)
+        self._delete_all(f"namespaces/{name}/pods", gracePeriodSeconds="0")
         self.kubectl("delete", "namespace", name, "--wait=false")
 
         def empty() -> bool:
             return not self.kubectl("get", "pods", "-n", name, "-o=name", "--ignore-not-found")
 
         wait_for(empty, 60, f"the pods of namespace {name} to be gone")
+
+    def _delete_all(self, path: str, **query: str) -> None:
+        """Delete a collection in one request; kubectl would ask for and about each object."""
+        self.kubectl("delete", "--raw", f"/api/v1/{path}?{urlencode(query)}")
 
     def set_pod_status(self, namespace: str, name: str, status: Mapping[str, Any]) -> None:
         """Play the kubelet: merge a status into a pod's (conditions merge by their type)."""

@@ -11,6 +11,7 @@ import pytest
 
 from controlplane.build import BuildError, binaries
 from tests.controlplane.cluster import ControlPlane, Extender
+from tests.controlplane.processes import Process
 from tests.controlplane.shipped import (
     OPTS_IN,
     SCHEDULER,
@@ -63,9 +64,7 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
     name = f"test-{secrets.token_hex(4)}"
     control_plane.create_namespace(name)
     yield name
-    for process in control_plane.processes():
-        if process not in before:
-            control_plane.stop_process(process)
+    stop_others(control_plane, before)
     control_plane.delete_namespace(name)
     control_plane.delete_nodes([node for node in control_plane.nodes if node not in nodes])
 
@@ -85,8 +84,13 @@ def placing(control_plane: ControlPlane) -> Iterator[Extender]:
     control_plane.start_scheduler(scheduler_config(extender.url), SCHEDULER, kubeconfig=account)
     control_plane.start_scheduler(name="default-scheduler")
     yield extender
-    for process in control_plane.processes():
-        if process not in before:
+    stop_others(control_plane, before)
+
+
+def stop_others(control_plane: ControlPlane, kept: list[Process]) -> None:
+    """Stop every process but these, a scheduler before the extender that waits for its end."""
+    for process in reversed(control_plane.processes()):
+        if process not in kept:
             control_plane.stop_process(process)
 
 

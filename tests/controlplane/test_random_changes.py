@@ -26,9 +26,8 @@ from extender.watch.resources import RESOURCES, Resource
 from tests.controlplane.changes import NODE_GIB, NODES, Changes, ram, reader
 from tests.controlplane.cluster import ControlPlane, Extender
 from tests.controlplane.faults import kinds_of_fault as faults
-from tests.controlplane.faults.conftest import proxy_for
 from tests.controlplane.faults.proxy import Proxy
-from tests.controlplane.faults.scene import kubeconfig_of
+from tests.controlplane.faults.scene import kubeconfig_of, proxy_for
 from tests.controlplane.shipped import SCHEDULER, load, scheduler_config
 
 CHANGES = int(os.environ.get("RANDOM_CHANGES", "300"))

@@ -92,9 +92,9 @@ def test_a_pod_that_waits_for_something_else_is_left_alone(
     control_plane.apply(taker("quiet-1", "50Gi"), inference)
     app = deploy(control_plane, inference, "memory.yaml")
     wait_refused(control_plane, inference, app, Reason.INSUFFICIENT_MEMORY)
-    time.sleep(3)
+    time.sleep(2)
     before = filter_calls(placing)
-    time.sleep(10)
+    time.sleep(6)
     assert filter_calls(placing) - before <= 2
 
 

@@ -10,6 +10,9 @@ from extender.errors import UsageError
 from extender.kube.objects import LeaseSpec
 from extender.serving.bindings import BIND_SECONDS, CONNECT_SECONDS
 from extender.serving.leadership import (
+    _READ_SECONDS,
+    POLL_SECONDS,
+    SETTLE_AFTER_EXPIRY_SECONDS,
     SETTLE_SECONDS,
     Fence,
     lease_path,
@@ -26,7 +29,13 @@ class Clocks:
         self.fence = Fence("pod-a", monotonic=lambda: self.passed, now=lambda: NOW + self.passed)
 
     def see(
-        self, holder: str = "pod-a_1", *, renewed: float = 0, acquired: float = -60, moves: int = 0
+        self,
+        holder: str = "pod-a_1",
+        *,
+        renewed: float = 0,
+        acquired: float = -60,
+        moves: int = 0,
+        duration: int = 15,
     ) -> None:
         """See the Lease as it is now; times are seconds from NOW."""
         spec = LeaseSpec(
@@ -34,6 +43,7 @@ class Clocks:
             acquire_time=stamp(acquired),
             renew_time=stamp(renewed),
             lease_transitions=moves,
+            lease_duration_seconds=duration,
         )
         self.fence.observe(spec, asked_at=self.passed)
 
@@ -81,13 +91,50 @@ def test_it_stays_closed_while_the_leader_before_may_still_be_binding(clocks: Cl
     assert clocks.fence.closed() == ""
 
 
+def test_it_opens_soon_where_the_leader_before_was_silent_until_its_lease_ran_out(
+    clocks: Clocks,
+) -> None:
+    """That one's own fence has been closed for so long that nothing of it is under way."""
+    clocks.see("pod-b_1", renewed=0)
+    clocks.passed = 16
+    clocks.see("pod-a_1", renewed=16, acquired=16, moves=1)
+    assert "settling" in clocks.fence.closed()
+    clocks.passed += SETTLE_AFTER_EXPIRY_SECONDS
+    assert clocks.fence.closed() == ""
+
+
+@pytest.mark.parametrize("duration", [15, 5], ids=["replaced before", "too short to tell"])
+def test_it_opens_late_where_the_leader_before_may_have_been_binding_to_the_end(
+    clocks: Clocks, duration: int
+) -> None:
+    clocks.see("pod-b_1", renewed=0, duration=duration)
+    clocks.passed = 10
+    clocks.see("", renewed=10)  # given up in good order, by a kube-scheduler that stops
+    clocks.see("pod-a_1", renewed=10, acquired=10, moves=1)
+    clocks.passed += SETTLE_SECONDS - 0.1
+    assert "settling" in clocks.fence.closed()
+
+
+def test_a_leader_that_ran_out_hastens_nothing_for_the_one_after_the_next(clocks: Clocks) -> None:
+    clocks.see("pod-b_1", renewed=0)
+    clocks.passed = 16
+    clocks.see("pod-c_1", renewed=16, acquired=16, moves=1)
+    clocks.passed = 20
+    clocks.see("pod-a_1", renewed=20, acquired=20, moves=2)
+    clocks.passed += SETTLE_SECONDS - 0.1
+    assert "settling" in clocks.fence.closed()
+
+
 def test_the_first_leader_of_all_has_nobody_to_wait_for(clocks: Clocks) -> None:
     clocks.see(acquired=0, moves=0)
     assert clocks.fence.closed() == ""
 
 
 def test_a_binding_fits_between_the_last_look_and_the_next_leader() -> None:
-    assert CONNECT_SECONDS + BIND_SECONDS < SETTLE_SECONDS
+    binding = CONNECT_SECONDS + BIND_SECONDS
+    assert binding < SETTLE_SECONDS
+    sees_a_renewal = POLL_SECONDS + 2 * _READ_SECONDS  # to connect, and to read
+    assert sees_a_renewal - SETTLE_SECONDS + binding < SETTLE_AFTER_EXPIRY_SECONDS
 
 
 @pytest.mark.parametrize("lease", ["", "x", "/x", "x/", "a/b/c"])

@@ -13,7 +13,7 @@ import pytest
 from tests.controlplane.cluster import ControlPlane
 from tests.controlplane.faults.api import Api
 from tests.controlplane.faults.proxy import Proxy
-from tests.controlplane.faults.scene import SETTLED, token_of
+from tests.controlplane.faults.scene import SETTLED, proxy_for, token_of
 
 ROUNDS = int(os.environ.get("FAULT_ROUNDS") or 1)
 """How often each fault runs; those that restart processes run a fifth as often."""
@@ -86,8 +86,3 @@ def proxy(control_plane: ControlPlane) -> Iterator[Proxy]:
     """A proxy in front of the real apiserver, with its own certificate."""
     with proxy_for(control_plane) as made:
         yield made
-
-
-def proxy_for(plane: ControlPlane) -> Proxy:
-    certificate = plane.workdir / "certs" / "apiserver.crt"
-    return Proxy(plane.server, certificate, certificate, certificate.with_suffix(".key"))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import select
 import socket
 import ssl
 import struct
@@ -56,6 +57,10 @@ class Proxy:
         self.stopped = Event()
         self.thawed = Event()
         self.thawed.set()
+        self.flowing = Event()
+        self.flowing.set()
+        self.held = 0
+        """How many Bindings are on their way and get no further."""
         self.epoch = 0
         self.port = 0
         self.lock = Lock()
@@ -114,6 +119,14 @@ class Proxy:
     def thaw(self) -> None:
         """Serve new connections again; the old ones stay silent for ever."""
         self.thawed.set()
+
+    def hold_bindings(self) -> None:
+        """Let no Binding reach the real server; those whose clients hang up never will."""
+        self.flowing.clear()
+
+    def let_bindings_go(self) -> None:
+        """Pass on what was held, and what comes."""
+        self.flowing.set()
 
     def meet(self, verb: str, *faults: Any, paths: Iterable[str]) -> int:
         """Let the next requests or events of these paths meet the faults; return how many will."""
@@ -207,8 +220,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def call(self) -> http.client.HTTPResponse:
         """Pass the request on and return the real server's answer."""
-        length = int(self.headers.get("Content-Length") or 0)
-        body = self.rfile.read(length) if length else None
         headers = {k: v for k, v in self.headers.items() if k.lower() not in _HOP_BY_HOP}
         if self.upstream is None:
             address = urlsplit(self.proxy.upstream)
@@ -219,7 +230,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.upstream.connect()
             self.upstream.sock.settimeout(None)
             self.proxy.hold(self.upstream.sock)
-        self.upstream.request(self.command, self.path, body=body, headers=headers)
+        self.upstream.request(self.command, self.path, body=self.body, headers=headers)
         return self.upstream.getresponse()
 
     def hang_up(self) -> None:
@@ -235,6 +246,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         try:
+            length = int(self.headers.get("Content-Length") or 0)
+            self.body = self.rfile.read(length) if length else None
             Exchange(self.proxy, self).serve()
         except (BrokenOffError, OSError, http.client.HTTPException):
             self.close_connection = True
@@ -268,9 +281,25 @@ class Exchange:
     def serve(self) -> None:
         """Meet the next fault, or do what was asked."""
         self.hang_if_lost()
+        if self.verb == "post" and self.path.endswith("/binding"):
+            self.wait_to_bind()
         fault = self.proxy.next_fault(self.verb, self.path)
         if fault is None or fault(self) is False:
             self.proceed()
+
+    def wait_to_bind(self) -> None:
+        """Wait while Bindings are held. As in a server, one whose client has gone is not done."""
+        proxy, client = self.proxy, self.handler.connection
+        with proxy.lock:
+            proxy.held += 1
+        try:
+            while not proxy.flowing.wait(0.02):
+                gone, _, _ = select.select([client], [], [], 0)
+                if gone or self.handler.proxy_stopped.is_set():
+                    raise BrokenOffError
+        finally:
+            with proxy.lock:
+                proxy.held -= 1
 
     def proceed(self) -> None:
         """Pass the real answer on."""

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from random import Random
 from threading import Event, Lock, Thread
 from time import monotonic, time
@@ -260,6 +261,19 @@ def kubeconfig_of(plane: ControlPlane, **changes: Any) -> Object:
     if "tokenFile" in changes:
         del user["token"]
     return document
+
+
+def proxy_for(plane: ControlPlane) -> Proxy:
+    """Return a proxy in front of a real apiserver, which shows that one's certificate."""
+    certificate = plane.workdir / "certs" / "apiserver.crt"
+    return Proxy(plane.server, certificate, certificate, certificate.with_suffix(".key"))
+
+
+def kubeconfig_through(proxy: Proxy, plane: ControlPlane, folder: Path) -> Path:
+    """Write the admin's kubeconfig with the proxy in place of the apiserver."""
+    path = folder / f"through-{proxy.port}.kubeconfig"
+    path.write_text(yaml.safe_dump(kubeconfig_of(plane, server=proxy.url)), encoding="utf-8")
+    return path
 
 
 def token_of(plane: ControlPlane) -> str:

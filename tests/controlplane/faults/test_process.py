@@ -20,7 +20,7 @@ from tests.controlplane.faults import kinds_of_fault as faults
 from tests.controlplane.faults.api import Api, Object
 from tests.controlplane.faults.churn import LABEL, Churn, Storm
 from tests.controlplane.faults.proxy import Proxy
-from tests.controlplane.faults.scene import eventually, kubeconfig_of
+from tests.controlplane.faults.scene import eventually, kubeconfig_through
 from tests.controlplane.processes import free_port
 
 BOUND = 7.0
@@ -35,9 +35,7 @@ ON_STALE = ("refuse", "neutral")
 @contextmanager
 def extenders(plane: ControlPlane, proxy: Proxy, workdir: Path) -> Iterator[Mapping[str, Extender]]:
     """Run one real process for each ``onStale`` behind the proxy; they need not be ready."""
-    kubeconfig = workdir / "kubeconfig"
-    document = kubeconfig_of(plane, server=proxy.url)
-    kubeconfig.write_text(yaml.safe_dump(document), encoding="utf-8")
+    kubeconfig = kubeconfig_through(proxy, plane, workdir)
     running: dict[str, Extender] = {}
     try:
         for on_stale in ON_STALE:

@@ -20,7 +20,6 @@ from extender.watch.reflector import Timing
 from tests.controlplane.cluster import ControlPlane
 from tests.controlplane.faults.api import Api, ApiError
 from tests.controlplane.faults.churn import Churn
-from tests.controlplane.faults.conftest import proxy_for
 from tests.controlplane.faults.proxy import Proxy
 from tests.controlplane.faults.scene import (
     LONG,
@@ -28,6 +27,7 @@ from tests.controlplane.faults.scene import (
     Scene,
     access_through,
     eventually,
+    proxy_for,
     scene,
     token_of,
 )
