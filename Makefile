@@ -10,7 +10,9 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 export K8S_VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-unit test-controlplane test-faults test-kills test-simulation test-changes soak bench bench-programs bench-quick test-versions lint format controlplane lock clean
+.PHONY: help venv demo test test-unit test-controlplane test-faults test-kills test-simulation \
+  test-changes soak bench bench-programs bench-quick test-versions lint format controlplane lock clean \
+  audit release fuzz test-leaders
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -52,6 +54,12 @@ test-changes: controlplane ## Thousands of random changes against the real sched
 	REQUIRE_CONTROL_PLANE=1 RANDOM_CHANGES=$${RANDOM_CHANGES:-5000} \
 	  $(BIN)/pytest -s -o timeout=3600 tests/controlplane/test_random_changes.py -k ten_seconds
 
+fuzz: $(STAMP) ## Ask the real process whatever docs/openapi.yaml allows and forbids (FUZZ_EXAMPLES, FUZZ_SEED)
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-2000} $(BIN)/pytest tests/serving/test_fuzzing.py
+
+test-leaders: controlplane ## Lose the lead of two replicas with binds in flight, many times (LEADER_ROUNDS, LEADER_SEED)
+	REQUIRE_CONTROL_PLANE=1 LEADER_ROUNDS=$${LEADER_ROUNDS:-40} $(BIN)/pytest -s tests/controlplane/test_leaders.py
+
 soak: controlplane ## Twenty minutes of random changes, faults and deaths on a real control plane (SOAK_SECONDS)
 	REQUIRE_CONTROL_PLANE=1 SOAK_SECONDS=$${SOAK_SECONDS:-1200} \
 	  $(BIN)/pytest -s tests/controlplane/test_random_changes.py -k soak
@@ -84,6 +92,13 @@ lint: $(STAMP) ## ruff, mypy strict, import layers
 format: $(STAMP) ## Let ruff format and fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+audit: $(STAMP) ## Known vulnerabilities and the licences of what ships (says so where the advisories are out of reach)
+	@$(BIN)/python -m release.licences
+	@$(BIN)/python -m release.audit
+
+release: $(STAMP) ## sdist, wheel and SBOM in dist/; the wheel is tried in a fresh virtual environment
+	@$(BIN)/python -m release.build
 
 lock: ## Renew the lock files from pyproject.toml (needs uv)
 	$(COMPILE) pyproject.toml --extra loader -o requirements.lock

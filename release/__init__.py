@@ -1,0 +1,1 @@
+"""What is looked at before a release, and how one is made."""

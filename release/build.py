@@ -1,0 +1,111 @@
+"""Build what is released, and try the wheel as somebody would who installs it.
+
+``python -m release.build`` leaves in ``dist/`` the sdist, the wheel that was built from it, and an
+SBOM of what is locked (CycloneDX). The wheel is installed with the locked dependencies in a fresh
+virtual environment outside of the tree, and run there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+DIST = ROOT / "dist"
+SBOM = "model-cache-extender.cdx.json"
+LIMIT_SECONDS = 600
+
+
+class ReleaseError(Exception):
+    """What was built is not fit to be released; the message says what is wrong with it."""
+
+
+def run(command: Sequence[str | Path], cwd: Path = ROOT) -> str:
+    """Run a command away from this tree's modules; return its output."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        [str(word) for word in command],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        cwd=cwd,
+        env=environment,
+    )
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip()
+        raise ReleaseError(f"{' '.join(map(str, command))}: exit code {done.returncode}\n{said}")
+    return done.stdout
+
+
+def build(out: Path) -> tuple[Path, Path]:
+    """Build the sdist, and the wheel from it, with the locked backend; return both."""
+    run([sys.executable, "-m", "build", "--no-isolation", f"--outdir={out}", ROOT])
+    (sdist,), (wheel,) = out.glob("*.tar.gz"), out.glob("*.whl")
+    return sdist, wheel
+
+
+def write_sbom(path: Path) -> None:
+    """Write what the image holds besides Python: every locked package with its hashes."""
+    command: list[str | Path] = [sys.executable, "-m", "cyclonedx_py", "requirements"]
+    command += ["--output-reproducible", "--pyproject=pyproject.toml", f"--output-file={path}"]
+    run([*command, "requirements.lock"])
+
+
+def try_installed(bin_folder: Path, sdist: Path, workdir: Path) -> list[str]:
+    """Use an installed wheel away from the tree; return what was tried. Raises ReleaseError."""
+    program = bin_folder / "model-cache-extender"
+    version = sdist.name.removesuffix(".tar.gz").rpartition("-")[2]
+    said = run([program, "--version"], workdir)
+    if version not in said:
+        raise ReleaseError(f"--version says {said!r}, not {version}")
+    demo = run([program, "demo"], workdir)
+    if "gpu-1" not in demo:
+        raise ReleaseError(f"demo does not place its pods: {demo[:300]}")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(workdir, filter="data")
+    config = next(workdir.glob("*/config/extender-config.yaml"), None)
+    if config is None:
+        raise ReleaseError(f"{sdist.name} has no config/extender-config.yaml")
+    read = "import pathlib, sys; from extender.config import load_configuration as load; "
+    read += "load(pathlib.Path(sys.argv[1])); import extender; print(extender.__file__)"
+    where = run([bin_folder / "python", "-c", read, config], workdir).strip()
+    if ROOT in Path(where).parents and bin_folder.parent not in Path(where).parents:
+        raise ReleaseError(f"what ran was not the wheel but {where}")
+    return ["--version", "demo", "the shipped configuration"]
+
+
+def main() -> int:
+    """Make a release in ``dist/``."""
+    shutil.rmtree(DIST, ignore_errors=True)
+    try:
+        sdist, wheel = build(DIST)
+        write_sbom(DIST / SBOM)
+        with tempfile.TemporaryDirectory(prefix="release-") as folder:
+            venv, workdir = Path(folder, "venv"), Path(folder, "work")
+            workdir.mkdir()
+            run([sys.executable, "-m", "venv", venv])
+            pip: list[str | Path] = [
+                venv / "bin" / "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+            ]
+            run([*pip, "--require-hashes", "--requirement", ROOT / "requirements.lock"])
+            run([*pip, "--no-deps", wheel])
+            tried = try_installed(venv / "bin", sdist, workdir)
+    except ReleaseError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"dist/: {sdist.name}, {wheel.name}, {SBOM}; tried as installed: {', '.join(tried)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
