@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from extender.report import LEASE_LABEL
 from tests.controlplane.cluster import MANUAL_KUBELET
 from tests.controlplane.faults.api import Api, ApiError, Key, Object
 
@@ -230,6 +231,10 @@ def _namespace(name: str, random: Random) -> Object:
     return {"metadata": {"labels": {"modelcache.dev/loaders": trusted}}}
 
 
+def _lease(name: str, _random: Random) -> Object:
+    return {"metadata": {"name": name, "labels": {LEASE_LABEL: "true"}}, "spec": {}}
+
+
 _Make = Callable[[str, Random], dict[str, Any]]
 _KINDS: Mapping[str, tuple[str, _Make, bool]] = {
     "Node": ("/api/v1/nodes", _node, False),
@@ -244,4 +249,5 @@ _KINDS: Mapping[str, tuple[str, _Make, bool]] = {
     "PersistentVolume": ("/api/v1/persistentvolumes", _volume, False),
     "StorageClass": ("/apis/storage.k8s.io/v1/storageclasses", _class, False),
     "Namespace": ("/api/v1/namespaces", _namespace, False),
+    "Lease": ("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases", _lease, True),
 }
