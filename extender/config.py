@@ -96,6 +96,12 @@ class EventsSection(Section, frozen=True):
     per_hour: Annotated[int, Meta(ge=1, le=100_000)] = 600
 
 
+class LoadersSection(Section, frozen=True):
+    """``loaders``: whether this program's own loaders are asked for what waiting pods need."""
+
+    on_demand: bool = True
+
+
 class ServerSection(Section, frozen=True):
     """``server``: limits of the HTTP listeners."""
 
@@ -135,6 +141,7 @@ class ExtenderConfiguration(Section, frozen=True):
     bind: BindSection = BindSection()
     waking: WakingSection = WakingSection()
     events: EventsSection = EventsSection()
+    loaders: LoadersSection = LoadersSection()
     server: ServerSection = ServerSection()
     tls: TlsSection = TlsSection()
 

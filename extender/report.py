@@ -133,12 +133,14 @@ class Progress(Document, frozen=True, kw_only=True):
 class WantedModel(Document, frozen=True, kw_only=True):
     """A model that a waiting pod (``namespace/name``) needs here; to be forgotten after ``until``.
 
-    ``until`` is an RFC 3339 time, renewed for as long as the pod waits.
+    ``until`` is an RFC 3339 time, renewed for as long as the pod waits; ``asked_at`` is when it
+    was asked for first.
     """
 
     path: str
     until: str
     pod: str = ""
+    asked_at: str = ""
 
 
 class Wanted(Document, frozen=True, kw_only=True):

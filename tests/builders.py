@@ -22,10 +22,12 @@ from extender.report import (
     LEASE_LABEL,
     PROGRESS_ANNOTATION,
     REPORT_ANNOTATION,
+    WANTED_ANNOTATION,
     Progress,
     Report,
     ReportedModel,
     ReportedState,
+    Wanted,
     lease_name,
     write,
 )
@@ -192,12 +194,15 @@ def loader_lease(
     *,
     namespace: str = "inference",
     progress: Progress | str | None = None,
+    wanted: Wanted | None = None,
 ) -> Lease:
     """Build the Lease that our loader keeps for a node; ``renewed`` is an RFC 3339 time."""
     annotations = {}
     if progress is not None:
         text = progress if isinstance(progress, str) else write(progress)
         annotations[PROGRESS_ANNOTATION] = text
+    if wanted is not None:
+        annotations[WANTED_ANNOTATION] = write(wanted)
     metadata = {
         "name": lease_name(node_name),
         "namespace": namespace,

@@ -34,7 +34,7 @@ def test_the_shipped_file_is_valid_and_says_the_defaults() -> None:
     document = yaml.safe_load(SHIPPED.read_text())
     assert set(document) - {"apiVersion", "kind"} == {
         "memory", "evidence", "freshness", "estimate", "filter", "bind", "waking", "events",
-            "server",
+            "loaders", "server",
     }  # fmt: skip
 
 

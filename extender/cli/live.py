@@ -96,6 +96,8 @@ def watched_service(
         service.wake_through(transport.sibling())
     if configuration.events.enabled:
         service.tell_through(transport.sibling())
+    if configuration.loaders.on_demand:
+        service.fetch_through(transport.sibling())
     return service
 
 

@@ -102,6 +102,10 @@ class ClusterState:
         """Have ``tell`` called after every change, by the thread that made it; it must be quick."""
         self._told.append(tell)
 
+    def lease(self, loader: Key) -> Lease | None:
+        """Return the Lease of a namespace's loader on a node, as it was last seen."""
+        return self._leases.objects.get(loader)
+
     def pods(self) -> list[PodFacts]:
         """Return all known pods, for listings."""
         with self._lock:

@@ -13,7 +13,7 @@ from extender.cluster.inventory import Answer, Inventory
 from extender.cluster.memory import MemoryDemand
 from extender.cluster.reservations import Reservation
 from extender.kube.objects import PersistentVolume, PersistentVolumeClaim, StorageClass
-from extender.report import Disk, Progress, Transfer, Wanted
+from extender.report import Disk, Progress, Transfer, Wanted, WantedModel
 from extender.workload.model import DeclaredModel, ModelReference, Source, Workload
 
 WarmKey = tuple[Literal["hostPath", "claim"], str, str, str]
@@ -111,6 +111,13 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         if lease is None or not holding.entry:
             return None
         return next((t for t in lease.progress.transfers if t.path == holding.entry), None)
+
+    def wish(self, holding: Holding, node: str) -> WantedModel | None:
+        """Return what a node's loader was asked for, if it is this model."""
+        lease = self.leases.get((holding.namespace, node))
+        if lease is None or not holding.entry:
+            return None
+        return next((w for w in lease.wanted.models if w.path == holding.entry), None)
 
     def disk(self, answer: Answer, node: str) -> Disk | None:
         """Return the cache disk of a node, if a loader that owns what was asked for tells of it."""

@@ -126,6 +126,8 @@ class Witness:
     def _reported(self, holding: Holding) -> Holding:
         pod, silence = self.pod, self._silence
         if holding.state is not ModelState.READY:
+            if holding.on_demand and (silence is not None or pod.state is not ModelState.READY):
+                return msgspec.structs.replace(holding, on_demand=False)  # nobody fetches it
             return holding
         if silence is not None:
             reason, since = silence.reason, silence.since

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from extender.cluster.holdings import Evidence
+from extender.explain.remarks import fetched_remarks
 from extender.explain.volumes import volume_warnings
 from extender.explain.words import no_new_node, patience, remedy, summarize
 from extender.kube.objects import Pod
@@ -144,6 +145,7 @@ def _warnings(judge: Judge, verdicts: Sequence[Verdict]) -> list[Document]:
         )
         for loader in sorted(untrusted)
     ]
+    found += fetched_remarks(judge)
     if not verdicts:
         found.append(("NoNodes", "the cluster has no nodes"))
     answers = [verdict.reason for verdict in verdicts]

@@ -8,17 +8,20 @@ from extender.cluster.holdings import Evidence, ModelState
 from extender.cluster.inventory import Answer
 from extender.explain.volumes import Warned, volume_warnings
 from extender.explain.words import SEEN_HERE_ALONE, no_new_node
+from extender.placement.progress import in_words, seconds_left
 from extender.placement.reasons import Reason
 from extender.placement.request import PodRequest, cached_reference
 from extender.placement.verdict import Judge
 from extender.workload.model import Need
 
+_UNDER_WAY = frozenset({ModelState.ABSENT, ModelState.LOADING})
 _WILL_FAIL = frozenset({"OversizedMemoryVolume", "VolumeTooSmall"})
 
 
 def waiting_remarks(judge: Judge, refused: Collection[Reason]) -> Iterator[Warned]:
     """Yield what is to be said of a pod that no node takes; ``refused`` has the reasons."""
     yield from volume_remarks(judge.request)
+    yield from fetched_remarks(judge)
     for reference, answer in judge.answers.items():
         held = cached_reference(reference)
         if reference.need is not Need.REQUIRED or not answer.known or held is None:
@@ -37,6 +40,23 @@ def waiting_remarks(judge: Judge, refused: Collection[Reason]) -> Iterator[Warne
     # A node that is still loading takes the pod when it is done: no other one is needed.
     if set(refused) & SEEN_HERE_ALONE - {Reason.MODEL_LOADING}:
         yield "NoNewNode", no_new_node(judge, refused)
+
+
+def fetched_remarks(judge: Judge) -> Iterator[Warned]:
+    """Yield where the pod's models are being fetched because pods wait for them."""
+    for answer in judge.answers.values():
+        for node, held in sorted(answer.nodes.items()):
+            wish = judge.view.wish(held, node)
+            if wish is None or held.state not in _UNDER_WAY:
+                continue
+            transfer = judge.view.transfer(held, node)
+            start = judge.start(judge.view.nodes[node]) if node in judge.view.nodes else None
+            left = seconds_left(transfer) if transfer is not None else start and start.fetch
+            yield (
+                "ModelBeingFetched",
+                f"{held.path} is being fetched on {node}, asked for at {wish.asked_at} by pod "
+                f"{wish.pod}" + (f", about {in_words(left)} left" if left else ""),
+            )
 
 
 def volume_remarks(request: PodRequest) -> Iterator[Warned]:

@@ -222,8 +222,13 @@ class Judge:
                 return None
             return Reason.MODEL_STALE, f"{detail}, {age:.0f} s ago"
         transfer = self.view.transfer(holding, node)
+        wish = self.view.wish(holding, node)
         if transfer is not None:
             detail = f"{holding.witness}: {describe(transfer)}"
+        elif wish is not None:
+            detail = f"{holding.witness}: asked for at {wish.asked_at} by pod {wish.pod}"
+        elif holding.on_demand:
+            detail = f"{holding.witness}: fetched on demand"
         return _FROM_STATE[holding.state], detail
 
     def _claim_problems(self) -> dict[ModelReference, ClaimProblem]:

@@ -63,6 +63,12 @@ class Metrics:
             ["result"],
             registry=self.registry,
         )
+        self.wishes = Counter(
+            f"{PREFIX}_wishes",
+            "Changes of what loaders are asked to fetch, by result: written, conflict, failed.",
+            ["result"],
+            registry=self.registry,
+        )
         self.retries = Counter(
             f"{PREFIX}_retries",
             "Filter calls about pods that had been refused on every node, by who had them tried "

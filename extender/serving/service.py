@@ -12,6 +12,7 @@ from extender.config import ExtenderConfiguration
 from extender.kube.objects import Pod
 from extender.serving.arrival import seconds_since_begin
 from extender.serving.events import Events
+from extender.serving.fetching import Fetching
 from extender.serving.knowledge import Knowledge
 from extender.serving.leadership import Leadership
 from extender.serving.metrics import Metrics
@@ -64,6 +65,7 @@ class Service:
         self.metrics = Metrics(context, knowledge, self.waiting)
         self._waking: Waking | None = None
         self._events: Events | None = None
+        self._fetching: Fetching | None = None
         self._bindings = bindings
         self._leadership = leadership
         self.verbs: dict[str, Verb] = {
@@ -97,6 +99,16 @@ class Service:
             count=lambda reason, result: self.metrics.events.labels(reason, result).inc(),
         )
 
+    def fetch_through(self, transport: Transport) -> None:
+        """Ask loaders through this transport for what waiting pods need once the service starts."""
+        self._fetching = Fetching(
+            self.context,
+            self.waiting,
+            transport,
+            leads=self._leads,
+            count=lambda result: self.metrics.wishes.labels(result).inc(),
+        )
+
     def _leads(self) -> bool:
         return self._leadership is None or self._leadership.leads()
 
@@ -105,13 +117,13 @@ class Service:
         self.knowledge.start()
         if self._leadership is not None:
             self._leadership.start()
-        for part in (self._waking, self._events):
+        for part in (self._waking, self._events, self._fetching):
             if part is not None:
                 part.start()
 
     def stop(self) -> None:
         """Stop all of it."""
-        for part in (self._waking, self._events):
+        for part in (self._waking, self._events, self._fetching):
             if part is not None:
                 part.stop()
         if self._leadership is not None:

@@ -16,9 +16,9 @@ from extender.cluster.state import ClusterState
 from extender.cluster.view import View
 from extender.placement.patience import impatient
 from extender.placement.policy import Policy
-from extender.placement.request import PodRequest
 from extender.placement.verdict import Judge
 from extender.waiting.pods import WaitingPod, WaitingPods
+from extender.waiting.slots import slots
 
 FIRST_RETRY_SECONDS = 5.0
 LAST_RETRY_SECONDS = 60.0
@@ -78,7 +78,7 @@ class Waker:
             if room >= len(pods) and len(fitting) > 1:
                 break
             if judge.reason(name) is None:
-                room += _slots(request, view, name)
+                room += slots(request, view, name)
                 fitting.append(name)
         if room:
             self._hopeless.pop(key, None)
@@ -132,15 +132,6 @@ def _may_be_woken(pod: WaitingPod, now: float) -> bool:
         return False
     wait = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** max(0, min(pod.touches - 1, 10)))
     return bool(now - pod.touched_at >= wait)
-
-
-def _slots(request: PodRequest, view: View, name: str) -> int:
-    """Return how many such pods a node has the memory for; many where memory sets no bound."""
-    node = view.nodes.get(name)
-    wanted = request.demand.on(node.allocatable) if node else 0
-    if node is None or wanted <= 0:
-        return 1_000
-    return max(1, node.free_for(request.uid, request.priority) // wanted)
 
 
 class _Key(msgspec.Struct, frozen=True, order=False):

@@ -1,0 +1,136 @@
+"""Fetching on demand: the thread that asks loaders for what waiting pods need.
+
+The wishes are an annotation on each node's Lease, which wakes nobody. They are worked out anew each
+time from what the Leases say, so that nothing is lost with this process; written with the version
+that was seen, so that nothing is overwritten that was not; and only while this process leads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Event, Thread
+
+import msgspec
+import structlog
+
+from extender.cluster.view import Key, LoaderLease
+from extender.report import WANTED_ANNOTATION, Wanted, WantedModel, write
+from extender.serving.leadership import lease_path
+from extender.verbs.context import Context
+from extender.waiting.fetching import Bounds, Wishing
+from extender.waiting.pods import WaitingPods
+from extender.watch.answers import UnreachableError
+from extender.watch.client import Transport
+
+log = structlog.get_logger("extender.fetching")
+
+TICK_SECONDS = 2.0
+
+_MERGE_PATCH = "application/merge-patch+json"
+_CONFLICT = 409
+_REMEDY = "give the extender's account the right to patch leases there, as deploy/loader does"
+
+
+class Fetching:
+    """Asks for one service's waiting pods while it leads. ``count`` is told each result."""
+
+    def __init__(
+        self,
+        context: Context,
+        pods: WaitingPods,
+        transport: Transport,
+        *,
+        leads: Callable[[], bool],
+        count: Callable[[str], None],
+        bounds: Bounds | None = None,
+    ) -> None:
+        self._context = context
+        self._pods = pods
+        self._transport = transport
+        self._leads = leads
+        self._count = count
+        self._bounds = bounds or Bounds()
+        self._stopping = Event()
+
+    def start(self) -> None:
+        """Begin to ask; returns at once."""
+        Thread(target=self._run, name="fetching", daemon=True).start()
+
+    def stop(self) -> None:
+        """End after the wish that is under way."""
+        self._stopping.set()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(TICK_SECONDS):
+            try:
+                self.look()
+            except Exception:
+                log.exception("loaders could not be asked; it is tried again")
+
+    def look(self) -> None:
+        """Ask for what is needed now, and for nothing else any more."""
+        context = self._context
+        if context.unsynced() or context.stale() or not self._leads():
+            return
+        view = context.state.view()
+        waiting = self._pods.all()
+        asked = {key for key, lease in view.leases.items() if lease.wanted.models}
+        if not waiting and not asked:
+            return
+        pending = {
+            f"{pod.namespace}/{pod.name}"
+            for pod in context.state.pods()
+            if pod.counts and not pod.node
+        }
+        wishing = Wishing(view, context.policy, self._bounds, pending=pending)
+        wishes = wishing.wishes(waiting)
+        for key in sorted(asked | set(wishes)):
+            models = wishes.get(key, ())
+            before = view.leases.get(key, LoaderLease()).wanted.models
+            if models != before and not self._stopping.is_set():
+                self._write(key, before, models)
+
+    def _write(
+        self, key: Key, before: tuple[WantedModel, ...], models: tuple[WantedModel, ...]
+    ) -> None:
+        lease = self._context.state.lease(key)
+        if lease is None:
+            return
+        text = write(Wanted(models=models)) if models else None
+        metadata = {
+            "resourceVersion": lease.metadata.resource_version,
+            "annotations": {WANTED_ANNOTATION: text},
+        }
+        try:
+            answer = self._transport.request(
+                "PATCH",
+                lease_path(f"{key[0]}/{lease.metadata.name}"),
+                body=msgspec.json.encode({"metadata": metadata}),
+                headers={"Content-Type": _MERGE_PATCH},
+                connect_timeout=1.0,
+                read_timeout=5.0,
+            )
+        except UnreachableError as error:
+            self._failed(key, str(error))
+            return
+        if answer.ok:
+            self._count("written")
+            self._log(key, before, models)
+        elif answer.status == _CONFLICT:  # its loader renewed it meanwhile
+            self._count("conflict")
+        else:
+            problem = answer.problem().message or f"HTTP {answer.status}"
+            self._failed(key, f"{problem}; {_REMEDY}" if answer.status == 403 else problem)
+
+    def _log(
+        self, key: Key, before: tuple[WantedModel, ...], models: tuple[WantedModel, ...]
+    ) -> None:
+        old, new = ({(model.path, model.pod) for model in some} for some in (before, models))
+        for path, pod in sorted(new - old):
+            log.info("loader asked", node=key[1], loader=key[0], model=path, pod=pod)
+        for path, pod in sorted(old - new):
+            log.info("loader no longer asked", node=key[1], loader=key[0], model=path, pod=pod)
+
+    def _failed(self, key: Key, error: str) -> None:
+        self._count("failed")
+        log.warning("loader not asked; it is tried again", node=key[1], loader=key[0], error=error)

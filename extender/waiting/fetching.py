@@ -1,0 +1,250 @@
+"""Fetching on demand: which node's loader is asked for what a waiting pod needs.
+
+A pod that no node takes because its model is absent, though catalogs allow it, would wait for ever.
+So loaders are asked to fetch it, on the nodes that could run the pod in every other way, soonest
+first by the same estimate that places pods. What was asked for stays asked for until the pod is
+placed or gone, and is read back from the Leases: no choice is kept here.
+
+Bounded: so many models at once on a node and in the cluster, and for each model only as many nodes
+as its waiting pods have the memory for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+import msgspec
+
+from extender.cluster.holdings import Holding, ModelState
+from extender.cluster.view import Key, View
+from extender.kube.times import time_text, unix_time
+from extender.placement.estimate import model_bytes
+from extender.placement.policy import Policy
+from extender.placement.progress import bytes_left
+from extender.placement.request import PodRequest
+from extender.placement.verdict import Judge
+from extender.report import WantedModel
+from extender.waiting.pods import WaitingPod
+from extender.waiting.slots import slots
+from extender.workload.model import ModelReference, Need
+
+VALID_SECONDS = 180.0
+"""A wish is forgotten by its loader so long after it was last renewed: longer than a new leader
+needs to take over, or this program to start again."""
+RENEW_SECONDS = 60.0
+"""A wish that has less left is renewed."""
+
+Wishes = dict[Key, tuple[WantedModel, ...]]
+"""What loaders are asked for, by their namespace and node."""
+
+_UNDER_WAY = frozenset({ModelState.ABSENT, ModelState.LOADING})
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """How much is fetched at once: models on a node and in the cluster, and nodes for one model.
+
+    ``reserve`` is the share of a cache's disk that a model leaves free.
+    """
+
+    per_node: int = 2
+    in_cluster: int = 20
+    copies: int = 3
+    reserve: float = 0.05
+
+
+class _Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """One node where a pod could run once its missing models are there."""
+
+    node: str
+    missing: tuple[Holding, ...]
+    crowded: bool
+    seconds: float
+
+    @property
+    def order(self) -> tuple[bool, float, str]:
+        """Sort those with room on the disk first: elsewhere the loader has to make it."""
+        return self.crowded, self.seconds, self.node
+
+
+class Wishing:
+    """Works out what should be asked for now, over one view."""
+
+    def __init__(
+        self, view: View, policy: Policy, bounds: Bounds, *, pending: Collection[str]
+    ) -> None:
+        """Begin with what is asked for already.
+
+        ``pending`` names the pods that are on no node yet (``namespace/name``): a wish for one of
+        them is kept, if only until it runs out, where it is not known yet what the pod waits for.
+        """
+        self._view = view
+        self._policy = policy
+        self._bounds = bounds
+        self._wishes: dict[tuple[Key, str], WantedModel] = {}
+        self._old: dict[tuple[Key, str], WantedModel] = {}
+        for key, lease in view.leases.items():
+            for model in lease.wanted.models:
+                if model.pod in pending and (unix_time(model.until) or 0.0) > view.now:
+                    self._old[key, model.path] = model
+
+    def wishes(self, waiting: Iterable[WaitingPod]) -> Wishes:
+        """Return what every loader should be asked for; those asked for nothing are left out."""
+        judged = set()
+        for request, asked, pods in _groups(waiting):
+            if asked is None:
+                continue  # it is asked about anew in seconds; until then what is asked for stands
+            judged |= {f"{pod.request.namespace}/{pod.request.name}" for pod in pods}
+            self._wish(request, asked, pods)
+        for place, model in self._old.items():
+            if model.pod not in judged:
+                self._wishes.setdefault(place, model)
+        found: dict[Key, list[WantedModel]] = {}
+        for (key, _), model in sorted(self._wishes.items()):
+            found.setdefault(key, []).append(model)
+        return {key: tuple(models) for key, models in found.items()}
+
+    def _wish(self, request: PodRequest, asked: frozenset[str], pods: list[WaitingPod]) -> None:
+        judge = Judge(request, self._view, self._policy)
+        references = [
+            reference
+            for reference, answer in judge.answers.items()
+            if reference.need is Need.REQUIRED
+            and any(held.on_demand for held in answer.nodes.values())
+        ]
+        if not references or any(judge.reason(name) is None for name in asked):
+            return  # nobody can be asked, or a node takes it and it is being woken
+        candidates = sorted(self._candidates(judge, references, asked), key=lambda one: one.order)
+        begun = [one for one in candidates if self._is_begun(one)]
+        room, copies = 0, 0
+        for one in (*begun, *(c for c in candidates if c not in begun)):
+            if room >= len(pods) or copies >= self._bounds.copies:
+                return
+            if self._ask(one, pods[min(room, len(pods) - 1)]):
+                room += slots(request, self._view, one.node)
+                copies += 1
+
+    def _candidates(
+        self, judge: Judge, references: list[ModelReference], asked: Iterable[str]
+    ) -> Iterator[_Candidate]:
+        """Yield the nodes that nothing but absent models keeps from taking the pod."""
+        without = Judge(_preferring(judge.request, references), self._view, self._policy)
+        for name in asked:
+            node = self._view.nodes.get(name)
+            if node is None or not node.schedulable or without.reason(name) is not None:
+                continue
+            held = {reference: judge.holding(reference, name) for reference in references}
+            missing = {r: h for r, h in held.items() if h and h.state in _UNDER_WAY}
+            if not missing or not all(map(_may_come, held.values())):
+                continue
+            crowded = self._crowded(missing, name)
+            if crowded is not None:
+                yield _Candidate(
+                    node=name,
+                    missing=tuple(missing.values()),
+                    crowded=crowded,
+                    seconds=without.start(node).seconds,
+                )
+
+    def _crowded(self, missing: Mapping[ModelReference, Holding], node: str) -> bool | None:
+        """Tell whether room would have to be made; None where nobody can be asked, or for nothing.
+
+        A disk that its loader does not tell of may have room.
+        """
+        leases = [self._view.leases.get((held.namespace, node)) for held in missing.values()]
+        lease = leases[0]
+        if lease is None or None in leases:
+            return None
+        disk = lease.progress.disk
+        if disk is None:
+            return True
+        wanted = sum(
+            model_bytes(reference, holding.bytes, self._policy)
+            for reference, holding in missing.items()
+            if holding.state is ModelState.ABSENT
+        )
+        reserve = int(disk.total_bytes * self._bounds.reserve)
+        if wanted + reserve > disk.total_bytes:
+            return None
+        coming = sum(bytes_left(transfer) for transfer in lease.progress.transfers)
+        return wanted + coming + reserve > disk.free_bytes
+
+    def _is_begun(self, one: _Candidate) -> bool:
+        return all(
+            holding.state is ModelState.LOADING or self._place(holding, one.node) in self._known()
+            for holding in one.missing
+        )
+
+    def _known(self) -> Mapping[tuple[Key, str], WantedModel]:
+        return {**self._old, **self._wishes}
+
+    def _place(self, holding: Holding, node: str) -> tuple[Key, str]:
+        return (holding.namespace, node), holding.entry
+
+    def _ask(self, one: _Candidate, pod: WaitingPod) -> bool:
+        """Ask for all that is missing on a node, unless that is too much at once."""
+        known = self._known()
+        places = [self._place(holding, one.node) for holding in one.missing]
+        places = [
+            place
+            for place, holding in zip(places, one.missing, strict=True)
+            if holding.on_demand or place in known
+        ]
+        new = [place for place in places if place not in known]
+        on_node = Counter(key[1] for key, _ in known)
+        if new and (
+            on_node[one.node] + len(new) > self._bounds.per_node
+            or len(known) + len(new) > self._bounds.in_cluster
+        ):
+            return False
+        for place in places:
+            self._wishes.setdefault(place, self._model(place, pod))
+        return True
+
+    def _model(self, place: tuple[Key, str], pod: WaitingPod) -> WantedModel:
+        """Return the wish as it is, as long as it is for a pod that waits and has time left."""
+        name = f"{pod.request.namespace}/{pod.request.name}"
+        now, old = self._view.now, self._old.get(place)
+        lasts = (unix_time(old.until) or 0.0) - now if old is not None else 0.0
+        if old is not None and old.pod == name and lasts > RENEW_SECONDS:
+            return old
+        return WantedModel(
+            path=place[1],
+            until=time_text(now + VALID_SECONDS),
+            pod=name,
+            asked_at=old.asked_at if old is not None else time_text(now),
+        )
+
+
+def _may_come(holding: Holding | None) -> bool:
+    """Tell whether a model is on a node, or would be fetched there when it is asked for."""
+    if holding is None:
+        return False
+    if holding.state is ModelState.ABSENT:
+        return holding.on_demand
+    return holding.state is not ModelState.FAILED
+
+
+def _preferring(request: PodRequest, references: Collection[ModelReference]) -> PodRequest:
+    """Return a request as if these models did not have to be there."""
+    changed = tuple(
+        msgspec.structs.replace(reference, need=Need.PREFERRED)
+        if reference in references
+        else reference
+        for reference in request.workload.references
+    )
+    workload = msgspec.structs.replace(request.workload, references=changed)
+    return msgspec.structs.replace(request, workload=workload)
+
+
+def _groups(
+    waiting: Iterable[WaitingPod],
+) -> Iterator[tuple[PodRequest, frozenset[str] | None, list[WaitingPod]]]:
+    """Yield pods that ask for the same together, in the order of the first of each."""
+    table: dict[tuple[str, int, int, int], list[WaitingPod]] = {}
+    for pod in waiting:
+        request = pod.request
+        key = (request.namespace, id(request.workload), request.demand.bytes, id(pod.asked))
+        table.setdefault(key, []).append(pod)
+    for pods in table.values():
+        yield pods[0].request, pods[0].asked, pods

@@ -1,0 +1,225 @@
+"""Fetching on demand: whom is asked for what, within which bounds, and when that ends."""
+
+from __future__ import annotations
+
+import pytest
+
+from extender.kube.objects import KubeObject, Pod
+from extender.kube.times import time_text
+from extender.report import Disk, Progress, Report, ReportedState, Wanted, WantedModel
+from extender.waiting.fetching import RENEW_SECONDS, VALID_SECONDS, Bounds, Wishes, Wishing
+from tests.builders import (
+    READY,
+    loader_lease,
+    node,
+    our_loader,
+    reported,
+    reporting_pod,
+    tmpfs,
+    vllm,
+)
+from tests.waiting.room import Room
+
+MODEL = "llama-3.1-8b-instruct"
+GB = 10**9
+ON_DEMAND = reported(ReportedState.ABSENT, on_demand=True, bytes=16 * GB)
+
+
+def disk(free: int, total: int = 1000, speed: float | None = None) -> Progress:
+    """Return the progress of a loader with a disk, in GB."""
+    return Progress(
+        disk=Disk(free_bytes=free * GB, total_bytes=total * GB, read_bytes_per_second=speed)
+    )
+
+
+class Fleet(Room):
+    """Nodes whose loaders fetch on demand, and what they are asked for."""
+
+    def __init__(self, *names: str, bounds: Bounds | None = None) -> None:
+        super().__init__()
+        self.bounds = bounds or Bounds()
+        self.apply(our_loader())
+        for name in names:
+            self.apply(node(name), reporting_pod(name, READY, ON_DEMAND), self.lease(name))
+
+    def apply(self, *objects: KubeObject) -> None:
+        for obj in objects:
+            self.state.upsert(obj)
+
+    def lease(
+        self, name: str, progress: Progress | None = None, wanted: Wanted | None = None
+    ) -> KubeObject:
+        return loader_lease(
+            name, time_text(self.now), progress=progress or disk(500), wanted=wanted
+        )
+
+    def wishes(self) -> Wishes:
+        """Work out what is asked for, and let the Leases say so."""
+        pending = {f"{p.namespace}/{p.name}" for p in self.state.pods() if not p.node}
+        policy = self.context.policy
+        wishing = Wishing(self.state.view(), policy, self.bounds, pending=pending)
+        found = wishing.wishes(self.pods.all())
+        for (namespace, name), lease in self.state.view().leases.items():
+            models = found.get((namespace, name), ())
+            self.apply(self.lease(name, lease.progress, Wanted(models=models)))
+        return found
+
+    def asked(self) -> list[str]:
+        """Return the nodes whose loaders are asked for something."""
+        return sorted(name for _, name in self.wishes())
+
+
+def test_one_loader_is_asked_for_what_a_pod_waits_for() -> None:
+    fleet = Fleet("a", "b")
+    fleet.refuse(vllm(), "a", "b")
+    wishes = fleet.wishes()
+    assert wishes == {
+        ("inference", "a"): (
+            WantedModel(
+                path=MODEL,
+                until=time_text(fleet.now + VALID_SECONDS),
+                pod="inference/llama",
+                asked_at=time_text(fleet.now),
+            ),
+        )
+    }
+
+
+def test_what_was_asked_for_stays_asked_for_where_it_is() -> None:
+    """A node that looks better meanwhile does not make a second download of it."""
+    fleet = Fleet("a", "b")
+    fleet.apply(fleet.lease("a", disk(500, speed=1e8)), fleet.lease("b", disk(500, speed=1e8)))
+    fleet.refuse(vllm(), "a", "b")
+    before = fleet.wishes()
+    fleet.apply(fleet.lease("b", disk(500, speed=4e9)))
+    fleet.now += 5
+    assert fleet.wishes() == before
+
+
+def test_the_node_where_the_pod_would_start_soonest_is_asked() -> None:
+    fleet = Fleet("a", "b")
+    fleet.apply(fleet.lease("a", disk(500, speed=1e8)), fleet.lease("b", disk(500, speed=4e9)))
+    fleet.refuse(vllm(), "a", "b")
+    assert fleet.asked() == ["b"]
+
+
+def test_only_nodes_that_were_asked_about_are_asked() -> None:
+    """kube-scheduler asks about those that have the GPUs, tolerations and affinity for it."""
+    fleet = Fleet("a", "b")
+    fleet.refuse(vllm(), "b")
+    assert fleet.asked() == ["b"]
+
+
+def test_a_node_without_the_memory_is_not_asked() -> None:
+    fleet = Fleet("a", "b")
+    fleet.apply(tmpfs("full", size="60Gi", on="a"))
+    fleet.refuse(vllm(memory="8Gi"), "a", "b")
+    assert fleet.asked() == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("state", "on_demand"),
+    [(ReportedState.ABSENT, False), (ReportedState.FAILED, True)],
+    ids=["the catalog does not allow it", "it failed there"],
+)
+def test_a_node_that_would_not_get_it_is_not_asked(state: ReportedState, on_demand: bool) -> None:
+    fleet = Fleet("a", "b")
+    fleet.apply(reporting_pod("a", READY, reported(state, on_demand=on_demand)))
+    fleet.refuse(vllm(), "a", "b")
+    assert fleet.asked() == ["b"]
+
+
+def test_a_loader_that_gives_no_sign_of_life_is_not_asked() -> None:
+    fleet = Fleet("a", "b")
+    fleet.now += 91
+    fleet.apply(fleet.lease("b"))
+    fleet.refuse(vllm(), "a", "b")
+    assert fleet.asked() == ["b"]
+
+
+def test_nobody_is_asked_while_a_node_takes_the_pod() -> None:
+    fleet = Fleet("a", "b")
+    fleet.apply(reporting_pod("b", READY, reported()))
+    fleet.refuse(vllm(), "a", "b")
+    assert fleet.asked() == []
+
+
+def test_a_disk_with_room_comes_first_and_one_that_never_has_it_not_at_all() -> None:
+    fleet = Fleet("a", "b", "c")
+    fleet.apply(fleet.lease("a", disk(10)), fleet.lease("b", disk(1, total=16)))
+    fleet.refuse(vllm(), "a", "b", "c")
+    assert fleet.asked() == ["c"]
+    tight = Fleet("a", "b")
+    tight.apply(tight.lease("a", disk(10)), tight.lease("b", disk(1, total=16)))
+    tight.refuse(vllm(), "a", "b")
+    assert tight.asked() == ["a"]  # its loader makes room
+
+
+def test_a_wish_ends_with_the_wait() -> None:
+    fleet = Fleet("a")
+    fleet.refuse(vllm(), "a")
+    assert fleet.asked() == ["a"]
+    fleet.state.upsert(vllm(on="a"))
+    fleet.pods.prune(fleet.state)
+    assert fleet.asked() == []
+
+
+def test_a_wish_is_renewed_before_it_runs_out_and_keeps_its_beginning() -> None:
+    fleet = Fleet("a")
+    fleet.refuse(vllm(), "a")
+    began = time_text(fleet.now)
+    fleet.wishes()
+    fleet.now += VALID_SECONDS - RENEW_SECONDS + 1
+    fleet.apply(fleet.lease("a", wanted=fleet.state.view().leases["inference", "a"].wanted))
+    ((wish,),) = fleet.wishes().values()
+    assert wish.until == time_text(fleet.now + VALID_SECONDS)
+    assert wish.asked_at == began
+
+
+def test_a_restart_keeps_what_was_asked_for_until_the_pod_is_asked_about_again() -> None:
+    fleet = Fleet("a", "b")
+    fleet.refuse(vllm(), "a", "b")
+    before = fleet.wishes()
+    fleet.pods.drop("uid-llama")
+    assert fleet.wishes() == before  # nothing is known of what the pod waits for
+    fleet.refuse(vllm())  # as after a restart: not known where it was refused
+    assert fleet.wishes() == before
+    fleet.refuse(vllm(), "a", "b")
+    assert fleet.wishes() == before
+    fleet.state.delete(vllm())
+    fleet.pods.drop("uid-llama")
+    assert fleet.wishes() == {}
+
+
+def test_no_more_models_are_fetched_at_once_than_a_node_and_the_cluster_bear() -> None:
+    names = ("one", "two", "three")
+    models = {name: f"/models/{name}" for name in names}
+    fleet = Fleet("a", bounds=Bounds(per_node=2))
+    report = Report(
+        directory="/var/lib/models",
+        models=tuple(
+            reported(ReportedState.ABSENT, name, on_demand=True, bytes=GB).models[0]
+            for name in names
+        ),
+    )
+    fleet.apply(reporting_pod("a", READY, report))
+    for name, path in models.items():
+        fleet.refuse(vllm(name, model=path), "a")
+    assert [len(wishes) for wishes in fleet.wishes().values()] == [2]
+    fresh = Fleet("a", bounds=Bounds(in_cluster=1))
+    fresh.apply(reporting_pod("a", READY, report))
+    for name, path in models.items():
+        fresh.refuse(vllm(name, model=path), "a")
+    assert [len(wishes) for wishes in fresh.wishes().values()] == [1]
+
+
+def test_many_pods_have_as_many_copies_made_as_their_memory_needs_within_the_bound() -> None:
+    def waiting(fleet: Fleet) -> Fleet:
+        pods: list[Pod] = [vllm(f"p{number}", memory="40Gi") for number in range(5)]
+        asked = frozenset(("a", "b", "c", "d"))
+        for pod in pods:
+            fleet.refuse(pod, *asked)
+        return fleet
+
+    assert len(waiting(Fleet("a", "b", "c", "d")).asked()) == 3
+    assert len(waiting(Fleet("a", "b", "c", "d", bounds=Bounds(copies=1))).asked()) == 1
