@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from extender.cli.source import (
+    DUMP_EPILOG,
     cluster_options,
     new_context,
     new_state,
@@ -42,6 +43,7 @@ from extender.snapshot import read_bytes
 from extender.workload.model import Need
 
 FOUND_AN_ERROR = 1
+_COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
 _SHIPPED_LEASE = ("model-cache-system", "model-cache-scheduler")
 
 
@@ -78,7 +80,7 @@ class Diagnosis(msgspec.Struct, kw_only=True):
         return any(found.severity is Severity.ERROR for found in self.findings)
 
 
-@click.command()
+@click.command(epilog=DUMP_EPILOG)
 @click.option(
     "--scheduler-config",
     type=path_argument,
@@ -280,8 +282,9 @@ def _print(diagnosis: Diagnosis, output: str) -> None:
 
 
 def _readable(found: Finding) -> str:
+    word = f"{found.severity.value.upper():<8}"
     lines: Sequence[str] = [
-        f"{found.severity.value.upper():<8}{found.object} [{found.check}]",
+        f"{click.style(word, fg=_COLOURS[found.severity])}{found.object} [{found.check}]",
         f"        {found.message}",
         *([f"        -> {found.remedy}"] if found.remedy else []),
     ]

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
 
 from extender.cli.manifests import pods_of_file
-from extender.cli.source import cluster_options, path_argument, read_cluster
+from extender.cli.source import DUMP_EPILOG, cluster_options, path_argument, read_cluster
+from extender.cli.terminal import show_table
 from extender.config import load_configuration
 from extender.errors import UsageError
 from extender.explain.document import Document
 from extender.explain.document import explain as explain_pod
-from extender.explain.table import node_table
-from extender.snapshot import DUMP_COMMAND
+from extender.explain.table import NODE_HEADER, node_rows, remedy_lines
 from extender.workload.manifest import pod_of
 
 DOES_NOT_FIT = 1
 
 
-@click.command(epilog=f"A dump for --snapshot: {DUMP_COMMAND} > cluster.yaml")
+@click.command(epilog=DUMP_EPILOG)
 @click.argument("pod", required=False)
 @click.option(
     "-n",
@@ -74,9 +75,22 @@ def explain(
         answer = documents[0] if len(documents) == 1 else documents
         click.echo(msgspec.json.format(msgspec.json.encode(answer), indent=2))
     else:
-        click.echo("\n\n".join(_readable(document) for document in documents))
+        for number, document in enumerate(documents):
+            click.echo("\n" * bool(number) + _readable(document))
+            _show_nodes(document["nodes"])
     fits = all(any(node["fits"] for node in document["nodes"]) for document in documents)
     sys.exit(0 if fits else DOES_NOT_FIT)
+
+
+def _show_nodes(nodes: list[dict[str, Any]]) -> None:
+    """Print the nodes. In a pipe a node is one line; on a terminal the remedies follow, unfolded.
+
+    What has been folded into a column cannot be pasted.
+    """
+    piped = not sys.stdout.isatty()
+    show_table(NODE_HEADER, node_rows(nodes, remedies=piped))
+    lines = [] if piped else remedy_lines(nodes)
+    click.echo("\n".join(["", "what would help:", *lines]) if lines else "", nl=bool(lines))
 
 
 def _readable(document: Document) -> str:
@@ -87,4 +101,4 @@ def _readable(document: Document) -> str:
         if reference["readFrom"]
     ]
     lines += [f"warning: {w['message']}" for w in document["warnings"]]
-    return "\n".join([*lines, "", node_table(document["nodes"])])
+    return "\n".join([*lines, ""])

@@ -8,16 +8,16 @@ from typing import Any
 import click
 import msgspec
 
-from extender.cli.source import cluster_options, read_cluster
+from extender.cli.source import DUMP_EPILOG, cluster_options, read_cluster
+from extender.cli.terminal import show_table
 from extender.config import load_configuration
 from extender.explain.inventory import inventory as list_inventory
-from extender.explain.table import table
 from extender.kube.quantity import format_bytes
 from extender.placement.progress import describe
 from extender.report import Transfer
 
 
-@click.command()
+@click.command(epilog=DUMP_EPILOG)
 @click.option("-o", "--output", default="table", type=click.Choice(["table", "json"]))
 @cluster_options
 def inventory(
@@ -54,11 +54,8 @@ def inventory(
         for node in document["nodes"]
         for model in node["models"]
     ]
-    click.echo(
-        table(
-            ("NODE", "PATH", "MODEL", "STATE", "EVIDENCE", "SIZE", "PROVEN", "SINCE", "REASON"),
-            rows,
-        )
+    show_table(
+        ("NODE", "PATH", "MODEL", "STATE", "EVIDENCE", "SIZE", "PROVEN", "SINCE", "REASON"), rows
     )
 
 

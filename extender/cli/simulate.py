@@ -9,10 +9,10 @@ import click
 import msgspec
 
 from extender.cli.manifests import pods_of_file
-from extender.cli.source import cluster_options, path_argument, read_cluster
+from extender.cli.source import DUMP_EPILOG, cluster_options, path_argument, read_cluster
+from extender.cli.terminal import show_table
 from extender.config import load_configuration
 from extender.errors import InvalidObjectError, UsageError
-from extender.explain.table import table
 from extender.kube.quantity import format_bytes
 from extender.simulate.constraints import read_constraints
 from extender.simulate.placing import Outcome, Placement, document
@@ -23,7 +23,7 @@ SOME_WAIT = 1
 MOST_REPLICAS = 10_000
 
 
-@click.command()
+@click.command(epilog=DUMP_EPILOG)
 @click.option(
     "-f", "--filename", type=path_argument, required=True, help="A manifest; - is standard input."
 )
@@ -73,7 +73,7 @@ def simulate(
     if output == "json":
         click.echo(msgspec.json.format(msgspec.json.encode(document(outcome)), indent=2))
     else:
-        click.echo(_readable(outcome))
+        _show(outcome)
     sys.exit(SOME_WAIT if outcome.waiting else 0)
 
 
@@ -83,23 +83,23 @@ def _replicas(manifest: dict[str, object]) -> int:
     return said if isinstance(said, int) and 1 <= said <= MOST_REPLICAS else 1
 
 
-def _readable(outcome: Outcome) -> str:
+def _show(outcome: Outcome) -> None:
     name = f"{outcome.namespace or 'default'}/{outcome.pod}"
-    lines = [f"{name}: {outcome.placed} of {outcome.replicas} would be placed"]
+    click.echo(f"{name}: {outcome.placed} of {outcome.replicas} would be placed\n")
     if outcome.placements:
         header = ("REPLICA", "PLACED ON", "SCORE", "MODEL", "START", "MEMORY LEFT", "LEFT", "HOLDS")
-        lines += ["", table(header, [_row(one) for one in outcome.placements])]
+        show_table(header, [_row(one) for one in outcome.placements])
+        click.echo("")
     if outcome.waits is not None:
+        click.echo(f"{outcome.waits.summary}\n")
         refused = [
             (one.name, one.by, one.reason or "-", one.message) for one in outcome.waits.nodes
         ]
-        lines += ["", outcome.waits.summary, ""]
-        lines.append(table(("NODE", "REFUSED BY", "REASON", "WHY"), refused))
-    lines.append("")
+        show_table(("NODE", "REFUSED BY", "REASON", "WHY"), refused)
+        click.echo("")
     if outcome.not_judged:
-        lines.append(f"not judged, though the manifest says it: {', '.join(outcome.not_judged)}")
-    lines.append(f"not modelled: {outcome.not_modelled}")
-    return "\n".join(lines)
+        click.echo(f"not judged, though the manifest says it: {', '.join(outcome.not_judged)}")
+    click.echo(f"not modelled: {outcome.not_modelled}")
 
 
 def _row(one: Placement) -> tuple[str, ...]:

@@ -16,6 +16,9 @@ from extender.errors import ExtenderError, UsageError
 from extender.snapshot import DUMP_COMMAND, fill, read_documents, taken_at
 from extender.verbs.context import Context
 
+DUMP_EPILOG = f"\b\nA dump for --snapshot:\n{DUMP_COMMAND} > cluster.yaml"
+"""Ends the help of a command: one line to paste, which click does not wrap."""
+
 path_argument = click.Path(path_type=Path, dir_okay=False)
 
 

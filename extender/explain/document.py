@@ -11,8 +11,10 @@ from typing import Any
 
 from extender.cluster.holdings import Evidence
 from extender.explain.remarks import fetched_remarks
+from extender.explain.remedies import remedy
+from extender.explain.strategies import better_strategy
 from extender.explain.volumes import volume_warnings
-from extender.explain.words import no_new_node, patience, remedy, summarize
+from extender.explain.words import no_new_node, patience, summarize
 from extender.kube.objects import Pod
 from extender.kube.quantity import format_bytes
 from extender.kube.times import time_text
@@ -47,8 +49,8 @@ def explain(pod: Pod, context: Context, *, nodes: Sequence[str] | None = None) -
             ],
         },
         "nodes": [_node(verdict, judge, scores) for verdict in verdicts],
-        "summary": summarize(judge, verdicts),
-        "warnings": _warnings(judge, verdicts),
+        "summary": summarize(judge, verdicts, context.state.pods()),
+        "warnings": _warnings(judge, verdicts, _alike(judge, context)),
     }
 
 
@@ -104,6 +106,7 @@ def _node(verdict: Verdict, judge: Judge, scores: dict[str, int]) -> Document:
         },
         "score": scores.get(verdict.node, 0) if verdict.fits else None,
         "memoryFreeBytes": verdict.memory_free,
+        "remedy": remedy(verdict, judge) or None,
     }
 
 
@@ -132,7 +135,14 @@ def _cache_message(verdict: Verdict, judge: Judge) -> str | None:
     return ", ".join(text for text in said if text) or None
 
 
-def _warnings(judge: Judge, verdicts: Sequence[Verdict]) -> list[Document]:
+def _alike(judge: Judge, context: Context) -> int:
+    """Count the pods that ask for the very same, this one included."""
+    request = judge.request
+    same = (pod.uid for pod in context.state.pods() if pod.workload == request.workload)
+    return len({*same, request.uid or "this one"})
+
+
+def _warnings(judge: Judge, verdicts: Sequence[Verdict], alike: int) -> list[Document]:
     request = judge.request
     found = [(warning.reason, warning.message) for warning in request.workload.warnings]
     found += volume_warnings(request)
@@ -149,6 +159,10 @@ def _warnings(judge: Judge, verdicts: Sequence[Verdict]) -> list[Document]:
     if not verdicts:
         found.append(("NoNodes", "the cluster has no nodes"))
     answers = [verdict.reason for verdict in verdicts]
-    told = (("NoNewNode", no_new_node(judge, answers)), ("RequiredTimeout", patience(judge)))
+    told = (
+        ("NoNewNode", no_new_node(judge, answers)),
+        ("RequiredTimeout", patience(judge)),
+        ("BetterStrategy", better_strategy(judge, verdicts, alike)),
+    )
     found += [(reason, message) for reason, message in told if message]
     return [{"reason": reason, "message": message} for reason, message in found]

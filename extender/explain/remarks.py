@@ -15,7 +15,7 @@ from extender.placement.verdict import Judge
 from extender.workload.model import Need
 
 _UNDER_WAY = frozenset({ModelState.ABSENT, ModelState.LOADING})
-_WILL_FAIL = frozenset({"OversizedMemoryVolume", "VolumeTooSmall"})
+_WILL_FAIL = frozenset({"ModelExceedsLimit", "OversizedMemoryVolume", "VolumeTooSmall"})
 
 
 def waiting_remarks(judge: Judge, refused: Collection[Reason]) -> Iterator[Warned]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,20 +19,45 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def node_table(nodes: Sequence[dict[str, Any]]) -> str:
-    """Lay out the nodes of an explain document, best first."""
+NODE_HEADER = ("NODE", "FITS", "STATE", "EVIDENCE", "START", "SCORE", "MEMORY FREE", "WHY")
+
+
+def node_rows(nodes: Sequence[dict[str, Any]], *, remedies: bool = True) -> list[tuple[str, ...]]:
+    """Return the rows under ``NODE_HEADER`` of an explain document's nodes, best first.
+
+    Without ``remedies`` the last cell says why alone.
+    """
     ordered = sorted(
         nodes,
         key=lambda node: (not node["fits"], -(node["score"] or 0), node["name"]),
     )
-    return table(
-        ("NODE", "FITS", "STATE", "EVIDENCE", "START", "SCORE", "MEMORY FREE", "WHY"),
-        [_row(node) for node in ordered],
+    return [_row(node, remedies=remedies) for node in ordered]
+
+
+def remedy_lines(nodes: Sequence[dict[str, Any]]) -> list[str]:
+    """Return one line for each reason: the remedy of its first node, and for how many it is."""
+    first: dict[str, dict[str, Any]] = {}
+    alike: Counter[str] = Counter()
+    for node in nodes:
+        if node["remedy"] is not None:
+            first.setdefault(node["reason"], node)
+            alike[node["reason"]] += 1
+    return [
+        f"{reason} ({node['name']}"
+        + (f" and {alike[reason] - 1} more" if alike[reason] > 1 else "")
+        + f"): {node['remedy']}"
+        for reason, node in first.items()
+    ]
+
+
+def _row(node: dict[str, Any], *, remedies: bool) -> tuple[str, ...]:
+    start, free, message = (
+        node["estimatedStartSeconds"],
+        node["memoryFreeBytes"],
+        node["message"] or "",
     )
-
-
-def _row(node: dict[str, Any]) -> tuple[str, ...]:
-    start, free = node["estimatedStartSeconds"], node["memoryFreeBytes"]
+    if not remedies and node["remedy"] is not None:
+        message = message.removesuffix(f"; {node['remedy']}")
     return (
         node["name"],
         "yes" if node["fits"] else "no",
@@ -40,5 +66,5 @@ def _row(node: dict[str, Any]) -> tuple[str, ...]:
         "-" if start is None else f"{start:.0f} s",
         "-" if node["score"] is None else str(node["score"]),
         "-" if free is None else format_bytes(free),
-        node["message"] or "",
+        message,
     )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-from extender.kube.quantity import format_bytes, format_quantity
+from extender.cluster.view import PodFacts
+from extender.explain.remedies import memory_request
+from extender.explain.waits import why_it_waits
 from extender.placement.patience import patience_ends
 from extender.placement.reasons import TEXTS, Reason
-from extender.placement.request import cached_reference
 from extender.placement.verdict import Judge, Verdict
 from extender.workload.model import ModelReference, Need, Source
 
@@ -25,9 +25,10 @@ SEEN_HERE_ALONE = frozenset(
 """Refusals that an autoscaler's simulation does not know, and that a new node might end."""
 
 
-def summarize(judge: Judge, verdicts: Sequence[Verdict]) -> str:
-    """Say in one or two sentences what the pod asks for and where it can go."""
-    return f"{asks_for(judge)}; {can_go(verdicts)}"
+def summarize(judge: Judge, verdicts: Sequence[Verdict], pods: Iterable[PodFacts]) -> str:
+    """Say where a pod can go, or why it waits, and then what it asks for."""
+    runs = f"runs on {judge.request.node}; " if judge.request.node else ""
+    return f"{runs}{_can_go(judge, verdicts, pods)}; {asks_for(judge)}"
 
 
 def asks_for(judge: Judge) -> str:
@@ -59,15 +60,15 @@ def describe(reference: ModelReference) -> str:
     return f"{what}{role} {where} ({need})"
 
 
-def can_go(verdicts: Sequence[Verdict]) -> str:
-    """Say how many nodes fit, and count what refuses the others."""
+def _can_go(judge: Judge, verdicts: Sequence[Verdict], pods: Iterable[PodFacts]) -> str:
+    """Say how many nodes fit and count what refuses the others, or why none does."""
     if not verdicts:
         return "there are no nodes"
     fitting = [verdict for verdict in verdicts if verdict.fits]
+    if not fitting:
+        return why_it_waits(judge, verdicts, pods)
     refused = Counter(v.reason for v in verdicts if v.reason is not None)
     lacks = ", ".join(f"{number} {TEXTS[reason]}" for reason, number in refused.most_common())
-    if not fitting:
-        return f"fits on none of {len(verdicts)} nodes: {lacks}"
     timed = [v for v in fitting if v.start is not None]
     best = min(timed, key=lambda v: (v.start.seconds if v.start else 0.0, v.node), default=None)
     soonest = ""
@@ -75,42 +76,6 @@ def can_go(verdicts: Sequence[Verdict]) -> str:
         soonest = f", soonest on {best.node} (about {best.start.seconds:.0f} s)"
     others = f"; {lacks}" if lacks else ""
     return f"fits on {len(fitting)} of {len(verdicts)} nodes{soonest}{others}"
-
-
-def remedy(verdict: Verdict, judge: Judge) -> str:
-    """Say what would change a refusal, to paste where it can be pasted."""
-    match verdict.reason:
-        case Reason.INSUFFICIENT_MEMORY:
-            lacking = format_bytes(verdict.missing)
-            request = memory_request(judge)
-            if request:
-                return (
-                    f"lacks {lacking}, which autoscalers do not see; no node is added for it "
-                    f"before the pod requests it: {request}"
-                )
-            return f"lacks {lacking}"
-        case Reason.MODEL_ABSENT:
-            held = next(filter(None, map(cached_reference, judge.answers)), None)
-            path = (held.host_path if held else None) or "/path"
-            return (
-                "have a loader fill it there, or declare what is baked in: kubectl annotate node "
-                f"{verdict.node} {shlex.quote(f'modelcache.dev/provides={path}')}"
-            )
-        case Reason.MODEL_FAILED | Reason.CLAIM_FILL_FAILED:
-            return "look at the logs of what failed"
-        case Reason.KNOWLEDGE_STALE:
-            return "see /readyz of the extender"
-        case _:
-            return ""
-
-
-def memory_request(judge: Judge) -> str:
-    """Return the request that would show a pod's memory-backed volumes to everyone; else empty."""
-    demand = judge.request.demand
-    if not demand.volume_bytes:
-        return ""
-    quantity = format_quantity(demand.bytes)
-    return f"spec.resources.requests.memory: {quantity} (of the pod, Kubernetes 1.34 or newer)"
 
 
 def no_new_node(judge: Judge, answers: Collection[Reason | None]) -> str:

@@ -19,7 +19,7 @@ MEMORY_KEYS = ["demandBytes", "requestBytes", "volumes"]
 VOLUME_KEYS = ["name", "bytes", "counted"]
 NODE_KEYS = [
     "name", "fits", "reason", "message", "resolvable", "evidence", "state",
-    "estimatedStartSeconds", "parts", "score", "memoryFreeBytes",
+    "estimatedStartSeconds", "parts", "score", "memoryFreeBytes", "remedy",
 ]  # fmt: skip
 DEMO_PODS = {pod["metadata"]["name"]: pod for pod in yaml.safe_load_all(PODS.read_text())}
 
@@ -49,6 +49,7 @@ def assert_documented(document: dict[str, Any]) -> None:
         assert (node["reason"] is None) == node["fits"]
         assert (node["message"] is None) == node["fits"]
         assert (node["score"] is None) == (not node["fits"])
+        assert (node["remedy"] is None) == node["fits"]
         assert node["resolvable"] is (None if node["fits"] else False)
 
 

@@ -101,4 +101,4 @@ def test_the_command_that_the_demo_ends_with_works_where_it_was_run(tmp_path: Pa
     done = subprocess.run(
         said, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
-    assert "pod inference/llama-hostpath: asks for" in done.stdout
+    assert "pod inference/llama-hostpath: fits on 2 of 5 nodes" in done.stdout

@@ -1,0 +1,88 @@
+"""What a person sees on a terminal, and what a program sees in a pipe."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import termios
+from pathlib import Path
+
+import pytest
+
+from extender.snapshot import DUMP_COMMAND
+from tests.cli.program import CLUSTER, MODULE, PODS, run
+
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def on_terminal(columns: int, *arguments: str | Path, **environment: str) -> str:
+    """Run the program on a terminal of so many columns; return what it wrote."""
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    kept = {k: v for k, v in os.environ.items() if k not in {"NO_COLOR", "COLUMNS", "LINES"}}
+    process = subprocess.Popen(
+        [*MODULE, *map(str, arguments)],
+        stdout=follower,
+        stderr=follower,
+        stdin=subprocess.DEVNULL,
+        env={**kept, "TERM": "xterm-256color", **environment},
+    )
+    os.close(follower)
+    written = b""
+    try:
+        while chunk := os.read(leader, 65536):
+            written += chunk
+    except OSError:  # the other side has closed it
+        pass
+    finally:
+        os.close(leader)
+    process.wait(60)
+    return written.decode().replace("\r\n", "\n")
+
+
+def table_of(text: str, header: str) -> list[str]:
+    """The lines from a header to the next empty one, without colour."""
+    plain = ESCAPE.sub("", text)
+    start = plain.index(header)
+    return plain[start:].split("\n\n")[0].splitlines()
+
+
+ASKED = ("explain", "qwen-0", "-n", "inference", "--snapshot", CLUSTER)
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_table_is_coloured_and_no_wider_than_the_window(columns: int) -> None:
+    seen = on_terminal(columns, "explain", "-f", PODS, "--snapshot", CLUSTER)
+    assert "\x1b[32m" in seen
+    assert "\x1b[31m" in seen
+    assert max(map(len, table_of(seen, "NODE"))) <= columns
+
+
+def test_remedies_follow_the_table_in_one_piece_so_that_they_can_be_pasted() -> None:
+    seen = ESCAPE.sub("", on_terminal(80, "explain", "-f", PODS, "--snapshot", CLUSTER))
+    remedies = seen.partition("what would help:\n")[2].partition("\n\n")[0].splitlines()
+    assert any("kubectl annotate node gpu-5 modelcache.dev/provides=" in line for line in remedies)
+    assert any(line.endswith("--all-containers --previous") for line in remedies)
+
+
+def test_colour_is_left_out_where_it_is_not_wanted() -> None:
+    assert "\x1b[3" not in on_terminal(100, *ASKED, NO_COLOR="1")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [ASKED, ("inventory", "--snapshot", CLUSTER), ("doctor", "--snapshot", CLUSTER)],
+    ids=["explain", "inventory", "doctor"],
+)
+def test_a_pipe_gets_plain_text(arguments: tuple[str | Path, ...]) -> None:
+    assert "\x1b" not in run(*arguments).stdout
+
+
+@pytest.mark.parametrize("command", ["explain", "inventory", "simulate", "doctor"])
+def test_help_prints_the_command_that_makes_a_dump_in_one_line(command: str) -> None:
+    lines = [line.strip() for line in run(command, "--help").stdout.splitlines()]
+    assert f"{DUMP_COMMAND} > cluster.yaml" in lines

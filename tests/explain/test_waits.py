@@ -1,0 +1,166 @@
+"""The first sentence that an operator reads: where a pod can go, or why it waits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from extender.cluster.state import ClusterState
+from extender.explain.document import explain
+from extender.kube.objects import KubeObject, Pod
+from extender.verbs.context import Context
+from tests.builders import (
+    CRASHING,
+    LOADING,
+    READY,
+    claim,
+    job,
+    loader,
+    loader_pod,
+    node,
+    tmpfs,
+    vllm,
+)
+
+
+def document(asker: Pod, *objects: KubeObject) -> dict[str, Any]:
+    state = ClusterState(clock=lambda: 1_000.0)
+    for obj in objects:
+        state.upsert(obj)
+    return explain(asker, Context(state=state))
+
+
+def first(asker: Pod, *objects: KubeObject) -> str:
+    """What the summary says before what the pod asks for."""
+    summary: str = document(asker, *objects)["summary"]
+    said, asks, _ = summary.partition("; asks for ")
+    assert asks
+    return said
+
+
+def cached(*nodes: str, of: Sequence[str] = "abcd") -> list[KubeObject]:
+    """A loader that is Ready on some nodes of a cluster."""
+    return [*(node(name) for name in of), loader(), *(loader_pod(n, READY) for n in nodes)]
+
+
+def important(found: Pod, priority: int) -> Pod:
+    return msgspec.structs.replace(
+        found, spec=msgspec.structs.replace(found.spec, priority=priority)
+    )
+
+
+def test_where_it_fits_comes_first() -> None:
+    assert first(vllm(), *cached("a", "b")).startswith("fits on 2 of 4 nodes, soonest on a (about")
+
+
+def test_a_pod_that_runs_is_told_by_its_node() -> None:
+    running = vllm(on="a")
+    assert first(running, *cached("a"), running).startswith("runs on a; fits on 1 of 4 nodes")
+
+
+def test_those_that_have_the_model_lack_memory_and_one_pod_is_in_the_way() -> None:
+    full = [tmpfs(f"t{n}", size="60Gi", memory="1Gi", on=n) for n in "ab"]
+    said = first(vllm(memory="12Gi"), *cached("a", "b"), *full)
+    assert said == (
+        "waits: 2 of 4 nodes have the model, all 2 lack 9.0 GiB of memory; node a would fit if "
+        "pod inference/ta (priority 0, 61.0 GiB) went"
+    )
+
+
+def test_the_least_important_pod_is_named_and_never_a_more_important_one() -> None:
+    crowd = [
+        important(tmpfs("high", size="30Gi", on="a"), 100),
+        important(tmpfs("low", size="30Gi", on="a"), -5),
+    ]
+    asker = important(vllm(memory="20Gi"), 10)
+    assert "if pod inference/low (priority -5" in first(asker, *cached("a"), *crowd)
+    alone = [important(tmpfs("high", size="60Gi", on="a"), 100)]
+    assert "would fit" not in first(asker, *cached("a"), *alone)
+
+
+def test_a_pod_that_is_too_small_to_help_is_not_named() -> None:
+    crowd = [tmpfs(f"t{i}", size="10Gi", on="a") for i in range(5)]
+    assert "would fit" not in first(vllm(memory="40Gi"), *cached("a"), *crowd)
+
+
+@pytest.mark.parametrize(
+    ("objects", "said"),
+    [
+        (cached(), "waits: none of 4 nodes has the model"),
+        (
+            [*cached(), loader_pod("a", LOADING)],
+            "waits: none of 4 nodes has the model, 1 of 4: node cache is still loading the model",
+        ),
+        ([*cached(), loader_pod("a", CRASHING)], "waits: none of 4 nodes has the model"),
+        ([*cached("a", of="a"), tmpfs(size="60Gi", on="a")], "waits: 1 of 1 nodes has the model"),
+    ],
+    ids=["nowhere", "loading", "failed", "one node"],
+)  # fmt: skip
+def test_who_has_the_model_is_told(objects: list[KubeObject], said: str) -> None:
+    assert first(vllm(), *objects).startswith(said)
+
+
+def test_memory_alone_is_told_by_what_lacks_at_the_least() -> None:
+    nodes = [node("a", memory="16Gi"), node("b", memory="10Gi")]
+    said = first(tmpfs(size="20Gi", memory="1Gi"), *nodes)
+    assert said == "waits: all 2 nodes lack 5.0 GiB or more of memory"
+
+
+def test_a_claim_is_told_by_what_is_wrong_with_it() -> None:
+    asker = vllm(volume={"persistentVolumeClaim": {"claimName": "none", "readOnly": True}})
+    assert first(asker, node("a")) == "waits: 1 of 1: model claim does not exist"
+
+
+def test_no_nodes_is_told() -> None:
+    assert first(vllm()) == "there are no nodes"
+
+
+# -- remedies --------------------------------------------------------------------------------------
+
+STORE = {"persistentVolumeClaim": {"claimName": "model-store", "readOnly": True}}
+CLAIM = vllm(volume=STORE)
+REMEDIES: dict[str, tuple[Pod, list[KubeObject], str]] = {
+    "ModelAbsent": (vllm(), cached(), "kubectl annotate node a modelcache.dev/provides=/var/lib"),
+    "ModelLoading": (
+        vllm(), [*cached(of="a"), loader_pod("a", LOADING)],
+        "kubectl logs -f -n inference model-loader-a --all-containers",
+    ),
+    "ModelFailed": (
+        vllm(), [*cached(of="a"), loader_pod("a", CRASHING)],
+        "kubectl logs -n inference model-loader-a --all-containers --previous",
+    ),
+    "InsufficientMemory": (
+        tmpfs(size="70Gi", memory="1Gi"), [node("a")], "spec.resources.requests.memory: 71Gi",
+    ),
+    "ClaimMissing": (CLAIM, [node("a")], "kubectl get persistentvolumeclaims -n inference"),
+    "ClaimNotBound": (
+        CLAIM, [node("a"), claim(phase="Pending")],
+        "kubectl describe persistentvolumeclaim -n inference model-store",
+    ),
+    "ClaimFilling": (
+        CLAIM, [node("a"), claim(), job("fill")], "kubectl logs -f -n inference job/fill",
+    ),
+    "ClaimFillFailed": (
+        CLAIM, [node("a"), claim(), job("fill", ("Failed",))],
+        "kubectl logs -n inference job/fill --all-containers",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", REMEDIES)
+def test_every_refusal_has_a_remedy_to_paste(reason: str) -> None:
+    asker, objects, said = REMEDIES[reason]
+    refused = document(asker, *objects)["nodes"][0]
+    assert refused["reason"] == reason
+    assert said in refused["remedy"]
+    assert refused["message"].endswith(refused["remedy"])
+
+
+def test_a_pod_that_only_requests_is_told_what_would_fit() -> None:
+    (refused,) = document(vllm(memory="40Gi"), *cached("a", of="a"), tmpfs(size="40Gi", on="a"))[
+        "nodes"
+    ]
+    assert "it would fit with resources.requests.memory: 23Gi" in refused["remedy"]
