@@ -206,6 +206,14 @@ class Loaders:
             return None, f"its report does not count: {error}"
         return reported, ""
 
+    def misread(self, uid: str, pod: Pod) -> bool:
+        """Tell whether a known loader pod's report is not what is known of it."""
+        known = self._pods.get(uid)
+        if known is None:
+            return False
+        reported, _ = self._read(pod, known.template, known)
+        return reported != known.reported
+
     def forget_pod(self, uid: str) -> None:
         """Forget a pod; what it left on its node is remembered."""
         before = self._pods.pop(uid, None)

@@ -208,10 +208,13 @@ class ClusterState:
             scratch = ClusterState(clock=self._clock, counting=self.counting)
             scratch.upsert(obj)
             return scratch.known(obj) != self.known(obj)
+        problem = self.problems().get(_name(type(obj), obj.metadata), "")
         facts = self._prepare(obj)
         with self._lock:
-            if facts is not None:
-                return self._ledger.pods.get(facts.uid) != facts
+            self._problem(obj, problem)  # looking mends nothing
+            if facts is not None and isinstance(obj, Pod):
+                known_as = self._ledger.pods.get(facts.uid)
+                return known_as != facts or self._loaders.misread(facts.uid, obj)
             return self.known(obj) != obj
 
     def knows(self, obj: KubeObject) -> bool:

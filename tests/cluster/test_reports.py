@@ -344,3 +344,18 @@ def test_the_readings_of_templates_do_not_grow_with_reports(state: ClusterState)
     first = reporting_pod("a", READY, reported())
     second = reporting_pod("a", READY, reported(ReportedState.FAILED))
     assert state.templates.loader(first) is state.templates.loader(second)
+
+
+def test_an_audit_sees_a_report_that_the_watch_missed(state: ClusterState, clock: Clock) -> None:
+    pod = reporting_pod("a", READY, reported())
+    apply(state, pod)
+    clock.now += 10
+    assert not state.differs(pod)
+    assert state.differs(reporting_pod("a", READY, reported(ReportedState.FAILED)))
+
+
+def test_an_audit_forgets_no_problem(state: ClusterState) -> None:
+    spoilt = reporting_pod("a", READY, "{")
+    apply(state, spoilt)
+    assert not state.differs(spoilt)
+    assert list(state.problems()) == ["Pod inference/model-cache-loader-a"]

@@ -2,92 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
-import yaml
 
 from extender.kube.objects import Pod
 from extender.serving.bindings import ApiBindings
 from extender.verbs.bind import Sent
 from extender.watch.client import connect
 from extender.wire import BindArgs
+from tests.serving.answering import Apiserver, answering, kubeconfig
 
 ARGS = BindArgs(namespace="inference", name="llama", uid="u-1", node="gpu-1")
 PATH = "/api/v1/namespaces/inference/pods/llama"
 
 
-@dataclass
-class Apiserver:
-    """Gives one answer to everything, and keeps what it was sent."""
-
-    status: int = 201
-    body: Any = field(default_factory=dict)
-    url: str = ""
-    seen: list[tuple[str, str, Any]] = field(default_factory=list)
-
-
-class Handler(BaseHTTPRequestHandler):
-    apiserver: ClassVar[Apiserver]
-
-    def do_POST(self) -> None:
-        length = int(self.headers["Content-Length"])
-        self._answer(json.loads(self.rfile.read(length)))
-
-    def do_GET(self) -> None:
-        self._answer(None)
-
-    def _answer(self, sent: Any) -> None:
-        self.apiserver.seen.append((self.command, self.path, sent))
-        if self.apiserver.status == 0:
-            self.connection.shutdown(socket.SHUT_RDWR)
-            return
-        body = json.dumps(self.apiserver.body).encode()
-        self.send_response(self.apiserver.status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def apiserver() -> Iterator[Apiserver]:
-    made = Apiserver()
-    handler = type("OwnHandler", (Handler,), {"apiserver": made})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    made.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield made
-    server.shutdown()
-    server.server_close()
-    thread.join(5)
+    with answering() as made:
+        yield made
 
 
 @pytest.fixture
 def bindings(apiserver: Apiserver, tmp_path: Any) -> ApiBindings:
     return ApiBindings(connect(str(kubeconfig(apiserver.url, tmp_path))))
-
-
-def kubeconfig(url: str, folder: Any) -> Any:
-    document = {
-        "clusters": [{"name": "c", "cluster": {"server": url}}],
-        "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "x",
-    }
-    path = folder / "kubeconfig"
-    path.write_text(yaml.safe_dump(document), encoding="utf-8")
-    return path
 
 
 def test_the_binding_is_for_this_very_pod_and_carries_the_annotations(

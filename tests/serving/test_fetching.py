@@ -1,0 +1,113 @@
+"""Asking loaders over real HTTP: what is written, with which version, and what refusals come to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from extender.kube.objects import Lease
+from extender.report import ReportedState, Wanted, read
+from extender.serving.fetching import Fetching
+from extender.watch.client import connect
+from tests.builders import READY, loader_lease, node, our_loader, reported, reporting_pod, vllm
+from tests.serving.answering import Apiserver, answering, kubeconfig
+from tests.waiting.room import Room
+
+PATH = "/apis/coordination.k8s.io/v1/namespaces/inference/leases/loader.a"
+RENEWED = "1970-01-01T00:16:40Z"  # the time in the room
+
+
+def lease(wanted: Wanted | None = None) -> Lease:
+    plain = loader_lease("a", RENEWED, wanted=wanted)
+    metadata = msgspec.structs.replace(plain.metadata, resource_version="7")
+    return msgspec.structs.replace(plain, metadata=metadata)
+
+
+class Asking(Room):
+    """One node, one pod that waits, and the thread's work, done by hand."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        super().__init__()
+        report = reported(ReportedState.ABSENT, on_demand=True)
+        for obj in (our_loader(), node("a"), reporting_pod("a", READY, report), lease()):
+            self.state.upsert(obj)
+        self.leads = True
+        self.results: Counter[str] = Counter()
+        self.fetching = Fetching(
+            self.context,
+            self.pods,
+            connect(str(kubeconfig(url, folder))),
+            leads=lambda: self.leads,
+            count=lambda result: self.results.update([result]),
+        )
+
+
+@pytest.fixture
+def apiserver() -> Iterator[Apiserver]:
+    with answering() as made:
+        made.status = 200
+        yield made
+
+
+@pytest.fixture
+def asking(apiserver: Apiserver, tmp_path: Path) -> Asking:
+    made = Asking(apiserver.url, tmp_path)
+    made.refuse(vllm(), "a")
+    return made
+
+
+def test_a_wish_is_written_over_the_version_that_was_seen(
+    apiserver: Apiserver, asking: Asking
+) -> None:
+    asking.fetching.look()
+    ((method, path, sent),) = apiserver.seen
+    assert (method, path) == ("PATCH", PATH)
+    assert sent["metadata"]["resourceVersion"] == "7"
+    (wish,) = read(sent["metadata"]["annotations"]["modelcache.dev/wanted"], Wanted).models
+    assert (wish.path, wish.pod) == ("llama-3.1-8b-instruct", "inference/llama")
+    assert sent.keys() == {"metadata"}
+    assert asking.results == {"written": 1}
+
+
+def test_what_is_asked_for_already_is_not_written_again(
+    apiserver: Apiserver, asking: Asking
+) -> None:
+    asking.fetching.look()
+    text = apiserver.seen[0][2]["metadata"]["annotations"]["modelcache.dev/wanted"]
+    asking.state.upsert(lease(read(text, Wanted)))
+    asking.fetching.look()
+    assert len(apiserver.seen) == 1
+
+
+def test_a_wish_that_nobody_waits_for_is_taken_off(apiserver: Apiserver, asking: Asking) -> None:
+    asking.fetching.look()
+    text = apiserver.seen[0][2]["metadata"]["annotations"]["modelcache.dev/wanted"]
+    asking.state.upsert(lease(read(text, Wanted)))
+    asking.state.upsert(vllm(on="a"))
+    asking.pods.prune(asking.state)
+    asking.fetching.look()
+    assert apiserver.seen[1][2]["metadata"]["annotations"] == {"modelcache.dev/wanted": None}
+
+
+@pytest.mark.parametrize(
+    ("status", "result"), [(409, "conflict"), (403, "failed"), (500, "failed"), (0, "failed")]
+)
+def test_what_could_not_be_written_is_tried_again(
+    apiserver: Apiserver, asking: Asking, status: int, result: str
+) -> None:
+    apiserver.status = status
+    asking.fetching.look()
+    assert asking.results == {result: 1}
+    apiserver.status = 200
+    asking.fetching.look()
+    assert asking.results == {result: 1, "written": 1}
+
+
+def test_only_the_leader_asks(apiserver: Apiserver, asking: Asking) -> None:
+    asking.leads = False
+    asking.fetching.look()
+    assert apiserver.seen == []
