@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from extender.config import listen_address
 from extender.doctor.finding import Finding, Severity
-from extender.doctor.scheduler_entry import DEFAULT_SCHEDULER, Entry, Setting, check_entry
-from extender.doctor.scheduler_file import SchedulerFile, Step
+from extender.doctor.scheduler_entry import DEFAULT_SCHEDULER, Setting, check_entry
+from extender.doctor.scheduler_file import Entry, SchedulerFile, Step
 from extender.verbs.context import ListRejected
 
 _SAMPLED_FROM = 100

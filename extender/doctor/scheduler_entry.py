@@ -1,21 +1,20 @@
 """The traps of one entry under ``extenders`` in kube-scheduler's configuration.
 
-Sources: pkg/scheduler/extender.go (``makeTransport``, ``IsInterested``), schedule_one.go
+Sources: pkg/scheduler/extender.go (``IsInterested``), schedule_one.go
 (``prioritizeNodes``, ``extendersBinding``), apis/config/validation/validation.go
 (``validateExtenders``) and apis/config/v1/default_plugins.go of kubernetes/kubernetes v1.37.
 """
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterator
-from urllib.parse import urlsplit
 
 import msgspec
 
 from extender.config import ExtenderConfiguration
 from extender.doctor.finding import Finding, Severity
-from extender.doctor.scheduler_file import ExtenderEntry, SchedulerFile, seconds
+from extender.doctor.scheduler_address import check_address
+from extender.doctor.scheduler_file import Entry, seconds
 
 IN_TREE_POINTS = 15 * 100
 """What the score plugins that are on by default can put between two nodes: their weights add up to
@@ -44,22 +43,11 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     required: bool = False
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """One extender of the file with its place."""
-
-    file: SchedulerFile
-    index: int
-    given: ExtenderEntry
-
-    def at(self, field: str) -> str:
-        """Name one of its fields."""
-        return self.file.place("extenders", self.index, field)
-
-
 def check_entry(entry: Entry, setting: Setting) -> Iterator[Finding]:
     """Yield what is wrong with one extender's entry."""
     for rule in _RULES:
         yield from rule(entry, setting)
+    yield from check_address(entry)
 
 
 def _verbs(entry: Entry, _setting: Setting) -> Iterator[Finding]:
@@ -245,76 +233,6 @@ def _managed(entry: Entry, _setting: Setting) -> Iterator[Finding]:
             )
 
 
-def _address(entry: Entry, _setting: Setting) -> Iterator[Finding]:
-    given = entry.given
-    try:
-        url = urlsplit(given.url_prefix)
-        host = url.hostname or ""
-        _ = url.port
-    except ValueError:
-        url, host = urlsplit(""), ""
-    at = entry.at("urlPrefix")
-    if url.scheme not in {"http", "https"} or not host:
-        yield Finding(
-            severity=Severity.ERROR,
-            check="BadAddress",
-            object=at,
-            message=f"{given.url_prefix[:100]!r} is no http:// or https:// address",
-            remedy="urlPrefix: http://127.0.0.1:8888",
-        )
-        return
-    if url.scheme == "https":
-        yield from _tls(entry)
-    elif not _is_loopback(host):
-        yield Finding(
-            severity=Severity.ERROR,
-            check="VerbsExposed",
-            object=at,
-            message=f"the verbs travel to {host} in the clear: who reaches them places pods with "
-            "the extender's rights",
-            remedy="listen on 127.0.0.1 in the scheduler's own pod, or use mutual TLS "
-            "(deploy/overlays/two-deployments)",
-        )
-    elif given.enable_https:
-        yield Finding(
-            severity=Severity.WARNING,
-            check="HttpsNotUsed",
-            object=entry.at("enableHTTPS"),
-            message="is true, and urlPrefix begins with http://: it is plain HTTP all the same",
-            remedy="enableHTTPS: false on loopback, else urlPrefix: https://...",
-        )
-
-
-def _tls(entry: Entry) -> Iterator[Finding]:
-    tls, given = entry.given.tls_config, entry.given
-    has_ca = tls is not None and bool(tls.ca_file or tls.ca_data)
-    if (tls is not None and tls.insecure) or (given.enable_https and not has_ca):
-        yield Finding(
-            severity=Severity.ERROR,
-            check="ServerNotProven",
-            object=entry.at("tlsConfig"),
-            message="without a CA kube-scheduler takes any certificate: whoever answers at that "
-            "address decides where pods go",
-            remedy="tlsConfig: {caFile: /etc/kube-scheduler/tls/ca.crt}, and no insecure",
-        )
-    if tls is None or not (tls.cert_file or tls.cert_data) or not (tls.key_file or tls.key_data):
-        yield Finding(
-            severity=Severity.ERROR,
-            check="NoClientCertificate",
-            object=entry.at("tlsConfig"),
-            message="shows no certificate of its own, and the extender answers nobody without one",
-            remedy="tlsConfig: {certFile: /etc/kube-scheduler/tls/tls.crt, "
-            "keyFile: /etc/kube-scheduler/tls/tls.key}",
-        )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 _RULES: tuple[Callable[[Entry, Setting], Iterator[Finding]], ...] = (
     _verbs,
     _weight,
@@ -322,5 +240,4 @@ _RULES: tuple[Callable[[Entry, Setting], Iterator[Finding]], ...] = (
     _ignorable,
     _node_cache,
     _managed,
-    _address,
 )

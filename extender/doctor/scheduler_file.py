@@ -115,6 +115,18 @@ class SchedulerFile(msgspec.Struct, frozen=True, kw_only=True):
         return place(self.name, self.root, path)
 
 
+class Entry(msgspec.Struct, frozen=True):
+    """One extender of the file with its place."""
+
+    file: SchedulerFile
+    index: int
+    given: ExtenderEntry
+
+    def at(self, field: str) -> str:
+        """Name one of its fields."""
+        return self.file.place("extenders", self.index, field)
+
+
 def place(name: str, root: Any, path: tuple[Step, ...]) -> str:
     """Name a field of a file with its line, as far as the tree knows it."""
     line = _line(root, path)

@@ -9,12 +9,20 @@ from typing import Any
 import pytest
 import yaml
 
-from extender.config import read_configuration
+from extender.config import load_configuration, read_configuration
 from extender.doctor.finding import Finding, Severity
 from extender.doctor.scheduler import check_scheduler, feasible_nodes
 from extender.doctor.scheduler_entry import Setting
 from extender.doctor.scheduler_file import read_scheduler_file, seconds
-from tests.deploy.manifests import SCHEDULER_CONFIGS, SHIPPED_CONFIG, Manifest, named
+from tests.deploy.manifests import (
+    EXISTING_SCHEDULER,
+    ROOT,
+    SCHEDULER_CONFIGS,
+    SHIPPED_CONFIG,
+    TWO_DEPLOYMENTS,
+    Manifest,
+    named,
+)
 
 ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
 SETTING = Setting(bind_seconds=4.5, nodes=5000)
@@ -56,6 +64,15 @@ def test_nothing_that_is_shipped_has_an_error(case: Manifest) -> None:
 
 def test_the_usual_way_has_no_finding_at_all() -> None:
     assert findings(SHIPPED_CONFIG) == []
+
+
+@pytest.mark.parametrize("overlay", [EXISTING_SCHEDULER, TWO_DEPLOYMENTS], ids=lambda p: p.name)
+def test_an_overlays_two_configurations_have_no_warning_together(overlay: Path) -> None:
+    """Only that pods without a GPU are not asked about, which it is there for."""
+    configuration = load_configuration(ROOT / overlay / "extender-config.yaml")
+    (scheduler,) = (ROOT / overlay).glob("*scheduler-config.yaml")
+    setting = Setting(configuration=configuration, bind_seconds=4.5, nodes=5000)
+    assert set(checks(scheduler.read_bytes(), setting)) <= {"ManagedResources"}
 
 
 # -- the traps -------------------------------------------------------------------------------------
@@ -217,7 +234,7 @@ def test_each_trap_is_found_where_it_is_and_gone_once_mended(
 
 
 def test_a_finding_names_the_line_of_its_field() -> None:
-    text = (Path(__file__).parents[2] / "config/scheduler-config.yaml").read_bytes()
+    text = (ROOT / "config/scheduler-config.yaml").read_bytes()
     lines = text.decode().splitlines()
     number = next(i for i, line in enumerate(lines, 1) if line.strip() == "weight: 15")
     (found,) = findings(text.replace(b"weight: 15", b"weight: 3"))
