@@ -14,6 +14,9 @@ from extender.placement.request import PodRequest, cached_reference
 from extender.placement.verdict import Judge
 from extender.workload.model import Need
 
+BEING_FETCHED = "ModelBeingFetched"
+"""The one remark that is good news."""
+
 _UNDER_WAY = frozenset({ModelState.ABSENT, ModelState.LOADING})
 _WILL_FAIL = frozenset({"ModelExceedsLimit", "OversizedMemoryVolume", "VolumeTooSmall"})
 
@@ -53,7 +56,7 @@ def fetched_remarks(judge: Judge) -> Iterator[Warned]:
             start = judge.start(judge.view.nodes[node]) if node in judge.view.nodes else None
             left = seconds_left(transfer) if transfer is not None else start and start.fetch
             yield (
-                "ModelBeingFetched",
+                BEING_FETCHED,
                 f"{held.path} is being fetched on {node}, asked for at {wish.asked_at} by pod "
                 f"{wish.pod}" + (f", about {in_words(left)} left" if left else ""),
             )

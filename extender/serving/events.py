@@ -18,7 +18,7 @@ from urllib.parse import quote
 import msgspec
 import structlog
 
-from extender.explain.remarks import volume_remarks, waiting_remarks
+from extender.explain.remarks import BEING_FETCHED, volume_remarks, waiting_remarks
 from extender.explain.volumes import Warned
 from extender.placement.reasons import Reason
 from extender.placement.request import PodRequest
@@ -157,7 +157,7 @@ class Events:
                 "name": event_name(request.name, request.uid, reason, now),
             },
             "eventTime": datetime.fromtimestamp(now, UTC).isoformat(timespec="microseconds"),
-            "type": "Warning",
+            "type": "Normal" if reason == BEING_FETCHED else "Warning",
             "reason": reason,
             "action": "Scheduling",
             "note": message.encode()[:_LONGEST_NOTE].decode(errors="ignore"),
