@@ -63,6 +63,7 @@ class EstimateSection(Section, frozen=True):
     default_model_size: Size = "16G"
     half_life_seconds: Annotated[float, Meta(gt=0, le=86_400)] = 15.0
     bandwidths: BandwidthSection = BandwidthSection()
+    learn: bool = True
 
 
 class FilterSection(Section, frozen=True):

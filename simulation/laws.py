@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
+from extender.cluster.decisions import DECISION_ANNOTATION
 from extender.kube.objects import KubeObject, Node, Pod
 from extender.kube.quantity import parse_quantity
-from extender.verbs.bind import DECISION_ANNOTATION, BindOutcome, Bound
+from extender.verbs.bind import BindOutcome, Bound
 from extender.wire import BindArgs, FilterResult, Victims
 from simulation.apiserver import Apiserver
 from simulation.scenario import Ask, Scenario

@@ -42,6 +42,7 @@ def new_state(
         clock=clock,
         counting=configuration.memory.volumes,
         trusted_namespaces=configuration.evidence.trusted_namespaces,
+        learn=configuration.estimate.learn,
     )
 
 

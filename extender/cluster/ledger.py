@@ -114,12 +114,13 @@ class Ledger:
         node = self.nodes.get(name)
         if node is None:
             return
-        promised = 0
+        promised = requested = 0
         warm: set[WarmKey] = set()
         for pod in self._on_node.get(name, {}).values():
             if not pod.counts:
                 continue
             promised += pod.demand.on(node.allocatable)
+            requested += pod.demand.request
             if pod.ready:
                 keys = (warm_key(ref, pod.namespace) for ref in pod.workload.references)
                 warm.update(key for key in keys if key is not None)
@@ -132,6 +133,7 @@ class Ledger:
         self.nodes[name] = msgspec.structs.replace(
             node,
             promised=promised + sum(entry.bytes for entry in reserved),
+            requested=requested,
             reserved=reserved,
             nominated=nominated,
             warm=frozenset(warm),

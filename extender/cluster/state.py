@@ -1,9 +1,9 @@
 """The cluster state: one writer applies events, readers take a view.
 
 Every event is reduced to facts at once and the object is let go. The facts are kept by ``ledger``,
-``loaders``, ``leases`` and ``storage``, under the one lock of this module. A node's view is rebuilt
-when something on it changes; the table of nodes is copied only when somebody reads after a change,
-so that a storm of events costs no copies and a reader never sees half of one.
+``loaders``, ``leases``, ``storage`` and ``starts``, under the one lock of this module. A node's
+view is rebuilt when something on it changes; the table of nodes is copied only when somebody reads
+after a change, so that a storm of events costs no copies and a reader never sees half of one.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from typing import Any, TypeVar
 import msgspec
 from cachetools import LRUCache
 
+from extender.cluster.corrections import Basis
 from extender.cluster.leases import Leases, lease_key
 from extender.cluster.ledger import Ledger, node_view, pod_facts
 from extender.cluster.loaders import Loaders, is_trusted
 from extender.cluster.memory import MEMORY, MemoryDemand, VolumeCounting, memory_demand
 from extender.cluster.reservations import Reservation
+from extender.cluster.starts import Seen, Started, Starts
 from extender.cluster.storage import Storage
 from extender.cluster.templates import Templates
 from extender.cluster.view import Key, PodFacts, View
@@ -49,6 +51,7 @@ class ClusterState:
     """Everything that is known. ``clock`` gives UNIX time in seconds.
 
     ``replace``, ``upsert`` and ``delete`` are called by watch threads; ``view`` by requests.
+    ``learn``: starts that happened correct later estimates.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class ClusterState:
         counting: VolumeCounting = VolumeCounting.SIZED,
         trusted_namespaces: Iterable[str] = (),
         templates: Templates | None = None,
+        learn: bool = True,
     ) -> None:
         self.templates = templates or Templates()
         self.counting = counting
@@ -67,6 +71,7 @@ class ClusterState:
         self._loaders = Loaders(clock=clock, templates=self.templates, trusted=trusted_namespaces)
         self._leases = Leases(clock=clock)
         self._storage = Storage()
+        self._starts = Starts(learn=learn)
         self._problems: LRUCache[str, str] = LRUCache(_MAX_PROBLEMS)
         self._view: View | None = None
         self._told: list[Callable[[], None]] = []
@@ -90,6 +95,7 @@ class ClusterState:
                     classes=dict(storage.classes),
                     jobs=dict(storage.jobs),
                     completed_writes=frozenset(storage.completed),
+                    corrections=self._starts.corrections,
                 )
             view, leases = self._view, self._leases.facts()
         return msgspec.structs.replace(view, now=now, leases=leases)
@@ -127,6 +133,17 @@ class ClusterState:
         """
         known = {r.volume: r.bytes for r in workload.references if r.volume and r.bytes}
         return memory_demand(pod, counting=self.counting, model_bytes=known)
+
+    def starts(self) -> dict[str, Started]:
+        """Return the latest starts that happened, by pod UID, the newest first."""
+        with self._lock:
+            return self._starts.recent()
+
+    def starts_seen(self) -> dict[Basis, tuple[Seen, int]]:
+        """Return the starts seen to happen, and how many count for corrections, by basis."""
+        with self._lock:
+            seen, samples = self._starts.seen(), self._starts.samples()
+        return {basis: (seen.get(basis, Seen()), samples[basis]) for basis in samples}
 
     # -- reserving -------------------------------------------------------------------------------
 
@@ -280,7 +297,11 @@ class ClusterState:
         match obj:
             case Pod():
                 assert facts is not None
+                before = self._ledger.pods.get(facts.uid)
                 self._ledger.put_pod(facts)
+                if facts.ready:
+                    waited = before is not None and not before.ready
+                    self._starts.put(facts.uid, obj, waited=waited)
                 self._problem(obj, self._loaders.put_pod(facts.uid, obj))
             case Lease():
                 key, problem = self._leases.put(obj)
@@ -336,6 +357,7 @@ class ClusterState:
     def _forget(self, kind: type[KubeObject], identity: str) -> None:
         if kind is Pod:
             self._ledger.forget_pod(identity)
+            self._starts.forget(identity)
             self._loaders.forget_pod(identity)
         elif kind is Node:
             self._ledger.forget_node(identity)

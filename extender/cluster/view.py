@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from extender.cluster.claims import ClaimFacts, JobFacts, JobState, claim_facts
+from extender.cluster.corrections import Corrections
 from extender.cluster.holdings import Holding
 from extender.cluster.inventory import Answer, Inventory
 from extender.cluster.memory import MemoryDemand
@@ -35,15 +36,17 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is known of one node. ``allocatable`` and ``promised`` are bytes of memory.
 
     ``promised`` adds up the demands of the pods bound to the node that are not finished (those that
-    are being deleted still count) and what is ``reserved`` there. What is ``nominated`` is not part
-    of it: it counts against pods of no higher priority only. ``warm`` is what Ready pods on it have
-    open. ``images`` maps image names to bytes. A cordoned node is not ``schedulable``.
+    are being deleted still count) and what is ``reserved`` there; ``requested`` is what the pods
+    request, as kube-scheduler counts. What is ``nominated`` is not part of it: it counts against
+    pods of no higher priority only. ``warm`` is what Ready pods on it have open. ``images`` maps
+    image names to bytes. A cordoned node is not ``schedulable``.
     """
 
     name: str
     labels: Mapping[str, str] = {}
     allocatable: int = 0
     promised: int = 0
+    requested: int = 0
     reserved: tuple[Reservation, ...] = ()
     nominated: tuple[Nominated, ...] = ()
     warm: frozenset[WarmKey] = frozenset()
@@ -104,6 +107,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     jobs: Mapping[str, JobFacts]
     completed_writes: frozenset[tuple[str, str, str]]
     leases: Mapping[Key, LoaderLease] = {}
+    corrections: Corrections = Corrections()
 
     def transfer(self, holding: Holding, node: str) -> Transfer | None:
         """Return the download of a model that is under way on a node, if its loader tells of it."""

@@ -10,12 +10,12 @@ from difflib import get_close_matches
 
 import msgspec
 
+from extender.cluster.decisions import DECISION_ANNOTATION
 from extender.cluster.inventory import PROVIDES_ANNOTATION
 from extender.cluster.loaders import TRUSTED_LABEL
 from extender.doctor.examined import Examined
 from extender.doctor.finding import Finding, Severity
 from extender.report import REPORT_ANNOTATION
-from extender.verbs.bind import DECISION_ANNOTATION
 from extender.workload.model import (
     ANNOTATION_PREFIX,
     LOADER_LABEL,

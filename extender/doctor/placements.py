@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-import msgspec
-
+from extender.cluster.starts import restarted, started
 from extender.doctor.examined import Examined, Group
 from extender.doctor.finding import Finding, Severity, some
 from extender.doctor.labels import opted_in
 from extender.kube.objects import Pod
-from extender.kube.times import unix_time
-from extender.verbs.bind import DECISION_ANNOTATION
 from extender.workload.model import Strategy
 
 DEFAULT_SCHEDULER = "default-scheduler"
@@ -86,23 +83,18 @@ def _scheduler(pod: Pod) -> str:
     return pod.spec.scheduler_name or DEFAULT_SCHEDULER
 
 
-class _Decision(msgspec.Struct, rename="camel"):
-    """The part of the decision annotation that is compared with what came of it."""
-
-    time: float
-    strategy: Strategy | None = None
-    estimated_start_seconds: float | None = None
-
-
 def _slow_claims(examined: Examined) -> Iterator[Finding]:
     """Compare estimated and actual starts, where a pod carries our decision and never restarted."""
     starts: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for group in examined.groups:
         claim = _claim(group)
         for pod in group.pods if claim else ():
-            start = _start(pod)
-            if start is not None:
-                starts[f"{pod.metadata.namespace}/{claim}"].append(start)
+            start = started(pod.metadata.uid, pod)
+            if start is None or restarted(pod):
+                continue
+            if start.basis.strategy is Strategy.SHARED_VOLUME:
+                seen_of = starts[f"{pod.metadata.namespace}/{claim}"]
+                seen_of.append((start.actual, start.estimated))
     for claim, seen in sorted(starts.items()):
         actual, estimated = min(seen)
         if actual > SLOWER_BY * estimated and actual > estimated + SLOWER_SECONDS:
@@ -111,7 +103,7 @@ def _slow_claims(examined: Examined) -> Iterator[Finding]:
                 check="ClaimReadSlowly",
                 object=f"PersistentVolumeClaim {claim}",
                 message=f"the fastest of {len(seen)} pods that read it was Ready {actual:.0f} s "
-                f"after its decision, {estimated:.0f} s were expected",
+                f"after it was bound, {estimated:.0f} s were expected",
                 remedy="measure what the volume reads and set estimate.bandwidths.sharedVolume "
                 "(GB/s); a node cache reads faster (deploy/examples/node-cache.yaml)",
             )
@@ -119,21 +111,3 @@ def _slow_claims(examined: Examined) -> Iterator[Finding]:
 
 def _claim(group: Group) -> str | None:
     return next((r.claim for r in group.request.workload.references if r.claim), None)
-
-
-def _start(pod: Pod) -> tuple[float, float] | None:
-    """Return how long a pod took from our decision until it was Ready, and what we expected."""
-    restarted = any(status.restart_count for status in pod.status.container_statuses)
-    ready = next((c for c in pod.status.conditions if c.type == "Ready"), None)
-    since = unix_time(ready.last_transition_time) if ready and ready.status == "True" else None
-    try:
-        made = msgspec.json.decode(
-            pod.metadata.annotations.get(DECISION_ANNOTATION, ""), type=_Decision
-        )
-    except msgspec.DecodeError:
-        return None
-    if restarted or since is None or made.strategy is not Strategy.SHARED_VOLUME:
-        return None
-    if made.estimated_start_seconds is None:
-        return None
-    return since - made.time, made.estimated_start_seconds

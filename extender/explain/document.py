@@ -103,6 +103,7 @@ def _node(verdict: Verdict, judge: Judge, scores: dict[str, int]) -> Document:
             "readSeconds": round(start.read, 1),
             "engineSeconds": round(start.engine, 1),
             "penaltySeconds": round(start.penalty, 1),
+            "correction": round(start.correction, 2),
         },
         "score": scores.get(verdict.node, 0) if verdict.fits else None,
         "memoryFreeBytes": verdict.memory_free,

@@ -2,6 +2,7 @@
 
     queue + missing bytes / source bandwidth + size / tier bandwidth + engine start
 
+each of them times a factor that starts of the same kind have taught (``cluster/corrections``);
 after ServerlessLLM's estimator (Fu et al., OSDI 2024), extended to nodes without the model.
 """
 
@@ -11,7 +12,8 @@ import re
 
 import msgspec
 
-from extender.cluster.holdings import Holding, ModelState
+from extender.cluster.holdings import Evidence, Holding, ModelState
+from extender.cluster.tiers import Tier
 from extender.placement.policy import GB, Policy
 from extender.placement.progress import bytes_left, seconds_left
 from extender.report import Disk, Transfer
@@ -35,17 +37,24 @@ _QUANTIZED = (
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An estimate and its parts, in seconds."""
+    """An estimate and its parts, in seconds before ``correction``, a factor.
+
+    ``tier`` is where the weights are read from, ``evidence`` that a node's cache has them. A stale
+    node has no tier: its penalty is no time that anybody measures.
+    """
 
     fetch: float = 0.0
     read: float = 0.0
     engine: float = 0.0
     penalty: float = 0.0
+    correction: float = 1.0
+    tier: Tier | None = None
+    evidence: Evidence | None = None
 
     @property
     def seconds(self) -> float:
         """Return the whole."""
-        return self.fetch + self.read + self.engine + self.penalty
+        return (self.fetch + self.read + self.engine + self.penalty) * self.correction
 
 
 def model_bytes(reference: ModelReference, held: int | None, policy: Policy) -> int:
@@ -94,13 +103,16 @@ def from_cache(
         # Never as warm: for a large model that would be worth more than the penalty.
         return Start(read=read, engine=engine, penalty=STALE_PENALTY)
     if holding is not None and holding.state is ModelState.READY:
-        return Start(read=size / speeds.page_cache / GB if warm else read, engine=engine)
+        if warm:
+            read = size / speeds.page_cache / GB
+        tier = Tier.PAGE_CACHE if warm else Tier.DISK
+        return Start(read=read, engine=engine, tier=tier)
     if _is_loading(holding) and transfer is not None:
         left = seconds_left(transfer)
         fetch = bytes_left(transfer) / speeds.hub / GB if left is None else left
-        return Start(fetch=fetch, read=read, engine=engine)
+        return Start(fetch=fetch, read=read, engine=engine, tier=Tier.HUB)
     missing = size * LOADING_CREDIT if _is_loading(holding) else float(size)
-    return Start(fetch=missing / speeds.hub / GB, read=read, engine=engine)
+    return Start(fetch=missing / speeds.hub / GB, read=read, engine=engine, tier=Tier.HUB)
 
 
 def disk_speed(disk: Disk | None, policy: Policy) -> float:
@@ -112,21 +124,27 @@ def disk_speed(disk: Disk | None, policy: Policy) -> float:
 
 def from_claim(size: int, *, warm: bool, policy: Policy) -> Start:
     """Estimate a start from a shared volume; a node that reads the same model has it cached."""
-    tier = policy.bandwidths.page_cache if warm else policy.bandwidths.shared_volume
-    return Start(read=size / tier / GB, engine=policy.engine_start)
+    speed = policy.bandwidths.page_cache if warm else policy.bandwidths.shared_volume
+    tier = Tier.PAGE_CACHE if warm else Tier.SHARED_VOLUME
+    return Start(read=size / speed / GB, engine=policy.engine_start, tier=tier)
 
 
 def from_image(size: int, *, present: bool, policy: Policy) -> Start:
     """Estimate a start from an OCI image, pulling it first where the node has it not."""
     pull = 0.0 if present else size / policy.bandwidths.registry / GB
-    return Start(fetch=pull, read=size / policy.bandwidths.disk / GB, engine=policy.engine_start)
+    read = size / policy.bandwidths.disk / GB
+    tier = Tier.DISK if present else Tier.REGISTRY
+    return Start(fetch=pull, read=read, engine=policy.engine_start, tier=tier)
 
 
 def from_hub(size: int, policy: Policy) -> Start:
     """Estimate a start that downloads everything."""
     speeds = policy.bandwidths
     return Start(
-        fetch=size / speeds.hub / GB, read=size / speeds.page_cache / GB, engine=policy.engine_start
+        fetch=size / speeds.hub / GB,
+        read=size / speeds.page_cache / GB,
+        engine=policy.engine_start,
+        tier=Tier.HUB,
     )
 
 

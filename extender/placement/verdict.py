@@ -27,7 +27,7 @@ from extender.placement.request import (
     cached_reference,
     claim_problem,
 )
-from extender.workload.model import ModelReference, Need, Source
+from extender.workload.model import ModelReference, Need, Source, Strategy
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -144,16 +144,30 @@ class Judge:
     def start(self, node: NodeView) -> Start:
         """Estimate the start on a node: all references one after another, one engine start."""
         fetch = read = penalty = 0.0
+        first: Start | None = None
         for reference in self.request.workload.references:
             if reference.need is Need.IGNORE:
                 continue
             part = self._start(reference, node)
+            if first is None:
+                first = msgspec.structs.replace(
+                    part, correction=self._correction(reference.strategy, part)
+                )
             fetch, read, penalty = (
                 fetch + part.fetch,
                 read + part.read,
                 penalty + part.penalty,
             )
-        return Start(fetch=fetch, read=read, penalty=penalty, engine=self.policy.engine_start)
+        first = first or Start()
+        return Start(
+            fetch=fetch,
+            read=read,
+            penalty=penalty,
+            engine=self.policy.engine_start,
+            correction=first.correction,
+            tier=first.tier,
+            evidence=first.evidence,
+        )
 
     def holding(self, reference: ModelReference, node: str) -> Holding | None:
         """Return what the node's cache holds of a reference."""
@@ -261,6 +275,13 @@ class Judge:
 
     # -- estimating ------------------------------------------------------------------------------
 
+    def _correction(self, strategy: Strategy, part: Start) -> float:
+        """Return what starts that happened make of an estimate; a stale node stays last."""
+        learnt = self.view.corrections
+        if part.penalty:
+            return learnt.largest(strategy)
+        return learnt.factor(strategy, part.evidence, part.tier)
+
     def _differs(self, reference: ModelReference) -> bool:
         held = cached_reference(reference)
         if held is not None:
@@ -292,7 +313,7 @@ class Judge:
             return Start()
         holding = answer.nodes.get(node.name)
         size = estimate.model_bytes(reference, holding.bytes if holding else None, self.policy)
-        return estimate.from_cache(
+        start = estimate.from_cache(
             size,
             holding,
             warm=warm,
@@ -300,6 +321,9 @@ class Judge:
             transfer=self.view.transfer(holding, node.name) if holding else None,
             disk=self.view.disk(answer, node.name),
         )
+        if holding is None:
+            return start
+        return msgspec.structs.replace(start, evidence=holding.evidence)
 
     def _lookup(self, reference: ModelReference) -> Answer:
         assert reference.host_path is not None

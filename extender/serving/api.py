@@ -15,6 +15,7 @@ import msgspec
 from extender.errors import ProtocolError
 from extender.explain.document import explain, in_namespace
 from extender.explain.inventory import inventory
+from extender.explain.starts import started
 from extender.serving.body import read_body
 from extender.serving.service import Service
 from extender.snapshot import parse_documents
@@ -52,6 +53,10 @@ def add_routes(app: flask.Flask, service: Service) -> None:
     @app.get("/api/v1/decisions")
     def decisions() -> flask.Response:
         return _json({"decisions": service.decisions.recent()})
+
+    @app.get("/api/v1/starts")
+    def starts() -> flask.Response:
+        return _json(started(service.context.state))
 
     @app.get("/api/v1/waiting")
     def waiting() -> flask.Response:

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from extender import __version__
+from extender.cluster.corrections import Basis
+from extender.cluster.starts import Spread
+from extender.cluster.tiers import WARM
 from extender.serving.knowledge import Knowledge
 from extender.verbs.context import Context
 from extender.verbs.decision import Decision
+from extender.waiting.pods import WaitingPods
 
 PREFIX = "model_cache_extender"
 _WATCH_COUNTERS = (
@@ -24,7 +34,7 @@ _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 class Metrics:
     """All metrics of one process, in a registry of their own."""
 
-    def __init__(self, context: Context, knowledge: Knowledge, waiting: Sized) -> None:
+    def __init__(self, context: Context, knowledge: Knowledge, waiting: WaitingPods) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             f"{PREFIX}_requests",
@@ -97,10 +107,30 @@ class Metrics:
         Info(f"{PREFIX}_build", "Version of this program.", registry=self.registry).info(
             {"version": __version__}
         )
+        self.bound = Counter(
+            f"{PREFIX}_bound_pods",
+            "Pods bound, by strategy and start: warm (the model was on the node), cold, unknown.",
+            ["strategy", "start"],
+            registry=self.registry,
+        )
+        self.won = Counter(
+            f"{PREFIX}_saved_seconds",
+            "Estimated seconds saved against the slowest node that pods could have gone to.",
+            ["strategy"],
+            registry=self.registry,
+        )
         Gauge(
             f"{PREFIX}_waiting_pods", "Pods refused on every node.", registry=self.registry
         ).set_function(lambda: len(waiting))
-        self.registry.register(_ClusterCollector(context, knowledge))
+        self.registry.register(_ClusterCollector(context, knowledge, waiting))
+
+    def placed(self, made: Decision, ranked: Decision | None) -> None:
+        """Count a pod that was bound; ``ranked`` is what prioritize said of it, if it did."""
+        start = _START[made.tier in WARM] if made.tier is not None else "unknown"
+        self.bound.labels(made.strategy.value, start).inc()
+        if ranked is not None and ranked.slowest is not None and made.node in made.starts:
+            saved = max(0.0, ranked.slowest - made.starts[made.node])
+            self.won.labels(made.strategy.value).inc(saved)
 
     def decided(self, made: Decision) -> None:
         """Count one decision."""
@@ -110,11 +140,15 @@ class Metrics:
             self.refused.labels(reason).inc(number)
 
 
+_START = {True: "warm", False: "cold"}
+
+
 class _ClusterCollector(Collector):
     """Gauges computed when they are scraped."""
 
-    def __init__(self, context: Context, knowledge: Knowledge) -> None:
+    def __init__(self, context: Context, knowledge: Knowledge, waiting: WaitingPods) -> None:
         self._context = context
+        self._waiting = waiting
         self._knowledge = knowledge
 
     def collect(self) -> Iterator[Metric]:
@@ -154,6 +188,14 @@ class _ClusterCollector(Collector):
             (),
             [((), len(self._context.state.problems()))],
         )
+        reasons = Tally(reason for pod in self._waiting.all() for reason in pod.refused)
+        yield _gauge(
+            "waiting_pods_by_reason",
+            "Pods refused on every node, by reason; a pod counts once under each of its reasons.",
+            ("reason",),
+            (((reason,), number) for reason, number in reasons.items()),
+        )
+        yield from self._starts()
         seen = self._knowledge.resources()
         yield _gauge(
             "watch_synced",
@@ -189,6 +231,49 @@ class _ClusterCollector(Collector):
             (),
             [((), int(bool(self._context.stale())))],
         )
+
+    def _starts(self) -> Iterator[Metric]:
+        """Yield estimated against actual starts."""
+        seen = self._context.state.starts_seen()
+        factor = self._context.state.view().corrections.factor
+        yield _histogram(
+            "start_duration_seconds",
+            "Bound to Ready, of pods that this program bound.",
+            {basis: found.actual for basis, (found, _) in seen.items()},
+        )
+        yield _histogram(
+            "start_difference_seconds",
+            "Bound to Ready, less what had been estimated; negative where it was sooner.",
+            {basis: found.difference for basis, (found, _) in seen.items()},
+        )
+        yield _gauge(
+            "start_correction",
+            "Factor by which later estimates are corrected.",
+            _BASIS,
+            (
+                (_labels(basis), factor(basis.strategy, basis.evidence, basis.tier))
+                for basis in seen
+            ),
+        )
+
+
+_BASIS = ("strategy", "evidence", "tier")
+
+
+def _labels(basis: Basis) -> tuple[str, ...]:
+    evidence = basis.evidence.value if basis.evidence is not None else "none"
+    return basis.strategy.value, evidence, basis.tier.value
+
+
+def _histogram(
+    name: str, documentation: str, spreads: Mapping[Basis, Spread]
+) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(f"{PREFIX}_{name}", documentation, labels=_BASIS)
+    for basis, spread in spreads.items():
+        bounds = [*map(str, spread.bounds), "+Inf"]
+        buckets = list(zip(bounds, accumulate(spread.counts), strict=True))
+        family.add_metric(_labels(basis), buckets, sum_value=spread.sum)
+    return family
 
 
 def _gauge(

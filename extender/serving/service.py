@@ -165,6 +165,8 @@ class Service:
         seconds = time.perf_counter() - before
         if bound.decision is not None:
             self._decided(bound.decision, seconds)
+            if not bound.error:
+                self.metrics.placed(bound.decision, self.decisions.of(args.uid, "prioritize"))
         request = self.context.remembered(args.uid)
         if self._events is not None and request is not None and not bound.error:
             self._events.placed(request)

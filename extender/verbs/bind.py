@@ -19,6 +19,7 @@ from typing import Protocol
 
 import msgspec
 
+from extender.cluster.decisions import BoundDecision
 from extender.cluster.reservations import Reservation
 from extender.cluster.view import View
 from extender.kube.objects import Pod
@@ -28,9 +29,6 @@ from extender.placement.verdict import Judge, Verdict
 from extender.verbs.context import TOO_LATE, Context, Late, never, not_listed
 from extender.verbs.decision import Decision, count, decision
 from extender.wire import BindArgs
-
-DECISION_ANNOTATION = "modelcache.dev/decision"
-DECISION_VERSION = 1
 
 
 class Sent(StrEnum):
@@ -148,7 +146,7 @@ class _Binder:
                 error=f"{TEXTS[refused]} (node {self._args.node}, checked at bind)",
                 decision=self._decision(refused),
             )
-        answer = self._bindings.create(self._args, {DECISION_ANNOTATION: self._annotation()})
+        answer = self._bindings.create(self._args, self._annotations())
         return self._settle(answer)
 
     def _reservation(self, node: str) -> Reservation:
@@ -218,23 +216,26 @@ class _Binder:
             asked=1,
             passed=0 if refused else 1,
             node=self._args.node,
+            starts={self._args.node: self._verdict.start.seconds} if self._verdict.start else {},
+            tier=self._verdict.start.tier if self._verdict.start else None,
             refused=count({self._args.node: refused} if refused else {}),
         )
 
-    def _annotation(self) -> str:
+    def _annotations(self) -> dict[str, str]:
         """Return why the pod goes there, for whoever reads the pod."""
         verdict, first = self._verdict, next(iter(self._request.workload.references), None)
-        document = {
-            "version": DECISION_VERSION,
-            "time": self._now,
-            "node": self._args.node,
-            "model": first.model if first else None,
-            "strategy": first.strategy if first else None,
-            "need": first.need if first else None,
-            "state": verdict.state,
-            "evidence": verdict.evidence,
-            "estimatedStartSeconds": verdict.start.seconds if verdict.start else None,
-            "memoryDemandBytes": self._request.demand.bytes,
-            "memoryFreeBytes": verdict.memory_free,
-        }
-        return msgspec.json.encode(document).decode()
+        start = verdict.start
+        return BoundDecision(
+            time=self._now,
+            node=self._args.node,
+            model=first.model if first else None,
+            strategy=first.strategy if first else None,
+            need=first.need if first else None,
+            state=verdict.state,
+            evidence=verdict.evidence,
+            tier=start.tier if start else None,
+            estimated_start_seconds=start.seconds if start else None,
+            correction=start.correction if start else 1.0,
+            memory_demand_bytes=self._request.demand.bytes,
+            memory_free_bytes=verdict.memory_free,
+        ).annotations()

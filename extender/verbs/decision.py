@@ -8,6 +8,7 @@ from threading import Lock
 import msgspec
 from cachetools import LRUCache
 
+from extender.cluster.tiers import Tier
 from extender.placement.reasons import Reason
 from extender.placement.request import PodRequest
 from extender.workload.model import Need, Strategy
@@ -17,7 +18,9 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """One verb's answer for one pod. ``time`` is UNIX time in seconds.
 
     ``refused`` counts nodes by reason; ``examples`` has one detail for each reason. ``scores`` has
-    the best few nodes of prioritize, ``node`` the one that bind was asked about.
+    the best few nodes of prioritize, ``starts`` their estimated starts in seconds and ``slowest``
+    the longest of all nodes that fit. ``node`` is the one that bind was asked about, ``tier`` where
+    its weights are read from.
     """
 
     time: float
@@ -34,6 +37,9 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     refused: Mapping[str, int] = {}
     examples: Mapping[str, str] = {}
     scores: Mapping[str, int] = {}
+    starts: Mapping[str, float] = {}
+    slowest: float | None = None
+    tier: Tier | None = None
     stale: tuple[str, ...] = ()
 
 
@@ -79,6 +85,11 @@ class DecisionLog:
             key = (made.uid or f"{made.namespace}/{made.pod}", made.verb)
             self._recent.pop(key, None)
             self._recent[key] = made
+
+    def of(self, uid: str, verb: str) -> Decision | None:
+        """Return the last decision of a verb for a pod, if it is still kept."""
+        with self._lock:
+            return self._recent.get((uid, verb))
 
     def recent(self) -> list[Decision]:
         """Return the decisions, newest first."""

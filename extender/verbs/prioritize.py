@@ -12,7 +12,10 @@ hold into a reservation, wherever the pod went.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from extender.cluster.reservations import Reservation
+from extender.placement.estimate import Start
 from extender.placement.score import crowding_seconds, scores
 from extender.placement.verdict import Judge
 from extender.verbs.context import Context, Late, never
@@ -29,7 +32,8 @@ def prioritize_nodes(
     if context.unsynced() or late():
         return [(name, 0) for name in args.names], None
     judge = context.judge(args.pod)
-    table = node_scores(judge, args.names)
+    starts = _starts(judge, args.names)
+    table = _scores(judge, starts)
     if table and judge.request.uid and judge.request.demand.volume_bytes:
         table = _lead(table, judge)
         _hold(max(table, key=lambda name: table[name]), judge, context)
@@ -42,6 +46,8 @@ def prioritize_nodes(
         asked=len(args.names),
         passed=len(args.names),
         scores=dict(best),
+        starts={name: starts[name].seconds for name, _ in best if name in starts},
+        slowest=max((start.seconds for start in starts.values()), default=None),
         stale=judge.stale,
     )
     return ranked, made
@@ -74,17 +80,23 @@ def node_scores(judge: Judge, names: tuple[str, ...]) -> dict[str, int]:
 
     Empty where the pod has no preference among them, or where what is known is too old to trust.
     """
+    return _scores(judge, _starts(judge, names))
+
+
+def _starts(judge: Judge, names: tuple[str, ...]) -> dict[str, Start]:
     if judge.stale or not (judge.has_preference or judge.request.demand.volume_bytes):
         return {}
     nodes = judge.view.nodes
+    return {name: judge.start(nodes[name]) for name in names if name in nodes}
+
+
+def _scores(judge: Judge, starts: Mapping[str, Start]) -> dict[str, int]:
     demand = judge.request.demand
     seconds = {}
-    for name in names:
-        node = nodes.get(name)
-        if node is None:
-            continue
-        seconds[name] = judge.start(node).seconds
+    for name, start in starts.items():
+        seconds[name] = start.seconds
         if demand.volumes:
+            node = judge.view.nodes[name]
             wanted = demand.on(node.allocatable)
             seconds[name] += crowding_seconds(node.allocatable, judge.free(node), wanted)
     return scores(seconds, judge.policy)

@@ -15,7 +15,7 @@ from extender.doctor.cluster import check_cluster
 from extender.doctor.examined import examine
 from extender.doctor.finding import Finding, Severity
 from extender.doctor.labels import KEYS
-from extender.kube.objects import KubeObject, Pod, Probe
+from extender.kube.objects import Condition, KubeObject, Pod, Probe
 from extender.serving.waking import REQUEUED_ANNOTATION
 from tests.builders import (
     CRASHING,
@@ -203,9 +203,12 @@ def decided(seconds: int, *, restarts: int = 0, estimated: float = 48.0) -> Pod:
     found = ours(
         vllm(volume={"persistentVolumeClaim": {"claimName": "store", "readOnly": True}}, on="a")
     )
-    decision = {"version": 1, "time": 1767225600.0, "strategy": "shared-volume",
-                "estimatedStartSeconds": estimated}  # fmt: skip
+    decision = {"version": 1, "time": 1767225600.0, "node": "a", "strategy": "shared-volume",
+                "tier": "sharedVolume", "estimatedStartSeconds": estimated}  # fmt: skip
     minutes, rest = divmod(seconds, 60)
+    bound = Condition(
+        type="PodScheduled", status="True", last_transition_time="2026-01-01T00:00:00Z"
+    )
     ready = msgspec.structs.replace(
         found.status.conditions[0], last_transition_time=f"2026-01-01T00:{minutes:02}:{rest:02}Z"
     )
@@ -216,7 +219,9 @@ def decided(seconds: int, *, restarts: int = 0, estimated: float = 48.0) -> Pod:
     metadata = msgspec.structs.replace(
         found.metadata, annotations={"modelcache.dev/decision": text}
     )
-    status = msgspec.structs.replace(found.status, conditions=(ready,), container_statuses=statuses)
+    status = msgspec.structs.replace(
+        found.status, conditions=(bound, ready), container_statuses=statuses
+    )
     return msgspec.structs.replace(found, metadata=metadata, status=status)
 
 

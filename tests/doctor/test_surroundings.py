@@ -23,6 +23,7 @@ from extender.doctor.running import Status, check_running
 from extender.doctor.surroundings import Apiserver, check_clock, check_version
 from extender.serving.knowledge import ResourceKnowledge
 from extender.serving.metrics import Metrics
+from extender.waiting.pods import WaitingPods
 
 ROOT = Path(__file__).parents[2]
 ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
@@ -170,7 +171,7 @@ def exposed(watched: Watched, **counts: tuple[str, ...]) -> str:
 
     configuration = ExtenderConfiguration()
     context = new_context(new_state(configuration), configuration, stale=watched.stale)
-    metrics = Metrics(context, watched, [])
+    metrics = Metrics(context, watched, WaitingPods())
     for name, labels in counts.items():
         getattr(metrics, name).labels(*labels).inc()
     return generate_latest(metrics.registry).decode()

@@ -11,6 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from extender.cluster.holdings import Evidence, Holding, ModelState
+from extender.cluster.tiers import Tier
 from extender.kube.objects import KubeObject, Pod
 from extender.placement import estimate
 from extender.placement.estimate import Start, bytes_from_name, from_cache, model_bytes
@@ -81,7 +82,7 @@ def test_an_estimate_is_a_finite_time_and_no_part_is_negative(
     source: str, size: int, state: ModelState | None, policy: Policy, *, warm: bool
 ) -> None:
     start = ESTIMATORS[source](size, warm, state, policy)
-    parts = msgspec.structs.astuple(start)
+    parts = (start.fetch, start.read, start.engine, start.penalty)
     assert all(math.isfinite(part) and part >= 0 for part in parts)
     assert start.seconds == pytest.approx(sum(parts))
     assert start.seconds >= policy.engine_start
@@ -155,6 +156,10 @@ def test_a_stale_node_comes_after_every_ready_one(
     assert stale.seconds > ready.seconds
 
 
+WARM = Start(read=16 / 6, engine=20, tier=Tier.PAGE_CACHE)
+SHARED = Start(read=32, engine=20, tier=Tier.SHARED_VOLUME)
+
+
 def test_the_parts_are_what_the_formula_says() -> None:
     """16 GB at the default bandwidths: hub 0.2, disk 2, page cache 6, shared volume 0.5 GB/s."""
     size, policy = 16 * GB, Policy()
@@ -162,18 +167,18 @@ def test_the_parts_are_what_the_formula_says() -> None:
     def cache(state: ModelState | None, *, warm: bool = False) -> Start:
         return estimate.from_cache(size, held(state), warm=warm, policy=policy)
 
-    assert cache(ModelState.READY) == Start(read=8, engine=20)
-    assert cache(ModelState.READY, warm=True) == Start(read=16 / 6, engine=20)
+    assert cache(ModelState.READY) == Start(read=8, engine=20, tier=Tier.DISK)
+    assert cache(ModelState.READY, warm=True) == WARM
     assert cache(ModelState.STALE) == Start(read=8, engine=20, penalty=5)
-    assert cache(ModelState.LOADING) == Start(fetch=40, read=8, engine=20)
-    assert cache(None) == Start(fetch=80, read=8, engine=20)
-    assert estimate.from_claim(size, warm=False, policy=policy) == Start(read=32, engine=20)
-    assert estimate.from_claim(size, warm=True, policy=policy) == Start(read=16 / 6, engine=20)
-    assert estimate.from_image(size, present=True, policy=policy) == Start(read=8, engine=20)
-    assert estimate.from_image(size, present=False, policy=policy) == Start(
-        fetch=80, read=8, engine=20
-    )
-    assert estimate.from_hub(size, policy) == Start(fetch=80, read=16 / 6, engine=20)
+    assert cache(ModelState.LOADING) == Start(fetch=40, read=8, engine=20, tier=Tier.HUB)
+    assert cache(None) == Start(fetch=80, read=8, engine=20, tier=Tier.HUB)
+    assert estimate.from_claim(size, warm=False, policy=policy) == SHARED
+    assert estimate.from_claim(size, warm=True, policy=policy) == WARM
+    there, pulled = (estimate.from_image(size, present=p, policy=policy) for p in (True, False))
+    assert there == Start(read=8, engine=20, tier=Tier.DISK)
+    assert pulled == Start(fetch=80, read=8, engine=20, tier=Tier.REGISTRY)
+    downloaded = estimate.from_hub(size, policy)
+    assert downloaded == Start(fetch=80, read=16 / 6, engine=20, tier=Tier.HUB)
 
 
 # -- sizes ---------------------------------------------------------------------------------------
@@ -242,15 +247,20 @@ CACHE = (node("n"), loader())
 
 def test_a_cache_counts_as_it_stands() -> None:
     """The 8B model is 16 GB by its name."""
-    assert start(vllm(), *CACHE, loader_pod("n", READY)) == Start(read=8, engine=20)
-    assert start(vllm(), *CACHE, loader_pod("n", LOADING)) == Start(fetch=40, read=8, engine=20)
-    assert start(vllm(), *CACHE, loader_pod("n", STOPPED)) == Start(read=8, engine=20, penalty=5)
-    assert start(vllm(), *CACHE) == Start(fetch=80, read=8, engine=20)
+
+    declared = Start(read=8, engine=20, evidence=Evidence.DECLARED)
+    there = msgspec.structs.replace(declared, tier=Tier.DISK)
+    coming = msgspec.structs.replace(declared, fetch=40, tier=Tier.HUB)
+    left = msgspec.structs.replace(declared, penalty=5)
+    for status, expected in ((READY, there), (LOADING, coming), (STOPPED, left)):
+        assert start(vllm(), *CACHE, loader_pod("n", status)) == expected
+    assert start(vllm(), *CACHE) == Start(fetch=80, read=8, engine=20, tier=Tier.HUB)
 
 
 def test_a_running_pod_that_has_the_model_open_keeps_it_warm() -> None:
     objects = (*CACHE, loader_pod("n", READY), vllm("other", on="n"))
-    assert start(vllm(), *objects) == Start(read=16 / 6, engine=20)
+    warm = msgspec.structs.replace(WARM, evidence=Evidence.DECLARED)
+    assert start(vllm(), *objects) == warm
 
 
 def test_another_reader_of_the_same_claim_keeps_the_model_warm_and_one_elsewhere_does_not() -> None:
@@ -260,14 +270,14 @@ def test_another_reader_of_the_same_claim_keeps_the_model_warm_and_one_elsewhere
     running = msgspec.structs.replace(reader, status=vllm(on="n").status)
     asker = vllm("asker", volume={"persistentVolumeClaim": {"claimName": "model-store"}})
     other = vllm("other", volume={"persistentVolumeClaim": {"claimName": "other-store"}})
-    assert start(asker, node("n"), claim(), running) == Start(read=16 / 6, engine=20)
-    assert start(other, node("n"), claim(), running) == Start(read=32, engine=20)
+    assert start(asker, node("n"), claim(), running) == WARM
+    assert start(other, node("n"), claim(), running) == SHARED
 
 
 def test_an_image_is_pulled_where_it_is_not_and_weighs_what_the_node_says() -> None:
     there = node("n", images={IMAGE: 4 * GB})
-    assert start(from_image(), there) == Start(read=2, engine=20)
-    assert start(from_image(), node("n")) == Start(fetch=80, read=8, engine=20)
+    assert start(from_image(), there) == Start(read=2, engine=20, tier=Tier.DISK)
+    assert start(from_image(), node("n")) == Start(fetch=80, read=8, engine=20, tier=Tier.REGISTRY)
 
 
 def test_a_copy_to_memory_starts_as_soon_as_what_it_is_copied_from() -> None:

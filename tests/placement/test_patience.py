@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from extender.cluster.decisions import DECISION_ANNOTATION
 from extender.cluster.state import ClusterState
 from extender.config import read_configuration
 from extender.explain.document import explain
@@ -17,7 +18,7 @@ from extender.placement.estimate import Start
 from extender.placement.patience import impatient, patience_ends
 from extender.placement.policy import Policy
 from extender.placement.reasons import Reason
-from extender.verbs.bind import DECISION_ANNOTATION, Answer, BindOutcome, Sent, bind
+from extender.verbs.bind import Answer, BindOutcome, Sent, bind
 from extender.verbs.context import Context
 from extender.verbs.filter import filter_nodes
 from extender.wire import BindArgs, ExtenderArgs

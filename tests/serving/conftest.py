@@ -28,9 +28,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 @pytest.fixture(scope="module")
-def client() -> FlaskClient:
-    """The demo's cluster, served inside of this process."""
+def service() -> Service:
+    """The demo's cluster, decided about inside of this process."""
     state = ClusterState(clock=time.time)
     fill(state, read_documents(DEMO_CLUSTER))
-    service = Service(Context(state=state), FileKnowledge(), ExtenderConfiguration())
+    return Service(Context(state=state), FileKnowledge(), ExtenderConfiguration())
+
+
+@pytest.fixture(scope="module")
+def client(service: Service) -> FlaskClient:
+    """The same, served over HTTP without a socket."""
     return create_app(service).test_client()

@@ -13,6 +13,7 @@ import pytest
 
 import extender.verbs.bind
 import simulation.extender
+from extender.cluster.decisions import DECISION_ANNOTATION
 from extender.cluster.ledger import Ledger
 from extender.cluster.reservations import Reservations
 from extender.cluster.state import ClusterState
@@ -164,7 +165,7 @@ FAULTS: list[tuple[str, str, Plant]] = [
     (
         "the decision names another node",
         "the decision is written with the Binding",
-        _instead(BINDER, "_annotation", lambda _: '{"node": ""}'),
+        _instead(BINDER, "_annotations", lambda _: {DECISION_ANNOTATION: '{"node": ""}'}),
     ),
     (
         "models are not asked for",

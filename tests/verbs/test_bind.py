@@ -7,10 +7,11 @@ import json
 import msgspec
 import pytest
 
+from extender.cluster.decisions import DECISION_ANNOTATION
 from extender.cluster.state import ClusterState
 from extender.kube.objects import Pod
 from extender.placement.reasons import TEXTS, Reason
-from extender.verbs.bind import DECISION_ANNOTATION, Answer, BindOutcome, Bound, Sent, bind
+from extender.verbs.bind import Answer, BindOutcome, Bound, Sent, bind
 from extender.verbs.context import TOO_LATE, Context
 from extender.wire import BindArgs
 from tests.builders import LOADING, READY, loader, loader_pod, node, tmpfs, vllm

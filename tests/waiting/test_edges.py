@@ -300,7 +300,9 @@ def test_what_filter_looks_at_wakes_when_it_changes(edge: Edge) -> None:
 
 
 ELSEWHERE = {
+    "corrections": "only the estimated start does",
     "leases": "only the estimated start does; a loader that falls silent changes the inventory",
+    "nodes.requested": "the part of what is promised that listings show",
     "nodes.images": "only the estimated start looks at it",
     "nodes.schedulable": "kube-scheduler's own filter, which wakes when it is uncordoned",
 }

@@ -1,0 +1,47 @@
+"""The ``starts`` document: estimated against actual, and what that makes of later estimates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from extender.cluster.state import ClusterState
+from extender.kube.times import time_text
+
+
+def started(state: ClusterState) -> dict[str, Any]:
+    """List the starts that happened, the newest first, and sum them up by what they rested on.
+
+    ``starts`` counts those seen to happen since this program started, ``samples`` those that the
+    correction rests on. Times are seconds.
+    """
+    factor = state.view().corrections.factor
+    return {
+        "starts": [
+            {
+                "namespace": one.namespace,
+                "pod": one.pod,
+                "node": one.node,
+                "model": one.model,
+                "strategy": one.basis.strategy,
+                "evidence": one.basis.evidence,
+                "tier": one.basis.tier,
+                "estimatedSeconds": round(one.estimated, 1),
+                "actualSeconds": one.actual,
+                "readyAt": time_text(one.ready_at),
+            }
+            for one in state.starts().values()
+        ],
+        "kinds": [
+            {
+                "strategy": basis.strategy,
+                "evidence": basis.evidence,
+                "tier": basis.tier,
+                "starts": sum(seen.actual.counts),
+                "meanSeconds": seen.actual.mean,
+                "meanDifferenceSeconds": seen.difference.mean,
+                "samples": samples,
+                "correction": round(factor(basis.strategy, basis.evidence, basis.tier), 3),
+            }
+            for basis, (seen, samples) in state.starts_seen().items()
+        ],
+    }
