@@ -65,6 +65,9 @@ def try_installed(bin_folder: Path, sdist: Path, workdir: Path) -> list[str]:
     said = run([program, "--version"], workdir)
     if version not in said:
         raise ReleaseError(f"--version says {said!r}, not {version}")
+    plugin = run([bin_folder / "kubectl-modelcache", "--help"], workdir)
+    if "Usage: kubectl modelcache" not in plugin:
+        raise ReleaseError(f"kubectl-modelcache --help says {plugin[:300]!r}")
     demo = run([program, "demo"], workdir)
     if "gpu-1" not in demo:
         raise ReleaseError(f"demo does not place its pods: {demo[:300]}")
@@ -78,7 +81,7 @@ def try_installed(bin_folder: Path, sdist: Path, workdir: Path) -> list[str]:
     where = run([bin_folder / "python", "-c", read, config], workdir).strip()
     if ROOT in Path(where).parents and bin_folder.parent not in Path(where).parents:
         raise ReleaseError(f"what ran was not the wheel but {where}")
-    return ["--version", "demo", "the shipped configuration"]
+    return ["--version", "kubectl-modelcache", "demo", "the shipped configuration"]
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -17,6 +18,8 @@ from extender.cli.simulate import simulate
 from extender.errors import ExtenderError
 
 WRONG_USE = 2
+KUBECTL_PLUGIN = "kubectl-modelcache"
+"""https://kubernetes.io/docs/tasks/extend-kubectl/kubectl-plugins/"""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -31,8 +34,9 @@ for command in (serve, explain, inventory, simulate, doctor, demo, loader):
 
 def main() -> None:
     """Run a command; errors of ours are one message on stderr, never a stack trace."""
+    as_plugin = Path(sys.argv[0]).name == KUBECTL_PLUGIN
     try:
-        cli.main(prog_name="model-cache-extender")
+        cli.main(prog_name="kubectl modelcache" if as_plugin else "model-cache-extender")
     except ExtenderError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(WRONG_USE)
