@@ -20,14 +20,16 @@ from extender.loader.catalog_file import CatalogFile
 from extender.loader.disk_space import disk_space
 from extender.loader.layout import CacheDirectory
 from extender.loader.metrics import LoaderMetrics
-from extender.loader.reporting import Reporter
+from extender.loader.reporting import LEASE_SECONDS, Reporter
 from extender.loader.table import ModelTable
 from extender.report import Progress
 
 log = structlog.get_logger("extender.loader")
 
-RENEW_SECONDS = 30.0
 PROGRESS_SECONDS = 5.0
+RENEWALS = 3
+"""So often the Lease is renewed in the time that it lasts."""
+
 _LOOK_SECONDS = 0.5
 
 
@@ -44,13 +46,14 @@ class Announcer:
         table: ModelTable,
         *,
         cache: CacheDirectory,
-        host_directory: str,
+        host_directory: Callable[[], str],
         catalog: CatalogFile,
         metrics: LoaderMetrics,
         looked: Callable[[], bool],
         node_uid: Callable[[], str],
         clock: Callable[[], float] = monotonic,
         random: Random,
+        lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self._reporter = reporter
         self._table = table
@@ -62,6 +65,7 @@ class Announcer:
         self._node_uid = node_uid
         self._clock = clock
         self._backoff = Backoff(random=random, clock=clock)
+        self._renew_seconds = lease_seconds / RENEWALS
         self._stopping = Event()
         self._renewed_at = float("-inf")
         self._progress = Progress()
@@ -95,13 +99,13 @@ class Announcer:
     def _announce(self) -> None:
         if not self._looked():
             return
-        report = self._table.report(self._host_directory, self._catalog.catalog)
+        report = self._table.report(self._host_directory(), self._catalog.catalog)
         if self._reporter.report(report):
             states = [model.state.value for model in report.models]
             log.info("reported", **{state: states.count(state) for state in sorted(set(states))})
         progress = self._table.progress(disk_space(self._cache.root, self._metrics.read_speed))
         moved = progress.transfers != self._progress.transfers
-        due = PROGRESS_SECONDS if moved else RENEW_SECONDS
+        due = min(PROGRESS_SECONDS, self._renew_seconds) if moved else self._renew_seconds
         if self._clock() - self._renewed_at >= due:
             self._reporter.renew(progress, node_uid=self._node_uid())
             self._renewed_at, self._progress = self._clock(), progress

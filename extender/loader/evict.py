@@ -83,7 +83,7 @@ def collect(
     foreign: bool = False,
     dry_run: bool = False,
 ) -> Collected:
-    """Look at the cache, decide what goes, note what was seen, and let it go.
+    """Look at the cache, decide what goes, let it go, and note what was seen.
 
     ``pods`` are those of this node, ``host_directory`` the cache's directory there; ``needed`` are
     the bytes of a download that is to begin, ``keep`` the models that it must not cost. Raises
@@ -107,13 +107,12 @@ def collect(
     decided = plan(found, room, bounds, now=now, needed=needed)
     if dry_run:
         return Collected(plan=decided, file_system=room)
-    try:
+    busy = evict(publisher, directory, decided)
+    try:  # last: on a full disk there may be room for it only now
         save_record(directory, record, publisher.disk)
     except OSError as error:
         raise unwritable(directory.root, error) from error
-    return Collected(
-        plan=decided, file_system=room, busy=tuple(evict(publisher, directory, decided))
-    )
+    return Collected(plan=decided, file_system=room, busy=tuple(busy))
 
 
 def evict(publisher: Publisher, directory: CacheDirectory, decided: Plan) -> list[str]:

@@ -77,6 +77,7 @@ class Guard:
         )
         self._catalog: Catalog | None = None
         self._looked_at: dict[str, float] = {}
+        self._read_round = False
         self._busy: Callable[[str], bool] = lambda _: False
         self._again: Callable[[str], None] = lambda _: None
         self._threads = [
@@ -105,10 +106,11 @@ class Guard:
             thread.start()
 
     def stop(self, seconds: float) -> None:
-        """Stop; wait at most so long for each thread."""
+        """Stop; wait at most so long for the threads."""
         self._stopping.set()
+        end = monotonic() + seconds
         for thread in self._threads:
-            thread.join(seconds)
+            thread.join(max(0.0, end - monotonic()))
 
     def _look_on(self) -> None:
         tidied_at = measured_at = float("-inf")
@@ -141,7 +143,11 @@ class Guard:
     def _look(self, path: str) -> None:
         level = Level.SIZES if path in self._looked_at else Level.HEADERS
         before = self._table.get(path)
-        self._looker.look(path, level)
+        try:
+            self._looker.look(path, level)
+        except (CacheError, OSError) as error:  # the others are to be told of all the same
+            self._table.failed(path, f"cannot be looked at: {error}")
+            log.warning("the cache directory refuses", model=path, error=str(error))
         first = path not in self._looked_at
         self._looked_at[path] = self._clock()
         now = self._table.get(path)
@@ -153,9 +159,10 @@ class Guard:
         due = self._clock()
         while not self._stopping.wait(_TICK_SECONDS):
             if self._catalog is not None and self.looked and self._clock() >= due:
-                began = self._clock()
+                began, self._read_round = self._clock(), False
                 self._guarded(self._read_all, self._catalog)
-                due = began + self._round_seconds
+                seconds = self._round_seconds if self._read_round else self._look_seconds
+                due = began + seconds
 
     def _read_all(self, catalog: Catalog) -> None:
         reader = Reader(
@@ -169,6 +176,7 @@ class Guard:
             ready = [row.path for row in rows if row.state is ReportedState.READY]
             seen = rereader.step(ready)
             if seen is None:
+                self._read_round = True
                 return
             if seen.problem is not None or seen.last:
                 self._conclude(seen)

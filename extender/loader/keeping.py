@@ -12,9 +12,11 @@ from collections.abc import Callable
 from random import Random
 from threading import Event
 from time import monotonic, time
+from typing import Protocol
 
 import structlog
 
+from extender.backoff import Backoff
 from extender.errors import ExtenderError
 from extender.loader.catalog import Catalog
 from extender.loader.catalog_file import CatalogFile
@@ -26,17 +28,22 @@ from extender.loader.proof.marker import Marker
 from extender.loader.table import ModelTable
 from extender.loader.telling import LogLines
 from extender.loader.transfer.limits import Limits
-from extender.loader.wishes import Nodes, Wish, needs_all_nodes, on_demand, wishes
+from extender.loader.wishes import Nodes, Wish, allowed, needs_all_nodes, wishes
 from extender.loader.workers import Failure, Workers
 from extender.report import ReportedState, Transfer, Wanted
 
 log = structlog.get_logger("extender.loader")
 
 TURN_SECONDS = 1.0
-STOP_SECONDS = 2.0
+STOP_SECONDS = 1.5
+_TICK_SECONDS = 0.2
 
-Ask = Callable[[bool], Nodes]
-"""Return the labels of this node, and with True those of all others too."""
+
+class Ask(Protocol):
+    """Return the labels of this node, and those of ``every`` other one too."""
+
+    def __call__(self, *, every: bool) -> Nodes:
+        """Raise ExtenderError while nothing is known."""
 
 
 class Keeper:
@@ -75,11 +82,13 @@ class Keeper:
         self._tell = LogLines()
         self._soon = Event()
         self._told_error = ""
-        self._turned_at = monotonic()
+        self._turned_at: float | None = None
+        self._backoff = Backoff(random=random, clock=monotonic, first=TURN_SECONDS)
         self._workers = Workers(
             self._obtain,
             obtained=self._obtained,
             failed=self._failed,
+            let_go=lambda wish: table.let_go(wish.model.directory),
             changed=self.look,
             clock=monotonic,
             random=random,
@@ -90,8 +99,8 @@ class Keeper:
         self._soon.set()
 
     def alive(self) -> str:
-        """Return why the loop seems to hang; empty where it turns."""
-        silent = monotonic() - self._turned_at
+        """Return why the loop seems to hang; empty where it turns, or has not begun to."""
+        silent = monotonic() - self._turned_at if self._turned_at is not None else 0.0
         return f"no turn of the loop for {silent:.0f} s" if silent > 60 else ""
 
     def ready(self) -> str:
@@ -104,12 +113,16 @@ class Keeper:
         """Turn until ``stopping`` is set."""
         self._guard.start(self._workers.works_on, self._workers_again)
         while not stopping.is_set():
+            wait = TURN_SECONDS
             try:
                 self.turn()
             except ExtenderError as error:
-                log.warning("turn not completed; it is tried again", error=str(error))
+                wait = self._backoff.wait()
+                log.warning("turn not completed", error=str(error), again_in_seconds=round(wait, 1))
             self._turned_at = monotonic()
-            self._soon.wait(TURN_SECONDS)
+            end = monotonic() + wait
+            while not (stopping.is_set() or self._soon.wait(_TICK_SECONDS) or monotonic() > end):
+                pass
             self._soon.clear()
         self._workers.stop(STOP_SECONDS)
         self._guard.stop(STOP_SECONDS)
@@ -126,15 +139,28 @@ class Keeper:
             bytes_per_second=catalog.limits.bandwidth,
             reserve_bytes=catalog.watermarks.reserve_bytes,
         )
-        nodes = self._nodes(needs_all_nodes(catalog))
+        nodes = self._nodes(every=needs_all_nodes(catalog))
         found = wishes(catalog, self._node, nodes, self._wanted(), now=self._clock())
         self._follow(catalog, found, nodes)
-        looked_at = [wish for wish in found if self._guard.has_looked_at(wish.model.directory)]
+        looked_at = [
+            wish
+            for wish in (*found, *self._to_mend(found))
+            if self._guard.has_looked_at(wish.model.directory)
+        ]
         self._workers.follow(looked_at, catalog.limits.downloads)
 
+    def _to_mend(self, found: tuple[Wish, ...]) -> list[Wish]:
+        """Return what is damaged here and nobody wishes for now: a pod may still read it."""
+        wished = {wish.model.directory for wish in found}
+        rows = self._table.all()
+        return [Wish(model=row.model) for row in rows if row.damaged and row.path not in wished]
+
     def _follow(self, catalog: Catalog, found: tuple[Wish, ...], nodes: Nodes) -> None:
-        possible = on_demand(catalog, nodes.get(self._node, {}))
-        self._table.follow((wish.model for wish in found), possible)
+        self._table.follow(
+            (wish.model for wish in found),
+            allowed(catalog, nodes.get(self._node, {})),
+            on_demand=catalog.on_demand,
+        )
         self._room.follow(catalog, found)
         self._guard.follow(catalog)
 

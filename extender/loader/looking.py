@@ -72,16 +72,31 @@ class Looker:
             self._table.damaged(path, f"cannot be read: {error.strerror or error}")
             return
         self._metrics.proofs.labels("whole" if verdict.ok else "damaged").inc()
-        if verdict.ok:
-            self.ready(path, marker)
-        else:
+        if not verdict.ok:
             self.condemn(path, marker, verdict)
+            return
+        if _was_touched(marker, verdict):
+            marker = self._renewed(path, marker, verdict)
+        self.ready(path, marker)
 
     def ready(self, path: str, marker: Marker) -> None:
         """Note that a model is whole."""
         self._table.ready(
             path, revision=marker.revision, size=marker.bytes, proven_at=marker.proven_at
         )
+
+    def _renewed(self, path: str, marker: Marker, verdict: Verdict) -> Marker:
+        """Let the marker describe files that were touched and are as they were.
+
+        Otherwise they would be read whole at every look. On a disk that cannot be written they are.
+        """
+        try:
+            with writing(self._cache, path, name=self._name) as held:
+                if _id(self._cache, path) == marker.id:
+                    return self._publisher.renew(held, marker, verdict)
+        except CacheError as error:
+            log.info("marker not renewed", model=path, why=str(error))
+        return marker
 
     def condemn(self, path: str, marker: Marker, verdict: Verdict) -> None:
         """Note that a model is damaged, also in its marker, where nobody has changed it since."""
@@ -102,6 +117,11 @@ class Looker:
         except (CacheError, OSError) as error:
             self._table.damaged(path, verdict.told())
             log.warning("damage not marked", model=path, error=str(error))
+
+
+def _was_touched(marker: Marker, verdict: Verdict) -> bool:
+    known = {(file.path, file.mtime_ns, file.inode) for file in marker.files}
+    return not known <= {(file.path, file.mtime_ns, file.inode) for file in verdict.proven}
 
 
 def _id(cache: CacheDirectory, path: str) -> str:

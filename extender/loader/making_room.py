@@ -16,10 +16,11 @@ import structlog
 from extender.errors import CacheError
 from extender.kube.objects import Pod
 from extender.loader.catalog import Catalog
-from extender.loader.evict import Collected, collect
+from extender.loader.evict import Collected, collect, file_system
 from extender.loader.layout import CacheDirectory
 from extender.loader.metrics import LoaderMetrics
 from extender.loader.publish import Publisher
+from extender.loader.sweep import sweep
 from extender.loader.table import ModelTable
 from extender.loader.wishes import Wish
 
@@ -40,7 +41,7 @@ class RoomMaker:
         metrics: LoaderMetrics,
         *,
         pods: Callable[[], list[Pod]],
-        host_directory: str,
+        host_directory: Callable[[], str],
         clock: Callable[[], float] = time,
     ) -> None:
         self._cache = cache
@@ -61,8 +62,11 @@ class RoomMaker:
     def tidy(self) -> None:
         """Let go what left the catalog, and what is too much by the watermarks.
 
-        Raises CacheError, also where it cannot be known what is in use.
+        Half a download stays for as long as the catalog has its model; where room is short, only
+        while it is wished for here. Raises CacheError, also where it cannot be known what is in
+        use.
         """
+        sweep(self._publisher, self._cache, wanted=self._may_be_begun(needed=0))
         self._collect(keep={wish.model.directory for wish in self._wishes}, needed=0)
 
     def for_wish(self, wish: Wish, needed: int) -> None:
@@ -76,7 +80,22 @@ class RoomMaker:
             if other.order <= wish.order or other.model.priority >= wish.model.priority
         }
         needed += self._catalog.watermarks.reserve_bytes
+        if not self._is_short(needed):
+            return  # nobody has to be asked what is in use
+        sweep(self._publisher, self._cache, wanted=self._may_be_begun(needed=needed))
         self._collect(keep={*keep, wish.model.directory}, needed=needed)
+
+    def _is_short(self, needed: int) -> bool:
+        try:
+            disk = file_system(self._cache)
+        except OSError as error:
+            raise CacheError(f"{self._cache.root}: {error.strerror or error}") from error
+        return disk.free < needed or disk.used_above(self._catalog.watermarks.high_percent) > 0
+
+    def _may_be_begun(self, *, needed: int) -> frozenset[str]:
+        if self._is_short(needed):
+            return frozenset(wish.model.directory for wish in self._wishes)
+        return frozenset(model.directory for model in self._catalog.models)
 
     def _collect(self, *, keep: set[str], needed: int) -> None:
         with self._lock:
@@ -85,7 +104,7 @@ class RoomMaker:
                     self._cache,
                     self._catalog,
                     self._pods(),
-                    host_directory=self._host_directory,
+                    host_directory=self._host_directory(),
                     now=self._clock(),
                     publisher=self._publisher,
                     needed=needed,

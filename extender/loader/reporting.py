@@ -47,10 +47,18 @@ class RefusedError(ExtenderError):
 class Reporter:
     """Writes for one loader pod. ``clock`` gives UNIX seconds. Used from one thread."""
 
-    def __init__(self, transport: Transport, me: Identity, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        me: Identity,
+        *,
+        clock: Callable[[], float],
+        lease_seconds: int = LEASE_SECONDS,
+    ) -> None:
         self._transport = transport
         self._me = me
         self._clock = clock
+        self._lease_seconds = lease_seconds
         self._said: Report | None = None
 
     def report(self, report: Report) -> bool:
@@ -98,7 +106,7 @@ class Reporter:
             "metadata": {"labels": {LEASE_LABEL: "true"}, "annotations": annotations},
             "spec": {
                 "holderIdentity": holder,
-                "leaseDurationSeconds": LEASE_SECONDS,
+                "leaseDurationSeconds": self._lease_seconds,
                 "renewTime": now,
             },
         }

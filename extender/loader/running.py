@@ -12,12 +12,13 @@ from time import monotonic, time
 import msgspec
 import structlog
 
-from extender.errors import UsageError
+from extender.backoff import Backoff
+from extender.errors import CacheError, UsageError
 from extender.kube.decode import decode
 from extender.kube.objects import Pod
 from extender.loader.announcing import Announcer
 from extender.loader.catalog_file import CatalogFile
-from extender.loader.guarding import Guard
+from extender.loader.guarding import LOOK_SECONDS, Guard
 from extender.loader.identity import Identity
 from extender.loader.keeping import Keeper
 from extender.loader.layout import CacheDirectory
@@ -25,14 +26,15 @@ from extender.loader.making_room import RoomMaker
 from extender.loader.metrics import LoaderMetrics
 from extender.loader.obtaining import Obtainer, opener
 from extender.loader.publish import Publisher
-from extender.loader.reporting import Reporter
+from extender.loader.reporting import LEASE_SECONDS, Reporter
 from extender.loader.server import StatusServer
 from extender.loader.sources import Credentials
-from extender.loader.surroundings import Alone, Surroundings
+from extender.loader.surroundings import READ_SECONDS, Alone, Surroundings
 from extender.loader.sweep import sweep
 from extender.loader.table import ModelTable
 from extender.loader.transfer.limits import Limits
 from extender.loader.usage import pods_of_node
+from extender.watch.answers import UnreachableError
 from extender.watch.client import Transport
 
 log = structlog.get_logger("extender.loader")
@@ -45,7 +47,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What the command line says.
 
     ``host_directory`` is what the cache's directory is called on the node; empty: it is read from
-    the loader's own pod. ``status_listen`` is (host, port); None: no listener.
+    the loader's own pod. ``status_listen`` is (host, port); None: no listener. ``look_seconds``:
+    how often published models are looked at. ``lease_seconds``: how long the loader counts as
+    alive after it last said so.
     """
 
     catalog: Path
@@ -53,6 +57,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host_directory: str = ""
     credentials: Credentials = Credentials()
     status_listen: tuple[str, int] | None = None
+    look_seconds: float = LOOK_SECONDS
+    lease_seconds: int = LEASE_SECONDS
 
 
 class Cluster(msgspec.Struct, frozen=True):
@@ -74,18 +80,27 @@ class Loader:
         publisher = Publisher(writer=name)
         limits = Limits()
         metrics = LoaderMetrics(table, cache.root, catalog_error=lambda: catalog.error)
-        on_node = settings.host_directory
-        if cluster is not None and not on_node:
-            on_node = host_directory(cluster, settings.directory)
+        self._random = random
+        self._settings = settings
+        self._cluster = cluster
+        self._on_node = settings.host_directory or ("" if cluster else str(cache.root))
         room = RoomMaker(
             cache,
             publisher,
             table,
             metrics,
             pods=lambda: pods_of_node(cluster.transport, cluster.me.node) if cluster else [],
-            host_directory=on_node or str(cache.root),
+            host_directory=lambda: self._on_node,
         )
-        guard = Guard(cache, publisher, table, metrics, room, name=name)
+        guard = Guard(
+            cache,
+            publisher,
+            table,
+            metrics,
+            room,
+            name=name,
+            look_seconds=settings.look_seconds,
+        )
         self._cache = cache
         self._publisher = publisher
         self._surroundings: Surroundings | Alone = Alone(name)
@@ -95,15 +110,21 @@ class Loader:
                 cluster.transport, cluster.me, clock=monotonic, random=random, changed=self._look
             )
             self._announcer = Announcer(
-                Reporter(cluster.transport.sibling(), cluster.me, clock=time),
+                Reporter(
+                    cluster.transport.sibling(),
+                    cluster.me,
+                    clock=time,
+                    lease_seconds=settings.lease_seconds,
+                ),
                 table,
                 cache=cache,
-                host_directory=on_node,
+                host_directory=lambda: self._on_node,
                 catalog=catalog,
                 metrics=metrics,
                 looked=lambda: guard.looked,
                 node_uid=lambda: self._surroundings.node_uid,
                 random=random,
+                lease_seconds=settings.lease_seconds,
             )
         self._keeper = Keeper(
             cluster.me.node if cluster else name,
@@ -138,26 +159,59 @@ class Loader:
     def run(self, stopping: Event) -> None:
         """Keep the cache until ``stopping`` is set.
 
-        Raises CacheError where the cache's directory cannot be written.
+        Raises UsageError where it cannot be told what the cache's directory is on the node.
         """
-        swept = sweep(self._publisher, self._cache)
         log.info(
             "started",
             directory=str(self._cache.root),
-            completed=swept.completed,
             status_port=self.status.port if self.status else None,
         )
-        helpers = [one for one in (self.status, self._announcer) if one is not None]
+        if self.status is not None:
+            self.status.start()
+        try:
+            self._find_host_directory(stopping)
+            if not stopping.is_set():
+                self._sweep()
+                self._keep(stopping)
+        finally:
+            if self.status is not None:
+                self.status.stop()
+        log.info("stopped")
+
+    def _keep(self, stopping: Event) -> None:
         self._surroundings.start()
-        for helper in helpers:
-            helper.start()
+        if self._announcer is not None:
+            self._announcer.start()
         try:
             self._keeper.run(stopping)
         finally:
-            for helper in helpers:
-                helper.stop()
+            if self._announcer is not None:
+                self._announcer.stop()
             self._surroundings.stop()
-        log.info("stopped")
+
+    def _sweep(self) -> None:
+        """Finish what a kill left. A disk that refuses is no reason to vouch for nothing."""
+        try:
+            swept = sweep(self._publisher, self._cache)
+        except CacheError as error:
+            log.warning("not swept; it is tried again", error=str(error))
+        else:
+            log.info("swept", completed=swept.completed, deleted=swept.deleted)
+
+    def _find_host_directory(self, stopping: Event) -> None:
+        """Ask the apiserver until it answers: an end would only make the kubelet wait longer."""
+        backoff = Backoff(random=self._random, clock=monotonic)
+        while not (self._on_node or self._cluster is None or stopping.is_set()):
+            try:
+                self._on_node = host_directory(self._cluster, self._settings.directory)
+            except UnreachableError as error:
+                wait = backoff.wait()
+                log.warning(
+                    "the loader's own pod cannot be read",
+                    error=str(error),
+                    again_in_seconds=round(wait, 1),
+                )
+                stopping.wait(wait)
 
     def _look(self) -> None:
         self._keeper.look()
@@ -166,10 +220,13 @@ class Loader:
 def host_directory(cluster: Cluster, directory: Path) -> str:
     """Return what a directory of the loader's own pod is called on the node.
 
-    Raises UsageError where the pod cannot be read, or the directory lies in no hostPath.
+    Raises UsageError where the pod cannot be read, or the directory lies in no hostPath, and
+    UnreachableError where there is no answer.
     """
     me = cluster.me
-    answer = cluster.transport.request("GET", me.pod_path)
+    answer = cluster.transport.request("GET", me.pod_path, read_timeout=READ_SECONDS)
+    if answer.status >= 500:
+        raise UnreachableError(answer.problem().message or f"HTTP {answer.status}", sent=True)
     if not answer.ok:
         said = answer.problem().message or f"HTTP {answer.status}"
         raise UsageError(
@@ -180,8 +237,11 @@ def host_directory(cluster: Cluster, directory: Path) -> str:
     paths = {v.name: v.host_path.path for v in pod.spec.volumes if v.host_path is not None}
     inside = str(directory.absolute())
     found = [
-        posixpath.join(
-            paths[mount.name], mount.sub_path, posixpath.relpath(inside, mount.mount_path)
+        (
+            len(posixpath.normpath(mount.mount_path)),
+            posixpath.join(
+                paths[mount.name], mount.sub_path, posixpath.relpath(inside, mount.mount_path)
+            ),
         )
         for container in (*pod.spec.containers, *pod.spec.init_containers)
         for mount in container.volume_mounts
@@ -192,7 +252,7 @@ def host_directory(cluster: Cluster, directory: Path) -> str:
             f"--directory {directory} lies in no hostPath volume of pod {me.namespace}/{me.pod}; "
             "mount one there, as deploy/loader does, or say --host-directory"
         )
-    return posixpath.normpath(max(found, key=len))
+    return posixpath.normpath(max(found)[1])
 
 
 def _holds(mounted: str, path: str) -> bool:

@@ -16,6 +16,8 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
+from extender.errors import UsageError
+
 _CLIENT_SECONDS = 10.0
 
 Check = Callable[[], str]
@@ -25,7 +27,7 @@ StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 
 
 class StatusServer:
-    """Answers on ``address`` (host, port) until ``stop``."""
+    """Answers on ``address`` (host, port) until ``stop``. Raises UsageError where it cannot."""
 
     def __init__(
         self,
@@ -54,7 +56,13 @@ class StatusServer:
 
         host, port = address
         server_class = _server_class(host)
-        self._server = make_server(host, port, answer, server_class, _Handler)
+        try:
+            self._server = make_server(host, port, answer, server_class, _Handler)
+        except OSError as error:
+            raise UsageError(
+                f"--status-listen {host}:{port}: {error.strerror or error}; name an address of "
+                "this machine and a port that is free"
+            ) from error
         self.port: int = self._server.server_port
         self._thread = Thread(target=self._server.serve_forever, name="status", daemon=True)
 

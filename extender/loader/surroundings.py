@@ -27,10 +27,12 @@ from extender.watch.watching import Watching
 log = structlog.get_logger("extender.loader.surroundings")
 
 OWN_NODE_SECONDS = 60.0
+READ_SECONDS = 10.0
+"""The loop waits for these answers: a silent apiserver must not look like a hang of ours."""
 ALL_NODES_SECONDS = (600.0, 1200.0)
 
-_METADATA = {"Accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v1"}
-_METADATA_LIST = {"Accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v1"}
+_METADATA = {"Accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"}
+_METADATA_LIST = {"Accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}
 """https://kubernetes.io/docs/reference/using-api/api-concepts/#metadata-only-fetches"""
 
 
@@ -75,7 +77,7 @@ class Surroundings:
         """Return what waiting pods need on this node."""
         return self._wishes.wanted
 
-    def nodes(self, every: bool) -> Nodes:  # noqa: FBT001 - the one thing that it is asked
+    def nodes(self, *, every: bool) -> Nodes:
         """Return the labels of this node, and of ``every`` other one too where that is needed.
 
         What cannot be asked now is as it was. Raises ExtenderError while nothing is known yet.
@@ -87,6 +89,9 @@ class Surroundings:
             except ExtenderError as error:
                 if self._me.node not in self._nodes or (every and self._all_due < 0):
                     raise
+                self._own_due = now + OWN_NODE_SECONDS
+                if self._all_due > 0:
+                    self._all_due = max(self._all_due, self._own_due)
                 log.warning("nodes not refreshed", error=str(error))
         return self._nodes
 
@@ -102,7 +107,7 @@ class Surroundings:
         self._own_due = now + OWN_NODE_SECONDS
 
     def _get(self, path: str, headers: dict[str, str]) -> bytes:
-        answer = self._transport.request("GET", path, headers=headers)
+        answer = self._transport.request("GET", path, headers=headers, read_timeout=READ_SECONDS)
         if not answer.ok:
             said = answer.problem().message or f"HTTP {answer.status}"
             raise ExtenderError(f"{path}: {said}; the loader needs the right to get and list nodes")
@@ -127,7 +132,7 @@ class Alone:
         """Return nothing."""
         return Wanted()
 
-    def nodes(self, every: bool) -> Nodes:  # noqa: ARG002, FBT001 - as in Surroundings
+    def nodes(self, *, every: bool) -> Nodes:  # noqa: ARG002 - as in Surroundings
         """Return the one node."""
         return {self._node: {}}
 

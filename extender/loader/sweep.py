@@ -1,4 +1,4 @@
-"""At start: complete or undo what a process left that was killed, and bound what is kept aside.
+"""Complete or undo what a process left that was killed, and bound what is kept aside.
 
 Staging stays, for downloads to go on from. What was on its way to a final path arrives. Trash is
 deleted. A model that another process is writing right now is left to it.
@@ -58,7 +58,7 @@ def sweep(
                 path = unescaped(entry.name)
                 if wanted is not None and path not in wanted and path_problem(path) is None:
                     with suppress(LockHeldError), _held(publisher, directory, entry.name) as held:
-                        publisher.discard(held, entry)
+                        _give_up(publisher, held, entry)
                         swept.deleted += 1
         _bound_quarantine(publisher, directory, quarantine_bytes, swept)
         for entry in _entries(directory.work_area / "trash"):
@@ -85,6 +85,13 @@ def _arrive(
     elif entry.exists():
         publisher.discard(held, entry)
         swept.deleted += 1
+
+
+def _give_up(publisher: Publisher, held: Writing, begun: Path) -> None:
+    """Delete a download that nobody will go on with."""
+    publisher.discard(held, begun)
+    for journal in (held.directory.journal(held.path), held.directory.mending_journal(held.path)):
+        publisher.disk.unlink(journal)
 
 
 def _publication(directory: Path) -> str:

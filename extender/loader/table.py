@@ -19,7 +19,8 @@ class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
     """One model of the catalog on this node.
 
     ``bytes`` and ``proven_at`` (RFC 3339) are those of what is published, where it is. A model can
-    be ready and have a ``transfer``: another revision is on its way.
+    be ready and have a ``transfer``: another revision is on its way. ``damaged``: it is published
+    and not what it should be.
     """
 
     model: CatalogModel
@@ -29,6 +30,7 @@ class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
     proven_at: str | None = None
     reason: str = ""
     on_demand: bool = False
+    damaged: bool = False
     transfer: Transfer | None = None
 
     @property
@@ -44,17 +46,27 @@ class ModelTable:
         self._lock = Lock()
         self._rows: dict[str, ModelRow] = {}
 
-    def follow(self, models: Iterable[CatalogModel], on_demand: Iterable[CatalogModel]) -> None:
-        """Have a row for each of these models and for no other; what is known of them is kept."""
+    def follow(
+        self,
+        models: Iterable[CatalogModel],
+        others: Iterable[CatalogModel],
+        *,
+        on_demand: bool = True,
+    ) -> None:
+        """Have a row for each of these models and for no other; what is known of them is kept.
+
+        ``models`` should be here; ``others`` may be, and are fetched where a pod waits for them if
+        that is switched on (``on_demand``).
+        """
         wished = {model.directory: model for model in models}
-        possible = {model.directory: model for model in on_demand}
+        possible = {model.directory: model for model in others}
         with self._lock:
             before = self._rows
             self._rows = {
                 path: msgspec.structs.replace(
                     before.get(path, ModelRow(model=model)),
                     model=model,
-                    on_demand=path not in wished,
+                    on_demand=on_demand and path not in wished,
                 )
                 for path, model in sorted((possible | wished).items())
             }
@@ -78,28 +90,48 @@ class ModelTable:
             bytes=size,
             proven_at=proven_at,
             reason="",
+            damaged=False,
             transfer=None,
         )
 
     def loading(self, path: str, transfer: Transfer) -> None:
-        """Note how far a download is; a model that is ready stays so until it is replaced."""
+        """Note how far a download is.
+
+        A model that is ready stays so until it is replaced, a damaged one failed until it is
+        mended, and one that failed in another way until more bytes have come: that it is tried
+        again is no news, and the news would wake all refused pods.
+        """
         row = self.get(path)
-        if row is not None and row.state is ReportedState.READY:
+        if row is None:
+            return
+        failed = row.state is ReportedState.FAILED and not row.damaged
+        before = row.transfer
+        if failed and (before is None or transfer.bytes_done <= before.bytes_done):
+            self._change(path, transfer=before or transfer)
+        elif row.state is ReportedState.READY or row.damaged:
             self._change(path, transfer=transfer)
         else:
             self._change(path, state=ReportedState.LOADING, reason="", transfer=transfer)
 
+    def let_go(self, path: str) -> None:
+        """Note that a download was given up because nobody wishes for it any more."""
+        row = self.get(path)
+        if row is not None and row.state is ReportedState.LOADING:
+            self.absent(path)
+        else:
+            self._change(path, transfer=None)
+
     def failed(self, path: str, reason: str) -> None:
         """Note that a model cannot be had; one that is ready stays so, with the reason said."""
         row = self.get(path)
-        if row is not None and row.state is ReportedState.READY:
+        if row is not None and (row.state is ReportedState.READY or row.damaged):
             self._change(path, reason=reason, transfer=None)
         else:
             self._change(path, state=ReportedState.FAILED, reason=reason, transfer=None)
 
     def damaged(self, path: str, reason: str) -> None:
         """Note that what is published is not what it should be."""
-        self._change(path, state=ReportedState.FAILED, reason=reason, proven_at=None)
+        self._change(path, state=ReportedState.FAILED, reason=reason, proven_at=None, damaged=True)
 
     def absent(self, path: str) -> None:
         """Note that a model is not here and nothing is being done about it."""
@@ -109,6 +141,7 @@ class ModelTable:
             revision=None,
             proven_at=None,
             reason="",
+            damaged=False,
             transfer=None,
         )
 

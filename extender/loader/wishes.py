@@ -47,10 +47,8 @@ def wishes(
     return tuple(sorted(found, key=lambda wish: wish.order))
 
 
-def on_demand(catalog: Catalog, labels: Mapping[str, str]) -> tuple[CatalogModel, ...]:
-    """Return what is fetched on a node with these labels as soon as a pod waits for it there."""
-    if not catalog.on_demand:
-        return ()
+def allowed(catalog: Catalog, labels: Mapping[str, str]) -> tuple[CatalogModel, ...]:
+    """Return what may be on a node with these labels."""
     return tuple(model for model in catalog.models if selected(model, labels))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from random import Random
-from threading import Event, Lock, Thread
+from threading import Event, Thread
 
 import msgspec
 import structlog
@@ -59,7 +59,10 @@ class _Job:
 
 
 class Workers:
-    """Works on wishes. ``follow`` and ``stop`` are called from one thread; clock is monotonic."""
+    """Works on wishes. ``follow`` and ``stop`` are called from one thread; clock is monotonic.
+
+    ``let_go`` is told of work that was given up because its wish is gone, ``changed`` of every end.
+    """
 
     def __init__(
         self,
@@ -67,6 +70,7 @@ class Workers:
         *,
         obtained: Callable[[Wish, Marker], None],
         failed: Callable[[Wish, Failure], None],
+        let_go: Callable[[Wish], None],
         changed: Callable[[], None],
         clock: Callable[[], float],
         random: Random,
@@ -74,10 +78,10 @@ class Workers:
         self._work = work
         self._obtained = obtained
         self._failed = failed
+        self._let_go = let_go
         self._changed = changed
         self._clock = clock
         self._random = random
-        self._lock = Lock()
         self._jobs: dict[str, _Job] = {}
         self._leaving: list[_Job] = []
 
@@ -139,10 +143,11 @@ class Workers:
         except Exception as error:  # noqa: BLE001 - the loop must go on; it is logged and counted
             if not job.stop.is_set():
                 self._note(job, error)
+            elif self._jobs.get(job.wish.model.directory) is not job:
+                self._let_go(job.wish)
         else:
             job.done = True
-            if not job.stop.is_set():
-                self._obtained(job.wish, marker)
+            self._obtained(job.wish, marker)
         self._changed()
 
     def _note(self, job: _Job, error: Exception) -> None:

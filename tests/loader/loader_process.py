@@ -55,11 +55,15 @@ class LoaderProcess:
         self._environment = environment
 
     def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Start it, or once more after its end."""
         with self._errors.open("ab") as stderr:
             self.process = subprocess.Popen(
                 self.arguments, stderr=stderr, env=dict(self._environment or {}) or None
             )
-        return self
 
     def __exit__(
         self,

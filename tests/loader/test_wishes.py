@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from extender.loader.catalog import Catalog, CatalogModel
-from extender.loader.wishes import Nodes, Wish, needs_all_nodes, on_demand, wishes
+from extender.loader.wishes import Nodes, Wish, allowed, needs_all_nodes, wishes
 from extender.report import Wanted, WantedModel
 
 NOW = 1_767_225_600.0  # 2026-01-01T00:00:00Z
@@ -83,8 +83,7 @@ def test_a_model_that_other_nodes_hold_can_be_asked_for_here() -> None:
     assert names(wishes(catalog, other, nodes, ask("a"), now=NOW)) == ["a"]
 
 
-def test_only_what_may_be_on_a_node_is_offered_to_waiting_pods() -> None:
+def test_only_what_may_be_on_a_node_is_allowed_there() -> None:
     catalog = Catalog(models=(model("a"), model("b", node_selector=GPU)))
-    assert [m.name for m in on_demand(catalog, {})] == ["a"]
-    assert [m.name for m in on_demand(catalog, GPU)] == ["a", "b"]
-    assert not on_demand(Catalog(on_demand=False, models=catalog.models), GPU)
+    assert [m.name for m in allowed(catalog, {})] == ["a"]
+    assert [m.name for m in allowed(catalog, GPU)] == ["a", "b"]

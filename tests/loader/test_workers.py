@@ -30,10 +30,12 @@ class Scene:
         self.outcome: dict[str, Exception] = {}
         self.obtained: list[str] = []
         self.failures: list[tuple[str, Failure]] = []
+        self.let_go: list[str] = []
         self.workers = Workers(
             self._work,
             obtained=lambda wish, _: self.obtained.append(wish.model.name),
             failed=lambda wish, failure: self.failures.append((wish.model.name, failure)),
+            let_go=lambda wish: self.let_go.append(wish.model.name),
             changed=lambda: None,
             clock=self.clock,
             random=Random(0),
@@ -100,6 +102,7 @@ def test_work_on_what_nobody_wishes_for_is_stopped(scene: Scene) -> None:
     scene.workers.follow(wishes("a"), 1)
     scene.workers.follow([], 1)
     scene.wait_idle("a")
+    assert scene.let_go == ["a"]
     assert not scene.obtained
     assert not scene.failures
 
@@ -157,3 +160,4 @@ def test_stopping_ends_all_work(scene: Scene) -> None:
     scene.workers.follow(wishes("a", "b"), 2)
     scene.workers.stop(SECONDS)
     assert scene.workers.busy == 0
+    assert not scene.let_go

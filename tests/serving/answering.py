@@ -16,9 +16,13 @@ import yaml
 
 @dataclass
 class Apiserver:
-    """Gives one answer to everything, and keeps what it was sent."""
+    """Gives one answer to everything, and keeps what it was sent.
+
+    Status 0: it hangs up. ``first`` are the statuses of the first answers, used up one by one.
+    """
 
     status: int = 201
+    first: list[int] = field(default_factory=list)
     body: Any = field(default_factory=dict)
     url: str = ""
     seen: list[tuple[str, str, Any]] = field(default_factory=list)
@@ -38,11 +42,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, sent: Any) -> None:
         self.apiserver.seen.append((self.command, self.path, sent))
-        if self.apiserver.status == 0:
+        status = self.apiserver.first.pop(0) if self.apiserver.first else self.apiserver.status
+        if status == 0:
             self.connection.shutdown(socket.SHUT_RDWR)
             return
         body = json.dumps(self.apiserver.body).encode()
-        self.send_response(self.apiserver.status)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

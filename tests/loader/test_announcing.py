@@ -1,0 +1,119 @@
+"""When the apiserver is told: at once where a state changed, seldom otherwise, and at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from threading import Event
+
+import pytest
+
+from extender.loader.announcing import Announcer
+from extender.loader.catalog import CatalogModel
+from extender.loader.catalog_file import CatalogFile
+from extender.loader.layout import CacheDirectory
+from extender.loader.metrics import LoaderMetrics
+from extender.loader.reporting import Reporter
+from extender.loader.table import ModelTable
+from extender.report import Transfer
+from tests.clock import Clock
+from tests.loader.cluster import ME, apiserver
+from tests.loader.loader_process import wait_for
+from tests.serving.answering import Apiserver
+
+A = CatalogModel(name="a", source="hf://org/a")
+
+
+class Desk:
+    """One announcer whose clock stands still, so that only changes have it write."""
+
+    def __init__(self, api: Apiserver, reporter: Reporter, root: Path) -> None:
+        api.status = 200
+        self.api = api
+        self.table = ModelTable()
+        self.table.follow([A], [])
+        self.clock = Clock()
+        self.looked = Event()
+        self.metrics = LoaderMetrics(self.table, root, catalog_error=lambda: "")
+        self.announcer = Announcer(
+            reporter,
+            self.table,
+            cache=CacheDirectory(root),
+            host_directory=lambda: "/var/lib/models",
+            catalog=CatalogFile(root / "catalog.yaml"),
+            metrics=self.metrics,
+            looked=self.looked.is_set,
+            node_uid=lambda: "uid-n",
+            clock=self.clock,
+            random=Random(0),
+            lease_seconds=90,
+        )
+
+    def written(self, kind: str) -> int:
+        return sum(f"/{kind}/" in path for _, path, _ in list(self.api.seen))
+
+    def begin(self) -> None:
+        self.looked.set()
+        self.announcer.start()
+        wait_for(lambda: (self.written("pods"), self.written("leases")) == (1, 1))
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    with apiserver(tmp_path) as (api, transport):
+        desk = Desk(api, Reporter(transport, ME, clock=Clock()), tmp_path)
+        yield desk
+        desk.announcer.stop()
+
+
+def test_nothing_is_said_before_the_disk_was_looked_at(desk: Desk) -> None:
+    desk.announcer.start()
+    time.sleep(0.7)
+    assert desk.api.seen == []
+    desk.looked.set()
+    wait_for(lambda: desk.written("pods") == 1)
+
+
+def test_progress_goes_to_the_lease_and_a_state_to_the_pod(desk: Desk) -> None:
+    desk.begin()
+    desk.table.loading("a", Transfer(path="a", bytes_done=1, bytes_total=10))
+    wait_for(lambda: desk.written("pods") == 2)
+    assert desk.written("leases") == 1
+    for done in (2, 3, 4):
+        desk.table.loading("a", Transfer(path="a", bytes_done=done, bytes_total=10))
+        desk.clock.now += 5
+        wait_for(lambda done=done: desk.written("leases") == done)  # type: ignore[misc]
+    assert desk.written("pods") == 2
+
+
+def test_without_news_the_lease_is_renewed_three_times_in_its_duration(desk: Desk) -> None:
+    desk.begin()
+    desk.clock.now += 29
+    time.sleep(1.2)
+    assert desk.written("leases") == 1
+    desk.clock.now += 1
+    wait_for(lambda: desk.written("leases") == 2)
+
+
+def test_while_the_apiserver_is_away_loading_goes_on_and_the_truth_is_told_afterwards(
+    desk: Desk,
+) -> None:
+    desk.begin()
+    desk.api.status = 0
+    desk.table.loading("a", Transfer(path="a", bytes_done=1, bytes_total=10))
+    wait_for(lambda: desk.metrics.unreported._value.get() > 0)
+    desk.table.ready("a", revision="r", size=10, proven_at="2026-01-01T00:00:00Z")
+    desk.api.status = 200
+    desk.api.seen.clear()
+    wait_for(lambda: desk.written("pods") == 1)
+    assert '"state":"ready"' in str(desk.api.seen[0][2])
+
+
+def test_at_the_end_the_last_state_is_told_and_the_lease_let_go(desk: Desk) -> None:
+    desk.begin()
+    desk.table.failed("a", "the disk is full")
+    desk.announcer.stop()
+    assert any("the disk is full" in str(body) for _, _, body in desk.api.seen)
+    assert desk.api.seen[-1][2]["spec"]["holderIdentity"] == ""

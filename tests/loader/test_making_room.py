@@ -1,0 +1,140 @@
+"""Room is made where it is short; where it is not, nobody is asked and nothing goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from extender.errors import CacheError
+from extender.kube.objects import Pod
+from extender.loader.catalog import Catalog, CatalogModel, WatermarkSection
+from extender.loader.layout import CacheDirectory, writing
+from extender.loader.making_room import RoomMaker
+from extender.loader.metrics import LoaderMetrics
+from extender.loader.publish import Publisher
+from extender.loader.table import ModelTable
+from extender.loader.wishes import Wish
+from extender.report import ReportedState
+from tests.loader.models import listing, put, small_model
+
+TOO_MUCH = 10**18
+ROOMY = WatermarkSection(high_percent=100, low_percent=99.9, reserve=0)
+FULL = WatermarkSection(high_percent=0.0001, low_percent=0.00001, reserve=0)
+
+
+def model(name: str, priority: int = 0) -> CatalogModel:
+    return CatalogModel(name=name, source=f"hf://org/{name}", priority=priority)
+
+
+class Scene:
+    """A cache directory with published models, and an apiserver that may be away."""
+
+    def __init__(self, root: Path) -> None:
+        self.cache = CacheDirectory(root)
+        self.publisher = Publisher()
+        self.table = ModelTable()
+        self.away = False
+        self.room = RoomMaker(
+            self.cache,
+            self.publisher,
+            self.table,
+            LoaderMetrics(self.table, root, catalog_error=lambda: ""),
+            pods=self._pods,
+            host_directory=lambda: "/var/lib/models",
+        )
+
+    def _pods(self) -> list[Pod]:
+        if self.away:
+            raise CacheError("which models are in use cannot be known")
+        return []
+
+    def published(self, *names: str) -> None:
+        for name in names:
+            with writing(self.cache, name) as held:
+                put(self.publisher.begin(held, listing(small_model())), small_model())
+                self.publisher.publish(held, listing(small_model()))
+
+    def begun(self, *names: str) -> None:
+        for name in names:
+            put(self.cache.staging(name), {"model.safetensors": b"half"})
+            put(self.cache.journal(name).parent, {name: b"{}"})
+
+    def follow(self, marks: WatermarkSection, *models: CatalogModel, wished: str = "") -> None:
+        catalog = Catalog(models=models, watermarks=marks)
+        self.table.follow(models, [])
+        self.room.follow(catalog, [Wish(model=one) for one in models if one.name in wished])
+
+    def there(self) -> set[str]:
+        return {path.name for path in self.cache.root.iterdir() if not path.name.startswith(".")}
+
+    def staged(self) -> set[str]:
+        staging = self.cache.work_area / "staging"
+        journals = self.cache.work_area / "journals"
+        found = [{path.name for path in place.iterdir()} for place in (staging, journals)]
+        assert found[0] == found[1]
+        return found[0]
+
+
+@pytest.fixture
+def scene(fast: Path) -> Scene:
+    return Scene(fast)
+
+
+def test_where_there_is_room_a_download_begins_though_the_apiserver_is_away(scene: Scene) -> None:
+    scene.published("old")
+    scene.follow(ROOMY, model("new"), wished="new")
+    scene.away = True
+    scene.room.for_wish(Wish(model=model("new")), 1000)
+    assert scene.there() == {"old"}
+
+
+def test_where_room_is_short_nothing_goes_while_it_cannot_be_known_what_is_in_use(
+    scene: Scene,
+) -> None:
+    scene.published("old")
+    scene.follow(ROOMY, model("new"), wished="new")
+    scene.away = True
+    with pytest.raises(CacheError, match="cannot be known"):
+        scene.room.for_wish(Wish(model=model("new")), TOO_MUCH)
+    assert scene.there() == {"old"}
+
+
+def test_a_wish_costs_what_is_less_important_and_nothing_else(scene: Scene) -> None:
+    scene.published("low", "high", "spare")
+    low, high, spare, new = model("low"), model("high", 9), model("spare"), model("new", 5)
+    scene.follow(ROOMY, low, high, spare, new, wished="low high new")
+    scene.room.for_wish(Wish(model=new), TOO_MUCH)
+    assert scene.there() == {"high"}
+
+
+def test_what_went_is_said_to_be_absent(scene: Scene) -> None:
+    scene.published("gone")
+    scene.follow(FULL, model("gone"))
+    scene.table.ready("gone", revision="r", size=1, proven_at="2026-01-01T00:00:00Z")
+    scene.room.tidy()
+    row = scene.table.get("gone")
+    assert row is not None
+    assert row.state is ReportedState.ABSENT
+
+
+def test_half_a_download_goes_with_its_model(scene: Scene) -> None:
+    scene.begun("left", "stays")
+    scene.follow(ROOMY, model("stays"))
+    scene.room.tidy()
+    assert scene.staged() == {"stays"}
+
+
+def test_where_room_is_short_only_what_is_wished_for_is_gone_on_with(scene: Scene) -> None:
+    scene.begun("wished", "expired")
+    scene.follow(FULL, model("wished"), model("expired"), wished="wished")
+    scene.room.tidy()
+    assert scene.staged() == {"wished"}
+
+
+def test_half_a_download_that_another_process_is_at_is_left_to_it(scene: Scene) -> None:
+    scene.begun("left")
+    scene.follow(ROOMY)
+    with writing(scene.cache, "left"):
+        scene.room.tidy()
+    assert scene.staged() == {"left"}
