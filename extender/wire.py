@@ -6,7 +6,9 @@ Types of k8s.io/kube-scheduler/extender/v1, which have no JSON tags: keys are Go
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import repeat
 from typing import Any
 
 import msgspec
@@ -26,7 +28,7 @@ class _NamedOnly(KubeStruct, frozen=True):
     metadata: _Name = _Name()
 
 
-class ExtenderArgs(msgspec.Struct, frozen=True, kw_only=True):
+class ExtenderArgs(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The question of filter and prioritize.
 
     ``names`` are the candidates in the order asked, each once. ``nodes`` holds the full node
@@ -36,6 +38,11 @@ class ExtenderArgs(msgspec.Struct, frozen=True, kw_only=True):
     pod: Pod
     names: tuple[str, ...]
     nodes: Mapping[str, msgspec.Raw] | None
+
+    @cached_property
+    def asked(self) -> frozenset[str]:
+        """Return the candidates as a set."""
+        return frozenset(self.names)
 
 
 class FilterResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +58,67 @@ class HostPriority(msgspec.Struct, frozen=True, gc=False):
 
     host: str = msgspec.field(name="Host")
     score: int = msgspec.field(name="Score")
+
+
+class Scores:
+    """Scores by node, 0 for all others.
+
+    One table answers many requests, so each node's entry in an answer is encoded once.
+    """
+
+    def __init__(
+        self, by_node: Mapping[str, int], entries: Mapping[str, bytes] | None = None
+    ) -> None:
+        self._by_node = by_node
+        self._entries = _entries(by_node) if entries is None else entries
+
+    def of(self, names: Sequence[str]) -> list[int]:
+        """Return the scores of some nodes."""
+        return list(map(self._by_node.get, names, repeat(0)))
+
+    def replaced(self, by_node: Mapping[str, int]) -> Scores:
+        """Return a table in which some nodes have another score."""
+        if all(self._by_node.get(name) == score for name, score in by_node.items()):
+            return self
+        return Scores({**self._by_node, **by_node}, {**self._entries, **_entries(by_node)})
+
+    def encoded(self, names: Sequence[str]) -> bytes:
+        """Return an answer."""
+        entries: Iterable[bytes]
+        try:
+            entries = list(map(self._entries.__getitem__, names))
+        except KeyError:
+            entries = map(self._entries.get, names, map(_NO_SCORE.__getitem__, names))
+        return b"[" + b",".join(entries) + b"]"
+
+
+def _entries(by_node: Mapping[str, int]) -> dict[str, bytes]:
+    return {name: _encoder.encode(HostPriority(name, its)) for name, its in by_node.items()}
+
+
+class _NoScore(dict[str, bytes]):
+    """The entries of nodes without a score, kept as they are asked for; bounded."""
+
+    def __missing__(self, name: str) -> bytes:
+        if len(self) >= _MAX_ENTRIES:
+            self.clear()
+        entry = self[name] = _encoder.encode(HostPriority(name, 0))
+        return entry
+
+
+_NO_SCORE = _NoScore()
+NO_SCORES = Scores({}, _NO_SCORE)
+"""For pods to which all nodes are alike."""
+
+
+class Ranking(msgspec.Struct, frozen=True):
+    """The answer of prioritize: every node asked about, with its score."""
+
+    names: tuple[str, ...]
+    scores: Scores
+
+    def __iter__(self) -> Iterator[tuple[str, int]]:
+        return zip(self.names, self.scores.of(self.names), strict=True)
 
 
 class BindArgs(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,13 +166,14 @@ class _FilterAnswer(msgspec.Struct, kw_only=True):
 
 
 _top = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_names = msgspec.json.Decoder(list[str])
+_names = msgspec.json.Decoder(tuple[str, ...])
 _names_or_null = msgspec.json.Decoder(list[str | None])
 _raw_items = msgspec.json.Decoder(list[msgspec.Raw])
 _integer = msgspec.json.Decoder(int | None)
 _string_or_null = msgspec.json.Decoder(str | None)
 _encoder = msgspec.json.Encoder()
 _NULL = b"null"
+_MAX_ENTRIES = 50_000
 _REMEDY = "send what k8s.io/kube-scheduler/extender/v1 defines"
 
 
@@ -115,8 +184,11 @@ def read_args(body: bytes) -> ExtenderArgs:
     names = _read_names(fields.get("nodenames"))
     nodes = _read_nodes(fields.get("nodes"))
     if nodes is not None and not names:
-        names = list(nodes)
-    return ExtenderArgs(pod=pod, names=tuple(dict.fromkeys(names)), nodes=nodes)
+        names = tuple(nodes)
+    args = ExtenderArgs(pod=pod, names=names, nodes=nodes)
+    if len(args.asked) < len(names):
+        return ExtenderArgs(pod=pod, names=tuple(dict.fromkeys(names)), nodes=nodes)
+    return args
 
 
 def write_filter_result(result: FilterResult, args: ExtenderArgs | None) -> bytes:
@@ -130,9 +202,9 @@ def write_filter_result(result: FilterResult, args: ExtenderArgs | None) -> byte
     return _encoder.encode(answer)
 
 
-def write_priorities(scores: Iterable[tuple[str, int]]) -> bytes:
+def write_priorities(ranking: Ranking) -> bytes:
     """Write the answer of prioritize."""
-    return _encoder.encode([HostPriority(name, score) for name, score in scores])
+    return ranking.scores.encoded(ranking.names)
 
 
 def read_bind_args(body: bytes) -> BindArgs:
@@ -242,15 +314,15 @@ def _pod(raw: msgspec.Raw | None) -> Pod:
         raise ProtocolError(f"field Pod cannot be read: {error}") from error
 
 
-def _read_names(raw: msgspec.Raw | None) -> list[str]:
+def _read_names(raw: msgspec.Raw | None) -> tuple[str, ...]:
     if raw is None or bytes(raw) == _NULL:
-        return []
+        return ()
     try:
         return _names.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
         pass
     try:
-        return [name for name in _names_or_null.decode(raw) if name is not None]
+        return tuple(name for name in _names_or_null.decode(raw) if name is not None)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ProtocolError(f"field NodeNames is not a list of node names: {error}") from error
 

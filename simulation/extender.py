@@ -134,7 +134,8 @@ class Extender:
     def prioritize(self, pod: Pod, names: tuple[str, ...]) -> list[tuple[str, int]]:
         """Answer prioritize."""
         args = ExtenderArgs(pod=pod, names=names, nodes=None)
-        scores, _ = prioritize_nodes(args, self.context)
+        ranking, _ = prioritize_nodes(args, self.context)
+        scores = list(ranking)
         self._laws.prioritized(names, scores)
         return scores
 

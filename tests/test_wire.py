@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extender.errors import ProtocolError
-from extender.wire import FilterResult, read_args, write_filter_result, write_priorities
+from extender.wire import (
+    FilterResult,
+    Ranking,
+    Scores,
+    read_args,
+    write_filter_result,
+    write_priorities,
+)
 
 POD: dict[str, Any] = {"metadata": {"name": "p", "namespace": "n", "uid": "u"}}
 
@@ -52,7 +59,7 @@ def test_filter_answers_with_every_key_that_go_knows() -> None:
 
 
 def test_priorities_are_hosts_and_integers() -> None:
-    assert write_priorities([("a", 10)]) == b'[{"Host":"a","Score":10}]'
+    assert write_priorities(Ranking(("a",), Scores({"a": 10}))) == b'[{"Host":"a","Score":10}]'
 
 
 @pytest.mark.parametrize(

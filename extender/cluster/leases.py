@@ -32,9 +32,14 @@ _PREFIX = lease_name("")
 
 
 class Leases:
-    """The table. ``clock`` gives UNIX time in seconds."""
+    """The table.
 
-    def __init__(self, *, clock: Callable[[], float]) -> None:
+    ``clock`` gives UNIX time in seconds. ``changed`` is told each node of which they say something
+    else than before.
+    """
+
+    def __init__(self, *, clock: Callable[[], float], changed: Callable[[str], None]) -> None:
+        self._changed = changed
         self.objects: dict[Key, Lease] = {}
         self.silent: dict[Key, float] = {}
         self._clock = clock
@@ -71,6 +76,7 @@ class Leases:
         if facts != self._facts.get(key):
             self._facts[key] = facts
             self._shown = None
+            self._changed(key[1])
         return key, problem
 
     def forget(self, key: Key) -> None:
@@ -78,6 +84,7 @@ class Leases:
         if self.objects.pop(key, None) is not None:
             del self._heard[key], self._facts[key]
             self._shown = None
+            self._changed(key[1])
 
     def turned(self, key: Key | None = None) -> list[Key]:
         """Return the loaders that fell silent or speak again since the last call.

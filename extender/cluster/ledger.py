@@ -10,12 +10,14 @@ import msgspec
 
 from extender.cluster.memory import MemoryDemand
 from extender.cluster.reservations import Reservation, Reservations
-from extender.cluster.view import NodeView, Nominated, PodFacts, WarmKey, warm_key
+from extender.cluster.view import Changes, NodeView, Nominated, PodFacts, WarmKey, warm_key
 from extender.cluster.witnesses import is_ready
 from extender.kube.objects import Node, Pod
 from extender.workload.model import Workload
 
 FINISHED = frozenset({"Succeeded", "Failed"})
+KEPT_CHANGES = 50_000
+"""So many changes of nodes are remembered at least: a minute of a very busy cluster."""
 
 
 class Ledger:
@@ -28,12 +30,27 @@ class Ledger:
         self._nominated: dict[str, dict[str, PodFacts]] = {}
         self._reservations = Reservations()
         self._changed: set[str] = set()
+        self._log: list[str] = []
+        self._forgotten = 0
 
     def settle(self) -> None:
-        """Renew the nodes that changed."""
-        for name in self._changed:
+        """Renew the nodes that changed, and note that they have."""
+        for name in self._changed & self.nodes.keys():
             self._rebuild(name)
+            self._log.append(name)
         self._changed.clear()
+        if len(self._log) > 2 * KEPT_CHANGES:
+            # A new list: views that were made before keep the old one.
+            self._forgotten += len(self._log) - KEPT_CHANGES
+            self._log = self._log[-KEPT_CHANGES:]
+
+    def note(self, name: str) -> None:
+        """Note that something is known of a node that is not kept here."""
+        self._log.append(name)
+
+    def changes(self) -> Changes:
+        """Return the changes so far."""
+        return Changes(self._log, self._forgotten, self._forgotten + len(self._log))
 
     # -- nodes and pods --------------------------------------------------------------------------
 
@@ -44,7 +61,8 @@ class Ledger:
 
     def forget_node(self, name: str) -> None:
         """Forget a node; its pods are still known, for one that comes back."""
-        self.nodes.pop(name, None)
+        if self.nodes.pop(name, None) is not None:
+            self._log.append(name)
 
     def put_pod(self, facts: PodFacts) -> None:
         """Keep a pod that was added or modified; once on a node it needs no reservation."""
@@ -107,13 +125,19 @@ class Ledger:
         """Return how many pods have memory kept for them."""
         return len(self._reservations)
 
+    def own(self) -> dict[str, tuple[str, ...]]:
+        """Return the nodes where something is kept for a pod, by its UID."""
+        table = {uid: set(nodes) for uid, nodes in self._reservations.by_pod()}
+        for node, pods in self._nominated.items():
+            for uid in pods:
+                table.setdefault(uid, set()).add(node)
+        return {uid: tuple(nodes) for uid, nodes in table.items()}
+
     # -- sums ------------------------------------------------------------------------------------
 
     def _rebuild(self, name: str) -> None:
         """Renew what a node's pods add up to."""
-        node = self.nodes.get(name)
-        if node is None:
-            return
+        node = self.nodes[name]
         promised = requested = 0
         warm: set[WarmKey] = set()
         for pod in self._on_node.get(name, {}).values():

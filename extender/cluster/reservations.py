@@ -8,7 +8,7 @@ them is bound.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import inf
 
 import msgspec
@@ -45,6 +45,10 @@ class Reservations:
 
     def __contains__(self, uid: str) -> bool:
         return uid in self._of_pod
+
+    def by_pod(self) -> Iterator[tuple[str, Iterable[str]]]:
+        """Yield each pod's UID with the nodes where it has entries."""
+        yield from self._of_pod.items()
 
     def on(self, node: str) -> Iterator[Reservation]:
         """Yield the entries of one node."""

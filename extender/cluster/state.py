@@ -69,7 +69,7 @@ class ClusterState:
         self._lock = RLock()
         self._ledger = Ledger()
         self._loaders = Loaders(clock=clock, templates=self.templates, trusted=trusted_namespaces)
-        self._leases = Leases(clock=clock)
+        self._leases = Leases(clock=clock, changed=self._ledger.note)
         self._storage = Storage()
         self._starts = Starts(learn=learn)
         self._problems: LRUCache[str, str] = LRUCache(_MAX_PROBLEMS)
@@ -85,10 +85,12 @@ class ClusterState:
             if self._ledger.expire(now) | self._turn(self._leases.turned()):
                 self._settle()
             if self._view is None:
-                storage = self._storage
+                ledger, storage = self._ledger, self._storage
                 self._view = View(
                     now=now,
-                    nodes=dict(self._ledger.nodes),
+                    nodes=dict(ledger.nodes),
+                    changes=ledger.changes(),
+                    own=ledger.own(),
                     inventory=self._loaders.inventory(),
                     claims=dict(storage.claims),
                     volumes=dict(storage.volumes),
@@ -97,8 +99,8 @@ class ClusterState:
                     completed_writes=frozenset(storage.completed),
                     corrections=self._starts.corrections,
                 )
-            view, leases = self._view, self._leases.facts()
-        return msgspec.structs.replace(view, now=now, leases=leases)
+            view, leases, changes = self._view, self._leases.facts(), self._ledger.changes()
+        return msgspec.structs.replace(view, now=now, leases=leases, changes=changes)
 
     def now(self) -> float:
         """Return the time of the state's clock: UNIX seconds."""

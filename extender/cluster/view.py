@@ -92,14 +92,38 @@ class LoaderLease(msgspec.Struct, frozen=True, kw_only=True):
     wanted: Wanted = Wanted()
 
 
+class Changes(msgspec.Struct, frozen=True):
+    """The latest changes of nodes, of what is on them or said of them, in the order they came.
+
+    A node that was removed has changed too.
+
+    ``names`` begins with the change number ``first`` and may have grown since this was made, when
+    there had been ``count`` of them in all.
+    """
+
+    names: list[str]
+    first: int
+    count: int
+
+    def since(self, count: int) -> set[str] | None:
+        """Return what has changed since there were so many; None where that is long ago."""
+        if count < self.first:
+            return None
+        return set(self.names[count - self.first : self.count - self.first])
+
+
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """The cluster at one moment. ``now`` is UNIX time in seconds.
 
+    ``changes`` tells which nodes have changed since another view. ``own`` has, by a pod's UID, the
+    nodes where something is reserved for it or which it is nominated to.
     ``leases`` has the loaders' Leases by namespace and node.
     """
 
     now: float
     nodes: Mapping[str, NodeView]
+    changes: Changes
+    own: Mapping[str, tuple[str, ...]]
     inventory: Inventory
     claims: Mapping[Key, PersistentVolumeClaim]
     volumes: Mapping[str, PersistentVolume]

@@ -9,6 +9,7 @@ after ServerlessLLM's estimator (Fu et al., OSDI 2024), extended to nodes withou
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import msgspec
 
@@ -65,6 +66,7 @@ def model_bytes(reference: ModelReference, held: int | None, policy: Policy) -> 
     return bytes_from_name(reference.model or "") or policy.default_model_bytes
 
 
+@lru_cache(maxsize=4096)
 def bytes_from_name(name: str) -> int | None:
     """Guess a size from a name such as ``Llama-3.1-8B-Instruct``: two bytes a parameter.
 

@@ -21,10 +21,13 @@ def scores(seconds: Mapping[str, float], policy: Policy) -> dict[str, int]:
     if not seconds:
         return {}
     best = min(seconds.values())
-    return {
-        name: round(MAX_SCORE * 0.5 ** ((value - best) / policy.half_life))
-        for name, value in seconds.items()
-    }
+    return {name: score(value - best, policy) for name, value in seconds.items()}
+
+
+def score(behind: float, policy: Policy) -> int:
+    """Return the score of a node that starts so many seconds after the soonest."""
+    share: float = 0.5 ** (max(0.0, behind) / policy.half_life)
+    return round(MAX_SCORE * share)
 
 
 def crowding_seconds(allocatable: int, free: int, demand: int) -> float:

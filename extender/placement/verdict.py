@@ -66,12 +66,13 @@ class Judge:
     """Answers for one pod over one view. ``stale`` names what the watch has lost sight of.
 
     ``impatient``: the pod has waited for a model that it can fetch as long as is configured; its
-    ``request`` here only prefers that model.
+    ``request`` here only prefers that model. ``asked`` is as it was.
     """
 
     def __init__(
         self, request: PodRequest, view: View, policy: Policy, *, stale: tuple[str, ...] = ()
     ) -> None:
+        self.asked = request
         self.impatient = impatient(request, policy, view.now)
         self.request = without_patience(request) if self.impatient else request
         self.view = view
@@ -93,6 +94,16 @@ class Judge:
             (self._claims.get(reference), view.claim(namespace, reference.claim or ""))
             for reference in self._claim_references()
         )
+
+    def of_its_kind(self) -> Judge:
+        """Return the judge of any such pod, for which nothing is kept on any node."""
+        anybody = msgspec.structs.replace(self.asked, uid="", node="")
+        return Judge(anybody, self.view, self.policy, stale=self.stale)
+
+    def own_nodes(self) -> list[str]:
+        """Return the known nodes where something is kept for this very pod, or where it counts."""
+        names = {*self.view.own.get(self.request.uid, ()), self.request.node}
+        return [name for name in names if name in self.view.nodes]
 
     @property
     def has_preference(self) -> bool:

@@ -143,8 +143,8 @@ class Service:
         """Answer ``POST /prioritize``."""
         late = self._deadline()
         args = read_args(body)
-        scores, _ = self._timed(args.pod, lambda: prioritize_nodes(args, self.context, late=late))
-        return write_priorities(scores)
+        ranking, _ = self._timed(args.pod, lambda: prioritize_nodes(args, self.context, late=late))
+        return write_priorities(ranking)
 
     def preempt(self, body: bytes) -> bytes:
         """Answer ``POST /preempt``."""
@@ -199,7 +199,7 @@ class Service:
         elif request is not None:
             self.waiting.refuse(
                 request,
-                asked=args.names,
+                asked=args.asked,
                 refused=made.refused,
                 examples=made.examples,
                 created=args.pod.metadata.creation_timestamp,

@@ -14,7 +14,10 @@ from extender.cluster.view import PodFacts
 from extender.kube.objects import Pod
 from extender.kube.times import unix_time
 from extender.placement.policy import Policy
+from extender.placement.refusals import Refusals, refusals
 from extender.placement.request import PodRequest
+from extender.placement.starts import Starts, starts
+from extender.placement.tables import Tables
 from extender.placement.verdict import Judge
 
 
@@ -47,9 +50,6 @@ class RecentRequests:
         with self._lock:
             return self._requests.get(uid)
 
-
-LOOK_AT_THE_CLOCK_EVERY = 256
-"""Nodes that are judged between two looks: about a millisecond."""
 
 TOO_LATE = "model-cache-extender is overloaded: this answer would come too late"
 
@@ -89,6 +89,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     reservation_seconds: float = 300.0
     fence: Callable[[], str] = str
     recent: RecentRequests = msgspec.field(default_factory=RecentRequests)
+    refusals: Tables[Refusals] = msgspec.field(default_factory=refusals)
+    starts: Tables[Starts] = msgspec.field(default_factory=starts)
 
     def now(self) -> float:
         """Return the state's time: UNIX seconds."""

@@ -9,19 +9,16 @@ Nothing is committed: filter is asked again for nominated nodes, in retries and 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+
 from extender.placement.reasons import TEXTS, Reason
 from extender.placement.verdict import Judge
-from extender.verbs.context import (
-    LOOK_AT_THE_CLOCK_EVERY,
-    TOO_LATE,
-    Context,
-    Late,
-    ListRejected,
-    never,
-    not_listed,
-)
-from extender.verbs.decision import Decision, count, decision
+from extender.verbs.context import TOO_LATE, Context, Late, ListRejected, never, not_listed
+from extender.verbs.decision import Decision, decision
 from extender.wire import ExtenderArgs, FilterResult
+
+_NOBODY: Mapping[Reason, AbstractSet[str]] = {}
 
 
 def filter_nodes(
@@ -32,37 +29,33 @@ def filter_nodes(
     if unsynced:
         return FilterResult(error=not_listed(unsynced)), None
     judge = context.judge(args.pod)
-    passed: list[str] = []
-    refused: dict[str, Reason] = {}
-    for index, name in enumerate(args.names):
-        if index % LOOK_AT_THE_CLOCK_EVERY == 0 and late():
-            return FilterResult(error=TOO_LATE), None
-        reason = judge.reason(name)
-        if reason is None:
-            passed.append(name)
-        else:
-            refused[name] = reason
+    table = None if late() else context.refusals.of(judge, late)
+    if table is None:
+        return FilterResult(error=TOO_LATE), None
+    passed, refused = args.names, _NOBODY
+    if not args.asked <= table.passing:
+        table = table.among(args.asked, judge)
+        passed = tuple(name for name in args.names if name in table.passing)
+        refused = table.refused(args.asked)
     made = decision(
         "filter",
         judge.request,
         time=judge.view.now,
         asked=len(args.names),
         passed=len(passed),
-        refused=count(refused),
-        examples=_examples(judge, refused),
+        refused={reason.value: len(names) for reason, names in refused.items()},
+        examples=_examples(judge, args.names, refused),
         stale=judge.stale,
     )
     listed = not passed or context.list_rejected is ListRejected.ALWAYS
-    texts = {name: TEXTS[reason] for name, reason in refused.items()} if listed else {}
-    return FilterResult(names=passed, unresolvable=texts), made
+    return FilterResult(names=passed, unresolvable=table.texts(args.asked) if listed else {}), made
 
 
-def _examples(judge: Judge, refused: dict[str, Reason]) -> dict[str, str]:
+def _examples(
+    judge: Judge, names: Sequence[str], refused: Mapping[Reason, AbstractSet[str]]
+) -> dict[str, str]:
     """Say one node's detail for each reason."""
-    first: dict[Reason, str] = {}
-    for name, reason in refused.items():
-        if reason not in first:
-            first[reason] = name
+    first = {reason: next(n for n in names if n in nodes) for reason, nodes in refused.items()}
     return {
         reason.value: f"{name}: {judge.verdict(name).detail or TEXTS[reason]}"
         for reason, name in first.items()

@@ -12,53 +12,90 @@ hold into a reservation, wherever the pod went.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
+from itertools import compress, islice
 
 from extender.cluster.reservations import Reservation
-from extender.placement.estimate import Start
-from extender.placement.score import crowding_seconds, scores
+from extender.placement.score import MAX_SCORE, scores
+from extender.placement.starts import Starts, seconds_on
 from extender.placement.verdict import Judge
 from extender.verbs.context import Context, Late, never
 from extender.verbs.decision import Decision, decision
-from extender.wire import ExtenderArgs
+from extender.wire import NO_SCORES, ExtenderArgs, Ranking, Scores
 
 _KEPT_SCORES = 10
 
 
 def prioritize_nodes(
     args: ExtenderArgs, context: Context, *, late: Late = never
-) -> tuple[list[tuple[str, int]], Decision | None]:
+) -> tuple[Ranking, Decision | None]:
     """Answer one prioritize request: each node with its score, all 0 where time has run out."""
+    nothing = Ranking(args.names, NO_SCORES)
     if context.unsynced() or late():
-        return [(name, 0) for name in args.names], None
+        return nothing, None
     judge = context.judge(args.pod)
-    starts = _starts(judge, args.names)
-    table = _scores(judge, starts)
-    if table and judge.request.uid and judge.request.demand.volume_bytes:
-        table = _lead(table, judge)
-        _hold(max(table, key=lambda name: table[name]), judge, context)
-    ranked = [(name, table.get(name, 0)) for name in args.names]
-    best = sorted(ranked, key=lambda entry: -entry[1])[:_KEPT_SCORES]
+    ranking, slowest = nothing, None
+    if _is_particular(judge):
+        table = context.starts.of(judge, late)
+        if table is None:
+            return nothing, None
+        ranking = Ranking(args.names, _scores(args.names, table, judge, context))
+        slowest = max(
+            filter(table.answers.__contains__, args.names), key=table.answers.get, default=None
+        )
+    best = _best(ranking)
+    starts = {} if ranking is nothing else _starts(judge, best)
     made = decision(
         "prioritize",
         judge.request,
         time=judge.view.now,
         asked=len(args.names),
         passed=len(args.names),
-        scores=dict(best),
-        starts={name: starts[name].seconds for name, _ in best if name in starts},
-        slowest=max((start.seconds for start in starts.values()), default=None),
+        scores=best,
+        starts=starts,
+        slowest=_starts(judge, [slowest])[slowest] if slowest is not None else None,
         stale=judge.stale,
     )
-    return ranked, made
+    return ranking, made
 
 
-def _lead(table: dict[str, int], judge: Judge) -> dict[str, int]:
-    """Put the roomiest of the best nodes one point before the others."""
-    top = max(table.values())
-    equal = [name for name, score in table.items() if score == top]
-    first = max(equal, key=lambda name: (judge.free(judge.view.nodes[name]), name))
-    return table | {name: top - 1 for name in equal if name != first}
+def _is_particular(judge: Judge) -> bool:
+    """Tell whether nodes differ for the pod, as far as is known and can be trusted."""
+    return not judge.stale and (judge.has_preference or judge.request.demand.volume_bytes > 0)
+
+
+def _scores(names: tuple[str, ...], table: Starts, judge: Judge, context: Context) -> Scores:
+    try:
+        seconds = list(map(table.answers.__getitem__, names))
+    except KeyError:
+        known = tuple(name for name in names if name in table.answers)
+        return _scores(known, table, judge, context)
+    if not seconds:
+        return NO_SCORES
+    best = min(seconds)
+    if not (judge.request.uid and judge.request.demand.volume_bytes):
+        return table.scores(best, judge.policy, most=MAX_SCORE)
+    first = min(compress(names, map(best.__eq__, seconds)))
+    _hold(first, judge, context)
+    return table.scores(best, judge.policy, most=MAX_SCORE - 1).replaced({first: MAX_SCORE})
+
+
+def _best(ranking: Ranking) -> dict[str, int]:
+    """Return the best few nodes, in the order asked where they are equal."""
+    names, scores = ranking.names, ranking.scores.of(ranking.names)
+    table: dict[str, int] = {}
+    for score in sorted(set(scores), reverse=True):
+        equal = compress(names, map(score.__eq__, scores))
+        table |= dict.fromkeys(islice(equal, _KEPT_SCORES - len(table)), score)
+        if len(table) == _KEPT_SCORES:
+            break
+    return table
+
+
+def _starts(judge: Judge, names: Iterable[str]) -> dict[str, float]:
+    """Return the estimated starts on the known ones of these nodes."""
+    nodes = judge.view.nodes
+    return {name: judge.start(nodes[name]).seconds for name in names if name in nodes}
 
 
 def _hold(name: str, judge: Judge, context: Context) -> None:
@@ -76,27 +113,12 @@ def _hold(name: str, judge: Judge, context: Context) -> None:
 
 
 def node_scores(judge: Judge, names: tuple[str, ...]) -> dict[str, int]:
-    """Score the known nodes of a request.
+    """Score the known nodes of a request, before one of the best is put ahead.
 
     Empty where the pod has no preference among them, or where what is known is too old to trust.
     """
-    return _scores(judge, _starts(judge, names))
-
-
-def _starts(judge: Judge, names: tuple[str, ...]) -> dict[str, Start]:
-    if judge.stale or not (judge.has_preference or judge.request.demand.volume_bytes):
+    if not _is_particular(judge):
         return {}
-    nodes = judge.view.nodes
-    return {name: judge.start(nodes[name]) for name in names if name in nodes}
-
-
-def _scores(judge: Judge, starts: Mapping[str, Start]) -> dict[str, int]:
-    demand = judge.request.demand
-    seconds = {}
-    for name, start in starts.items():
-        seconds[name] = start.seconds
-        if demand.volumes:
-            node = judge.view.nodes[name]
-            wanted = demand.on(node.allocatable)
-            seconds[name] += crowding_seconds(node.allocatable, judge.free(node), wanted)
+    known = (name for name in names if name in judge.view.nodes)
+    seconds = {name: seconds_on(judge, name) for name in known}
     return scores(seconds, judge.policy)

@@ -13,7 +13,8 @@ from extender.cluster.state import ClusterState
 from extender.kube.objects import Pod
 from extender.placement.policy import OnStale, Policy
 from extender.placement.reasons import TEXTS, Reason
-from extender.verbs.context import LOOK_AT_THE_CLOCK_EVERY, TOO_LATE, Context, ListRejected
+from extender.placement.tables import LOOK_AT_THE_CLOCK_EVERY
+from extender.verbs.context import TOO_LATE, Context, ListRejected
 from extender.verbs.decision import Decision
 from extender.verbs.filter import filter_nodes
 from extender.verbs.prioritize import prioritize_nodes
@@ -51,7 +52,7 @@ def ask(
     args = ExtenderArgs(pod=asker, names=names, nodes=None)
     result, made = filter_nodes(args, Context(state=state, **context))
     assert made is not None
-    return result, made
+    return msgspec.structs.replace(result, names=list(result.names)), made
 
 
 def passed(asker: Pod, names: tuple[str, ...], state: ClusterState, **context: Any) -> list[str]:
@@ -305,6 +306,8 @@ def test_an_answer_that_would_come_too_late_is_an_error_and_no_decision() -> Non
         return looks[-1]
 
     names = tuple(f"n-{number}" for number in range(LOOK_AT_THE_CLOCK_EVERY * 4))
+    for name in names:
+        state.upsert(node(name))
     args = ExtenderArgs(pod=vllm(), names=names, nodes=None)
     result, made = filter_nodes(args, Context(state=state), late=late)
     assert (result.error, made, list(result.names)) == (TOO_LATE, None, [])
@@ -315,4 +318,4 @@ def test_scores_that_would_come_too_late_are_all_nought() -> None:
     state = cluster(*CACHES)
     args = ExtenderArgs(pod=vllm(), names=ALL, nodes=None)
     scores, made = prioritize_nodes(args, Context(state=state), late=lambda: True)
-    assert (scores, made) == ([(name, 0) for name in ALL], None)
+    assert (list(scores), made) == ([(name, 0) for name in ALL], None)

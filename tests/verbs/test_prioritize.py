@@ -64,7 +64,7 @@ def ask(
     args = ExtenderArgs(pod=asker, names=names, nodes=None)
     ranked, made = prioritize_nodes(args, Context(state=state, **context))
     assert made is not None
-    return ranked, made
+    return list(ranked), made
 
 
 def scored(
@@ -185,7 +185,7 @@ def test_an_unsynced_state_scores_nothing_and_decides_nothing() -> None:
     args = ExtenderArgs(pod=vllm(), names=ALL, nodes=None)
     context = Context(state=cluster(*CACHES), unsynced=lambda: ("Pod",))
     ranked, made = prioritize_nodes(args, context)
-    assert ranked == [(name, 0) for name in ALL]
+    assert list(ranked) == [(name, 0) for name in ALL]
     assert made is None
 
 

@@ -301,6 +301,8 @@ def test_what_filter_looks_at_wakes_when_it_changes(edge: Edge) -> None:
 
 ELSEWHERE = {
     "corrections": "only the estimated start does",
+    "changes": "a count of what the other inputs tell",
+    "own": "a list of where nodes.reserved and nodes.nominated name a pod",
     "leases": "only the estimated start does; a loader that falls silent changes the inventory",
     "nodes.requested": "the part of what is promised that listings show",
     "nodes.images": "only the estimated start looks at it",

@@ -1,0 +1,72 @@
+"""How soon a kind of pod would serve on each node, and what that scores: the table of prioritize.
+
+A score follows from the soonest start among the nodes asked about. That is nearly always the same
+one, so the scores for the latest are kept, and a table that replaces another takes them over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self
+
+import msgspec
+
+from extender.placement.policy import Policy
+from extender.placement.score import crowding_seconds, score
+from extender.placement.tables import Table, Tables
+from extender.placement.verdict import Judge
+from extender.wire import Scores
+
+
+class _Scored(msgspec.Struct, frozen=True):
+    """Scores of all nodes where the soonest starts after ``best`` seconds; none above ``most``."""
+
+    best: float
+    most: int
+    policy: Policy
+    scores: Scores
+
+    def of(self, seconds: Mapping[str, float]) -> dict[str, int]:
+        """Return the scores of some nodes."""
+        best, most, policy = self.best, self.most, self.policy
+        return {name: min(most, score(after - best, policy)) for name, after in seconds.items()}
+
+
+class Starts(Table[float]):
+    """Seconds on every known node; for pods with memory-backed volumes with what crowding costs."""
+
+    _scored: _Scored | None = None
+
+    def scores(self, best: float, policy: Policy, *, most: int) -> Scores:
+        """Return the scores where the soonest of the nodes asked about starts after ``best``."""
+        kept = self._scored
+        if kept is not None and (kept.best, kept.most) == (best, most) and kept.policy is policy:
+            return kept.scores
+        made = _Scored(best, most, policy, Scores({}))
+        self._scored = msgspec.structs.replace(made, scores=Scores(made.of(self.answers)))
+        return self._scored.scores
+
+    def replaced(self, answers: Mapping[str, float]) -> Self:
+        """Return a table in which some nodes answer differently, with the scores kept so far."""
+        table = super().replaced(answers)
+        kept = self._scored
+        if kept is not None:
+            scores = kept.scores.replaced(kept.of(answers))
+            table._scored = msgspec.structs.replace(kept, scores=scores)  # noqa: SLF001 - its own
+        return table
+
+
+def seconds_on(judge: Judge, name: str) -> float:
+    """Return what a known node is ranked by."""
+    node = judge.view.nodes[name]
+    seconds = judge.start(node).seconds
+    demand = judge.request.demand
+    if demand.volumes:
+        wanted = demand.on(node.allocatable)
+        seconds += crowding_seconds(node.allocatable, judge.free(node), wanted)
+    return seconds
+
+
+def starts() -> Tables[Starts]:
+    """Return tables of starts, empty."""
+    return Tables(Starts, seconds_on, lambda judge: judge.view.corrections)

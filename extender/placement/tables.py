@@ -1,0 +1,220 @@
+"""What is found of every node for one kind of pod: worked out once, renewed where nodes changed.
+
+Pods of one workload ask again and again, and between two questions a few nodes of thousands have
+changed. So the answer of each node is kept for each kind of pod, and only the nodes that changed
+are judged again. What is reserved on a node for one pod, or nominated to it, is that pod's own
+business: its answer there is laid over the table and not kept.
+
+A table is never changed, it is replaced, so that a reader may hold on to it; what is derived from
+one is derived once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from threading import Lock
+from typing import Any, Generic, Self, TypeVar
+
+import msgspec
+from cachetools import LRUCache
+
+from extender.cluster.holdings import Holding, ModelState
+from extender.cluster.inventory import Answer
+from extender.cluster.memory import MemoryDemand
+from extender.placement.verdict import Judge
+from extender.workload.model import ModelReference, Need, Workload
+
+LOOK_AT_THE_CLOCK_EVERY = 256
+"""Nodes that are judged between two looks: about a millisecond."""
+
+MAX_ANSWERS = 400_000
+"""Answers of nodes that are kept in all, some 100 bytes each: 80 kinds of pods at 5,000 nodes."""
+
+T = TypeVar("T")
+
+
+class Table(Generic[T]):
+    """The answer of every known node."""
+
+    def __init__(self, answers: Mapping[str, T]) -> None:
+        self.answers = answers
+
+    def replaced(self, answers: Mapping[str, T]) -> Self:
+        """Return a table in which some nodes answer differently, or are new."""
+        return type(self)({**self.answers, **answers})
+
+
+Tab = TypeVar("Tab", bound=Table[Any])
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """Pods of the same kind get the same answers. ``workload`` is its identity in memory."""
+
+    workload: int
+    namespace: str
+    demand: MemoryDemand
+    priority: int
+    impatient: bool
+    stale: tuple[str, ...]
+
+
+class _Kept(msgspec.Struct, Generic[Tab], frozen=True):
+    """A table with all that it rests on.
+
+    ``changes`` counts what had changed in the cluster by then, ``claims`` is what was known of the
+    pod's claims. Between the UNIX times ``after`` and ``until`` no answer changes by itself.
+    """
+
+    table: Tab
+    workload: Workload
+    changes: int
+    answers: Mapping[ModelReference, Answer]
+    claims: tuple[object, ...]
+    after: float
+    until: float
+    besides: object
+
+    def rests_on(self, judge: Judge) -> bool:
+        """Tell whether the inventory's answers are the very same."""
+        return all(judge.answers[ref] is said for ref, said in self.answers.items())
+
+
+class Tables(Generic[Tab]):
+    """The tables of one question. Safe to use from threads.
+
+    ``ask`` is the question to one node, ``make`` makes a table of the answers. ``besides``
+    tells what else all of them rest on.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[Mapping[str, Any]], Tab],
+        ask: Callable[[Judge, str], Any],
+        besides: Callable[[Judge], object] = lambda _: None,
+    ) -> None:
+        self._make = make
+        self._ask = ask
+        self._besides = besides
+        self._kept: LRUCache[Kind, _Kept[Tab]] = LRUCache(
+            MAX_ANSWERS, getsizeof=lambda kept: max(1, len(kept.table.answers))
+        )
+        self._lock = Lock()
+
+    def of(self, judge: Judge, late: Callable[[], bool]) -> Tab | None:
+        """Return the answers of all known nodes for a pod; None where they would come too late."""
+        kind = _kind(judge)
+        with self._lock:
+            kept = self._kept.get(kind)
+        table = None
+        if kept is not None and _still_stands(kept, judge, self._besides(judge)):
+            changed = _changed(kept, judge)
+            if not changed and changed is not None and kept.rests_on(judge):
+                return self._with_own(kept.table, judge)
+            table = None if changed is None else self._renewed(kept.table, judge, changed)
+        if table is None:
+            table = self._worked_out(judge.of_its_kind(), late)
+        if table is None:
+            return None
+        with self._lock:
+            self._kept[kind] = _keep(table, judge, self._besides(judge))
+        return self._with_own(table, judge)
+
+    def _worked_out(self, judge: Judge, late: Callable[[], bool]) -> Tab | None:
+        answers: dict[str, Any] = {}
+        for index, name in enumerate(judge.view.nodes):
+            if index % LOOK_AT_THE_CLOCK_EVERY == 0 and late():
+                return None
+            answers[name] = self._ask(judge, name)
+        return self._make(answers)
+
+    def _renewed(self, table: Tab, judge: Judge, changed: set[str]) -> Tab:
+        """Ask the nodes that changed since, and forget those that are gone."""
+        nodes = judge.view.nodes
+        gone = (changed - nodes.keys()) & table.answers.keys()
+        if gone:
+            answers = table.answers
+            table = self._make({name: answers[name] for name in answers if name not in gone})
+        return self._asked(table, judge.of_its_kind(), changed & nodes.keys())
+
+    def _with_own(self, table: Tab, judge: Judge) -> Tab:
+        own = judge.own_nodes()
+        return self._asked(table, judge, own) if own else table
+
+    def _asked(self, table: Tab, judge: Judge, names: Iterable[str]) -> Tab:
+        answers = table.answers
+        new = {name: self._ask(judge, name) for name in names}
+        differ = {
+            name: answer
+            for name, answer in new.items()
+            if name not in answers or answers[name] != answer
+        }
+        return table.replaced(differ) if differ else table
+
+
+def _kind(judge: Judge) -> Kind:
+    asked = judge.asked
+    return Kind(
+        workload=id(asked.workload),
+        namespace=asked.namespace,
+        demand=asked.demand,
+        priority=asked.priority,
+        impatient=judge.impatient,
+        stale=judge.stale,
+    )
+
+
+def _keep(table: Tab, judge: Judge, besides: object) -> _Kept[Tab]:
+    view = judge.view
+    ends = _ends_of_grace(judge)
+    return _Kept(
+        table=table,
+        workload=judge.asked.workload,
+        changes=view.changes.count,
+        answers=judge.answers,
+        claims=judge.claims,
+        besides=besides,
+        after=max((end for end in ends if end < view.now), default=float("-inf")),
+        until=min((end for end in ends if end >= view.now), default=float("inf")),
+    )
+
+
+def _still_stands(kept: _Kept[Tab], judge: Judge, besides: object) -> bool:
+    """Tell whether the answers of nodes that have not changed still hold."""
+    if not kept.after < judge.view.now <= kept.until or kept.claims != judge.claims:
+        return False
+    if kept.besides != besides:
+        return False
+    return all(_alike(judge.answers[ref], said) for ref, said in kept.answers.items())
+
+
+def _alike(now: Answer, before: Answer) -> bool:
+    """Tell whether two answers can only differ node by node."""
+    return (now.known, now.namespaces) == (before.known, before.namespaces)
+
+
+def _changed(kept: _Kept[Tab], judge: Judge) -> set[str] | None:
+    """Return the nodes whose answer may be another one now; None where that cannot be told."""
+    changed = judge.view.changes.since(kept.changes)
+    if changed is not None:
+        for reference, before in kept.answers.items():
+            now = judge.answers[reference]
+            if now is not before:
+                changed |= _held_otherwise(before.nodes, now.nodes) | (before.untold ^ now.untold)
+    return changed
+
+
+def _held_otherwise(before: Mapping[str, Holding], now: Mapping[str, Holding]) -> set[str]:
+    """Return the nodes that hold a model otherwise than before."""
+    changed = {name for name, holding in now.items() if before.get(name) != holding}
+    return changed | (before.keys() - now.keys())
+
+
+def _ends_of_grace(judge: Judge) -> list[float]:
+    """Return when stale holdings stop to pass: all that the clock alone changes."""
+    return [
+        holding.since + judge.policy.stale_grace
+        for reference, said in judge.answers.items()
+        if reference.need is Need.REQUIRED
+        for holding in said.nodes.values()
+        if holding.state is ModelState.STALE and holding.since is not None
+    ]
