@@ -73,7 +73,7 @@ def _measure(fleet: Fleet, cases: Sequence[Case], folder: Path, seconds: float) 
         table = decisions(ours, fleet)
         with reference(table, folder) as theirs:
             for case in cases:
-                bodies = _write_bodies(case, fleet, table, folder)
+                bodies = write_bodies(case, fleet, table, folder)
                 _check(ours, theirs, bodies)
                 post(f"{apiserver}/events?rate={case.events}")
                 seen = {
@@ -101,7 +101,7 @@ def _args(pod: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return {"Pod": pod, "Nodes": None, "NodeNames": list(names)}
 
 
-def _write_bodies(
+def write_bodies(
     case: Case, fleet: Fleet, table: Mapping[str, Mapping[str, int]], folder: Path
 ) -> dict[str, list[str]]:
     """Write what is sent: prioritize is asked about what filter passed."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from bench import answer, results
+from bench import answer, relist, results, storm, throughput
 from bench.results import Row
 from controlplane.build import DEFAULT_VERSION
 
@@ -27,7 +27,24 @@ def _answer(folder: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001 - one k
     return answer.measure(folder, seconds=3.0 if quick else 10.0, quick=quick)
 
 
-BENCHMARKS: dict[str, Measure] = {"answer": _answer}
+def _throughput(folder: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
+    return throughput.measure(folder, quick=quick)
+
+
+def _relist(folder: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
+    return relist.measure(folder, quick=quick)
+
+
+def _storm(folder: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
+    return storm.measure(folder, quick=quick)
+
+
+BENCHMARKS: dict[str, Measure] = {
+    "answer": _answer,
+    "throughput": _throughput,
+    "relist": _relist,
+    "storm": _storm,
+}
 
 
 def _run(names: list[str], *, quick: bool, out: Path | None) -> None:

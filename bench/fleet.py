@@ -50,8 +50,11 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
         """Return every node's name."""
         return [self.node_name(index) for index in range(self.nodes)]
 
-    def node(self, index: int) -> dict[str, Any]:
-        """Return one node with 64 GiB of memory."""
+    def node(self, index: int, *, provides: bool = False) -> dict[str, Any]:
+        """Return one node with 64 GiB of memory.
+
+        With ``provides`` it says itself which models it holds: for a control plane without loaders.
+        """
         name = self.node_name(index)
         resources = {"memory": "64Gi", "cpu": "32", "pods": "110"}
         images = [
@@ -70,11 +73,16 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
                     "kubernetes.io/hostname": name,
                     "topology.kubernetes.io/zone": f"zone-{index % ZONES}",
                 },
+                "annotations": {"modelcache.dev/provides": self._held(index)} if provides else {},
             },
             "spec": {},
             "status": {"allocatable": resources, "capacity": resources, "images": images},
         }
         return _padded(document, _NODE_BYTES)
+
+    def _held(self, index: int) -> str:
+        models = [model for name, model in _MODELS.items() if index % _HOLDERS[name] == 0]
+        return "\n".join(f"/var/lib/models/{model}" for model in models)
 
     def daemonsets(self) -> list[dict[str, Any]]:
         """Return the two loaders."""

@@ -40,9 +40,8 @@ def prioritize_nodes(
         if table is None:
             return nothing, None
         ranking = Ranking(args.names, _scores(args.names, table, judge, context))
-        slowest = max(
-            filter(table.answers.__contains__, args.names), key=table.answers.get, default=None
-        )
+        known = filter(table.answers.__contains__, args.names)
+        slowest = max(known, key=table.answers.__getitem__, default=None)
     best = _best(ranking)
     starts = {} if ranking is nothing else _starts(judge, best)
     made = decision(

@@ -1,0 +1,169 @@
+"""What an extender costs the whole kube-scheduler: pods bound a second, on a real control plane.
+
+The pods are there before kube-scheduler starts; it is measured from the first bind to the last.
+Beside no extender and this one there is the Go reference twice: answering as briefly as this one,
+and naming every refused node with its reason, as most extenders do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import msgspec
+
+from bench.answer import decisions
+from bench.fleet import NAMESPACE, WORKLOADS, Fleet, question
+from bench.programs import cpu_seconds, reference
+from bench.results import Row
+from controlplane.build import DEFAULT_VERSION, binaries
+from extender.watch.client import Transport, connect
+from extender.watch.framing import split_lines
+from tests.controlplane.cluster import ControlPlane, Extender
+from tests.controlplane.shipped import SCHEDULER, scheduler_config
+
+NONE, OURS = "none", "this one"
+REFERENCE, REFERENCE_LISTING = "Go reference, brief", "Go reference, lists all"
+EXTENDERS = (NONE, OURS, REFERENCE, REFERENCE_LISTING)
+PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
+_QUIET_SECONDS = 60.0
+_CREATORS = 8
+
+
+def measure(folder: Path, *, quick: bool) -> Iterator[Row]:
+    """Yield a row for each workload and extender."""
+    fleet = Fleet(nodes=500 if quick else 5_000, pods=0)
+    pods = 60 if quick else 2_000
+    mixes: dict[str, Sequence[str]] = {"mixed": WORKLOADS}
+    if not quick:
+        mixes |= {one: (one,) for one in ("required", "preferred", "none")}
+    with control_plane(fleet, folder) as cluster:
+        ours = cluster.start_extender()
+        table = decisions(ours, fleet)
+        cluster.stop_process(ours)
+        for name, mix in mixes.items():
+            for extender in EXTENDERS:
+                number = pods if name == "mixed" else pods // 4
+                with _running(extender, cluster, table, folder) as server:
+                    figures = throughput(cluster, server, extender, mix, number)
+                case: dict[str, str | int] = {"workload": name, "pods": number}
+                yield Row(
+                    benchmark="scheduler throughput",
+                    case=case | {"nodes": fleet.nodes, "extender": extender},
+                    figures=figures,
+                )
+
+
+@contextmanager
+def control_plane(fleet: Fleet, folder: Path) -> Iterator[ControlPlane]:
+    """Start a control plane with the fleet's nodes, which no kubelet plays."""
+    cluster = ControlPlane(binaries(DEFAULT_VERSION), folder / "control-plane")
+    cluster.workdir.mkdir()
+    cluster.start()
+    try:
+        cluster.create_namespace(NAMESPACE)
+        nodes = (fleet.node(index, provides=True) for index in range(fleet.nodes))
+        create(cluster, "/api/v1/nodes", nodes)
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def create(cluster: ControlPlane, path: str, objects: Iterator[Mapping[str, Any]]) -> None:
+    """Create many objects, several at a time."""
+    transport = connect(str(cluster.kubeconfig()))
+
+    def post(document: Mapping[str, Any]) -> None:
+        metadata = {k: v for k, v in document["metadata"].items() if k not in _GIVEN}
+        body = msgspec.json.encode({**document, "metadata": metadata})
+        answer = transport.request("POST", path, body=body, headers=_JSON)
+        if not answer.ok:
+            raise RuntimeError(f"{path}: {answer.problem().message}")
+
+    with ThreadPoolExecutor(_CREATORS) as pool:
+        list(pool.map(post, objects))
+
+
+_GIVEN = {"resourceVersion", "uid", "creationTimestamp", "managedFields"}
+"""What the apiserver gives an object itself."""
+
+_JSON = {"Content-Type": "application/json"}
+
+
+@contextmanager
+def _running(
+    extender: str, cluster: ControlPlane, table: Mapping[str, Mapping[str, int]], folder: Path
+) -> Iterator[Extender | None]:
+    if extender == OURS:
+        process = cluster.start_extender()
+        yield process
+        cluster.stop_process(process)
+    elif extender == NONE:
+        with nullcontext() as nothing:
+            yield nothing
+    else:
+        listing = extender == REFERENCE_LISTING
+        with reference(table, folder, list_rejected=listing) as process:
+            yield process
+
+
+def throughput(
+    cluster: ControlPlane, server: Extender | None, extender: str, mix: Sequence[str], number: int
+) -> dict[str, float | int | str]:
+    """Have pods scheduled, and return how fast that was."""
+    transport = connect(str(cluster.kubeconfig()))
+    pods = (question(mix[n % len(mix)], n, scheduler=SCHEDULER) for n in range(number))
+    create(cluster, PODS, pods)
+    before = cpu_seconds(server) if server else 0.0
+    scheduler = cluster.start_scheduler(_configuration(server, extender), "bench-scheduler")
+    times = _binds(transport.sibling(), number)
+    scheduler_cpu = cpu_seconds(scheduler)
+    cluster.stop_process(scheduler)
+    delete_pods(transport)
+    figures: dict[str, float | int | str] = {
+        "bound": len(times),
+        "pods/s": (len(times) - 1) / (times[-1] - times[0]),
+        "scheduler CPU ms/pod": scheduler_cpu * 1000 / number,
+    }
+    if server is not None:
+        figures["extender CPU ms/pod"] = (cpu_seconds(server) - before) * 1000 / number
+    return figures
+
+
+def _configuration(server: Extender | None, extender: str) -> dict[str, Any]:
+    """Return the shipped configuration with the extender that is measured."""
+    document = scheduler_config(server.url if server else "")
+    (section,) = document["extenders"]
+    if extender == NONE:
+        del document["extenders"]
+    elif extender != OURS:
+        del section["bindVerb"], section["preemptVerb"]
+    return document
+
+
+def _binds(transport: Transport, number: int) -> list[float]:
+    """Watch pods being bound until all are; returns when, in seconds of some clock."""
+    query: dict[str, str | int] = {"watch": "true", "fieldSelector": "spec.nodeName!="}
+    times: list[float] = []
+    seen: set[str] = set()
+    with transport.stream("GET", PODS, query=query, read_timeout=_QUIET_SECONDS) as stream:
+        for line in split_lines(stream.chunks()):
+            name = msgspec.json.decode(line)["object"]["metadata"]["name"]
+            if name not in seen:
+                seen.add(name)
+                times.append(monotonic())
+            if len(times) == number:
+                break
+    return times
+
+
+def delete_pods(transport: Transport) -> None:
+    """Delete every pod of the benchmark's namespace at once."""
+    body = msgspec.json.encode({"gracePeriodSeconds": 0, "propagationPolicy": "Background"})
+    answer = transport.request("DELETE", PODS, body=body, headers=_JSON, read_timeout=300.0)
+    if not answer.ok:
+        raise RuntimeError(f"{PODS}: {answer.problem().message}")
