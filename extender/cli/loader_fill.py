@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from math import inf
 from pathlib import Path
+from threading import Event
 
 import click
 
@@ -52,10 +55,14 @@ def fill(
     nothing where DEST is up to date. A DEST that is a mount point itself (a memory-backed
     emptyDir) is written in place and never holds two copies. SOURCE is hf://organisation/name,
     s3://, gs://, https:// or file://.
+
+    Exit code: 0 DEST holds the model, 1 it could not be filled (a later run goes on from there),
+    2 wrong use.
     """
-    from extender.loader.filling import Filling
+    from extender.loader.filling import FAILURES, Filling
     from extender.loader.obtaining import Origin
     from extender.loader.sources import Credentials
+    from extender.loader.sources.urls import locate
     from extender.loader.telling import telling
 
     configure_logging(pretty=log_format == "text")
@@ -67,10 +74,34 @@ def fill(
         connections=connections,
         bytes_per_second=parse_quantity(bytes_per_second),
     )
+    locate(source, revision)  # an address that is none is wrong use, not a failure
     origin = Origin(source=source, revision=revision, include=include, exclude=exclude)
-    with telling() as tell:
-        marker = filling.fill(origin, nearer=nearer, tell=tell, lock_wait=inf)
+    stopped = _stopped_by_signals()
+    try:
+        with telling() as tell:
+            marker = filling.fill(
+                origin, nearer=nearer, tell=tell, stop=stopped.is_set, lock_wait=inf
+            )
+    except FAILURES as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
     click.echo(
         f"{dest}: whole: {len(marker.files)} files, {format_bytes(marker.bytes)}",
         err=True,
     )
+
+
+def _stopped_by_signals() -> Event:
+    """Let SIGTERM and SIGINT end the process: the first process of a container ignores them else.
+
+    Raising ends what waits (for a lock, for a server's list); the event ends other threads' work.
+    """
+    stopped = Event()
+
+    def stop(*_: object) -> None:
+        stopped.set()
+        sys.exit("error: stopped before it was complete; what was fetched stays for the next run")
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    return stopped

@@ -30,6 +30,24 @@ def disk_space(directory: Path, read_speed: float | None = None) -> Disk | None:
     return Disk(free_bytes=usage.free, total_bytes=usage.total, read_bytes_per_second=read_speed)
 
 
+def is_memory(directory: Path) -> bool:
+    """Tell whether a directory lies in memory (tmpfs), as a memory-backed emptyDir does.
+
+    Field 3 of a mount's line is its device, and its type follows the dash:
+    https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html
+    """
+    try:
+        device = directory.stat().st_dev
+        mounts = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return False
+    number = f"{os.major(device)}:{os.minor(device)}"
+    return any(
+        mount.split()[2] == number and mount.partition(" - ")[2].startswith("tmpfs ")
+        for mount in mounts
+    )
+
+
 def read_speed(
     file: Path, *, sample: int = SAMPLE_BYTES, clock: Callable[[], float] = perf_counter
 ) -> float | None:

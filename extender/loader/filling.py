@@ -6,24 +6,40 @@ cache or a claim where the model is there, so that nothing crosses the network.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 import structlog
 
-from extender.loader.layout import CacheDirectory
+from extender.errors import CacheError, LockHeldError
+from extender.kube.quantity import format_bytes
+from extender.loader.disk_space import disk_space, is_memory
+from extender.loader.layout import CacheDirectory, Writing
+from extender.loader.nearby import NotNearbyError, nearby
 from extender.loader.obtaining import Obtainer, Origin, opener
 from extender.loader.proof.marker import Marker
-from extender.loader.proof.verdict import Level
-from extender.loader.proof.verify import verify
-from extender.loader.publish import Publisher
-from extender.loader.sources import Credentials
+from extender.loader.proof.reading import ReadingStoppedError
+from extender.loader.publish import DamagedError, Publisher
+from extender.loader.sources import Cause, Credentials, Source, SourceError
 from extender.loader.sweep import sweep
 from extender.loader.telling import Tell
+from extender.loader.transfer.failures import TransferError
 from extender.loader.transfer.limits import Limits
 
 log = structlog.get_logger("extender.loader")
+
+FAILURES = (CacheError, SourceError, TransferError, ReadingStoppedError)
+"""What ``Filling.fill`` raises."""
+
+
+class _Work(msgspec.Struct, frozen=True):
+    """What was asked for; see ``Filling.fill``."""
+
+    origin: Origin
+    tell: Tell
+    stop: Callable[[], bool]
+    lock_wait: float
 
 
 class Filling:
@@ -34,39 +50,91 @@ class Filling:
     ) -> None:
         self._cache, self._path = CacheDirectory.of_model(dest)
         self._publisher = Publisher(writer="loader fill")
-        self._obtainer = Obtainer(
-            self._cache,
-            self._publisher,
-            open_source=opener(credentials),
-            limits=Limits(connections=connections, bytes_per_second=bytes_per_second),
-            name="loader fill",
-        )
+        self._open_source = opener(credentials)
+        self._limits = Limits(connections=connections, bytes_per_second=bytes_per_second)
 
     def fill(
-        self, origin: Origin, *, nearer: Sequence[Path], tell: Tell, lock_wait: float
+        self,
+        origin: Origin,
+        *,
+        nearer: Sequence[Path] = (),
+        tell: Tell = lambda _: None,
+        stop: Callable[[], bool] = lambda: False,
+        lock_wait: float = 0.0,
     ) -> Marker:
         """Obtain the model from the nearest place that has it whole; return its marker.
 
         Waits up to ``lock_wait`` seconds for another one that fills the same directory. Raises
-        what ``Obtainer.obtain`` raises.
+        what ``Obtainer.obtain`` raises (``FAILURES``).
         """
         sweep(self._publisher, self._cache)
-        chosen = next((near for near in nearer if _is_whole(near)), None)
-        if chosen is not None:
-            log.info("copied from nearby", directory=str(chosen), instead_of=origin.source)
-            origin = msgspec.structs.replace(
-                origin, source=f"file://{chosen.absolute()}", revision=None
+        work = _Work(origin, tell, stop, lock_wait)
+        for directory in nearer:
+            try:
+                source = nearby(directory, origin, self._open_source)
+                marker = self._obtain(work, source)
+            except NotNearbyError as error:
+                log.info("not nearby", directory=str(directory), why=str(error))
+            except (DamagedError, SourceError, TransferError) as error:
+                if not isinstance(error, DamagedError) and not isinstance(error.cause, Cause):
+                    raise  # the destination's own trouble
+                log.warning("not copied from nearby", directory=str(directory), why=str(error))
+            else:
+                log.info("copied from nearby", directory=str(directory), instead_of=origin.source)
+                return marker
+        return self._obtain(work, self._open_source(origin))
+
+    def _obtain(self, work: _Work, source: Source) -> Marker:
+        obtainer = Obtainer(
+            self._cache,
+            self._publisher,
+            open_source=lambda _: source,
+            limits=self._limits,
+            name="loader fill",
+        )
+
+        def once(wait: float) -> Marker:
+            return obtainer.obtain(
+                self._path,
+                work.origin,
+                tell=work.tell,
+                stop=work.stop,
+                make_room=self._make_room,
+                lock_wait=wait,
             )
-        return self._obtainer.obtain(self._path, origin, tell=tell, lock_wait=lock_wait)
 
+        try:
+            return once(0.0)
+        except LockHeldError as error:
+            if work.lock_wait <= 0:
+                raise
+            log.info("waiting for another writer", why=str(error))
+            return once(work.lock_wait)
 
-def _is_whole(directory: Path) -> bool:
-    """Tell whether a directory holds a whole model now: not one that is being fetched there."""
-    try:
-        verdict = verify(directory, level=Level.HEADERS)
-    except OSError as error:
-        log.info("not nearby", directory=str(directory), why=error.strerror or str(error))
-        return False
-    if not verdict.ok:
-        log.warning("not whole nearby", directory=str(directory), why=verdict.told())
-    return verdict.ok
+    def _make_room(self, needed: int) -> None:
+        """See that so many bytes fit, before the first of them is written.
+
+        Memory never holds two copies: an older revision goes first. Raises CacheError.
+        """
+        root = self._cache.root
+        space = disk_space(root)
+        if space is None or needed <= space.free_bytes:
+            return
+        memory = is_memory(root)
+        if memory and not self._cache.in_place(self._path):
+            self._publisher.remove(Writing(self._cache, self._path))
+            space = disk_space(root) or space
+        if needed <= space.free_bytes:
+            return
+        used = space.total_bytes - space.free_bytes
+        remedy = (
+            f"set the volume's sizeLimit above {format_bytes(used + needed)}, and the pod's memory "
+            "to that and what its containers need"
+            if memory
+            else "free space, or enlarge the volume"
+        )
+        raise CacheError(
+            f"{root}: {format_bytes(needed)} are to be written, and "
+            f"{format_bytes(space.free_bytes)} of {format_bytes(space.total_bytes)} are free; "
+            f"{remedy}"
+        )

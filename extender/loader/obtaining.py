@@ -125,7 +125,7 @@ class Obtainer:
                 mended = self._mended(held, listing, download, reader)
                 if mended is not None:
                     return mended
-            if found is None and not held.directory.in_place(path) and held.final.exists():
+            if found is None and _left_by_others(held, listing):
                 adopted = self._adopted(held, listing, reader)
                 if adopted is not None:
                     return adopted
@@ -254,6 +254,14 @@ def same(marker: Marker, listing: Listing) -> bool:
         if file.sha256 and known.sha256 and file.sha256 != known.sha256:
             return False
     return True
+
+
+def _left_by_others(held: Writing, listing: Listing) -> bool:
+    """Tell whether something lies at the final path that no download of ours has begun."""
+    if not held.directory.in_place(held.path):
+        return held.final.exists()
+    begun = held.directory.journal(held.path).exists()
+    return not begun and any((held.final / file.path).exists() for file in listing.files)
 
 
 def _marker(held: Writing) -> Marker | None:

@@ -44,6 +44,8 @@ def configure_logging(*, level: str = "INFO", pretty: bool = False) -> None:
     root.setLevel(level)
     logging.getLogger("kubernetes").setLevel(logging.WARNING)
     logging.getLogger("urllib3").setLevel(logging.ERROR)
+    # It writes whole URLs, and those of large files carry a signature that lets anybody read them.
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 
 class GunicornLogger(glogging.Logger):  # type: ignore[misc]

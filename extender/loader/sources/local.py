@@ -1,17 +1,19 @@
 """``file:///directory``: a mounted claim as the origin, or a cache of the Hugging Face hub.
 
 In the hub's cache layout (``models--org--name`` with ``blobs``, ``refs`` and ``snapshots``) the
-files are links to blobs, whose names are hashes of their content: these come with the listing.
+files are links to blobs, whose names are hashes of their content: these come with the listing. So
+do those of a model that this program proved there: its marker has them.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from extender.loader.proof.marker import MarkerError, read_marker
 from extender.loader.sources import (
     RESERVED,
     Cause,
@@ -44,8 +46,9 @@ class LocalSource:
         root, inside = self._root()
         if not root.is_dir():
             raise self._error("", "is not a directory; correct it, or mount it", Cause.NOT_FOUND)
+        proven = self._proven(root)
         try:
-            files = list(self._walk(root, inside.resolve()))
+            files = list(self._walk(root, inside.resolve(), proven))
         except OSError as error:
             raise self._os_error("", error) from error
         return Listing(
@@ -106,7 +109,17 @@ class LocalSource:
             )
         return held[0], place
 
-    def _walk(self, root: Path, inside: Path) -> Iterator[RemoteFile]:
+    def _proven(self, root: Path) -> dict[str, str]:
+        """Return the hashes that were proven here, whatever the files hold by now."""
+        try:
+            marker = read_marker(root)
+        except MarkerError:
+            return {}
+        if marker is not None and marker.damaged:
+            raise self._error("", "has damaged files that are being mended", Cause.UNREACHABLE)
+        return {file.path: file.sha256 for file in marker.files} if marker else {}
+
+    def _walk(self, root: Path, inside: Path, proven: Mapping[str, str]) -> Iterator[RemoteFile]:
         for folder, folders, names in os.walk(root, onerror=_raise):
             folders[:] = [f for f in folders if f not in _NOT_OF_THE_MODEL and not _reserved(f)]
             for name in names:
@@ -119,10 +132,11 @@ class LocalSource:
                         f"{at.relative_to(root)}: ", "is a link that leads out", Cause.INVALID
                     )
                 status = target.stat()
+                path = at.relative_to(root).as_posix()
                 yield RemoteFile(
-                    path=at.relative_to(root).as_posix(),
+                    path=path,
                     size=status.st_size,
-                    sha256=target.name if _is_blob(target, _SHA256) else None,
+                    sha256=target.name if _is_blob(target, _SHA256) else proven.get(path) or None,
                     git_oid=target.name if _is_blob(target, _GIT_OID) else None,
                     version=_version(status),
                 )

@@ -138,9 +138,10 @@ class Room:
             raise TransferError.of_disk(self._directory, error) from error
         free, reserve = status.f_bavail * status.f_frsize, self._reserve()
         if count > 0 and free - count < reserve:
+            kept = f" and {format_bytes(reserve)} have to stay free" if reserve else ""
             raise TransferError(
                 f"{self._directory}: {format_bytes(count)} are to be written, "
-                f"{format_bytes(free)} are free and {format_bytes(reserve)} have to stay free; "
-                "free space, or lower the reserve",
+                f"{format_bytes(free)} are free{kept}; free space, "
+                f"{'or lower the reserve' if reserve else 'or enlarge the volume'}",
                 cause=LocalCause.NO_SPACE,
             )

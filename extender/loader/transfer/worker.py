@@ -159,8 +159,11 @@ class Worker:
                 permanent=False,
             )
         if position.written + len(piece) > position.room_until:
-            shared.room.require(max(shared.patience.part_bytes, len(piece)))
-            position.room_until = position.written + shared.patience.part_bytes
+            ahead = shared.patience.part_bytes
+            if span.end is not None:  # no more than comes: a tmpfs may be as large as its model
+                ahead = min(ahead, span.end - position.written)
+            shared.room.require(max(ahead, len(piece)))
+            position.room_until = position.written + ahead
         target.write(piece, position.written, span.generation)
         position.written += len(piece)
         shared.limits.take(len(piece), shared.stopped.is_set)

@@ -1,0 +1,88 @@
+"""A copy of a model in a nearer place, such as the node's cache or a claim, as its source.
+
+It is listed under the name and revision that its marker gives it, so that a directory which was
+filled from there is known later for what it is, wherever it came from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import msgspec
+
+from extender.errors import ExtenderError
+from extender.loader.obtaining import Origin
+from extender.loader.proof.marker import Marker, MarkerError, read_marker
+from extender.loader.proof.verdict import Level
+from extender.loader.proof.verify import verify
+from extender.loader.sources import Listing, RemoteFile, Source
+from extender.loader.sources.urls import FILE, Location, locate
+
+_COMMIT = re.compile("[0-9a-f]{40}")
+
+
+class NotNearbyError(ExtenderError):
+    """A directory that does not hold the model, or not whole; the message says why."""
+
+
+class Nearby:
+    """A directory that holds a model of another source; see ``sources.Source``."""
+
+    def __init__(self, copy: Source, marker: Marker | None) -> None:
+        self._copy = copy
+        self._marker = marker
+
+    def list(self) -> Listing:
+        """List the directory's files as those of the source that they came from."""
+        listing = self._copy.list()
+        if self._marker is None or not self._marker.source:
+            return listing
+        return msgspec.structs.replace(
+            listing, source=self._marker.source, revision=self._marker.revision
+        )
+
+    def open(
+        self, file: RemoteFile, start: int, end: int | None
+    ) -> AbstractContextManager[Iterator[bytes]]:
+        """Read from the directory."""
+        return self._copy.open(file, start, end)
+
+
+def nearby(directory: Path, origin: Origin, open_source: Callable[[Origin], Source]) -> Nearby:
+    """Return a directory as the source of a model that it holds whole.
+
+    Sizes and headers are looked at here; the content is compared with the marker's hashes when it
+    is copied. A directory without a marker (filled by another tool) is taken at its word for being
+    this model. Where the origin names no revision, the one that is there is taken; a branch or a
+    tag is looked up at the origin. Raises NotNearbyError, and SourceError where that fails.
+    """
+    try:
+        verdict = verify(directory, level=Level.HEADERS)
+        marker = read_marker(directory)
+    except (OSError, MarkerError) as error:
+        told = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise NotNearbyError(told) from error
+    if not verdict.ok:
+        raise NotNearbyError(verdict.told())
+    if marker is not None and marker.source:
+        _same_model(marker, origin, open_source)
+    copy = msgspec.structs.replace(origin, source=f"{FILE}://{directory.absolute()}", revision=None)
+    return Nearby(open_source(copy), marker)
+
+
+def _same_model(marker: Marker, origin: Origin, open_source: Callable[[Origin], Source]) -> None:
+    wanted, held = locate(origin.source, origin.revision), locate(marker.source)
+    if _place(wanted) != _place(held):
+        raise NotNearbyError(f"holds {marker.source}; give that as SOURCE if it is the same model")
+    revision = wanted.revision
+    if revision is not None and not _COMMIT.fullmatch(revision):
+        revision = open_source(origin).list().revision
+    if revision is not None and revision != marker.revision:
+        raise NotNearbyError(f"holds revision {marker.revision} and not {revision}")
+
+
+def _place(location: Location) -> tuple[str, str]:
+    return location.scheme, location.place.rstrip("/")

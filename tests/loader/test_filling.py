@@ -1,0 +1,358 @@
+"""``loader fill``: one model into a claim or a memory-backed volume, from the nearest copy."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from extender.errors import CacheError, LockHeldError
+from extender.loader.filling import Filling
+from extender.loader.layout import CacheDirectory, writing
+from extender.loader.mend import condemn
+from extender.loader.obtaining import Origin
+from extender.loader.proof.marker import Marker, read_marker
+from extender.loader.publish import Publisher
+from extender.loader.sources import Cause, Credentials, SourceError
+from tests.loader.hub import TOKEN, Hub, Repository, Trouble
+from tests.loader.loader_process import wait_for
+from tests.loader.models import contents, put, small_model
+
+MEBIBYTE = 2**20
+FILES = small_model(size=2 * MEBIBYTE)
+NEWER = small_model(seed=1, size=2 * MEBIBYTE)
+SHARD = "model-00001-of-00002.safetensors"
+ORIGIN = Origin(source="hf://org/small")
+WEIGHTS = sum(len(data) for data in FILES.values())
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with Hub() as running:
+        running.repositories["org/small"] = Repository(files=dict(FILES), large=500)
+        yield running
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """Yield a memory-backed volume that has room for one model and a half."""
+    place = tmp_path / "memory"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(place)], check=False
+    )
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def fill(hub: Hub, dest: Path, *nearer: Path, origin: Origin = ORIGIN) -> Marker:
+    credentials = Credentials(hub_endpoint=hub.url)
+    filling = Filling(dest, credentials=credentials, connections=4, bytes_per_second=0)
+    return filling.fill(origin, nearer=nearer)
+
+
+class Process:
+    """``loader fill`` as a Job runs it; ``log`` is what it says."""
+
+    def __init__(self, hub: Hub, dest: Path, *options: str, source: str = "hf://org/small") -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "extender", "loader", "fill", source, str(dest), *options],
+            env={**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.log = ""
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def ended(self) -> int:
+        """Wait for its end; return the exit code."""
+        _, self.log = self._process.communicate(timeout=60)
+        return self._process.returncode
+
+
+def test_two_that_fill_one_directory_at_once_fetch_it_once(hub: Hub, fast: Path) -> None:
+    hub.delay = 0.002
+    both = [Process(hub, fast / "small") for _ in range(2)]
+    assert [process.ended() for process in both] == [0, 0]
+    assert contents(fast / "small") == FILES
+    assert hub.bytes_sent() == WEIGHTS
+
+
+def test_a_second_model_is_filled_beside_the_first(hub: Hub, fast: Path) -> None:
+    hub.repositories["org/newer"] = Repository(files=NEWER, large=500)
+    fill(hub, fast / "small")
+    fill(hub, fast / "newer", origin=Origin(source="hf://org/newer"))
+    assert contents(fast / "small") == FILES
+    assert contents(fast / "newer") == NEWER
+
+
+def test_after_a_kill_the_next_run_goes_on(hub: Hub, fast: Path) -> None:
+    files = small_model(size=12 * MEBIBYTE)
+    hub.repositories["org/small"] = Repository(files=files, large=500)
+    hub.piece, hub.delay = 256 * 1024, 0.02
+    killed = Process(hub, fast / "small", "--connections", "1")
+    wait_for(lambda: hub.bytes_sent() > 14 * MEBIBYTE)
+    killed.send(signal.SIGKILL)
+    assert killed.ended() == -signal.SIGKILL
+    assert not (fast / "small").exists()
+    hub.delay = 0.0
+    assert Process(hub, fast / "small").ended() == 0
+    assert contents(fast / "small") == files
+    part = 8 * MEBIBYTE  # what one connection had received, and what was on its way
+    assert hub.bytes_sent() < sum(len(data) for data in files.values()) + part + MEBIBYTE
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_at_once_in_words(hub: Hub, fast: Path, number: signal.Signals) -> None:
+    hub.troubles[SHARD] = [Trouble(hang_after=MEBIBYTE, at_hub=False)]
+    process = Process(hub, fast / "small")
+    wait_for(lambda: hub.bytes_sent(SHARD) >= MEBIBYTE)
+    began = time.monotonic()
+    process.send(number)
+    assert process.ended() == 1
+    assert time.monotonic() - began < 5  # and not the half minute that a silent server gets
+    assert "stopped before it was complete" in process.log
+
+
+def test_one_that_waits_for_another_says_so_and_can_be_stopped(hub: Hub, fast: Path) -> None:
+    with writing(CacheDirectory(fast), "small", name="the other"):
+        process = Process(hub, fast / "small")
+        wait_for(lambda: any("/tree/" in path for path, _ in hub.asked))
+        time.sleep(0.5)
+        process.send(signal.SIGTERM)
+        assert process.ended() == 1
+    assert "waiting for another writer" in process.log
+    assert "of the other is writing this model" in process.log
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "code", "words"),
+    [
+        ("hf://org/none", "", 1, "error: source hf://org/none"),
+        ("org/small", "", 2, "is not a source; write one of hf://"),
+        ("hf://org/small", "--bytes-per-second=fast", 2, "is not a Kubernetes quantity"),
+        ("s3://bucket/x", "--revision=v1", 2, "has no revisions"),
+    ],
+)
+def test_what_cannot_be_had_is_1_and_what_cannot_be_meant_is_2(
+    fast: Path, source: str, options: str, code: int, words: str
+) -> None:
+    with Hub() as hub:
+        process = Process(hub, fast / "small", *options.split(), source=source)
+        assert process.ended() == code
+    assert words in process.log
+    assert "Traceback" not in process.log
+
+
+def test_neither_token_nor_signed_links_are_said(hub: Hub, fast: Path) -> None:
+    hub.troubles[SHARD] = [Trouble(status=503), Trouble(cut_after=MEBIBYTE)]
+    process = Process(hub, fast / "small")
+    assert process.ended() == 0
+    assert "downloading" in process.log
+    assert TOKEN not in process.log
+    assert "Signature" not in process.log
+
+
+def test_on_a_terminal_there_is_a_bar(hub: Hub, fast: Path) -> None:
+    terminal, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "extender", "loader", "fill", "hf://org/small", str(fast / "small")],
+        env={**os.environ, "HF_ENDPOINT": hub.url, "TERM": "xterm", "COLUMNS": "100"},
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while block := os.read(terminal, 65536):
+            shown += block
+    except OSError:  # EIO: the other side is closed
+        pass
+    finally:
+        os.close(terminal)
+    assert process.wait(60) == 0
+    text = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", shown).decode()
+    assert "━" in text
+    assert "downloading" not in text
+    assert f"{fast / 'small'}: whole: 5 files, 4.0 MiB" in text.replace("\r\n", "")
+
+
+def test_what_is_whole_nearby_is_copied_and_nothing_is_asked(
+    hub: Hub, fast: Path, tmp_path: Path
+) -> None:
+    fill(hub, tmp_path / "cache" / "small")
+    hub.asked.clear()
+    marker = fill(hub, fast / "small", fast / "nothing-here", tmp_path / "cache" / "small")
+    assert hub.asked == []
+    assert contents(fast / "small") == FILES
+    assert marker.source == "hf://org/small"
+    assert marker.revision == hub.repositories["org/small"].commit
+
+
+def test_a_copy_is_known_later_for_what_it_is(hub: Hub, fast: Path, tmp_path: Path) -> None:
+    """An init container that runs again on a node whose cache let the model go."""
+    fill(hub, tmp_path / "cache" / "small")
+    copied = fill(hub, fast / "small", tmp_path / "cache" / "small")
+    shutil.rmtree(tmp_path / "cache")
+    sent = hub.bytes_sent()
+    assert fill(hub, fast / "small", tmp_path / "cache" / "small") == copied
+    assert hub.bytes_sent() == sent
+
+
+def test_a_copy_is_compared_with_what_was_proven_there(
+    hub: Hub, fast: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A byte that turned on the cache's disk shows in no size, time or header."""
+    cache = tmp_path / "cache" / "small"
+    fill(hub, cache)
+    seen = (cache / SHARD).stat()
+    with (cache / SHARD).open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        last = file.read(1)
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([last[0] ^ 1]))
+    os.utime(cache / SHARD, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    hub.served.clear()
+    fill(hub, fast / "small", cache)
+    assert contents(fast / "small") == FILES
+    assert hub.bytes_sent(SHARD) == len(FILES[SHARD])
+    assert hub.bytes_sent("model-00002-of-00002.safetensors") == 0  # the good half was kept
+
+
+def _cut(cache: Path, hub: Hub) -> None:
+    os.truncate(cache / SHARD, 1000)
+
+
+def _condemned(cache: Path, hub: Hub) -> None:
+    with writing(CacheDirectory(cache.parent), cache.name) as held:
+        condemn(Publisher(), held, [SHARD])
+
+
+def _of_another_repository(cache: Path, hub: Hub) -> None:
+    hub.repositories["org/other"] = Repository(files=NEWER, large=500)
+    fill(hub, cache, origin=Origin(source="hf://org/other"))
+
+
+def _half_a_foreign_download(cache: Path, hub: Hub) -> None:
+    shutil.rmtree(cache)
+    put(cache, {path: data[: len(data) // 2] for path, data in FILES.items()})
+
+
+@pytest.mark.parametrize(
+    "spoil", [_cut, _condemned, _of_another_repository, _half_a_foreign_download]
+)
+def test_what_is_not_whole_nearby_or_another_model_is_not_copied(
+    hub: Hub, fast: Path, tmp_path: Path, spoil: object
+) -> None:
+    cache = tmp_path / "cache" / "small"
+    fill(hub, cache)
+    assert callable(spoil)
+    spoil(cache, hub)
+    hub.served.clear()
+    fill(hub, fast / "small", cache)
+    assert contents(fast / "small") == FILES
+    assert hub.bytes_sent() == WEIGHTS
+
+
+def test_a_branch_is_looked_up_before_another_revision_is_copied(
+    hub: Hub, fast: Path, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache" / "small"
+    old = fill(hub, cache).revision
+    hub.repositories["org/small"] = Repository(files=NEWER, large=500)
+    fill(hub, fast / "new", cache, origin=Origin(source="hf://org/small", revision="main"))
+    fill(hub, fast / "old", cache, origin=Origin(source="hf://org/small", revision=old))
+    fill(hub, fast / "any", cache)
+    assert contents(fast / "new") == NEWER
+    assert contents(fast / "old") == contents(fast / "any") == FILES
+
+
+def test_a_directory_that_another_tool_filled_is_copied_where_it_is_whole(
+    hub: Hub, fast: Path, tmp_path: Path
+) -> None:
+    put(tmp_path / "claim", FILES)
+    fill(hub, fast / "small", tmp_path / "claim")
+    assert contents(fast / "small") == FILES
+    assert hub.asked == []
+
+
+def test_a_claim_that_another_tool_filled_up_to_its_root_is_proven_and_kept(
+    hub: Hub, memory: Path
+) -> None:
+    put(memory, FILES)
+    inode = (memory / SHARD).stat().st_ino
+    assert fill(hub, memory).adopted
+    assert hub.bytes_sent() == 0
+    assert (memory / SHARD).stat().st_ino == inode
+
+
+def used(directory: Path) -> int:
+    return shutil.disk_usage(directory).used
+
+
+@pytest.mark.parametrize("below", ["", "small"])
+def test_memory_never_holds_two_copies(hub: Hub, memory: Path, below: str) -> None:
+    peak = 0
+
+    def watch() -> None:
+        nonlocal peak
+        peak = max(peak, used(memory))
+
+    for path in FILES:
+        hub.troubles[path] = [Trouble(meanwhile=watch) for _ in range(20)]
+    fill(hub, memory / below)
+    hub.repositories["org/small"] = Repository(files=NEWER, large=500)
+    fill(hub, memory / below)
+    assert contents(memory / below) == NEWER
+    assert hub.bytes_sent() == 2 * WEIGHTS
+    assert WEIGHTS / 2 < max(peak, used(memory)) < 1.1 * WEIGHTS
+
+
+def test_a_killed_fill_of_memory_goes_on_in_place(hub: Hub, memory: Path) -> None:
+    hub.delay = 0.01
+    killed = Process(hub, memory, "--connections", "1")
+    wait_for(lambda: hub.bytes_sent() > 3 * MEBIBYTE)
+    killed.send(signal.SIGKILL)
+    killed.ended()
+    assert read_marker(memory) is None
+    hub.delay = 0.0
+    fill(hub, memory)
+    assert contents(memory) == FILES
+    assert hub.bytes_sent() < 2 * WEIGHTS
+
+
+@pytest.mark.parametrize("below", ["", "small"])
+def test_a_volume_that_is_too_small_is_told_before_the_first_byte(
+    hub: Hub, memory: Path, below: str
+) -> None:
+    hub.repositories["org/small"] = Repository(files=small_model(size=4 * MEBIBYTE), large=500)
+    with pytest.raises(CacheError) as refused:
+        fill(hub, memory / below)
+    assert hub.bytes_sent() == 0
+    assert "8.0 MiB are to be written" in str(refused.value)
+    assert "of 6.0 MiB are free; set the volume's sizeLimit above 8." in str(refused.value)
+
+
+def test_one_that_may_not_wait_is_told_who_writes(hub: Hub, fast: Path) -> None:
+    with writing(CacheDirectory(fast), "small", name="the other"), pytest.raises(LockHeldError):
+        fill(hub, fast / "small")
+
+
+def test_a_model_that_is_nowhere_is_the_origins_error(hub: Hub, fast: Path) -> None:
+    with pytest.raises(SourceError) as error:
+        fill(hub, fast / "none", fast / "no", origin=Origin(source="hf://org/none"))
+    assert error.value.cause in {Cause.NOT_FOUND, Cause.UNAUTHORIZED}
