@@ -25,7 +25,7 @@ def need_of_path(found: Found, place: Location, fillers: Sequence[Filler]) -> Ju
     """Judge a local path on a volume that outlives the pod (a host directory, a claim)."""
     if not found.sure:
         return Need.UNKNOWN, found.unknown or _UNSURE
-    if any(filler.fill is not None for filler in fillers):
+    if found.otherwise or any(filler.fill is not None for filler in fillers):
         return Need.PREFERRED, None
     if fillers:
         names = ", ".join(sorted({f.view.container.name or f.view.field for f in fillers}))

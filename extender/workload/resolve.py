@@ -182,9 +182,10 @@ class _Resolver:
         found = Found(
             without=self.found.without or way_without(writers),
             role=self.found.role,
-            value=fill.source,
+            value=fill.nearer[0] if fill.nearer else fill.source,
             revision=fill.revision,
             read_from=fill.read_from,
+            otherwise=bool(fill.nearer),
             unknown="what it is filled from cannot be read",
         )
         return _Resolver(found, writer.view, self.pod, depth=self.depth + 1).resolve()

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from extender.placement.reasons import TEXTS, Reason
 from tests.controlplane.cluster import ControlPlane, Extender, is_ready
 from tests.controlplane.shipped import (
@@ -74,16 +76,17 @@ def test_memory_that_other_tmpfs_take_is_not_given_away(
     assert places(control_plane, inference, app) == ["", "memory-2", "memory-2"]
 
 
+@pytest.mark.parametrize("manifest", ["shared-volume.yaml", "loader-claim.yaml"])
 def test_pods_of_a_claim_wait_for_the_job_that_fills_it(
-    control_plane: ControlPlane, inference: str
+    control_plane: ControlPlane, inference: str, manifest: str
 ) -> None:
     control_plane.add_nodes(["claim-1", "claim-2"])
-    claim, job = example("shared-volume.yaml", inference, "PersistentVolumeClaim", "Job")
+    claim, job = example(manifest, inference, "PersistentVolumeClaim", "Job")
     claim["spec"]["storageClassName"] = ""
     claim["spec"]["volumeName"] = f"pv-{inference}"
     control_plane.apply([volume(f"pv-{inference}"), claim, played_by_hand(job)])
-    (writer,) = wait_for_pods(control_plane, inference, "model-download", 1)
-    app = deploy(control_plane, inference, "shared-volume.yaml", replicas=2)
+    (writer,) = wait_for_pods(control_plane, inference, job["metadata"]["name"], 1)
+    app = deploy(control_plane, inference, manifest, replicas=2)
     control_plane.wait_for(
         lambda: TEXTS[Reason.CLAIM_FILLING] in said(control_plane, inference, app),
         30,

@@ -53,7 +53,7 @@ def test_the_examples_namespace_opts_in_and_its_pods_name_no_scheduler() -> None
     namespace = load_one("deploy/examples/namespace.yaml")["metadata"]
     assert namespace["labels"] == OPT_IN_LABEL
     examples = [w for w in WORKLOADS if w.manifest.path.parent == Path("deploy/examples")]
-    assert len(examples) == 7
+    assert len(examples) == 10
     for workload in examples:
         assert workload.manifest.body["metadata"]["namespace"] == namespace["name"]
         assert "schedulerName" not in workload.spec
@@ -61,6 +61,6 @@ def test_the_examples_namespace_opts_in_and_its_pods_name_no_scheduler() -> None
 
 def test_every_server_of_the_examples_asks_for_one_gpu() -> None:
     servers = [w for w in WORKLOADS if w.manifest.body["metadata"]["name"].startswith("vllm-")]
-    assert len(servers) == 5
+    assert len(servers) == 7
     for server in servers:
         assert server.container("vllm")["resources"]["limits"] == {"nvidia.com/gpu": 1}

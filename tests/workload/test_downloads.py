@@ -478,11 +478,53 @@ def test_programs_in_scripts_are_bounded_together() -> None:
     assert script(f"for i in {'x ' * 500}; do python3 - <<'E'\n{program}\nE\ndone").opaque
 
 
+FILL = "model-cache-extender loader fill"
+
+
+@pytest.mark.parametrize(
+    ("command", "where", "source", "revision", "nearer"),
+    [
+        (f"{FILL} hf://{LLAMA} {DIR}", DIR, LLAMA, None, ()),
+        (f"{FILL} hf://{LLAMA}@v1 {DIR}/ --exclude 'original/*'", DIR, LLAMA, "v1", ()),
+        (f"{FILL} --revision v2 hf://{LLAMA} {DIR}", DIR, LLAMA, "v2", ()),
+        (f"{FILL} --from=/cache/llama hf://{LLAMA} {DIR}", DIR, LLAMA, None, ("/cache/llama",)),
+        (f"{FILL} s3://b/x {DIR} --from /a --from /b", DIR, "s3://b/x", None, ("/a", "/b")),
+        (f"{FILL} file:///nfs/llama {DIR}", DIR, "/nfs/llama", None, ()),
+        (f"{FILL} hf://{LLAMA} $UNSET/llama", None, LLAMA, None, ()),
+        (f"cd /models && {FILL} hf://{LLAMA} llama", DIR, LLAMA, None, ()),
+    ],
+)
+def test_our_own_loader_fills(
+    command: str, where: str | None, source: str, revision: str | None, nearer: tuple[str, ...]
+) -> None:
+    (fill,) = script(command).fills
+    assert (fill.destination, fill.source) == (where, source)
+    assert (fill.revision, fill.nearer) == (revision, nearer)
+
+
+def test_our_own_image_needs_arguments_alone() -> None:
+    image = "registry.example.com/tools/model-cache-extender:0.1.0"
+    fills = read({"image": image, "args": ["loader", "fill", f"hf://{LLAMA}", DIR]})
+    assert (filled(fills), fills.opaque) == ([(DIR, LLAMA)], False)
+
+
+@pytest.mark.parametrize(
+    ("command", "opaque"),
+    [("loader verify /models", False), ("serve", False), ("loader run", True), (FILL[21:], True)],
+)
+def test_our_other_commands_fetch_nothing_that_their_arguments_tell(
+    command: str, opaque: bool
+) -> None:
+    fills = script(f"model-cache-extender {command}")
+    assert (fills.fills, fills.opaque) == ((), opaque)
+
+
 TOOLS = st.sampled_from(
-    "hf huggingface-cli modelscope aws s5cmd gsutil gcloud rclone azcopy mc rsync cp mv ln git "
-    "wget curl ollama python3 bash mkdir timeout env exec sudo tee".split()
+    "model-cache-extender hf huggingface-cli modelscope aws s5cmd gsutil gcloud rclone azcopy mc "
+    "rsync cp mv ln git wget curl ollama python3 bash mkdir timeout env exec sudo tee".split()
 )
 WORDS = st.sampled_from(
+    "loader fill run --from --from=/a hf://o/n hf://o/n@r "
     "download s3 storage cp sync copy clone pull lfs mirror -c -O -o -P -qO- -r -t -T - -- -x= --x "
     "--local-dir --local-dir= --cache-dir --model -C -m -J --url --output-dir /models /models/ . "
     ".. /models/* a/b s3://b/x r:x https://h/x? $X $SECRET '' /x.gguf -b && ; | > 60".split()

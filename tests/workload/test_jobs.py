@@ -39,11 +39,15 @@ def written(
     return [(w.claim, w.model.path, w.model.model) for w in read_job(job)]
 
 
-def test_the_shipped_example_fills_its_claim() -> None:
-    documents = yaml.safe_load_all((EXAMPLES / "shared-volume.yaml").read_text())
+@pytest.mark.parametrize(
+    ("manifest", "claim"),
+    [("shared-volume.yaml", "model-store"), ("loader-claim.yaml", "proven-models")],
+)
+def test_a_shipped_example_fills_its_claim(manifest: str, claim: str) -> None:
+    documents = yaml.safe_load_all((EXAMPLES / manifest).read_text())
     (body,) = (document for document in documents if document["kind"] == "Job")
     (writer,) = read_job(convert(body, Job))
-    assert writer.claim == "model-store"
+    assert writer.claim == claim
     assert writer.model.path == "llama-3.1-8b-instruct"
     assert writer.model.model == "meta-llama/Llama-3.1-8B-Instruct"
 

@@ -18,6 +18,7 @@ class Fill(msgspec.Struct, frozen=True):
     destination surely lies in, where that cannot be told; ``files`` are those that it consists of,
     where the call names them. ``contents`` tells that it is what a directory holds, copied into the
     destination, ``matched`` that a pattern chooses it (``/nfs/*``): its names are not known.
+    ``nearer`` are directories of the container that are copied instead where they hold the same.
     """
 
     source: str | None
@@ -29,6 +30,7 @@ class Fill(msgspec.Struct, frozen=True):
     files: tuple[str, ...] = ()
     contents: bool = False
     matched: bool = False
+    nearer: tuple[str, ...] = ()
 
     def models(self, *, at_root: bool) -> tuple[str, ...]:
         """Return the paths at which this puts a model; ``at_root`` of the volume's mount.

@@ -28,6 +28,7 @@ _ENTRYPOINTS = {
     "curl": "curl",
     "git": "git",
     "mc": "mc",
+    "model-cache-extender": "model-cache-extender",
     "ollama": "ollama",
     "rclone": "rclone",
     "s5cmd": "s5cmd",

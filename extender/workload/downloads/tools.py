@@ -7,7 +7,7 @@ rclone, azcopy, MinIO ``mc`` and rsync.
 
 from __future__ import annotations
 
-from extender.workload.downloads import hubs, web
+from extender.workload.downloads import hubs, own, web
 from extender.workload.downloads.arguments import Tool
 from extender.workload.downloads.copies import copier, coreutils
 from extender.workload.downloads.placing import (
@@ -23,6 +23,7 @@ TOOLS: dict[str, Tool] = {
     "hf": hubs.hugging_face,
     "huggingface-cli": hubs.hugging_face,
     "modelscope": hubs.modelscope,
+    "model-cache-extender": own.loader_fill,
     "aws": copier(
         {"cp": contents, "sync": contents, "mv": contents},
         "--endpoint-url --region --profile --exclude --include --request-payer --sse --acl "

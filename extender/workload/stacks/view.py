@@ -48,6 +48,8 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     unknown: str = ""
     without: str = ""
     """In words how the pod may do without this very model, ``""`` where it cannot."""
+    otherwise: bool = False
+    """The tool that reads it surely takes another source where it is not there."""
 
 
 class ContainerView:
