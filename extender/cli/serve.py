@@ -25,7 +25,10 @@ from extender.serving.service import Service
 @click.command()
 @cluster_options
 @click.option("--listen", help="HOST:PORT of everything (default 127.0.0.1:8888).")
-@click.option("--status-listen", help="HOST:PORT of health, metrics and the read-only API alone.")
+@click.option(
+    "--status-listen",
+    help="HOST:PORT of health and metrics; on loopback also of the read-only API.",
+)
 @click.option(
     "--observe", is_flag=True, help="Shadow mode: decide for every bound pod, change nothing."
 )

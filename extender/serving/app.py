@@ -8,7 +8,7 @@ one line in the log:
 400   the body is not the protocol (the message names the field), ended early, or is badly chunked;
       what is not HTTP at all never comes here (see ``worker``)
 403   bind, asked from elsewhere than the loopback address without a certificate
-404   no such path; also a verb asked of the status listener
+404   no such path; also what the listener that was asked does not serve (see ``scope``)
 405   another method than the path's; ``Allow`` names it
 413   the body is larger than the limit; it is refused unread where its length is announced
 415   a verb's body is not announced as JSON
@@ -39,6 +39,7 @@ from extender.serving import api
 from extender.serving.arrival import seconds_since_begin
 from extender.serving.body import read_body
 from extender.serving.knowledge import ResourceKnowledge
+from extender.serving.scope import Scope, serves
 from extender.serving.service import Service, Verb
 
 log = structlog.get_logger("extender.http")
@@ -50,33 +51,36 @@ _KNOWN_CALLERS_ONLY = frozenset({"bind"})
 
 
 def create_app(
-    service: Service, *, verbs_at: Callable[[str], bool] = lambda _: True
+    service: Service, *, scope_at: Callable[[str], Scope] = lambda _: Scope.EVERYTHING
 ) -> flask.Flask:
     """Build the application.
 
-    ``verbs_at`` tells for a listener's port whether the verbs are served there.
+    ``scope_at`` tells for a listener's port what is served there.
     """
     app = flask.Flask("extender", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = service.configuration.server.max_body_bytes
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    verbs = frozenset(f"/{name}" for name in service.verbs)
+
+    @app.before_request
+    def check_scope() -> None:
+        path = flask.request.path
+        scope = scope_at(flask.request.environ.get("SERVER_PORT", ""))
+        if not serves(scope, path, verbs=verbs):
+            flask.abort(404, f"{path[:200]} is not served here; ask the address of --listen")
+
     for name, verb in service.verbs.items():
-        app.add_url_rule(
-            f"/{name}", name, _verb_route(name, verb, service, verbs_at), methods=["POST"]
-        )
+        app.add_url_rule(f"/{name}", name, _verb_route(name, verb, service), methods=["POST"])
     _add_health(app, service)
     api.add_routes(app, service)
     app.register_error_handler(Exception, _failed)
     return app
 
 
-def _verb_route(
-    name: str, verb: Verb, service: Service, verbs_at: Callable[[str], bool]
-) -> Callable[[], flask.Response]:
+def _verb_route(name: str, verb: Verb, service: Service) -> Callable[[], flask.Response]:
     def answer() -> flask.Response:
         code = 500
         try:
-            if not verbs_at(flask.request.environ.get("SERVER_PORT", "")):
-                flask.abort(404, f"/{name} is not served here; ask the address of --listen")
             if name in _KNOWN_CALLERS_ONLY:
                 _check_caller()
             response = flask.Response(verb(_body()), mimetype=JSON)

@@ -18,6 +18,7 @@ from extender.errors import InvalidConfigurationError
 from extender.serving.app import create_app
 from extender.serving.certificates import Certificates
 from extender.serving.logs import GunicornLogger
+from extender.serving.scope import Scope, status_scope
 from extender.serving.service import Service
 from extender.serving.worker import Worker, keep_signals_over_forks
 
@@ -27,17 +28,17 @@ log = structlog.get_logger("extender.server")
 class Server(BaseApplication):  # type: ignore[misc]
     """Runs one service until SIGTERM; requests in flight are answered first.
 
-    ``listen`` answers everything; ``status_listen``, where it is not empty, only what is
-    read-only. The service is made before the fork, so that what is wrong with its input ends the
-    program with a message; its watch has threads, and begins in the worker. Raises
-    InvalidConfigurationError where the verbs would be open to strangers, or their certificates
-    cannot be used.
+    ``listen`` answers everything; ``status_listen``, where it is not empty, health and metrics, and
+    on loopback all that is read-only. The service is made before the fork, so that what is wrong
+    with its input ends the program with a message; its watch has threads, and begins in the worker.
+    Raises InvalidConfigurationError where the verbs would be open to strangers, or their
+    certificates cannot be used.
     """
 
     def __init__(self, service: Service, configuration: ExtenderConfiguration) -> None:
         self._configuration = configuration
         self._service = service
-        self._verb_ports: set[str] = set()
+        self._scopes: dict[str, Scope] = {}
         self.max_body_bytes = configuration.server.max_body_bytes
         errors = check_exposure(configuration)
         if errors:
@@ -77,16 +78,14 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> flask.Flask:
         """Build the application, in the worker."""
-        return create_app(self._service, verbs_at=self._verbs_at)
-
-    def _verbs_at(self, port: str) -> bool:
-        return not self._verb_ports or port in self._verb_ports
+        return create_app(self._service, scope_at=self._scopes.__getitem__)
 
     def _when_ready(self, arbiter: Any) -> None:
         names = [listener.sock.getsockname() for listener in arbiter.LISTENERS]
-        if self._configuration.status_listen:
-            verbs, *_ = names
-            self._verb_ports.add(str(verbs[1]))
+        verbs, *others = names
+        self._scopes[str(verbs[1])] = Scope.EVERYTHING
+        for host, port, *_ in others:
+            self._scopes[str(port)] = status_scope(host)
         log.info("listening", addresses=[f"{name[0]}:{name[1]}" for name in names])
 
     def _worker_started(self, _worker: Any) -> None:

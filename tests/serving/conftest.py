@@ -30,12 +30,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 @pytest.fixture(scope="module")
 def service() -> Service:
     """The demo's cluster, decided about inside of this process."""
-    state = ClusterState(clock=time.time)
-    fill(state, read_documents(DEMO_CLUSTER))
-    return Service(Context(state=state), FileKnowledge(), ExtenderConfiguration())
+    return demo_service(ExtenderConfiguration())
 
 
 @pytest.fixture(scope="module")
 def client(service: Service) -> FlaskClient:
     """The same, served over HTTP without a socket."""
     return create_app(service).test_client()
+
+
+def demo_service(configuration: ExtenderConfiguration) -> Service:
+    """What answers about the demo's cluster."""
+    state = ClusterState(clock=time.time)
+    fill(state, read_documents(DEMO_CLUSTER))
+    return Service(Context(state=state), FileKnowledge(), configuration)

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
+import flask
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from extender.config import ExtenderConfiguration
+from extender.serving.scope import HEALTH_PATHS, Scope, status_scope
+from extender.serving.server import Server
+from tests.serving.conftest import demo_service
+from tests.serving.openapi import OPERATIONS
 from tests.serving.running import GOOD, JSON, Running, answer_on, dead_kubeconfig, running
 
 READ_ONLY = (
@@ -37,18 +45,73 @@ def unsynced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 @pytest.mark.parametrize("path", READ_ONLY)
-def test_both_listeners_answer_what_is_read_only(server: Running, path: str) -> None:
+def test_on_loopback_both_listeners_answer_what_is_read_only(server: Running, path: str) -> None:
     assert server.ask("GET", path).status == 200
     assert server.ask("GET", path, at=server.status_address).status == 200
+
+
+@pytest.fixture(scope="module")
+def off_loopback() -> flask.Flask:
+    """What serves a status listener on every address; its socket is bound, and nobody listens."""
+    configuration = ExtenderConfiguration(status_listen="0.0.0.0:0")
+    made = Server(demo_service(configuration), configuration)
+    with socket.socket() as verbs, socket.socket() as status:
+        verbs.bind(("127.0.0.1", 0))
+        status.bind(("0.0.0.0", 0))
+        made.cfg.when_ready(
+            SimpleNamespace(LISTENERS=[SimpleNamespace(sock=sock) for sock in (verbs, status)])
+        )
+        app = made.load()
+        app.config.update(VERBS=verbs.getsockname()[1], STATUS=status.getsockname()[1])
+    return app
+
+
+@pytest.mark.parametrize(("path", "method"), sorted({*OPERATIONS, ("/", "GET"), ("/new", "GET")}))
+def test_a_status_listener_that_the_network_reaches_answers_health_and_metrics_and_nothing_else(
+    off_loopback: flask.Flask, path: str, method: str
+) -> None:
+    """Neither what is read-only, nor a path that does not exist yet."""
+    client = off_loopback.test_client()
+    port = {"SERVER_PORT": str(off_loopback.config["STATUS"])}
+    answer = client.open(path, method=method, json={}, environ_overrides=port)
+    if path in HEALTH_PATHS:
+        assert answer.status_code == 200
+    else:
+        assert answer.status_code == 404
+        assert answer.json == {"error": f"{path} is not served here; ask the address of --listen"}
+
+
+@pytest.mark.parametrize("path", READ_ONLY)
+def test_the_verbs_own_listener_still_answers_everything(
+    off_loopback: flask.Flask, path: str
+) -> None:
+    port = {"SERVER_PORT": str(off_loopback.config["VERBS"])}
+    answer = off_loopback.test_client().get(path, environ_overrides=port)
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "scope"),
+    [
+        ("127.0.0.1", Scope.READ_ONLY),
+        ("127.8.8.8", Scope.READ_ONLY),
+        ("::1", Scope.READ_ONLY),
+        ("0.0.0.0", Scope.HEALTH),
+        ("::", Scope.HEALTH),
+        ("10.1.2.3", Scope.HEALTH),
+        ("fe80::1", Scope.HEALTH),
+    ],
+)
+def test_the_address_of_a_status_listener_says_what_it_answers(host: str, scope: Scope) -> None:
+    assert status_scope(host) is scope
 
 
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("method", ["POST", "GET", "PUT"])
 def test_the_status_listener_serves_no_verb(server: Running, verb: str, method: str) -> None:
     answer = server.ask(method, f"/{verb}", b"{}", at=server.status_address)
-    assert answer.status in {404, 405}
-    if method == "POST":
-        assert answer.error() == f"/{verb} is not served here; ask the address of --listen"
+    assert answer.status == 404
+    assert answer.error() == f"/{verb} is not served here; ask the address of --listen"
 
 
 @pytest.mark.parametrize("verb", VERBS)

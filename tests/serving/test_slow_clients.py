@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import resource
 import socket
+import ssl
+import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -16,10 +19,13 @@ from tests.authority import CLIENT
 from tests.serving.running import DEMO_CLUSTER, GOOD, Running, answer_on, running
 from tests.serving.test_tls import Site, connect, filtered, serving
 
+PATIENCE = 5.0
+"""Seconds until kube-scheduler gives a call up (``httpTimeout``): no answer may take longer."""
 SOON = 2.0
-"""Seconds; far less than kube-scheduler's patience (5 s), far more than an answer takes."""
+"""What half of the answers take less than, far more than one needs: who waits for slow clients does
+so every time, and a busy machine does not."""
 MANY = 200
-MOST = 2_000
+MOST = 10_000
 THREADS = 16
 HEAD = b"POST /filter HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 GOOD_BODY = msgspec.json.encode(GOOD)
@@ -31,34 +37,57 @@ Address = tuple[str, int]
 def enough_files() -> Iterator[None]:
     """Let this process, and the servers that it starts, have what files they may have."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 2 * MOST)), hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, MOST + 1_000)), hard))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+_callers = itertools.cycle(f"127.0.0.{last}" for last in range(2, 200))
+
+
 @contextlib.contextmanager
 def opened(address: Address, number: int, data: bytes = b"") -> Iterator[list[socket.socket]]:
-    """Connections that say a few bytes and then nothing."""
+    """Connections that say a few bytes and then nothing.
+
+    They come from many addresses: one has ports for 28,000 in the minute that they stay taken.
+    """
     with contextlib.ExitStack() as stack:
         connections = []
         for _ in range(number):
-            connection = socket.create_connection(address, timeout=30)
+            caller = (next(_callers), 0)
+            connection = socket.create_connection(address, timeout=30, source_address=caller)
             connections.append(stack.enter_context(connection))
             with contextlib.suppress(ConnectionError):
                 connection.sendall(data)
         yield connections
 
 
-def assert_decides_soon(server: Running, times: int = 5) -> None:
-    """New connections are answered, and the kubelet's probe is."""
+def timed(answered_well: Callable[[], bool]) -> float:
+    """Seconds until a good answer."""
+    begun = time.monotonic()
+    assert answered_well()
+    return time.monotonic() - begun
+
+
+def assert_soon(*asked: list[float]) -> None:
+    """Of each kind of question, nobody was kept waiting."""
+    for took in asked:
+        assert max(took) < PATIENCE, took
+        assert statistics.median(took) < SOON, took
+
+
+def is_alive(server: Running) -> bool:
     assert server.status_address is not None
-    for _ in range(times):
-        begun = time.monotonic()
-        assert server.answers_well()
-        assert time.monotonic() - begun < SOON
-        begun = time.monotonic()
-        assert server.ask("GET", "/healthz", at=server.status_address).status == 200
-        assert time.monotonic() - begun < SOON
+    return server.ask("GET", "/healthz", at=server.status_address).status == 200
+
+
+def assert_decides_soon(server: Running) -> None:
+    """New connections are answered, and the kubelet's probe is."""
+    decisions, probes = [], []
+    for _ in range(5):
+        decisions.append(timed(server.answers_well))
+        probes.append(timed(lambda: is_alive(server)))
+    assert_soon(decisions, probes)
 
 
 def addresses(server: Running) -> dict[str, Address]:
@@ -94,20 +123,26 @@ def test_two_hundred_half_sent_requests_keep_no_decision_waiting(
 
 @pytest.mark.parametrize("listener", ["verbs", "status"])
 def test_a_byte_now_and_then_keeps_no_decision_waiting(server: Running, listener: str) -> None:
+    decisions, probes = [], []
     with opened(addresses(server)[listener], MANY) as connections:
         for position in range(10):
             for connection in connections:
                 with contextlib.suppress(ConnectionError):
                     connection.sendall(WHOLE[position : position + 1])
-            assert_decides_soon(server, times=1)
+            decisions.append(timed(server.answers_well))
+            probes.append(timed(lambda: is_alive(server)))
+    assert_soon(decisions, probes)
 
 
 @pytest.mark.parametrize("listener", ["verbs", "status"])
 @pytest.mark.parametrize("said", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"])
-def test_two_thousand_idle_connections_keep_no_decision_waiting(
+def test_ten_thousand_idle_connections_keep_no_decision_waiting(
     server: Running, listener: str, said: bytes
 ) -> None:
-    """Also where each has been answered once, and is kept for another request."""
+    """Also where each has been answered once, and is kept for another request.
+
+    As many as this process may have files, where that is less.
+    """
     number = min(MOST, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 200)
     assert server.answers_well()
     with opened(addresses(server)[listener], number, said):
@@ -155,6 +190,11 @@ def test_clients_that_do_not_read_their_answers_keep_no_probe_waiting(server: Ru
         assert_decides_soon(server)
 
 
+def is_decided(server: Running, context: ssl.SSLContext) -> bool:
+    with contextlib.closing(connect(server, context)) as connection:
+        return filtered(connection).status == 200
+
+
 def test_half_a_handshake_keeps_no_decision_waiting(tmp_path: Path) -> None:
     """Anyone who reaches the verbs' listener may begin one."""
     site = Site.at(tmp_path / "site")
@@ -162,11 +202,7 @@ def test_half_a_handshake_keeps_no_decision_waiting(tmp_path: Path) -> None:
     with serving(tmp_path, site) as server:
         for data in (b"", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"):
             with opened(server.address, MANY, data):
-                for _ in range(5):
-                    begun = time.monotonic()
-                    with contextlib.closing(connect(server, context)) as connection:
-                        filtered(connection)
-                    assert time.monotonic() - begun < SOON
+                assert_soon([timed(lambda: is_decided(server, context)) for _ in range(5)])
         assert "Traceback" not in server.log()
 
 

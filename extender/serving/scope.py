@@ -1,0 +1,36 @@
+"""What a listener answers: the more can reach it, the less.
+
+Names of pods, models and nodes are their tenants' business. Whoever may see them reaches a loopback
+address (``kubectl port-forward`` does, with the rights for it), or shows a certificate.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection
+from enum import Enum, auto
+
+HEALTH_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+class Scope(Enum):
+    """What is served on one listener."""
+
+    EVERYTHING = auto()
+    """The first listener, which is on loopback or behind mutual TLS."""
+    READ_ONLY = auto()
+    """All but the verbs: the status listener on loopback."""
+    HEALTH = auto()
+    """Health and metrics alone: the status listener where the network reaches it."""
+
+
+def status_scope(host: str) -> Scope:
+    """Return what a status listener on this address (as its socket tells it) serves."""
+    return Scope.READ_ONLY if ipaddress.ip_address(host).is_loopback else Scope.HEALTH
+
+
+def serves(scope: Scope, path: str, *, verbs: Collection[str]) -> bool:
+    """Tell whether a path is served in a scope; what is new has to be allowed, not forbidden."""
+    if scope is Scope.EVERYTHING or path in HEALTH_PATHS:
+        return True
+    return scope is Scope.READ_ONLY and path not in verbs
