@@ -17,9 +17,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from extender.config import ServerSection
+
 START_SECONDS = 30.0
 ANSWER_SECONDS = 30.0
 STOP_SECONDS = 30.0
+GRACE_SECONDS = ServerSection().graceful_seconds
+"""A stop that waits for idle clients takes as long as that; one that does not ends before."""
 DEMO_CLUSTER = Path(str(files("extender") / "demo" / "cluster.yaml"))
 JSON = {"Content-Type": "application/json"}
 GOOD: dict[str, Any] = {

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from tests.authority import CLIENT
-from tests.serving.running import DEMO_CLUSTER, GOOD, Running, answer_on, running
+from tests.serving.running import DEMO_CLUSTER, GOOD, GRACE_SECONDS, Running, answer_on, running
 from tests.serving.test_tls import Site, connect, filtered, serving
 
 PATIENCE = 5.0
@@ -223,4 +223,4 @@ def test_idle_connections_end_when_the_server_stops(tmp_path: Path) -> None:
         assert server.answers_well()
         begun = time.monotonic()
         assert server.terminate() == 0
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < GRACE_SECONDS
