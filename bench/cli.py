@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from bench import answer, relist, results, storm, throughput
+from bench import answer, loader, loader_cut, relist, results, storm, throughput
 from bench.results import Row
 from controlplane.build import DEFAULT_VERSION
 
@@ -39,11 +39,21 @@ def _storm(folder: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
     return storm.measure(folder, quick=quick)
 
 
+def _loader(folder: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
+    return loader.measure(folder, megabytes=100 if quick else 500, rounds=1 if quick else 3)
+
+
+def _loader_cut(folder: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
+    return loader_cut.measure(folder, megabytes=100 if quick else 1000)
+
+
 BENCHMARKS: dict[str, Measure] = {
     "answer": _answer,
     "throughput": _throughput,
     "relist": _relist,
     "storm": _storm,
+    "loader": _loader,
+    "loader-cut": _loader_cut,
 }
 
 
