@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from extender.loader.disk import Disk, regular_file
-from extender.loader.layout import CacheDirectory, Writing
+from extender.loader.layout import CacheDirectory, Writing, make_parents
 from extender.loader.proof.manifest import of_marker
 from extender.loader.proof.marker import Marker, MarkerError, read_marker
 from extender.loader.proof.reading import Reader
@@ -97,6 +97,7 @@ class Rereader:
             return _Cursor()
 
     def _save(self, cursor: _Cursor) -> None:
+        make_parents(self._disk, self._state)
         self._disk.write(self._state, msgspec.json.encode(cursor))
 
 

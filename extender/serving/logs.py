@@ -9,6 +9,15 @@ from typing import Any
 import structlog
 from gunicorn import glogging
 
+_TALKATIVE = (
+    "kubernetes",
+    *("httpx2", "httpcore2", "huggingface_hub", "filelock"),
+    *("aiohttp", "aiobotocore", "botocore", "fsspec", "gcsfs", "google", "s3fs"),
+)
+"""Libraries that log every request: its headers, and whole URLs, of which those of large files
+carry a signature that lets anybody read them.
+"""
+
 
 def configure_logging(*, level: str = "INFO", pretty: bool = False) -> None:
     """Send structlog's and the standard library's records through one renderer to stderr."""
@@ -42,10 +51,9 @@ def configure_logging(*, level: str = "INFO", pretty: bool = False) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    logging.getLogger("kubernetes").setLevel(logging.WARNING)
+    for library in _TALKATIVE:
+        logging.getLogger(library).setLevel(logging.WARNING)
     logging.getLogger("urllib3").setLevel(logging.ERROR)
-    # It writes whole URLs, and those of large files carry a signature that lets anybody read them.
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 
 class GunicornLogger(glogging.Logger):  # type: ignore[misc]

@@ -19,7 +19,14 @@ from urllib.parse import urlencode
 import yaml
 
 from tests.authority import Key
-from tests.controlplane.processes import HarnessError, Process, free_port, on_host, wait_for
+from tests.controlplane.processes import (
+    POLL_SECONDS,
+    HarnessError,
+    Process,
+    free_port,
+    on_host,
+    wait_for,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ROOT / "controlplane" / "stages"
@@ -214,9 +221,15 @@ class ControlPlane:
             raise HarnessError(f"no user {user}: name it in ControlPlane(users=...)")
         return self._write_kubeconfig(user, self._tokens[user])
 
-    def kubeconfig_for_service_account(self, namespace: str, name: str, pod: str = "") -> Path:
-        """Write a kubeconfig with a fresh token of a service account, bound to a pod of its own."""
+    def kubeconfig_for_service_account(
+        self, namespace: str, name: str, pod: str = "", uid: str = ""
+    ) -> Path:
+        """Write a kubeconfig with a fresh token of a service account, bound to a pod of its own.
+
+        With a ``uid`` to that very pod, and to none that has its name later.
+        """
         bound = ["--bound-object-kind=Pod", f"--bound-object-name={pod}"] if pod else []
+        bound += [f"--bound-object-uid={uid}"] if uid else []
         command = ["create", "token", name, "-n", namespace, "--duration=2h", *bound]
         token = self.kubectl(*command).strip()
         return self._write_kubeconfig("-".join(filter(None, (namespace, name, pod))), token)
@@ -331,9 +344,15 @@ class ControlPlane:
         items.sort(key=lambda item: item["metadata"]["creationTimestamp"])
         return [f"{item.get('reason', '')}: {item.get('message', '')}" for item in items]
 
-    def wait_for(self, predicate: Callable[[], object], timeout: float, what: str) -> None:
+    def wait_for(
+        self,
+        predicate: Callable[[], object],
+        timeout: float,
+        what: str,
+        poll: float = POLL_SECONDS,
+    ) -> None:
         """Poll until the predicate holds; say what never came about otherwise."""
-        wait_for(predicate, timeout, what)
+        wait_for(predicate, timeout, what, poll)
 
     # Schedulers and extenders
 

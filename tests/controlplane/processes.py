@@ -48,13 +48,15 @@ def _own_host_name() -> list[str]:
     raise HarnessError(f"no host name namespace can be made here: {tried.stderr.decode().strip()}")
 
 
-def wait_for(predicate: Callable[[], object], timeout: float, what: str) -> None:
+def wait_for(
+    predicate: Callable[[], object], timeout: float, what: str, poll: float = POLL_SECONDS
+) -> None:
     """Poll until the predicate holds; say what never came about otherwise."""
     deadline = time.monotonic() + timeout
     while not predicate():
         if time.monotonic() > deadline:
             raise HarnessError(f"waited {timeout:g} s in vain for {what}")
-        time.sleep(POLL_SECONDS)
+        time.sleep(poll)
 
 
 class Process:

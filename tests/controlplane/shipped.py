@@ -118,10 +118,16 @@ def opted_in(objects: list[Object]) -> list[Object]:
     return objects
 
 
-def deploy(control_plane: ControlPlane, namespace: str, file: str, replicas: int = 1) -> str:
-    """Apply an example's Deployment; return its app label."""
+def deploy(
+    control_plane: ControlPlane, namespace: str, file: str, replicas: int = 1, name: str = ""
+) -> str:
+    """Apply an example's Deployment, by another name if one is given; return its app label."""
     (deployment,) = opted_in(example(file, namespace, "Deployment"))
     deployment["spec"]["replicas"] = replicas
+    if name:
+        deployment["metadata"]["name"] = name
+        deployment["spec"]["selector"]["matchLabels"] = {"app": name}
+        deployment["spec"]["template"]["metadata"]["labels"]["app"] = name
     control_plane.apply(deployment)
     return str(deployment["metadata"]["name"])
 

@@ -43,9 +43,10 @@ class LoaderProcess:
         *options: str,
         environment: Mapping[str, str] | None = None,
         standalone: bool = True,
+        log: Path | None = None,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self._errors = directory.parent / f"{directory.name}.log"
+        self._errors = log or directory.parent / f"{directory.name}.log"
         self.arguments = [
             *(sys.executable, "-m", "extender", "loader", "run"),
             *("--catalog", str(catalog_file), "--directory", str(directory)),

@@ -62,6 +62,20 @@ def test_a_restart_fetches_nothing_again(place: Path, hub: Hub) -> None:
     assert hub.bytes_sent() == sent
 
 
+def test_of_two_loaders_on_one_directory_one_fetches_and_both_end_ready(
+    place: Path, hub: Hub
+) -> None:
+    hub.delay = 0.05
+    (place / "catalog.yaml").write_text(catalog(SMALL))
+    other = LoaderProcess(
+        place / "catalog.yaml", place / "cache", "--hub-endpoint", hub.url, log=place / "other.log"
+    )
+    with loader(place, hub) as one, other as two:
+        wait_for(lambda: one.models("ready") == two.models("ready") == 1)
+    assert contents(place / "cache" / "small") == small_model()
+    assert hub.bytes_sent() == sum(map(len, small_model().values()))
+
+
 def test_what_is_ready_stays_ready_while_its_source_is_out_of_reach(place: Path, hub: Hub) -> None:
     (place / "catalog.yaml").write_text(catalog(SMALL))
     with loader(place, hub) as process:
@@ -99,6 +113,7 @@ def test_the_token_is_used_and_never_told(place: Path, hub: Hub) -> None:
         wait_for(lambda: process.models("ready") == 1 and process.models("failed") == 1)
         told = process.log + process.get("/metrics")[1]
     assert TOKEN not in told
+    assert "Signature" not in told  # of the store that the hub redirects to
 
 
 def test_without_a_cluster_or_its_pod_it_says_what_is_missing(place: Path, hub: Hub) -> None:

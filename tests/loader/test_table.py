@@ -57,6 +57,47 @@ def test_damage_takes_a_ready_model_back_at_once(table: ModelTable) -> None:
     assert held(table).state is ReportedState.FAILED
 
 
+def test_a_damaged_model_is_failed_until_it_is_mended(table: ModelTable) -> None:
+    table.ready("a", revision="one", size=10, proven_at=PROVEN)
+    table.damaged("a", "model.safetensors: its SHA-256 is another")
+    table.loading("a", HALF)
+    assert held(table).state is ReportedState.FAILED
+    assert table.progress(None).transfers == (HALF,)
+    table.failed("a", "the hub does not answer")
+    assert held(table).damaged
+    table.ready("a", revision="one", size=10, proven_at=PROVEN)
+    assert not held(table).damaged
+
+
+def test_that_a_failed_download_is_tried_again_is_no_news_until_more_bytes_come(
+    table: ModelTable,
+) -> None:
+    table.failed("a", "the disk is full")
+    for _ in range(3):
+        table.loading("a", HALF)
+        assert held(table).state is ReportedState.FAILED
+        assert held(table).reason == "the disk is full"
+    table.loading("a", Transfer(path="a", bytes_done=6, bytes_total=10))
+    assert held(table).state is ReportedState.LOADING
+    assert held(table).reason == ""
+
+
+def test_a_download_that_is_given_up_leaves_what_was_there(table: ModelTable) -> None:
+    table.loading("a", HALF)
+    table.let_go("a")
+    assert held(table).state is ReportedState.ABSENT
+    table.ready("a", revision="one", size=10, proven_at=PROVEN)
+    table.loading("a", HALF)
+    table.let_go("a")
+    assert held(table).state is ReportedState.READY
+    assert table.progress(None).transfers == ()
+
+
+def test_where_fetching_on_demand_is_switched_off_nobody_is_told_to_ask(table: ModelTable) -> None:
+    table.follow([A], [A, B], on_demand=False)
+    assert not held(table, "b/deep").on_demand
+
+
 def test_a_changed_catalog_keeps_what_is_known_and_drops_what_left(table: ModelTable) -> None:
     table.ready("a", revision="one", size=10, proven_at=PROVEN)
     table.follow([A], [A])

@@ -1,0 +1,146 @@
+"""Loader and extender together: pods go where a model is proven, and nowhere else."""
+
+from __future__ import annotations
+
+import json
+
+from extender.placement.reasons import TEXTS, Reason
+from tests.cli.program import run
+from tests.controlplane.cluster import ControlPlane
+from tests.controlplane.loaders.kubelet import HOST_DIRECTORY, LOADERS
+from tests.controlplane.loaders.scene import FILES, MODEL, NAME, PATH, SHARD, Reports, Scene
+from tests.controlplane.shipped import places, wait_for_pods
+from tests.loader.models import contents
+
+SIZE = sum(map(len, FILES.values()))
+
+
+def damage(scene: Scene, node: str) -> None:
+    """Change one byte of a shard in place, which changes nothing but its time and content."""
+    with (scene.kubelet.directory(node) / NAME / SHARD).open("r+b") as file:
+        file.seek(-1, 2)
+        last = file.read(1)
+        file.seek(-1, 2)
+        file.write(bytes([last[0] ^ 1]))
+
+
+def test_pods_go_where_a_model_is_proven_leave_out_a_damaged_node_and_come_back(
+    control_plane: ControlPlane, scene: Scene
+) -> None:
+    scene.catalog(MODEL | {"nodeSelector": {"cache": "here"}})
+    scene.kubelet.add_nodes("proven-1", "proven-2", cache="here")
+    scene.kubelet.add_nodes("bare-1")
+    scene.wait_for_state("ready", "proven-1", "proven-2")
+    said = scene.held("proven-1")
+    assert (said["evidence"], said["bytes"]) == ("verified", SIZE)
+    assert said["provenAt"] is not None
+    admin = str(control_plane.kubeconfig())
+    listed = run("inventory", "-o", "json", "--kubeconfig", admin).json()
+    assert {
+        node["name"]
+        for node in listed["nodes"]
+        for model in node["models"]
+        if (model["path"], model["state"], model["evidence"]) == (PATH, "ready", "verified")
+    } == {"proven-1", "proven-2"}
+
+    app = scene.server(replicas=4)
+    wait_for_pods(control_plane, scene.namespace, app, 4)
+    assert set(places(control_plane, scene.namespace, app)) <= {"proven-1", "proven-2"}
+
+    hub_answers = scene.hub_waits(SHARD)
+    scene.hub.served.clear()
+    damage(scene, "proven-1")
+    scene.wait_for_state("failed", "proven-1")
+    assert SHARD in scene.held("proven-1")["reason"]
+    app = scene.server()
+    wait_for_pods(control_plane, scene.namespace, app, 1)
+    assert places(control_plane, scene.namespace, app) == ["proven-2"]
+
+    damage(scene, "proven-2")
+    scene.wait_for_state("failed", "proven-2")
+    app = scene.server()
+    scene.wait_said(app, TEXTS[Reason.MODEL_FAILED])
+    assert places(control_plane, scene.namespace, app) == [""]
+
+    hub_answers.set()
+    wait_for_pods(control_plane, scene.namespace, app, 1)
+    scene.wait_for_state("ready", "proven-1", "proven-2")
+    assert {one.path for one in scene.hub.served} == {SHARD}
+    for node in ("proven-1", "proven-2"):
+        assert contents(scene.kubelet.directory(node) / NAME) == FILES
+
+
+def test_while_loaders_are_replaced_what_they_hold_is_never_called_absent(
+    control_plane: ControlPlane, scene: Scene
+) -> None:
+    nodes = ("rolled-1", "rolled-2")
+    scene.kubelet.add_nodes(*nodes)
+    scene.wait_for_state("ready", *nodes)
+    before = {scene.kubelet.ready(node) for node in nodes}
+    annotations = {"test.modelcache.dev/roll": "once"}
+    patch = {"spec": {"template": {"metadata": {"annotations": annotations}}}}
+    where = ("daemonset", "model-cache-loader", "-n", LOADERS)
+    control_plane.kubectl("patch", *where, f"-p={json.dumps(patch)}")
+
+    states: set[str] = set()
+
+    def rolled() -> bool:
+        states.update(scene.state(node) for node in nodes)
+        return before.isdisjoint(now := {scene.kubelet.ready(node) for node in nodes}) and all(now)
+
+    control_plane.wait_for(rolled, 60, "both loaders to be replaced", poll=0.05)
+    scene.wait_for_state("ready", *nodes)
+    assert states <= {"ready", "stale"}
+    assert "stale" in states  # the update was seen at all
+    app = scene.server()
+    wait_for_pods(control_plane, scene.namespace, app, 1)
+
+
+def test_a_download_shows_on_the_lease_and_writes_the_pod_only_when_a_state_changes(
+    control_plane: ControlPlane, scene: Scene
+) -> None:
+    scene.hub.delay = 0.3
+    renewals: set[str] = set()
+    told: list[str] = []
+    with Reports(control_plane) as reports:
+        scene.kubelet.add_nodes("slow-1")
+        app = scene.server()
+
+        def loaded() -> bool:
+            held = scene.held("slow-1")
+            if held.get("state") == "loading" and held["progress"] is not None:
+                renewals.add(scene.lease("slow-1")["spec"]["renewTime"])
+                nodes = scene.explained(app)["nodes"]
+                told.extend(node["message"] for node in nodes if node["name"] == "slow-1")
+            return held.get("state") == "ready"
+
+        control_plane.wait_for(loaded, 60, "the model to be loaded slowly")
+        wait_for_pods(control_plane, scene.namespace, app, 1)
+        states = [[model["state"] for model in report["models"]] for report in reports.written]
+    assert len(renewals) >= 2
+    assert any(" % of " in message for message in told), told
+    assert states == [["absent"], ["loading"], ["ready"]]
+
+    lease = scene.lease("slow-1")
+    (owner,) = lease["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["name"]) == ("Node", "slow-1")
+    scene.kubelet.die("slow-1")
+    control_plane.delete_nodes(["slow-1"])
+    control_plane.wait_for(
+        lambda: not control_plane.kubectl("get", "lease", "-n", LOADERS, "-o=name"),
+        40,
+        "the Lease to go with its node",
+    )
+
+
+def test_a_loader_that_died_is_believed_for_as_long_as_its_lease_lasts(
+    control_plane: ControlPlane, scene: Scene
+) -> None:
+    scene.kubelet.add_nodes("dead-1")
+    scene.wait_for_state("ready", "dead-1")
+    scene.kubelet.die("dead-1")
+    assert scene.state("dead-1") == "ready"
+    scene.wait_for_state("stale", "dead-1")
+    assert "no sign of life" in scene.held("dead-1")["reason"]
+    assert (scene.kubelet.directory("dead-1") / NAME / SHARD).is_file()
+    assert scene.held("dead-1")["path"].startswith(HOST_DIRECTORY)

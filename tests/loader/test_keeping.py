@@ -1,0 +1,177 @@
+"""The loop: what the catalog and waiting pods wish for comes, and what they let go of is let go."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from random import Random
+from threading import Event, Thread
+from time import time
+
+import pytest
+
+from extender.kube.times import time_text
+from extender.loader.catalog_file import CatalogFile
+from extender.loader.guarding import Guard
+from extender.loader.keeping import Keeper
+from extender.loader.layout import CacheDirectory
+from extender.loader.making_room import RoomMaker
+from extender.loader.metrics import LoaderMetrics
+from extender.loader.obtaining import Obtainer, opener
+from extender.loader.publish import Publisher
+from extender.loader.sources import Credentials
+from extender.loader.table import ModelRow, ModelTable
+from extender.loader.transfer.limits import Limits
+from extender.report import ReportedState, Wanted, WantedModel
+from tests.loader.hub import Hub, Repository
+from tests.loader.loader_process import catalog, wait_for
+from tests.loader.models import contents, small_model
+
+FILES = small_model(size=400_000)
+SHARD = "model-00001-of-00002.safetensors"
+MODEL = {"name": "small", "source": "hf://org/small"}
+ON_DEMAND = MODEL | {"onDemand": True}
+
+
+class Scene:
+    """One loop with the hub's stand-in; what is wanted is set by the test."""
+
+    def __init__(self, root: Path, hub: Hub) -> None:
+        hub.repositories["org/small"] = Repository(dict(FILES), large=500)
+        self.hub = hub
+        self.wanted = Wanted()
+        self.cache = CacheDirectory(root / "cache")
+        self.cache.root.mkdir()
+        self.table = ModelTable()
+        self._file = root / "catalog.yaml"
+        self._stopping = Event()
+        publisher, limits = Publisher(), Limits()
+        metrics = LoaderMetrics(self.table, root, catalog_error=lambda: "")
+        room = RoomMaker(
+            self.cache, publisher, self.table, metrics,
+            pods=list, host_directory=lambda: str(root),
+        )  # fmt: skip
+        guard = Guard(self.cache, publisher, self.table, metrics, room, name="", look_seconds=0.1)
+        credentials = Credentials(hub_endpoint=hub.url)
+        self.keeper = Keeper(
+            "node-1",
+            catalog=CatalogFile(self._file),
+            table=self.table,
+            obtainer=Obtainer(
+                self.cache, publisher, open_source=opener(credentials), limits=limits
+            ),
+            guard=guard,
+            room=room,
+            limits=limits,
+            metrics=metrics,
+            nodes=lambda *, every: {"node-1": {}} if not every else {},
+            wanted=lambda: self.wanted,
+            random=Random(0),
+        )
+        self._thread = Thread(target=self.keeper.run, args=(self._stopping,), daemon=True)
+
+    def begin(self, *models: Mapping[str, object], **more: object) -> None:
+        self.catalog(*models, **more)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+    def catalog(self, *models: Mapping[str, object], **more: object) -> None:
+        self._file.write_text(catalog(*models, **more))
+
+    def want(self, *, seconds: float = 60) -> None:
+        until = time_text(time() + seconds)
+        self.wanted = Wanted(models=(WantedModel(path="small", until=until, pod="ml/server"),))
+
+    def row(self) -> ModelRow:
+        row = self.table.get("small")
+        assert row is not None
+        return row
+
+    def wait_for_state(self, state: ReportedState) -> None:
+        wait_for(lambda: self.table.get("small") is not None and self.row().state is state)
+
+
+@pytest.fixture
+def scene(fast: Path) -> Iterator[Scene]:
+    with Hub(piece=20_000) as hub:
+        made = Scene(fast, hub)
+        yield made
+        made.stop()
+
+
+def test_a_wish_that_runs_out_ends_its_download_and_the_next_one_goes_on_where_it_was(
+    scene: Scene,
+) -> None:
+    scene.hub.delay = 0.1
+    scene.begin(ON_DEMAND)
+    scene.wait_for_state(ReportedState.ABSENT)
+    assert scene.row().on_demand
+    scene.want()
+    wait_for(lambda: scene.hub.bytes_sent() > 300_000)
+    assert scene.row().state is ReportedState.LOADING
+    scene.want(seconds=-1)
+    scene.wait_for_state(ReportedState.ABSENT)
+    assert not scene.cache.final("small").exists()
+    assert (scene.cache.staging("small") / SHARD).stat().st_size > 0
+    scene.hub.delay = 0
+    sent = scene.hub.bytes_sent()
+    scene.want()
+    scene.wait_for_state(ReportedState.READY)
+    assert contents(scene.cache.final("small")) == FILES
+    assert scene.hub.bytes_sent() - sent < 700_000
+
+
+def test_a_model_that_leaves_the_catalog_in_mid_download_leaves_nothing_behind(
+    scene: Scene,
+) -> None:
+    scene.hub.delay = 0.1
+    scene.begin(MODEL)
+    wait_for(lambda: scene.hub.bytes_sent() > 100_000)
+    scene.catalog()
+    wait_for(lambda: scene.table.get("small") is None)
+    wait_for(lambda: not scene.cache.staging("small").exists())
+    assert not scene.cache.journal("small").exists()
+    assert not scene.cache.final("small").exists()
+
+
+def test_a_damaged_model_that_nobody_wishes_for_now_is_mended_alone(scene: Scene) -> None:
+    scene.begin(ON_DEMAND)
+    scene.wait_for_state(ReportedState.ABSENT)
+    scene.want()
+    scene.wait_for_state(ReportedState.READY)
+    scene.wanted = Wanted()
+    wait_for(lambda: scene.row().on_demand)
+    assert scene.row().state is ReportedState.READY
+    scene.hub.served.clear()
+    with (scene.cache.final("small") / SHARD).open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"?")
+    wait_for(lambda: bool(scene.hub.served))
+    scene.wait_for_state(ReportedState.READY)
+    assert {one.path for one in scene.hub.served} == {SHARD}
+    assert contents(scene.cache.final("small")) == FILES
+
+
+def test_what_was_fetched_on_demand_is_told_of_though_that_is_switched_off(scene: Scene) -> None:
+    scene.begin(ON_DEMAND)
+    scene.wait_for_state(ReportedState.ABSENT)
+    scene.want()
+    scene.wait_for_state(ReportedState.READY)
+    scene.catalog(ON_DEMAND, onDemand=False)
+    wait_for(lambda: not scene.keeper.ready() and not scene.row().on_demand)
+    assert scene.row().state is ReportedState.READY
+
+
+def test_while_the_cluster_is_not_known_nothing_is_fetched_and_the_loop_is_alive(
+    scene: Scene,
+) -> None:
+    scene.begin(MODEL | {"copies": 1})  # what the test says of all nodes: there are none
+    wait_for(lambda: scene.keeper.ready() == "")
+    assert scene.keeper.alive() == ""
+    assert scene.row().state is ReportedState.ABSENT
+    assert scene.hub.bytes_sent() == 0

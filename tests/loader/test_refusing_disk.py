@@ -1,0 +1,132 @@
+"""``loader run`` on disks that refuse: it says so, vouches for what is whole, and goes on later.
+
+The small and the read-only file system are a tmpfs in a mount namespace of its own (``unshare``).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from tests.loader.hub import Hub, Repository, Trouble
+from tests.loader.loader_process import LoaderProcess, catalog, wait_for
+from tests.loader.models import contents, small_model
+
+FILES = small_model(size=400_000)
+SHARD = "model-00001-of-00002.safetensors"
+MODEL = {"name": "small", "source": "hf://org/small"}
+NEXT = {"name": "next", "source": "hf://org/next"}
+
+
+def loader(place: Path, cache: Path, hub: Hub, *models: dict[str, str]) -> LoaderProcess:
+    (place / "catalog.yaml").write_text(catalog(*models))
+    return LoaderProcess(
+        place / "catalog.yaml",
+        cache,
+        *("--hub-endpoint", hub.url, "--look-seconds", "0.5"),
+        log=place / "loader.log",
+    )
+
+
+def hub() -> Hub:
+    made = Hub()
+    for name in ("small", "next"):
+        made.repositories[f"org/{name}"] = Repository(dict(FILES), large=500)
+    return made
+
+
+def fill(file: Path) -> None:
+    """Take all the room that there is."""
+    with file.open("wb", buffering=0) as rest, suppress(OSError):
+        while True:
+            rest.write(bytes(4096))
+
+
+def full(place: Path, cache: Path) -> None:
+    """The disk fills while a model is fetched; later there is room."""
+    disk_is_full = Event()
+
+    def wait() -> None:
+        disk_is_full.wait(60)
+
+    with hub() as running:
+        running.troubles[SHARD] = [Trouble(at_hub=False, meanwhile=wait)]
+        with loader(place, cache, running, MODEL) as process:
+            wait_for(lambda: process.models("loading") == 1)
+            rest = cache / "rest"
+            fill(rest)
+            disk_is_full.set()
+            wait_for(lambda: process.models("failed") == 1)
+            assert '"cause": "no-space"' in process.log
+            assert "free space" in process.log
+            assert not (cache / "small").exists()
+            assert process.get("/readyz")[0] == 200
+            rest.unlink()
+            wait_for(lambda: process.models("ready") == 1)
+        assert contents(cache / "small") == FILES
+
+
+def read_only(place: Path, cache: Path) -> None:
+    """A file system that the kernel made read-only, as it does after an error of the disk."""
+    with hub() as running:
+        with loader(place, cache, running, MODEL) as process:
+            wait_for(lambda: process.models("ready") == 1)
+        subprocess.run(["mount", "-o", "remount,ro", str(cache)], check=True)
+        with loader(place, cache, running, MODEL, NEXT) as process:
+            wait_for(lambda: (process.models("ready"), process.models("failed")) == (1, 1))
+            assert "Read-only file system" in process.log
+            assert process.get("/readyz")[0] == 200
+            subprocess.run(["mount", "-o", "remount,rw", str(cache)], check=True)
+            wait_for(lambda: process.models("ready") == 2)
+
+
+WORK = {"full": full, "read_only": read_only}
+
+
+@pytest.mark.parametrize("what", WORK)
+def test_it_says_that_the_disk_refuses_and_goes_on_when_it_does_not(
+    tmp_path: Path, what: str
+) -> None:
+    (tmp_path / "cache").mkdir()
+    script = (
+        'mount -t tmpfs -o size=3m tmpfs "$1/cache" || exit 77; '
+        'exec "$2" -m tests.loader.test_refusing_disk "$3" "$1"'
+    )
+    done = subprocess.run(
+        ["unshare", "-Urm", "sh", "-c", script, "sh", str(tmp_path), sys.executable, what],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    if done.returncode == 77 or "unshare failed" in done.stderr:
+        pytest.skip(f"no mount namespace of its own here: {done.stderr.strip()}")
+    log = tmp_path / "loader.log"
+    assert done.returncode == 0, done.stderr + (log.read_text() if log.exists() else "")
+
+
+def test_without_permission_it_says_whose_directory_it_is(fast: Path) -> None:
+    cache = fast / "cache"
+    cache.mkdir()
+    # Root in a user namespace has no power over a file whose owner does not exist in there.
+    if os.geteuid() == 0:
+        os.chown(cache, 12345, 12345)
+    else:
+        cache.chmod(0o555)
+    with hub() as running:
+        process = loader(fast, cache, running, MODEL)
+        process.arguments[:0] = ["unshare", "-Ur"]
+        with process:
+            wait_for(lambda: process.models("failed") == 1)
+            assert "must be writable for this user" in process.log
+            assert process.get("/readyz")[0] == 200
+
+
+if __name__ == "__main__":
+    WORK[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[2], "cache"))
