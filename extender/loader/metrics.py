@@ -15,7 +15,11 @@ from prometheus_client.registry import Collector
 
 from extender.kube.times import unix_time
 from extender.loader.disk_space import disk_space
+from extender.loader.obtaining import Repeat
+from extender.loader.sources import Cause
+from extender.loader.space import Reason
 from extender.loader.table import ModelTable
+from extender.loader.transfer.failures import LocalCause
 from extender.report import ReportedState
 
 PREFIX = "model_cache_extender_loader"
@@ -34,12 +38,25 @@ class LoaderMetrics:
     ) -> None:
         self.registry = CollectorRegistry()
         self.downloaded = self._counter("downloaded_bytes", "Bytes of models fetched")
+        self.repeated = self._counter(
+            "repeated_bytes", "Bytes fetched that this node had had: lost, damaged, removed", "why"
+        )
         self.downloads = self._counter("downloads", "Downloads by outcome", "outcome")
         self.failures = self._counter("failures", "Failures by cause", "cause")
         self.proofs = self._counter("proofs", "Proofs of published models by result", "result")
         self.evicted = self._counter("evicted_models", "Models removed by reason", "reason")
         self.evicted_bytes = self._counter("evicted_bytes", "Bytes of models removed")
         self.unreported = self._counter("report_failures", "Writes to the apiserver that failed")
+        # From zero, so that the first increment is one to see.
+        for counter, values in (
+            (self.repeated, Repeat),
+            (self.downloads, ("obtained", "failed")),
+            (self.failures, (*Cause, *LocalCause)),
+            (self.proofs, ("whole", "damaged")),
+            (self.evicted, Reason),
+        ):
+            for value in values:
+                counter.labels(value)
         self.read_speed: float | None = None
         self.registry.register(_Present(self, table, directory, catalog_error, clock))
 

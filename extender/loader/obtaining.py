@@ -14,6 +14,7 @@ by two processes at once, and again after each was killed at any point.
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from random import Random
 
@@ -38,6 +39,16 @@ log = structlog.get_logger("extender.loader")
 
 TRIES = 3
 """How often what turned out damaged is fetched again before that counts as a failure."""
+
+
+class Repeat(StrEnum):
+    """Why bytes are fetched that this node has had already."""
+
+    LOST = "lost"
+    """A connection was cut before they were safe, or the source changed meanwhile."""
+    DAMAGED = "damaged"
+    REMOVED = "removed"
+    """The model was removed to make room, and is wished for again."""
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +78,9 @@ def opener(credentials: Credentials) -> Callable[[Origin], Source]:
 class Obtainer:
     """Obtains models for one cache directory. Safe to use from threads.
 
-    ``open_source`` returns the source of an origin, or raises SourceError.
+    ``open_source`` returns the source of an origin, or raises SourceError. ``received`` is told of
+    all bytes as they come, ``repeated`` of those among them that this node has had already, as far
+    as this object has seen.
     """
 
     def __init__(
@@ -80,6 +93,7 @@ class Obtainer:
         name: str = "",
         random: Random | None = None,
         received: Callable[[int], None] = lambda _: None,
+        repeated: Callable[[Repeat, int], None] = lambda _, __: None,
     ) -> None:
         self.directory = directory
         self.publisher = publisher
@@ -88,6 +102,8 @@ class Obtainer:
         self._name = name
         self._random = random
         self._received = received
+        self._repeated = repeated
+        self._had: set[tuple[str, str, str | None]] = set()
 
     def obtain(
         self,
@@ -107,9 +123,11 @@ class Obtainer:
         """
         source = self._open_source(origin)
         listing = source.list()
+        known = path, listing.source, listing.revision
         with writing(self.directory, path, wait=lock_wait, name=self._name) as held:
             found = _marker(held)
             if found is not None and not found.damaged and same(found, listing):
+                self._had.add(known)
                 return found
             reader = Reader(stop=stop)
             download = _Download(
@@ -118,6 +136,7 @@ class Obtainer:
                 limits=self._limits,
                 random=self._random,
                 received=self._received,
+                repeated=self._repeated,
                 tell=tell,
                 stop=stop,
             )
@@ -130,7 +149,13 @@ class Obtainer:
                 if adopted is not None:
                     return adopted
             make_room(max(0, listing.bytes - bytes_on_disk(held.staging)))
-            return self._published(held, listing, download, reader)
+            if found is not None and found.damaged and same(found, listing):
+                download.again = Repeat.DAMAGED
+            elif found is None and known in self._had:
+                download.again = Repeat.REMOVED
+            marker = self._published(held, listing, download, reader)
+            self._had.add(known)
+            return marker
 
     def _published(
         self, held: Writing, listing: Listing, download: _Download, reader: Reader
@@ -144,6 +169,7 @@ class Obtainer:
                 if not left:
                     raise
                 log.warning("fetched again", model=held.path, error=str(error))
+                download.again = Repeat.DAMAGED
             else:
                 download.forget()
                 return marker
@@ -155,9 +181,11 @@ class Obtainer:
         """Fetch the damaged files alone; None where the model has to be fetched as a whole."""
         try:
             lacking = missing(held, listing)
+            download.again = Repeat.DAMAGED
             download.into_mending(lacking)
             marker = mend(self.publisher, held, listing, reader=reader)
         except CacheError as error:
+            download.again = None
             log.warning("not mended; fetched as a whole", model=held.path, error=str(error))
             return None
         download.forget()
@@ -173,7 +201,10 @@ class Obtainer:
 
 
 class _Download:
-    """One model's download under way: from where, into which of its rooms, and how fast."""
+    """One model's download under way: from where, into which of its rooms, and how fast.
+
+    ``again``: why the node has had all of it before, None where it has not.
+    """
 
     def __init__(
         self,
@@ -183,6 +214,7 @@ class _Download:
         limits: Limits,
         random: Random | None,
         received: Callable[[int], None],
+        repeated: Callable[[Repeat, int], None],
         tell: Tell,
         stop: Callable[[], bool],
     ) -> None:
@@ -191,6 +223,8 @@ class _Download:
         self._limits = limits
         self._random = random
         self._received = received
+        self._repeated = repeated
+        self.again: Repeat | None = None
         self._tell = tell
         self._stop = stop
 
@@ -213,12 +247,18 @@ class _Download:
         held.directory.mending_journal(held.path).unlink(missing_ok=True)
 
     def _fetch(self, listing: Listing, into: Path, journal: Path) -> None:
-        rate, before = Rate(), 0
+        rate, before, lost = Rate(), 0, 0
 
         def note(progressed: Progressed) -> None:
-            nonlocal before
-            self._received(progressed.bytes_received - before)
+            nonlocal before, lost
+            came = progressed.bytes_received - before
+            self._received(came)
             before = progressed.bytes_received
+            if self.again is not None:
+                self._repeated(self.again, came)
+            elif progressed.bytes_lost > lost:
+                self._repeated(Repeat.LOST, progressed.bytes_lost - lost)
+                lost = progressed.bytes_lost
             self._tell(
                 Transfer(
                     path=self._held.path,

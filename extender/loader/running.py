@@ -138,6 +138,7 @@ class Loader:
                 name=name,
                 random=random,
                 received=metrics.downloaded.inc,
+                repeated=lambda why, count: metrics.repeated.labels(why.value).inc(count),
             ),
             guard=guard,
             room=room,

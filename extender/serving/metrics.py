@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import accumulate
+from itertools import accumulate, product
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.core import (
@@ -17,17 +17,24 @@ from prometheus_client.registry import Collector
 
 from extender import __version__
 from extender.cluster.corrections import Basis
+from extender.cluster.holdings import Evidence, Holding, ModelState
 from extender.cluster.starts import Spread
 from extender.cluster.tiers import WARM
+from extender.placement.reasons import Reason
 from extender.serving.knowledge import Knowledge
+from extender.verbs.bind import BindOutcome
 from extender.verbs.context import Context
 from extender.verbs.decision import Decision
+from extender.verbs.observe import Outcome
 from extender.waiting.pods import WaitingPods
+from extender.workload.model import Strategy
 
 PREFIX = "model_cache_extender"
 _WATCH_COUNTERS = (
     "relists", "reconnects", "failures", "events", "unreadable", "audits",
 )  # fmt: skip
+_VERBS = ("filter", "prioritize", "bind", "preempt")
+_OUTCOMES = ("all", "some", "none")
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
@@ -122,7 +129,25 @@ class Metrics:
         Gauge(
             f"{PREFIX}_waiting_pods", "Pods refused on every node.", registry=self.registry
         ).set_function(lambda: len(waiting))
+        self._begin_at_zero()
         self.registry.register(_ClusterCollector(context, knowledge, waiting))
+
+    def _begin_at_zero(self) -> None:
+        """Make every series whose labels are known: the first increment is one to see, too."""
+        for counter, values in (
+            (self.decisions, (_VERBS, Strategy, _OUTCOMES)),
+            (self.refused, (Reason,)),
+            (self.binds, (BindOutcome,)),
+            (self.wakes, (("touched", "nominated", "gone", "failed"),)),
+            (self.wishes, (("written", "conflict", "failed"),)),
+            (self.retries, (("woken", "scheduler"),)),
+            (self.observed, (Strategy, Outcome)),
+            (self.saved, (Strategy,)),
+            (self.bound, (Strategy, ("warm", "cold", "unknown"))),
+            (self.won, (Strategy,)),
+        ):
+            for labels in product(*values):
+                counter.labels(*labels)
 
     def placed(self, made: Decision, ranked: Decision | None) -> None:
         """Count a pod that was bound; ``ranked`` is what prioritize said of it, if it did."""
@@ -155,14 +180,14 @@ class _ClusterCollector(Collector):
         """Yield the gauges of this moment."""
         view = self._context.state.view()
         held = view.inventory.holdings()
-        models = Tally(
-            (holding.state.value, holding.evidence.value)
-            for rows in held.values()
-            for holding in rows
-        )
+        models = Tally((one.state, one.evidence) for rows in held.values() for one in rows)
         yield _gauge(
-            "models", "Models on nodes.", ("state", "evidence"), ((k, v) for k, v in models.items())
+            "models",
+            "Models on nodes.",
+            ("state", "evidence"),
+            ((key, models[key]) for key in product(ModelState, Evidence)),
         )
+        yield from _bytes(one for rows in held.values() for one in rows)
         yield _gauge("nodes", "Nodes known.", (), [((), len(view.nodes))])
         yield _gauge(
             "memory_allocatable_bytes",
@@ -193,7 +218,7 @@ class _ClusterCollector(Collector):
             "waiting_pods_by_reason",
             "Pods refused on every node, by reason; a pod counts once under each of its reasons.",
             ("reason",),
-            (((reason,), number) for reason, number in reasons.items()),
+            (((reason,), reasons[reason]) for reason in Reason),
         )
         yield from self._starts()
         seen = self._knowledge.resources()
@@ -255,6 +280,20 @@ class _ClusterCollector(Collector):
                 for basis in seen
             ),
         )
+
+
+def _bytes(holdings: Iterable[Holding]) -> Iterator[Metric]:
+    """Yield what lies on all nodes, as often as it does, and once."""
+    copies, once = 0, dict[str, int]()
+    for held in holdings:
+        if held.state is ModelState.READY and held.bytes:
+            copies += held.bytes
+            name = held.model or held.path
+            once[name] = max(once.get(name, 0), held.bytes)
+    text = "Bytes of whole models on all nodes, as far as loaders report them."
+    yield _gauge("held_bytes", text, (), [((), copies)])
+    text = "Bytes of whole models on all nodes, each model counted once."
+    yield _gauge("distinct_bytes", text, (), [((), sum(once.values()))])
 
 
 _BASIS = ("strategy", "evidence", "tier")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from extender.errors import LockHeldError
 from extender.loader.layout import CacheDirectory, writing
 from extender.loader.mend import condemn
-from extender.loader.obtaining import Obtainer, Origin, opener
+from extender.loader.obtaining import Obtainer, Origin, Repeat, opener
 from extender.loader.proof.marker import read_marker
 from extender.loader.publish import DamagedError, Publisher
 from extender.loader.sources import Cause, Credentials, SourceError
@@ -171,3 +173,66 @@ def test_what_the_hub_does_not_have_is_said_in_words(obtainer: Obtainer) -> None
     with pytest.raises(SourceError, match="org/none") as error:
         obtainer.obtain("none", Origin(source="hf://org/none"))
     assert error.value.cause in {Cause.NOT_FOUND, Cause.UNAUTHORIZED}
+
+
+class Counted:
+    """What an obtainer tells of the bytes that come."""
+
+    def __init__(self, hub: Hub, cache: CacheDirectory) -> None:
+        self.received = 0
+        self.again: Counter[Repeat] = Counter()
+        self.obtainer = Obtainer(
+            cache,
+            Publisher(),
+            open_source=opener(Credentials(hub_endpoint=hub.url)),
+            limits=Limits(),
+            received=self._came,
+            repeated=lambda why, count: self.again.update({why: count}),
+        )
+
+    def obtain(self) -> None:
+        self.obtainer.obtain("small", ORIGIN)
+
+    def _came(self, count: int) -> None:
+        self.received += count
+
+
+@pytest.fixture
+def counted(hub: Hub, cache: CacheDirectory) -> Counted:
+    return Counted(hub, cache)
+
+
+SIZE = sum(map(len, FILES.values()))
+
+
+def test_what_comes_once_is_nothing_fetched_again(counted: Counted, hub: Hub) -> None:
+    counted.obtain()
+    hub.repositories["org/small"] = Repository(files=small_model(seed=1), large=500)
+    counted.obtain()
+    assert counted.received == 2 * SIZE
+    assert not +counted.again
+
+
+def test_a_damaged_file_is_counted_as_fetched_again(
+    counted: Counted, cache: CacheDirectory
+) -> None:
+    counted.obtain()
+    with writing(cache, "small") as held:
+        condemn(counted.obtainer.publisher, held, [SHARD])
+    counted.obtain()
+    assert +counted.again == {Repeat.DAMAGED: len(FILES[SHARD])}
+
+
+def test_bytes_that_came_wrong_are_counted_as_fetched_again(counted: Counted, hub: Hub) -> None:
+    hub.troubles[SHARD].append(Trouble(flip=True))
+    counted.obtain()
+    assert +counted.again == {Repeat.DAMAGED: len(FILES[SHARD])}
+
+
+def test_a_model_that_was_removed_is_counted_as_fetched_again(
+    counted: Counted, cache: CacheDirectory
+) -> None:
+    counted.obtain()
+    shutil.rmtree(cache.final("small"))
+    counted.obtain()
+    assert +counted.again == {Repeat.REMOVED: SIZE}

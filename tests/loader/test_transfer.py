@@ -17,7 +17,7 @@ import pytest
 from extender.loader.sources import Cause, Credentials, RemoteFile, Source
 from extender.loader.sources.opening import source_for
 from extender.loader.transfer.failures import LocalCause, TransferError
-from extender.loader.transfer.fetching import Fetched, fetch
+from extender.loader.transfer.fetching import Fetched, Progressed, fetch
 from extender.loader.transfer.journal import Journal
 from extender.loader.transfer.limits import Limits
 from extender.loader.transfer.worker import Patience
@@ -55,6 +55,7 @@ class Download:
         self.journal = place / "journal"
         self.limits = Limits(connections=3)
         self.patience = QUICK
+        self.told: list[Progressed] = []
 
     def run(self) -> Fetched:
         source = source_for(
@@ -68,6 +69,7 @@ class Download:
             self.into,
             journal=self.journal,
             limits=self.limits,
+            progress=self.told.append,
             patience=self.patience,
         )
 
@@ -295,6 +297,20 @@ def test_a_changed_bound_holds_at_once() -> None:
             assert second
             with limits.connection(lambda: True) as third:
                 assert not third
+
+
+def test_what_has_to_come_again_is_told_as_lost(download: Download) -> None:
+    """Without ranges a cut costs all that had come; with them nothing."""
+    download.hub.troubles[BIG] = [Trouble(cut_after=PART + 5)]
+    download.run()
+    assert download.told[-1].bytes_lost == 0
+    (download.into / BIG).unlink()
+    download.hub.ranges = False
+    download.limits = Limits(connections=1)
+    download.hub.troubles[BIG] = [Trouble(), Trouble(cut_after=PART + 5)]
+    fetched = download.run()
+    assert download.is_complete()
+    assert download.told[-1].bytes_lost == fetched.bytes_received - len(CONTENT) > 0
 
 
 def test_a_file_that_was_replaced_since_it_was_listed_is_noticed(download: Download) -> None:

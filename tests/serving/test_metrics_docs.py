@@ -6,8 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from prometheus_client import CollectorRegistry
 
+from extender.loader.metrics import LoaderMetrics
+from extender.loader.table import ModelTable
 from extender.serving.metrics import PREFIX
 from extender.serving.service import Service
 
@@ -27,12 +30,21 @@ def rows(registry: CollectorRegistry) -> list[str]:
     return [found[name] for name in sorted(found)]
 
 
-def test_the_reference_is_what_the_program_exposes(service: Service) -> None:
+@pytest.fixture
+def loader(tmp_path: Path) -> CollectorRegistry:
+    metrics = LoaderMetrics(ModelTable(), tmp_path, catalog_error=lambda: "")
+    metrics.read_speed = 1.0
+    return metrics.registry
+
+
+def test_the_reference_is_what_the_programs_expose(
+    service: Service, loader: CollectorRegistry
+) -> None:
     documented = [
         line for line in FILE.read_text("utf-8").splitlines() if line.startswith(f"| `{PREFIX}")
     ]
-    expected = rows(service.metrics.registry)
-    assert documented == expected, "\n".join(["write this table into docs/metrics.md:", *expected])
+    expected = [*rows(service.metrics.registry), *rows(loader)]
+    assert documented == expected, "\n".join(["write these into docs/metrics.md:", *expected])
 
 
 def test_every_query_in_the_text_names_a_metric_of_the_table() -> None:

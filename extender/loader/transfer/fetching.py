@@ -30,11 +30,16 @@ _LAST_WORDS = 0.7
 
 
 class Progressed(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a download is. ``bytes_total`` grows where a size becomes known only at the end."""
+    """How far a download is. ``bytes_total`` grows where a size becomes known only at the end.
+
+    ``bytes_lost``: received or resumed, and to be fetched again, for a connection was cut or the
+    source changed.
+    """
 
     bytes_done: int
     bytes_total: int
     bytes_received: int
+    bytes_lost: int
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +101,14 @@ def fetch(
             received = sum(target.received for target in targets)
             done = sum(target.done_bytes for target in targets)
             total = sum(target.size or target.done_bytes for target in targets)
-            progress(Progressed(bytes_done=done, bytes_total=total, bytes_received=received))
+            progress(
+                Progressed(
+                    bytes_done=done,
+                    bytes_total=total,
+                    bytes_received=received,
+                    bytes_lost=max(0, resumed + received - done),
+                )
+            )
 
         try:
             _work(shared, tell, stop)
