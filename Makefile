@@ -10,7 +10,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 export K8S_VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-unit test-controlplane test-faults test-kills test-simulation \
+.PHONY: help venv demo test browser test-unit test-controlplane test-faults test-kills test-simulation \
   test-changes soak bench bench-programs bench-quick test-versions lint format controlplane lock clean \
   audit release fuzz test-leaders
 
@@ -35,13 +35,16 @@ demo: $(STAMP) ## Place the demo cluster's pods through the real HTTP verbs (no 
 
 test: lint test-unit test-controlplane ## Everything: lint, unit tests, tests on a real control plane
 
-test-unit: $(STAMP) ## Tests that need no control plane
+browser: ## Install Debian's Chromium for the browser tests, where it is missing (needs root)
+	@sh tests/browser/install.sh
+
+test-unit: $(STAMP) browser ## Tests that need no control plane
 	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile --ignore tests/controlplane
 
 controlplane: $(STAMP) ## Build the control-plane binaries into the cache (needs Go, about six minutes, once)
 	@$(BIN)/python controlplane/build.py --kubernetes $(K8S_VERSION)
 
-test-controlplane: controlplane ## Tests on a real etcd, kube-apiserver, controller-manager and kube-scheduler
+test-controlplane: controlplane browser ## Tests on a real etcd, kube-apiserver, controller-manager and kube-scheduler
 	REQUIRE_CONTROL_PLANE=1 $(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile tests/controlplane
 
 test-faults: controlplane ## Every fault between watch and apiserver, many times (FAULT_ROUNDS, FAULT_SEED)

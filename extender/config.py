@@ -104,13 +104,17 @@ class LoadersSection(Section, frozen=True):
 
 
 class ServerSection(Section, frozen=True):
-    """``server``: limits of the HTTP listeners."""
+    """``server``: limits of the HTTP listeners.
+
+    ``page``: whether ``status_listen`` has the page where the network reaches it.
+    """
 
     threads: Annotated[int, Meta(ge=1, le=256)] = 16
     max_body_bytes: Annotated[int, Meta(ge=1024, le=2**31)] = 64 * 1024 * 1024
     keep_alive_seconds: Annotated[int, Meta(ge=90, le=3600)] = 120
     deadline_seconds: Annotated[float, Meta(gt=0, le=60)] = 4.0
     graceful_seconds: Annotated[int, Meta(ge=1, le=300)] = 20
+    page: bool = False
     recent_decisions: Annotated[int, Meta(ge=16, le=100_000)] = 2048
 
 

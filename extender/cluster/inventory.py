@@ -149,17 +149,19 @@ class Inventory:
 
     def holdings(self) -> dict[str, list[Holding]]:
         """Return everything that is held, by node, for listings; sorted by path."""
-        table: dict[str, list[Holding]] = {}
-        for node, said in sorted(self._nodes.items()):
-            row: dict[str, Holding] = {}
-            for witness in (*said.left, *said.present):
-                for holding in witness.held.values():
-                    row[holding.path] = better(row.get(holding.path), holding)
-            for path in said.provides:
-                row[path] = better(row.get(path), _provided(node, path))
-            if row:
-                table[node] = [row[path] for path in sorted(row)]
-        return table
+        rows = ((node, self.holdings_of(node)) for node in sorted(self._nodes))
+        return {node: row for node, row in rows if row}
+
+    def holdings_of(self, node: str) -> list[Holding]:
+        """Return everything that one node holds, sorted by path."""
+        said = self._nodes.get(node, NodeWitnesses())
+        row: dict[str, Holding] = {}
+        for witness in (*said.left, *said.present):
+            for holding in witness.held.values():
+                row[holding.path] = better(row.get(holding.path), holding)
+        for path in said.provides:
+            row[path] = better(row.get(path), _provided(node, path))
+        return [row[path] for path in sorted(row)]
 
     def _vouches(self, loader_namespace: str, namespace: str) -> bool:
         return loader_namespace == namespace or loader_namespace in self._trusted

@@ -39,6 +39,7 @@ from extender.serving import api
 from extender.serving.arrival import seconds_since_begin
 from extender.serving.body import read_body
 from extender.serving.knowledge import ResourceKnowledge
+from extender.serving.page.routes import add_page
 from extender.serving.scope import Scope, serves
 from extender.serving.service import Service, Verb
 
@@ -73,6 +74,7 @@ def create_app(
         app.add_url_rule(f"/{name}", name, _verb_route(name, verb, service), methods=["POST"])
     _add_health(app, service)
     api.add_routes(app, service)
+    add_page(app, service)
     app.register_error_handler(Exception, _failed)
     return app
 

@@ -85,7 +85,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         verbs, *others = names
         self._scopes[str(verbs[1])] = Scope.EVERYTHING
         for host, port, *_ in others:
-            self._scopes[str(port)] = status_scope(host)
+            self._scopes[str(port)] = status_scope(host, page=self._configuration.server.page)
         log.info("listening", addresses=[f"{name[0]}:{name[1]}" for name in names])
 
     def _worker_started(self, _worker: Any) -> None:

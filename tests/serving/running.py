@@ -69,10 +69,12 @@ class Answer(NamedTuple):
 class Running:
     """One started server. ``log_path`` collects what it writes to stderr."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log_path: Path) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], log_path: Path, patience: float = START_SECONDS
+    ) -> None:
         self.process = process
         self.log_path = log_path
-        self.address, *others = self._wait_listening()
+        self.address, *others = self._wait_listening(patience)
         self.status_address = others[0] if others else None
 
     # -- asking ------------------------------------------------------------------------------------
@@ -136,8 +138,8 @@ class Running:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in children.read_text().split()]
 
-    def _wait_listening(self) -> list[tuple[str, int]]:
-        deadline = time.monotonic() + START_SECONDS
+    def _wait_listening(self, patience: float) -> list[tuple[str, int]]:
+        deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             found = re.search(r'"addresses": \[(.*?)\]', self.log())
             if found:
@@ -145,7 +147,7 @@ class Running:
                 return [(host, int(port)) for host, port in pairs]
             assert self.process.poll() is None, f"it stopped at its start:\n{self.log()}"
             time.sleep(0.02)
-        raise AssertionError(f"it did not listen within {START_SECONDS} s:\n{self.log()}")
+        raise AssertionError(f"it did not listen within {patience} s:\n{self.log()}")
 
 
 def answer_on(connection: socket.socket) -> Answer:
@@ -186,10 +188,16 @@ def command(*arguments: str | Path) -> list[str]:
 
 
 @contextmanager
-def running(folder: Path, *arguments: str | Path, files: int | None = None) -> Iterator[Running]:
+def running(
+    folder: Path,
+    *arguments: str | Path,
+    files: int | None = None,
+    patience: float = START_SECONDS,
+) -> Iterator[Running]:
     """Run ``serve`` with these arguments, on a free port of 127.0.0.1.
 
-    ``files`` is how many files it may have open.
+    ``files`` is how many files it may have open, ``patience`` how many seconds it may take to
+    listen.
     """
     limit = ["sh", "-c", f'ulimit -n {files} && exec "$0" "$@"'] if files else []
     log_path = folder / "stderr.log"
@@ -201,7 +209,7 @@ def running(folder: Path, *arguments: str | Path, files: int | None = None) -> I
             stderr=log,
         )
     try:
-        yield Running(process, log_path)
+        yield Running(process, log_path, patience)
     finally:
         if process.poll() is None:
             process.terminate()

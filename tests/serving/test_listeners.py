@@ -103,7 +103,9 @@ def test_the_verbs_own_listener_still_answers_everything(
     ],
 )
 def test_the_address_of_a_status_listener_says_what_it_answers(host: str, scope: Scope) -> None:
-    assert status_scope(host) is scope
+    assert status_scope(host, page=False) is scope
+    open_to_all = Scope.PAGE if scope is Scope.HEALTH else scope
+    assert status_scope(host, page=True) is open_to_all
 
 
 @pytest.mark.parametrize("verb", VERBS)

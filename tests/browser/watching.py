@@ -1,0 +1,53 @@
+"""A browser's page that notes everything that a person would find wrong in its console."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page
+
+CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
+    "--disable-background-networking --disable-component-update"
+).split()
+
+
+class Watched:
+    """``page`` has ``base`` before every address; ``wrong`` collects errors of any kind."""
+
+    def __init__(self, page: Page, base: str) -> None:
+        self.page = page
+        self.base = base
+        self.wrong: list[str] = []
+        self.foreign: list[str] = []
+        page.on("console", lambda said: self._said(said.type, said.text))
+        page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        page.on("request", lambda request: self._asked(request.url))
+        page.on("dialog", lambda dialog: self.wrong.append(f"dialog: {dialog.message}"))
+
+    def _said(self, kind: str, text: str) -> None:
+        if kind in {"error", "warning"}:
+            self.wrong.append(text)
+
+    def _asked(self, url: str) -> None:
+        if not url.startswith((self.base, "data:")):
+            self.foreign.append(url)
+
+    @classmethod
+    @contextmanager
+    def open(cls, browser: Browser, base: str, **options: object) -> Iterator[Watched]:
+        """Open a page; at the end nothing may have been wrong, and nobody else asked."""
+        context = browser.new_context(base_url=base, viewport={"width": 1440, "height": 900},
+                                      **options)  # type: ignore[arg-type] # fmt: skip
+        context.set_default_timeout(15_000)
+        watched = cls(context.new_page(), base)
+        try:
+            yield watched
+        finally:
+            context.close()
+        assert watched.wrong == []
+        assert watched.foreign == []

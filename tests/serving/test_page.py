@@ -1,0 +1,190 @@
+"""The page without a browser: where it is served, its headers, what an address means, escaping."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+import pytest
+from flask.testing import FlaskClient
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extender.cluster.inventory import Inventory
+from extender.placement.reasons import Reason
+from extender.serving.app import create_app
+from extender.serving.page.asked import VIEWS, Asked, asked, cut
+from extender.serving.page.holdings import KEPT_SECONDS, Holdings
+from extender.serving.page.nodes import Memory
+from extender.serving.page.pods import WAITS_FOR
+from extender.serving.scope import status_scope
+from extender.serving.service import Service
+from tests.builders import vllm
+from tests.clock import Clock
+from tests.serving.running import Running
+
+PATHS = ("/", "/page.css", "/page.js")
+TEXT = st.text(max_size=30)
+
+
+class Inline(HTMLParser):
+    """Collects what a strict content security policy would not let happen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.found += [key for key in given if key == "style" or key.startswith("on")]
+        if tag in {"style", "iframe", "object", "base"} or (tag == "script" and "src" not in given):
+            self.found.append(tag)
+
+
+# -- where it is ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_both_listeners_have_it_on_loopback(server: Running, path: str) -> None:
+    for address in (server.address, server.status_address):
+        assert server.ask("GET", path, at=address).status == 200
+
+
+@pytest.mark.parametrize(("chosen", "status"), [(False, 404), (True, 200)])
+def test_where_the_network_reaches_it_there_is_a_page_only_by_choice(
+    service: Service, chosen: bool, status: int
+) -> None:
+    scope = status_scope("10.1.2.3", page=chosen)
+    network = create_app(service, scope_at=lambda _: scope).test_client()
+    assert {network.get(path).status_code for path in PATHS} == {status}
+    assert network.get("/api/v1/decisions").status_code == 404
+    assert network.post("/bind", json={}).status_code == 404
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_nothing_but_reading_is_answered(client: FlaskClient, path: str, method: str) -> None:
+    answer = client.open(path, method=method)
+    assert answer.status_code == 405
+    assert client.head(path).status_code == 200
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_the_browser_is_told_to_allow_nothing_else(client: FlaskClient, path: str) -> None:
+    headers = client.get(path).headers
+    policy = dict(part.split(" ", 1) for part in headers["Content-Security-Policy"].split("; "))
+    assert policy["default-src"] == "'none'"
+    assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_no_view_has_script_or_style_inside(client: FlaskClient, view: str) -> None:
+    inline = Inline()
+    inline.feed(client.get(f"/?view={view}").text)
+    assert inline.found == []
+
+
+# -- what an address means -----------------------------------------------------------------------
+
+
+@given(
+    st.builds(
+        Asked, view=st.sampled_from(VIEWS), q=TEXT.map(str.strip), model=TEXT.map(str.strip),
+        group=st.text(min_size=1).map(str.strip).filter(bool), value=TEXT,
+        page=st.integers(1, 10**6), sort=st.sampled_from(["name", "free"]),
+    )
+)  # fmt: skip
+def test_an_address_asks_for_what_it_was_made_of(question: Asked) -> None:
+    query = dict(parse_qsl(urlsplit(question.url()).query, keep_blank_values=True))
+    assert asked(query) == question
+
+
+@given(st.dictionaries(st.sampled_from(Asked.__struct_fields__), st.text(max_size=400)))
+def test_any_address_is_answered(client: FlaskClient, query: dict[str, str]) -> None:
+    answer = client.get("/", query_string=query)
+    assert answer.status_code == 200
+    inline = Inline()
+    inline.feed(answer.text)
+    assert inline.found == []
+
+
+@given(st.integers(0, 700), st.integers(1, 50), st.sampled_from([25, 50, 100, 200]))
+def test_pages_hold_every_row_once_and_none_is_beyond_the_last(
+    total: int, number: int, size: int
+) -> None:
+    everything = list(range(total))
+    page = cut(everything, Asked(page=number, size=size), lambda row: row)
+    assert page.number == min(number, page.pages)
+    assert list(page.rows) == everything[page.first - 1 : page.last] if total else not page.rows
+    pages = [
+        cut(everything, Asked(page=n + 1, size=size), lambda row: row).rows
+        for n in range(page.pages)
+    ]
+    assert [row for rows in pages for row in rows] == everything
+
+
+# -- what is shown -------------------------------------------------------------------------------
+
+
+def test_every_reason_has_something_that_is_waited_for() -> None:
+    assert set(WAITS_FOR) == set(Reason)
+
+
+HOSTILE = "<img src=x onerror=alert(1)>\"'&{{7*7}}"
+
+
+def test_a_name_is_escaped_wherever_it_stands(client: FlaskClient) -> None:
+    plain = vllm(model=f"/models/{HOSTILE}")
+    pod = msgspec.to_builtins(plain)
+    pod["metadata"] |= {"name": HOSTILE, "namespace": HOSTILE, "uid": HOSTILE}
+    client.post("/filter", json={"Pod": pod, "NodeNames": ["gpu-1", HOSTILE]})
+    client.post("/prioritize", json={"Pod": pod, "NodeNames": ["gpu-1"]})
+    for view in VIEWS:
+        text = client.get("/", query_string={"view": view, "q": HOSTILE, "model": HOSTILE}).text
+        assert "<img" not in text
+        assert "alert(1)&gt;" in text
+        assert "{{7*7}}" in text
+
+
+@given(*[st.integers(0, 2**50)] * 4)
+def test_a_bar_is_never_longer_than_it_may_be(
+    allocatable: int, requests: int, tmpfs: int, reserved: int
+) -> None:
+    memory = Memory(allocatable=allocatable, requests=requests, tmpfs=tmpfs, reserved=reserved)
+    end = 0.0
+    for _, begin, width in memory.bars:
+        assert begin == pytest.approx(end, abs=0.02)
+        end = begin + width
+    assert end <= 100.05
+
+
+def test_what_all_nodes_hold_is_looked_up_once_in_a_few_seconds() -> None:
+    looked = []
+
+    class Counted(Inventory):
+        def holdings(self) -> dict[str, list[object]]:  # type: ignore[override]
+            looked.append(self)
+            return {}
+
+    clock = Clock()
+    holdings = Holdings(clock)
+    first, second = Counted(), Counted()
+    for inventory in (first, first, second, second):
+        holdings.all(inventory)
+    assert looked == [first]
+    clock.now = KEPT_SECONDS
+    holdings.all(second)
+    holdings.all(second)
+    assert looked == [first, second]
+
+
+def test_the_demo_clusters_views_say_what_is_there(client: FlaskClient) -> None:
+    nodes = client.get("/").text
+    assert re.search(r"ready, declared", nodes)
+    assert "5 nodes" in nodes
+    assert "12.0 GiB" in client.get("/?view=memory").text
