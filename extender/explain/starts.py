@@ -9,12 +9,7 @@ from extender.kube.times import time_text
 
 
 def started(state: ClusterState) -> dict[str, Any]:
-    """List the starts that happened, the newest first, and sum them up by what they rested on.
-
-    ``starts`` counts those seen to happen since this program started, ``samples`` those that the
-    correction rests on. Times are seconds.
-    """
-    factor = state.view().corrections.factor
+    """List the starts that happened, the newest first, and sum them up by what they rested on."""
     return {
         "starts": [
             {
@@ -31,17 +26,27 @@ def started(state: ClusterState) -> dict[str, Any]:
             }
             for one in state.starts().values()
         ],
-        "kinds": [
-            {
-                "strategy": basis.strategy,
-                "evidence": basis.evidence,
-                "tier": basis.tier,
-                "starts": sum(seen.actual.counts),
-                "meanSeconds": seen.actual.mean,
-                "meanDifferenceSeconds": seen.difference.mean,
-                "samples": samples,
-                "correction": round(factor(basis.strategy, basis.evidence, basis.tier), 3),
-            }
-            for basis, (seen, samples) in state.starts_seen().items()
-        ],
+        "kinds": kinds_of_start(state),
     }
+
+
+def kinds_of_start(state: ClusterState) -> list[dict[str, Any]]:
+    """Sum up the starts by what their estimates rested on. Times are seconds.
+
+    ``starts`` counts those seen to happen since this program started, ``samples`` those that the
+    correction rests on.
+    """
+    factor = state.view().corrections.factor
+    return [
+        {
+            "strategy": basis.strategy,
+            "evidence": basis.evidence,
+            "tier": basis.tier,
+            "starts": sum(seen.actual.counts),
+            "meanSeconds": seen.actual.mean,
+            "meanDifferenceSeconds": seen.difference.mean,
+            "samples": samples,
+            "correction": round(factor(basis.strategy, basis.evidence, basis.tier), 3),
+        }
+        for basis, (seen, samples) in state.starts_seen().items()
+    ]

@@ -15,7 +15,7 @@ from typing import Any
 import flask
 import jinja2
 
-from extender.explain.starts import started
+from extender.explain.starts import kinds_of_start
 from extender.kube.quantity import format_bytes
 from extender.kube.times import time_text
 from extender.placement.progress import in_words
@@ -98,7 +98,7 @@ def _shown(question: Asked, service: Service, holdings: Holdings) -> dict[str, A
         case "decisions":
             recent = service.decisions.recent()
             page_of = decided_pods(question, recent, state.starts())
-            return shown | {"page": page_of, "kinds": started(state)["kinds"]}
+            return shown | {"page": page_of, "kinds": kinds_of_start(state)}
         case _:
             found = listing(question, view, holdings)
             return shown | {"found": found, "page": found.rows or found.groups}
