@@ -16,6 +16,7 @@ from extender.serving.bindings import ApiBindings, pod_path
 from extender.serving.leadership import Fence, Leadership
 from extender.serving.logs import configure_logging
 from extender.serving.service import Service
+from extender.serving.takeover import Takeover
 from extender.serving.watched import Observer, WatchKnowledge
 from extender.watch.client import Transport, connect
 from extender.watch.reflector import Sink
@@ -73,7 +74,7 @@ def watched_service(
     knowledge = WatchKnowledge(
         transport, observer or state, bound=configuration.freshness.bound_seconds
     )
-    leadership = _leadership(transport, lease) if lease else None
+    leadership = _leadership(transport, lease, knowledge) if lease else None
     context = new_context(
         state,
         configuration,
@@ -101,5 +102,7 @@ def watched_service(
     return service
 
 
-def _leadership(transport: Transport, lease: str) -> Leadership:
-    return Leadership(transport.sibling(), lease, Fence(socket.gethostname()))
+def _leadership(transport: Transport, lease: str, knowledge: WatchKnowledge) -> Leadership:
+    own = transport.sibling()
+    takeover = Takeover(own, knowledge.pods_version)
+    return Leadership(own, lease, Fence(socket.gethostname()), takeover)

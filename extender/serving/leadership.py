@@ -7,9 +7,11 @@ extender knows nothing of what another one has reserved. So a Binding is sent on
   containers of a pod have one host name),
 - while the Lease was seen renewed, by this process's clock, so lately that what is left of its
   duration is longer than a Binding can take, and
-- not within the first seconds after another leader: what that one sent has been decided by then,
-  and the watch tells of it. These seconds are few where that one was seen silent until its Lease
-  ran out: its own extender has stopped by the rule before.
+- not within the first seconds after another leader, or after the start of this process: what that
+  one, or the process before, has sent has been decided by then. These seconds are few where that
+  leader was seen silent until its Lease ran out: its own extender has stopped by the rule before,
+  and
+- once all that had been bound by then is known (``takeover``).
 
 https://pkg.go.dev/k8s.io/client-go/tools/leaderelection has the rules that leaders keep.
 """
@@ -27,6 +29,7 @@ from extender.errors import InvalidObjectError, UsageError
 from extender.kube.decode import decode
 from extender.kube.objects import Lease, LeaseSpec
 from extender.kube.times import unix_time
+from extender.serving.takeover import Takeover
 from extender.watch.answers import UnreachableError
 from extender.watch.client import Transport
 
@@ -34,12 +37,12 @@ log = structlog.get_logger("extender.leadership")
 
 POLL_SECONDS = 1.0
 SETTLE_SECONDS = 5.0
-"""More than a Binding can take (see ``bindings``), with the time until the watch tells of it."""
+"""More than a Binding can take (see ``bindings``), and the apiserver to notice its client's end."""
 
 SETTLE_AFTER_EXPIRY_SECONDS = 2.0
 """The same after a Lease that ran out. The extender of its holder saw the last renewal within
 ``POLL_SECONDS`` and one slow read, sent nothing from ``SETTLE_SECONDS`` before the end of the
-duration after that, and a Binding takes less than that; the rest is for the watch."""
+duration after that, and a Binding takes less than that; the rest is for the apiserver."""
 
 _READ_SECONDS = 1.0
 
@@ -57,6 +60,7 @@ class Fence:
         self._prefix = f"{hostname}_"
         self._monotonic = monotonic
         self._now = now
+        self._started = monotonic()
         self._seen = LeaseSpec()
         self._renewed_at: float | None = None
         self._settling = SETTLE_SECONDS
@@ -82,6 +86,11 @@ class Fence:
         """Return who leads, as far as was seen."""
         return self._seen.holder_identity
 
+    @property
+    def term(self) -> str:
+        """Return what tells the present leader's time from that of any other."""
+        return f"{self._seen.holder_identity} {self._seen.acquire_time}"
+
     def closed(self) -> str:
         """Return why nothing may be bound now; empty where it may."""
         if self._renewed_at is None:
@@ -95,17 +104,20 @@ class Fence:
             led = self._now() - (unix_time(self._seen.acquire_time) or 0.0)
             if 0 <= led < self._settling:
                 return "the bindings of the leader before are still settling"
+        if self._monotonic() - self._started < SETTLE_SECONDS:
+            return "the bindings of this extender before its start are still settling"
         return ""
 
 
 class Leadership:
     """Reads one Lease again and again; ``closed`` is asked before each Binding."""
 
-    def __init__(self, transport: Transport, lease: str, fence: Fence) -> None:
+    def __init__(self, transport: Transport, lease: str, fence: Fence, takeover: Takeover) -> None:
         self._transport = transport
         self._path = lease_path(lease)
         self._fence = fence
-        self._reading = Lock()
+        self._takeover = takeover
+        self._looking = Lock()
         self._stopping = Event()
 
     def start(self) -> None:
@@ -117,41 +129,49 @@ class Leadership:
         self._stopping.set()
 
     def leads(self) -> bool:
-        """Tell, without asking anybody, whether pods may be bound now."""
+        """Tell, without asking anybody, whether this replica is the one that acts."""
         return not self._fence.closed()
 
     def closed(self) -> str:
         """Return why nothing may be bound now, after a second look where the first says so."""
-        if self._fence.closed():
-            self._read()
-        return self._fence.closed()
+        if self._closed():
+            self._look()
+        return self._closed()
+
+    def _closed(self) -> str:
+        return self._fence.closed() or self._takeover.unknown(self._fence.term)
 
     def _run(self) -> None:
         before = None
         while not self._stopping.wait(POLL_SECONDS):
-            self._read()
+            self._look()
             if self._fence.holder != before:
                 before = self._fence.holder
                 log.info("leader", holder=before)
 
+    def _look(self) -> None:
+        with self._looking:
+            self._read()
+            if not self._fence.closed():
+                self._takeover.ask(self._fence.term)
+
     def _read(self) -> None:
-        with self._reading:
-            asked_at = time.monotonic()
-            try:
-                answer = self._transport.request(
-                    "GET", self._path, connect_timeout=_READ_SECONDS, read_timeout=_READ_SECONDS
+        asked_at = time.monotonic()
+        try:
+            answer = self._transport.request(
+                "GET", self._path, connect_timeout=_READ_SECONDS, read_timeout=_READ_SECONDS
+            )
+            if answer.status == 404:
+                self._fence.observe(LeaseSpec(), asked_at=asked_at)
+            elif answer.ok:
+                self._fence.observe(decode(answer.body, Lease).spec, asked_at=asked_at)
+            else:
+                log.warning(
+                    "the lease cannot be read",
+                    error=answer.problem().message or f"HTTP {answer.status}",
                 )
-                if answer.status == 404:
-                    self._fence.observe(LeaseSpec(), asked_at=asked_at)
-                elif answer.ok:
-                    self._fence.observe(decode(answer.body, Lease).spec, asked_at=asked_at)
-                else:
-                    log.warning(
-                        "the lease cannot be read",
-                        error=answer.problem().message or f"HTTP {answer.status}",
-                    )
-            except (UnreachableError, InvalidObjectError) as error:
-                log.warning("the lease cannot be read", error=str(error))
+        except (UnreachableError, InvalidObjectError) as error:
+            log.warning("the lease cannot be read", error=str(error))
 
 
 def lease_path(lease: str) -> str:

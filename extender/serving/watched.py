@@ -17,6 +17,7 @@ from extender.verbs.context import Context
 from extender.verbs.observe import Observation, Report, observe
 from extender.watch.client import Transport
 from extender.watch.reflector import Sink
+from extender.watch.resources import PODS
 from extender.watch.watching import Watching
 
 log = structlog.get_logger("extender.watched")
@@ -56,6 +57,10 @@ class WatchKnowledge:
     def stale(self) -> tuple[str, ...]:
         """Name the resources not heard of for longer than the bound."""
         return tuple(one.kind for one in self._watching.stale(self._bound) if one.synced)
+
+    def pods_version(self) -> str | None:
+        """Return the version up to which pods are known; None before they were listed (anew)."""
+        return self._watching.version(PODS)
 
     def resources(self) -> list[ResourceKnowledge]:
         """Return every resource's freshness."""

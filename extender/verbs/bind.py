@@ -3,9 +3,10 @@
 Between filter and bind other pods were placed and loaders may have failed. So the ledger and the
 model's state are checked again, under the state's lock, and the memory is reserved in the same
 step; the apiserver is called after the lock. Nothing is bound while another replica may be binding:
-the fence is looked at first. The reservation stays until the watch shows the pod on its node. The
-decision is written with the binding: the apiserver copies a Binding's annotations onto the pod,
-both or neither (kubernetes/pkg/registry/core/pod/storage).
+the fence is looked at last, when nothing more is waited for before the Binding is sent. The
+reservation stays until the watch shows the pod on its node. The decision is written with the
+binding: the apiserver copies a Binding's annotations onto the pod, both or neither
+(kubernetes/pkg/registry/core/pod/storage).
 
 An answer that was lost is looked up, never repeated blindly. Where it cannot be told whether the
 pod is bound, the reservation stays until it expires: memory is rather kept too long than given
@@ -88,14 +89,14 @@ def bind(args: BindArgs, context: Context, bindings: Bindings, *, late: Late = n
     unsynced = context.unsynced()
     if unsynced:
         return Bound(outcome=BindOutcome.ERROR, error=not_listed(unsynced))
-    closed = context.fence()
-    if closed:
-        return Bound(outcome=BindOutcome.FENCED, error=closed)
     if late():
         return Bound(outcome=BindOutcome.ERROR, error=TOO_LATE)
     request = _request(args, context, bindings)
     if isinstance(request, Bound):
         return request
+    closed = context.fence()
+    if closed:
+        return Bound(outcome=BindOutcome.FENCED, error=closed)
     return _Binder(args, request, context, bindings).bind()
 
 

@@ -55,11 +55,16 @@ def stale(
 
 
 class Tracker:
-    """Written by one reflector, read by anyone. ``clock`` is monotonic, in seconds."""
+    """Written by one reflector, read by anyone. ``clock`` is monotonic, in seconds.
+
+    ``version`` is the resource version up to which everything is known; None where it has to be
+    listed anew.
+    """
 
     def __init__(self, kind: str, clock: Callable[[], float]) -> None:
         self.kind = kind
         self.synced = Event()
+        self.version: str | None = None
         self._clock = clock
         self._lock = Lock()
         self._heard_at = clock()

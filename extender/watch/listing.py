@@ -66,6 +66,14 @@ def list_all(
     return pages.collect(None)
 
 
+def present_version(transport: Transport, resource: Resource, *, read_timeout: float) -> str:
+    """Ask for the server's version as of now, by a list of one object.
+
+    Raises WatchFailedError or UnreachableError when it cannot be had now.
+    """
+    return _fetch(transport, resource, {"limit": 1}, read_timeout).metadata.resource_version
+
+
 class _Pages:
     def __init__(
         self, transport: Transport, resource: Resource, pause: Pause, read_timeout: float
@@ -114,15 +122,19 @@ class _Pages:
         return self._fetch_once(query)
 
     def _fetch_once(self, query: dict[str, str | int]) -> Page:
-        answer = self._transport.request(
-            "GET", self._resource.path, query=query, read_timeout=self._read_timeout
-        )
-        if not answer.ok:
-            raise refusal(answer)
-        try:
-            page = read_page(answer.body)
-        except UNREADABLE as error:
-            raise WatchFailedError(f"the list is not JSON of a list: {error}") from error
-        if not page.metadata.resource_version:
-            raise WatchFailedError("the list has no resource version")
-        return page
+        return _fetch(self._transport, self._resource, query, self._read_timeout)
+
+
+def _fetch(
+    transport: Transport, resource: Resource, query: dict[str, str | int], read_timeout: float
+) -> Page:
+    answer = transport.request("GET", resource.path, query=query, read_timeout=read_timeout)
+    if not answer.ok:
+        raise refusal(answer)
+    try:
+        page = read_page(answer.body)
+    except UNREADABLE as error:
+        raise WatchFailedError(f"the list is not JSON of a list: {error}") from error
+    if not page.metadata.resource_version:
+        raise WatchFailedError("the list has no resource version")
+    return page

@@ -43,14 +43,19 @@ from extender.watch.client import READ_TIMEOUT, Transport
 from extender.watch.failures import RelistError, WatchFailedError, failure, refusal
 from extender.watch.framing import LineTooLongError, split_lines
 from extender.watch.freshness import Tracker
-from extender.watch.listing import PAGE_SIZE, Listing, Unreadable, list_all
+from extender.watch.listing import (
+    PAGE_SIZE,
+    Listing,
+    Unreadable,
+    list_all,
+    present_version,
+)
 from extender.watch.messages import (
     UNREADABLE,
     WatchEvent,
     older,
     read_event,
     read_identity,
-    read_page,
     read_status,
 )
 from extender.watch.resources import Resource
@@ -128,7 +133,6 @@ class Reflector:
         self._stopping = stopping
         self._timing = timing
         self._log = log.bind(kind=resource.name)
-        self._version: str | None = None
         self._behind: str | None = None
         """The server's version that the backlog has to reach; None where there is no backlog."""
         self._lost_at: float | None = None
@@ -144,7 +148,7 @@ class Reflector:
             try:
                 self._turn()
             except RelistError as error:
-                self._version = None
+                self._tracker.version = None
                 self._wait_out(error, error.retry_after)
             except WatchFailedError as error:
                 self._wait_out(error, error.retry_after)
@@ -153,7 +157,7 @@ class Reflector:
                 self._lost_at = self._clock() if self._lost_at is None else self._lost_at
                 self._wait_out(error)
             except Exception as error:  # noqa: BLE001 - a fault of ours must not end the loop
-                self._version = None
+                self._tracker.version = None
                 if not self._stopping.is_set():
                     self._log.exception("watch failed unexpectedly")
                 self._wait_out(error)
@@ -161,16 +165,18 @@ class Reflector:
     def _turn(self) -> None:
         began = self._clock()
         if self._lost_at is not None and began - self._lost_at > self._timing.outage:
-            self._version = None
-        if self._version is None or began >= self._audit_at:
-            self._version = self._list(self._version)
+            self._tracker.version = None
+        if self._tracker.version is None or began >= self._audit_at:
+            self._tracker.version = self._list(self._tracker.version)
             length = self._timing.first_watch
             if self._clock() - began > _LONG_LIST:
-                self._ask_version(self._version)  # there may be a backlog as long as the list took
+                self._ask_version(
+                    self._tracker.version
+                )  # there may be a backlog as long as the list took
         else:
-            self._ask_version(self._version)
+            self._ask_version(self._tracker.version)
             length = self._timing.watch
-        self._watch(self._version, self._random.uniform(*length))
+        self._watch(self._tracker.version, self._random.uniform(*length))
 
     def _wait_out(self, error: Exception, at_least: float = 0.0) -> None:
         if self._stopping.is_set():
@@ -179,7 +185,10 @@ class Reflector:
         text = str(error) or type(error).__name__
         if self._tracker.failed(text) and not isinstance(error, SilenceError):
             self._log.warning(
-                "watch interrupted", error=text, relist=self._version is None, wait=round(wait, 3)
+                "watch interrupted",
+                error=text,
+                relist=self._tracker.version is None,
+                wait=round(wait, 3),
             )
         self._stopping.wait(wait)
 
@@ -233,18 +242,9 @@ class Reflector:
     def _ask_version(self, known: str) -> None:
         """Compare the server's present version with ours before a watch goes on."""
         asked_at = self._clock()
-        answer = self._transport.request(
-            "GET",
-            self._resource.path,
-            query={"limit": 1},
-            read_timeout=self._timing.question_read_timeout,
+        present = present_version(
+            self._transport, self._resource, read_timeout=self._timing.question_read_timeout
         )
-        if not answer.ok:
-            raise refusal(answer)
-        try:
-            present = read_page(answer.body).metadata.resource_version
-        except UNREADABLE as error:
-            raise WatchFailedError(f"the list is not JSON of a list: {error}") from error
         if older(present, known):
             raise RelistError(f"resource version went back from {known} to {present}")
         if present == known:
@@ -306,15 +306,15 @@ class Reflector:
 
     def _caught_up(self) -> bool:
         """Whether what comes now is news, and no backlog."""
-        if self._behind is not None and not older(self._version or "", self._behind):
+        if self._behind is not None and not older(self._tracker.version or "", self._behind):
             self._behind = None
         return self._behind is None
 
     def _bad_line(self, error: Exception) -> WatchFailedError:
         """Go on from the last version; a line that is bad again there is not worth a third try."""
-        if self._bad_line_at == self._version:
+        if self._bad_line_at == self._tracker.version:
             return RelistError(f"an event cannot be read: {error}")
-        self._bad_line_at = self._version
+        self._bad_line_at = self._tracker.version
         return WatchFailedError(f"an event is cut off or is not JSON: {error}")
 
     def _apply(self, event: WatchEvent) -> None:
@@ -330,19 +330,19 @@ class Reflector:
             self._advance(event)
             return
         version = obj.metadata.resource_version
-        if older(version, self._version):
-            raise RelistError(f"an event of version {version} came after {self._version}")
+        if older(version, self._tracker.version):
+            raise RelistError(f"an event of version {version} came after {self._tracker.version}")
         if event.type == "DELETED":
             self._sink.delete(obj)
         else:
             self._sink.upsert(obj)
-        self._version = version or self._version
+        self._tracker.version = version or self._tracker.version
 
     def _advance(self, event: WatchEvent) -> None:
         identity = read_identity(event.object)
         version = identity.resource_version if identity else ""
-        if version and not older(version, self._version):
-            self._version = version
+        if version and not older(version, self._tracker.version):
+            self._tracker.version = version
 
     def _ignore(self, event_type: str) -> None:
         self._tracker.unknown()

@@ -99,6 +99,10 @@ class Watching:
         """Return how every resource stands."""
         return tuple(tracker.freshness() for tracker in self._trackers)
 
+    def version(self, resource: Resource) -> str | None:
+        """Return the version up to which a resource is known; None before it was listed (anew)."""
+        return next(one.version for one in self._trackers if one.kind == resource.name)
+
     def stale(self, bound_seconds: float = STALE_AFTER) -> tuple[Freshness, ...]:
         """Return the resources that must not be trusted now."""
         return stale(self.freshness(), bound_seconds)

@@ -25,8 +25,9 @@ class Clocks:
     """Both clocks at one time; ``fence`` reads them."""
 
     def __init__(self) -> None:
-        self.passed = 0.0
+        self.passed = -60.0
         self.fence = Fence("pod-a", monotonic=lambda: self.passed, now=lambda: NOW + self.passed)
+        self.passed = 0.0
 
     def see(
         self,
@@ -69,6 +70,19 @@ def test_it_is_open_for_the_scheduler_of_this_host_alone(clocks: Clocks) -> None
     assert "pod-ab_1 does" in clocks.fence.closed()
     clocks.see("")
     assert "nobody does" in clocks.fence.closed()
+
+
+def test_it_stays_closed_while_what_this_process_sent_before_its_start_may_be_decided(
+    clocks: Clocks,
+) -> None:
+    """The container alone was started anew: kube-scheduler leads on."""
+    started = clocks.passed = 100.0
+    anew = Fence("pod-a", monotonic=lambda: clocks.passed, now=lambda: NOW + clocks.passed)
+    clocks.fence = anew
+    clocks.see("pod-a_1", renewed=99)
+    assert "before its start" in clocks.fence.closed()
+    clocks.passed = started + SETTLE_SECONDS
+    assert clocks.fence.closed() == ""
 
 
 def test_it_closes_when_the_lease_is_no_longer_seen_renewed(clocks: Clocks) -> None:

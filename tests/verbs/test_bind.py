@@ -200,6 +200,22 @@ def test_nothing_is_bound_before_everything_was_listed(state: ClusterState) -> N
     assert apiserver.sent == []
 
 
+def test_a_lead_that_is_lost_while_the_pod_is_read_sends_no_binding(state: ClusterState) -> None:
+    """Reading a pod takes seconds where the apiserver is slow."""
+    lost = []
+
+    class Slow(Apiserver):
+        def pod(self, namespace: str, name: str) -> Pod | str | None:
+            lost.append("another leads")
+            return super().pod(namespace, name)
+
+    apiserver = Slow(pod=tmpfs("ram", size="20Gi"))
+    bound = bind(ARGS, Context(state=state, fence=lambda: "".join(lost)), apiserver)
+    assert (bound.outcome, bound.error) == (BindOutcome.FENCED, "another leads")
+    assert apiserver.sent == []
+    assert state.view().nodes["a"].reserved == ()
+
+
 def test_nothing_that_needs_certainty_is_bound_with_old_knowledge(state: ClusterState) -> None:
     apiserver = Apiserver()
     bound = ask(state, apiserver, stale=lambda: ("Pod",))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 
 from tests.controlplane.faults.proxy import EventFault, Exchange, Fault, status
 
@@ -59,6 +60,16 @@ def garbled_json(exchange: Exchange, line: bytes) -> None:
 def half_open(exchange: Exchange, line: bytes) -> None:
     """From this event on nothing comes any more, and nobody closes."""
     exchange.hang()
+
+
+def late(go_on: threading.Event) -> EventFault:
+    """This event, and all that follow it, come only when the test lets them."""
+
+    def fault(exchange: Exchange, line: bytes) -> None:
+        go_on.wait(120)
+        exchange.chunk(line)
+
+    return fault
 
 
 def half_open_from_the_start(exchange: Exchange) -> None:
