@@ -10,7 +10,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 export K8S_VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test browser test-unit test-controlplane test-faults test-kills test-simulation \
+.PHONY: help venv demo test browser prometheus dashboard test-unit test-controlplane test-faults test-kills test-simulation \
   test-changes soak bench bench-programs bench-quick test-versions lint format controlplane lock clean \
   audit release fuzz test-leaders
 
@@ -38,7 +38,13 @@ test: lint test-unit test-controlplane ## Everything: lint, unit tests, tests on
 browser: ## Install Debian's Chromium for the browser tests, where it is missing (needs root)
 	@sh tests/browser/install.sh
 
-test-unit: $(STAMP) browser ## Tests that need no control plane
+prometheus: ## Unpack Debian's Prometheus into the cache for the tests of deploy/monitoring, where there is none
+	@sh tests/monitoring/install.sh
+
+dashboard: $(STAMP) ## Write deploy/monitoring/dashboard.json from monitoring/
+	$(BIN)/python -m monitoring
+
+test-unit: $(STAMP) browser prometheus ## Tests that need no control plane
 	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile --ignore tests/controlplane
 
 controlplane: $(STAMP) ## Build the control-plane binaries into the cache (needs Go, about six minutes, once)

@@ -93,12 +93,17 @@ class LoaderProcess:
         self.process.kill()
         self.process.wait(10)
 
+    @property
+    def port(self) -> int:
+        """The status listener's; 0 while it does not listen yet."""
+        ports = re.findall(r'"status_port": (\d+)', self.log)
+        return int(ports[-1]) if ports else 0
+
     def get(self, path: str) -> tuple[int, str]:
         """Ask the status listener."""
-        ports = re.findall(r'"status_port": (\d+)', self.log)
-        if not ports:
+        if not self.port:
             return 0, ""
-        url = f"http://127.0.0.1:{ports[-1]}{path}"
+        url = f"http://127.0.0.1:{self.port}{path}"
         try:
             with urllib.request.urlopen(url, timeout=5) as answer:
                 return answer.status, answer.read().decode()

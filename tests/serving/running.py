@@ -170,6 +170,11 @@ def dead_kubeconfig(folder: Path) -> Path:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    return kubeconfig(folder, url)
+
+
+def kubeconfig(folder: Path, url: str) -> Path:
+    """Write a kubeconfig without credentials."""
     config = {
         "apiVersion": "v1",
         "kind": "Config",

@@ -1,0 +1,1 @@
+"""The Grafana dashboard of deploy/monitoring, made from code (``python -m monitoring``)."""
