@@ -1,4 +1,4 @@
-# The serving image: Python, the locked dependencies and the wheel. Build it from the repository's root:
+# The image of the extender and of the loader: Python, the locked dependencies and the wheel. Build it from the repository's root:
 #   docker build --build-arg BASE_IMAGE=python:3.13-slim@sha256:... -t model-cache-extender:0.1.0 .
 # BASE_IMAGE takes a digest, so that a release can be built again from the very same base. Both stages use it,
 # because the virtual environment points at the base's interpreter.
@@ -14,11 +14,12 @@ RUN /opt/model-cache-extender/bin/pip install --only-binary :all: --require-hash
 COPY pyproject.toml README.md LICENSE ./
 COPY extender extender
 # The build backend that pip fetches here stays in this stage. pip itself goes at the end: the image runs what
-# was locked and installs nothing more.
+# was locked and installs nothing more. So does the asyncio half of the Kubernetes client, 66 MB that nothing imports.
 RUN python3 -m venv /opt/wheel \
  && /opt/wheel/bin/pip wheel --no-deps --wheel-dir /wheels . \
  && /opt/model-cache-extender/bin/pip install --no-deps --no-index /wheels/*.whl \
- && /opt/model-cache-extender/bin/pip uninstall --yes pip
+ && /opt/model-cache-extender/bin/pip uninstall --yes setuptools pip \
+ && rm -r /opt/model-cache-extender/lib/python3*/site-packages/kubernetes/aio
 
 FROM ${BASE_IMAGE}
 ARG VERSION=0.1.0

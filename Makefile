@@ -12,7 +12,7 @@ export K8S_VERSION
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test browser prometheus dashboard test-unit test-controlplane test-faults test-kills test-simulation \
   test-changes soak bench bench-programs bench-quick test-versions lint format controlplane lock clean \
-  audit release fuzz test-leaders
+  audit release fuzz test-leaders e2e e2e-kills
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -72,6 +72,12 @@ test-leaders: controlplane ## Lose the lead of two replicas with binds in flight
 soak: controlplane ## Twenty minutes of random changes, faults and deaths on a real control plane (SOAK_SECONDS)
 	REQUIRE_CONTROL_PLANE=1 SOAK_SECONDS=$${SOAK_SECONDS:-1200} \
 	  $(BIN)/pytest -s tests/controlplane/test_random_changes.py -k soak
+
+e2e: $(STAMP) ## deploy/ as shipped on a real kubelet with real containers (root, Linux; E2E=pytest arguments)
+	@$(BIN)/python -m e2e $(E2E)
+
+e2e-kills: $(STAMP) ## Kill make e2e at random moments and look what stays on the machine (KILLS, KILL_SEED)
+	KILLS=$${KILLS:-20} $(BIN)/pytest -s -p no:randomly --timeout 900 e2e/test_kills.py
 
 bench-programs: $(STAMP)
 	@$(BIN)/python controlplane/build.py --bench

@@ -2,7 +2,7 @@
 
 ``python controlplane/build.py --kubernetes 1.37`` leaves six binaries in the cache and
 prints where; with ``--print-path`` it builds nothing. ``--bench`` builds the two programs of
-``bench/go`` in the same way. Only the standard library is needed, and Go.
+``bench/go`` in the same way, ``--node`` the kubelet. Only the standard library is needed, and Go.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pathlib import Path
 MODULES = Path(__file__).resolve().parent / "modules"
 BENCH_MODULE = MODULES.parents[1] / "bench" / "go"
 DEFAULT_VERSION = "1.37"
+KUBERNETES = "k8s.io/kubernetes"
 PROGRESS_SECONDS = 15.0
 
 
@@ -49,7 +50,7 @@ class Part:
 def parts(version: str) -> list[Part]:
     """Every binary of one Kubernetes minor, the small ones first."""
     kubernetes = [
-        Part(name, MODULES / f"v{version}", f"k8s.io/kubernetes/cmd/{name}", "k8s.io/kubernetes")
+        Part(name, MODULES / f"v{version}", f"{KUBERNETES}/cmd/{name}", KUBERNETES)
         for name in ("kubectl", "kube-scheduler", "kube-controller-manager", "kube-apiserver")
     ]
     etcd = "go.etcd.io/etcd/server/v3"
@@ -67,6 +68,11 @@ def bench_parts() -> list[Part]:
         Part(name, BENCH_MODULE, f"./{name}", "k8s.io/kube-scheduler")
         for name in ("load", "reference")
     ]
+
+
+def node_parts() -> list[Part]:
+    """Return what a real node needs beside Debian's packages; a module of its own, built apart."""
+    return [Part("kubelet", MODULES / "kubelet", f"{KUBERNETES}/cmd/kubelet", KUBERNETES)]
 
 
 def supported() -> list[str]:
@@ -97,8 +103,18 @@ def build(version: str = DEFAULT_VERSION) -> Path:
 
 def build_bench() -> Path:
     """Build what is missing of the benchmarks' programs and return their folder."""
-    folder = assets() / "bench" / digest_of(bench_parts())
-    build_missing(bench_parts(), folder)
+    return build_apart("bench", bench_parts())
+
+
+def build_node() -> Path:
+    """Build what is missing of a real node's programs and return their folder."""
+    return build_apart("node", node_parts())
+
+
+def build_apart(name: str, all_parts: list[Part]) -> Path:
+    """Build what is missing of some parts in a folder of the cache, and return it."""
+    folder = assets() / name / digest_of(all_parts)
+    build_missing(all_parts, folder)
     return folder
 
 
@@ -157,7 +173,7 @@ def check_supported(version: str) -> None:
         raise BuildError(
             f"Kubernetes {version} is not pinned under {MODULES}; "
             f"choose one of {', '.join(supported())}, or add it with: "
-            f"python controlplane/pin.py {version}.0"
+            f"python -m controlplane.pin {version}.0"
         )
 
 
@@ -179,7 +195,7 @@ def pinned(part: Part) -> str:
 def linker_flags(part: Part) -> str:
     """Return linker flags: no debug information, and the version the binary shall report."""
     flags = "-s -w"
-    if part.requirement == "k8s.io/kubernetes":
+    if part.requirement == KUBERNETES:
         version = pinned(part)
         major, minor, *_ = version.removeprefix("v").split(".")
         values = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
@@ -306,11 +322,15 @@ def main() -> int:
         "--print-path", action="store_true", help="print the folder of the binaries, build nothing"
     )
     parser.add_argument("--bench", action="store_true", help="build the programs of bench/go")
+    parser.add_argument("--node", action="store_true", help="build the kubelet of `make e2e`")
     arguments = parser.parse_args()
     version: str = arguments.kubernetes
     try:
         if arguments.bench:
             say(f"==> the programs of the benchmarks are in {build_bench()}")
+            return 0
+        if arguments.node:
+            say(f"==> the kubelet is in {build_node()}")
             return 0
         if arguments.print_path:
             print(ready_made(version) or cached(version))

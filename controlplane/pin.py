@@ -1,4 +1,7 @@
-"""Pin one Kubernetes release: ``python controlplane/pin.py 1.37.2`` writes modules/v1.37.
+"""Pin one Kubernetes release: ``python -m controlplane.pin 1.37.2`` writes modules/v1.37.
+
+The release of ``make e2e`` (the minor that build.py builds by default) is modules/kubelet as well,
+apart, so that nobody builds a kubelet who needs none.
 
 ``k8s.io/kubernetes`` replaces its staging modules by folders that a consumer does not have, so each
 of them is replaced by its published release here.
@@ -9,24 +12,33 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-MODULES = Path(__file__).resolve().parent / "modules"
+from controlplane.build import DEFAULT_VERSION, MODULES
+
 COMMANDS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
 
 
 def main(arguments: list[str]) -> int:
     """Run the command line."""
     if len(arguments) != 1 or arguments[0].count(".") != 2:
-        print("usage: python controlplane/pin.py MAJOR.MINOR.PATCH", file=sys.stderr)
+        print("usage: python -m controlplane.pin MAJOR.MINOR.PATCH", file=sys.stderr)
         return 2
     release = arguments[0].removeprefix("v")
     minor = release.rpartition(".")[0]
-    folder = MODULES / f"v{minor}"
+    modules: dict[str, Sequence[str]] = {f"v{minor}": COMMANDS}
+    if minor == DEFAULT_VERSION:
+        modules["kubelet"] = ("kubelet",)
+    return max(write(name, release, commands) for name, commands in modules.items())
+
+
+def write(name: str, release: str, commands: Sequence[str]) -> int:
+    """Write a module folder that pins some commands of a release."""
+    folder = MODULES / name
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "go.mod").write_text(go_mod(release, minor, upstream(release)), encoding="utf-8")
-    (folder / "tools.go").write_text(tools_go(), encoding="utf-8")
+    (folder / "go.mod").write_text(go_mod(name, release, upstream(release)), encoding="utf-8")
+    (folder / "tools.go").write_text(tools_go(commands), encoding="utf-8")
     return subprocess.run(["go", "mod", "tidy"], cwd=folder, check=False).returncode
 
 
@@ -46,7 +58,7 @@ def output(command: list[str]) -> str:
     return done.stdout
 
 
-def go_mod(release: str, minor: str, original: dict[str, Any]) -> str:
+def go_mod(name: str, release: str, original: dict[str, Any]) -> str:
     """Write a go.mod that requires the release and replaces what it replaces by folders."""
     staging = "v0." + release.partition(".")[2]
     replaced = [
@@ -54,15 +66,15 @@ def go_mod(release: str, minor: str, original: dict[str, Any]) -> str:
         for entry in original["Replace"]
         if entry["New"]["Path"].startswith("./staging/")
     ]
-    lines = [f"module controlplane/v{minor}", "", f"go {original['Go']}", ""]
+    lines = [f"module controlplane/{name}", "", f"go {original['Go']}", ""]
     lines += [f"require k8s.io/kubernetes v{release}", "", "replace ("]
     lines += [f"\t{path} => {path} {staging}" for path in sorted(replaced)]
     return "\n".join([*lines, ")", ""])
 
 
-def tools_go() -> str:
+def tools_go(commands: Sequence[str]) -> str:
     """Write the file that makes ``go mod tidy`` keep what the commands need."""
-    imports = "\n".join(f'\t_ "k8s.io/kubernetes/cmd/{command}"' for command in COMMANDS)
+    imports = "\n".join(f'\t_ "k8s.io/kubernetes/cmd/{command}"' for command in commands)
     return f"//go:build tools\n\npackage tools\n\nimport (\n{imports}\n)\n"
 
 

