@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from extender.kube.objects import DaemonSet, KubeObject, Node, Pod
+from extender.kube.objects import DaemonSet, KubeObject, Lease, Node, Pod
 from simulation.timeline import Timeline
 
 Listener = Callable[[KubeObject, KubeObject | None], None]
@@ -16,7 +16,7 @@ Listener = Callable[[KubeObject, KubeObject | None], None]
 
 Kind = TypeVar("Kind", bound=KubeObject)
 
-KINDS: tuple[type[KubeObject], ...] = (Pod, Node, DaemonSet)
+KINDS: tuple[type[KubeObject], ...] = (Pod, Node, DaemonSet, Lease)
 
 
 class Apiserver:
@@ -26,6 +26,11 @@ class Apiserver:
         self._timeline = timeline
         self._objects: dict[type[KubeObject], dict[str, Any]] = {kind: {} for kind in KINDS}
         self.listeners: list[Listener] = []
+
+    @property
+    def now(self) -> float:
+        """Return the present, in the timeline's seconds."""
+        return self._timeline.now
 
     def all(self, kind: type[Kind]) -> Iterable[Kind]:
         """Return the objects of one kind."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from extender.cluster.state import ClusterState
-from extender.kube.objects import Pod
+from extender.kube.objects import LeaseSpec, Pod
 from extender.verbs.bind import Answer, BindOutcome, Bound, Sent, bind
 from extender.verbs.context import Context
 from extender.verbs.filter import filter_nodes
@@ -22,7 +22,7 @@ from simulation.apiserver import KINDS, Apiserver
 from simulation.choices import Choices
 from simulation.faults import Fate, Faults
 from simulation.laws import Laws
-from simulation.scenario import Scenario
+from simulation.scenario import Fence, Scenario
 from simulation.timeline import Timeline
 from simulation.watch import Watch
 from simulation.witness import Witness
@@ -31,9 +31,9 @@ STALE_SECONDS = 120.0
 REQUEUED_ANNOTATION = "modelcache.dev/requeued-at"
 _TICK_SECONDS = 1.0
 _GATHER_SECONDS = 0.02
-_LATE_SECONDS = (0.1, 20.0)
 _NESTED_EVENTS = 4
-_ANSWER_SECONDS = 2.0
+_ANSWER_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 
 
 class Extender:
@@ -53,6 +53,10 @@ class Extender:
     ) -> None:
         self.skew = skew
         self.running = True
+        self.sending: set[str] = set()
+        """Pods that a Binding is on its way for."""
+        self.given: dict[str, tuple[str, float]] = {}
+        """By node: the pod that it was nominated to last, and until when it is its own."""
         self.outcomes: Counter[BindOutcome] = Counter()
         self._api = api
         self._timeline = timeline
@@ -60,17 +64,20 @@ class Extender:
         self._faults = faults
         self._laws = laws
         self._say = say
+        self._late_seconds = scenario.delays.late
         self._late: dict[int, Callable[[], None]] = {}
         self._sent = 0
         self._looking = False
         self._recovered = False
         self._changes = 0
         self.state = ClusterState(clock=lambda: timeline.now + self.skew)
-        self.context = Context(state=self.state, policy=scenario.policy, stale=self.stale)
+        self.context = Context(
+            state=self.state, policy=scenario.policy, stale=self.stale, fence=self._closed
+        )
         self.waiting = WaitingPods()
         self.waker = Waker(self.state, self.waiting, scenario.policy, stale=self.stale)
         self.nominations = Nominations(self.state, scenario.policy, stale=self.stale)
-        self.witness = Witness(self.state, timeline)
+        self.witness = Witness(self.state, timeline, reporting=bool(scenario.reported))
         self.watches = [
             Watch(
                 kind,
@@ -84,6 +91,9 @@ class Extender:
         ]
         self.state.subscribe(self._changed)
         laws.follow(self)
+        self._fence: Fence | None = None
+        self._lose_lead: Callable[[], None]
+        self._leads_since: float | None = None
         self._tick()
 
     def stale(self) -> tuple[str, ...]:
@@ -113,7 +123,7 @@ class Extender:
         self.state.view()  # what has expired so far is no change that filter makes
         before = self._changes
         result, made = filter_nodes(args, self.context)
-        self._laws.filtered(pod, names, result, changed=self._changes != before)
+        self._laws.filtered(self, pod, names, result, changed=self._changes != before)
         if made is None:
             return result
         request = self.context.remembered(made.uid)
@@ -142,7 +152,7 @@ class Extender:
     def preempt(self, pod: Pod, candidates: dict[str, Victims]) -> dict[str, Victims]:
         """Answer preempt."""
         kept, _ = preempt(PreemptArgs(pod=pod, candidates=candidates), self.context)
-        self._laws.preempted(pod, candidates, kept)
+        self._laws.preempted(self, pod, candidates, kept)
         return kept
 
     def bind(self, pod: Pod, node: str) -> Bound:
@@ -154,18 +164,27 @@ class Extender:
         bound = bind(args, self.context, self)
         self.outcomes[bound.outcome] += 1
         self._say(f"bind {metadata.name} -> {node}: {bound.outcome} {bound.error}".rstrip())
-        self._laws.answered(args, bound)
+        self._laws.answered(self, args, bound)
         return bound
 
     # -- the apiserver, as bind sees it ----------------------------------------------------------
 
     def create(self, args: BindArgs, annotations: dict[str, str]) -> Answer:
         """Send a Binding; meanwhile other things happen."""
-        self._laws.sending(args, annotations)
+        self._laws.sending(self, args, annotations)
+        self.sending.add(args.uid)
+        answer = self._send(args, annotations)
+        self.sending.discard(args.uid)
+        return answer
+
+    def _send(self, args: BindArgs, annotations: dict[str, str]) -> Answer:
         fate = self._faults.fate()
         self._say(f"Binding {args.name} -> {args.node}: {fate}")
+        if self._fence is not None and self._faults.happens(5):
+            self._lose_lead()
+        end = self._timeline.now + _ANSWER_SECONDS
         for _ in range(self._choices.below(_NESTED_EVENTS) if self._faults.on else 0):
-            self._timeline.next(within=_ANSWER_SECONDS)
+            self._timeline.next(within=end - self._timeline.now)
         if fate is Fate.REFUSED:
             return Answer(Sent.REFUSED, "too many requests")
         if fate is Fate.LOST_LATE:
@@ -189,13 +208,49 @@ class Extender:
                 binding()
 
         self._late[number] = happen
-        self._timeline.after(self._choices.between(*_LATE_SECONDS), happen)
+        self._timeline.after(self._choices.between(*self._late_seconds), happen)
 
     def _take_effect(self, args: BindArgs, annotations: dict[str, str]) -> bool:
         done = self._api.bind(args.name, args.uid, args.node, annotations)
         if done:
             self._laws.bound(args)
         return done
+
+    # -- the fence -------------------------------------------------------------------------------
+
+    def _closed(self) -> str:
+        """Return why nothing may be bound: the fence is closed, or what was bound is not known."""
+        if self._fence is None:
+            return ""
+        closed, now = self._fence.closed(), self._timeline.now
+        if closed:
+            self._leads_since = None
+            return closed
+        self._leads_since = now if self._leads_since is None else self._leads_since
+        (pods,) = (watch for watch in self.watches if watch.kind is Pod)
+        return "" if now - pods.age() >= self._leads_since else "what was bound is not known yet"
+
+    def fence_with(
+        self, fence: Fence, lease: Callable[[], LeaseSpec], lose_lead: Callable[[], None]
+    ) -> None:
+        """Bind only while the fence is open, which reads the Lease again and again.
+
+        ``lose_lead`` is what happens now and then while a Binding is in flight.
+        """
+        self._fence, self._lose_lead = fence, lose_lead
+
+        def poll() -> None:
+            seen, asked_at = lease(), self._timeline.now
+            delay = self._choices.between(0.001, 1.0) if self._faults.on else 0.0
+
+            def answered() -> None:
+                fence.observe(seen, asked_at=asked_at)
+                if self.running:
+                    self._timeline.after(_POLL_SECONDS, poll)
+
+            self._timeline.after(delay, answered)
+
+        poll()
 
     # -- waking ----------------------------------------------------------------------------------
 
@@ -217,6 +272,9 @@ class Extender:
         self._looking = False
         if not self.running:
             return
+        if self._closed():
+            self._recovered = False
+            return
         if not self._recovered:
             self._recovered = True
             self.waiting.recover(self.state, {""}, self.context.request_of)
@@ -235,6 +293,7 @@ class Extender:
             self.waiting.drop(request.uid)
         elif node and not pod.spec.node_name and not pod.status.nominated_node_name:
             self._say(f"{request.name} nominated to {node}")
+            self._laws.nominated(self, request.uid, node)
             status = msgspec.structs.replace(pod.status, nominated_node_name=node)
             self._api.put(msgspec.structs.replace(pod, status=status))
         else:

@@ -141,7 +141,7 @@ class _Shrinker:
 
     def _put(self, at: int, drawn: Sequence[tuple[int, ...]]) -> bool:
         moves = list(self._best.moves)
-        for offset, numbers in enumerate(drawn[: len(moves) - at]):
+        for offset, numbers in enumerate(drawn[: max(0, len(moves) - at)]):
             moves[at + offset] = Move(moves[at + offset].name, numbers)
         return self._try(moves)
 

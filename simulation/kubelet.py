@@ -22,7 +22,7 @@ from extender.kube.objects import (
 )
 from simulation.apiserver import Apiserver
 from simulation.choices import Choices
-from simulation.scenario import Delays
+from simulation.scenario import Delays, Seconds
 from simulation.timeline import Timeline
 
 _GONE_WITH_NODE_SECONDS = (0.0, 40.0)
@@ -36,7 +36,10 @@ _CRASHED = (
 
 
 class Kubelets:
-    """All kubelets, the DaemonSet controller and the collector of pods whose node is gone."""
+    """All kubelets, the DaemonSet controller and the collector of pods whose node is gone.
+
+    ``loading``: how long it takes from a loader pod's creation to Ready.
+    """
 
     def __init__(
         self,
@@ -45,12 +48,14 @@ class Kubelets:
         timeline: Timeline,
         choices: Choices,
         delays: Delays,
+        loading: Seconds,
         say: Callable[[str], None],
     ) -> None:
         self._api = api
         self._timeline = timeline
         self._choices = choices
         self._delays = delays
+        self._loading = loading
         self._say = say
         self._made = 0
         api.listeners.append(self._happened)
@@ -89,7 +94,7 @@ class Kubelets:
             init_container_statuses=() if loaded else _CRASHED,
         )
         self._status(pod, status)
-        self._ready_after(pod, self._delays.load)
+        self._ready_after(pod, self._loading)
 
     def _happened(self, before: KubeObject, now: KubeObject | None) -> None:
         if isinstance(before, Node):
@@ -128,7 +133,7 @@ class Kubelets:
                     pod, status=PodStatus(phase="Pending", conditions=loading)
                 )
                 self._api.put(pod)
-                self._ready_after(pod, self._delays.load)
+                self._ready_after(pod, self._loading)
 
     def _ready_after(self, pod: Pod, delay: tuple[float, float]) -> None:
         ready = PodStatus(

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
 from extender.cluster.decisions import DECISION_ANNOTATION
+from extender.cluster.holdings import ModelState
 from extender.kube.objects import KubeObject, Node, Pod
 from extender.kube.quantity import parse_quantity
 from extender.verbs.bind import BindOutcome, Bound
+from extender.waiting.nominate import NOMINATION_SECONDS
 from extender.wire import BindArgs, FilterResult, Victims
 from simulation.apiserver import Apiserver
+from simulation.loaders import LEASE_SECONDS
 from simulation.scenario import Ask, Scenario
 
 if TYPE_CHECKING:
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 GIB = 2**30
 CLOCK_SLACK_SECONDS = 90.0
 """By how much clocks are set back, all together; what is timed by them may take longer by it."""
+
+_THERE = (ModelState.READY, ModelState.STALE)
 
 PATIENCE_SECONDS = 10.0
 """A pod that could run is bound after so long, once nothing is wrong any more."""
@@ -40,18 +46,23 @@ class Laws:
 
     def __init__(self, scenario: Scenario, api: Apiserver) -> None:
         self.asks: dict[str, Ask] = {}
+        self._reported = scenario.reported
+        self._loaders_in = scenario.loaders[0].metadata.namespace
         self._grace = scenario.policy.stale_grace + CLOCK_SLACK_SECONDS
         self._api = api
         self._taken: defaultdict[str, int] = defaultdict(int)
         self._effects: set[tuple[str, str]] = set()
         self._may_come: set[tuple[str, str]] = set()
         self._could_run: dict[str, float] = {}
-        self._extender: Extender
+        self._followed: list[Extender] = []
+        self._gone: dict[str, float] = {}
+        """When pods went, by UID."""
         api.listeners.append(self._happened)
 
     def follow(self, extender: Extender) -> None:
-        """Watch over the extender that runs now."""
-        self._extender = extender
+        """Watch over an extender for as long as it runs."""
+        self._followed = [other for other in self._followed if other.running]
+        self._followed.append(extender)
 
     def demand(self, pod: Pod) -> int:
         """Return the bytes that a pod can take; a loader's pod takes none."""
@@ -62,15 +73,28 @@ class Laws:
 
     def check(self) -> None:
         """Compare the ledger of the nodes that something was told of with what was told."""
-        touched = self._extender.witness.touched
-        if touched:
-            self._check_ledger(touched)
+        for extender in self._followed:
+            touched = extender.witness.touched
+            if touched and extender.running:
+                self._check_ledger(extender, touched)
+                self._check_models(extender, touched)
             touched.clear()
 
     def check_all(self) -> None:
         """Compare everything that is known with everything that was told."""
-        extender = self._extender
-        self._check_ledger([machine.metadata.name for machine in self._api.all(Node)])
+        for extender in self._followed:
+            if extender.running:
+                self._check_known(extender)
+        taken: defaultdict[str, int] = defaultdict(int)
+        for pod in self._api.all(Pod):
+            taken[_place(pod)] += self.demand(pod)
+        for name, number in self._taken.items():
+            assert taken[name] == number or not name, "the laws themselves count wrongly"
+
+    def _check_known(self, extender: Extender) -> None:
+        names = [machine.metadata.name for machine in self._api.all(Node)]
+        self._check_ledger(extender, names)
+        self._check_models(extender, names)
         known = {facts.uid: facts for facts in extender.state.pods()}
         if known.keys() != extender.witness.pods.keys():
             odd = known.keys() ^ extender.witness.pods.keys()
@@ -78,14 +102,8 @@ class Laws:
         for pod in extender.witness.pods.values():
             if extender.state.differs(pod):
                 self._broken("what is known is what was told", f"pod {pod.metadata.name}")
-        taken: defaultdict[str, int] = defaultdict(int)
-        for pod in self._api.all(Pod):
-            taken[_place(pod)] += self.demand(pod)
-        for name, number in self._taken.items():
-            assert taken[name] == number or not name, "the laws themselves count wrongly"
 
-    def _check_ledger(self, names: Iterable[str]) -> None:
-        extender = self._extender
+    def _check_ledger(self, extender: Extender, names: Iterable[str]) -> None:
         view = extender.state.view()
         on: dict[str, int] = defaultdict(int)
         for pod in extender.witness.pods.values():
@@ -100,6 +118,9 @@ class Laws:
                 told = extender.witness.pods.get(entry.uid)
                 if told is not None and told.spec.node_name:
                     self._broken("a pod counts once", f"{told.metadata.name} on {name}")
+                gone = self._gone.get(entry.uid, inf)
+                if gone < extender.witness.listed_at and entry.uid not in extender.sending:
+                    self._broken("memory is kept only for what may come", f"{entry.uid} on {name}")
                 left = entry.expires - view.now
                 most = extender.context.reservation_seconds + CLOCK_SLACK_SECONDS
                 if left > most:
@@ -111,17 +132,41 @@ class Laws:
                     f" {on[name] / GIB:.1f} on it and {reserved / GIB:.1f} reserved",
                 )
 
+    def _check_models(self, extender: Extender, names: Iterable[str]) -> None:
+        """See that what loaders report is neither forgotten nor believed for ever."""
+        if not self._reported:
+            return
+        witness, view = extender.witness, extender.state.view()
+        fresh = self._grace - 2 * CLOCK_SLACK_SECONDS
+        held = view.inventory.lookup(self._reported, self._loaders_in).nodes
+        for name in names:
+            state = held[name].state if name in held else ModelState.ABSENT
+            if name not in view.nodes:
+                continue
+            if witness.vouched(name) < fresh and state not in _THERE:
+                self._broken("what is there is not taken for absent", f"{name}: {state}")
+            if witness.silent(name) > LEASE_SECONDS + CLOCK_SLACK_SECONDS and state is _THERE[0]:
+                self._broken("who is silent is not believed for ever", f"{name}: {state}")
+
     def _happened(self, before: KubeObject, now: KubeObject | None) -> None:
         if isinstance(before, Pod):
             if now is not before:
                 self._taken[_place(before)] -= self.demand(before)
+            if now is None:
+                self._gone[before.metadata.uid] = self._api.now
             if isinstance(now, Pod):
                 self._taken[_place(now)] += self.demand(now)
 
     # -- the verbs -------------------------------------------------------------------------------
 
     def filtered(
-        self, pod: Pod, names: Sequence[str], result: FilterResult, *, changed: bool
+        self,
+        extender: Extender,
+        pod: Pod,
+        names: Sequence[str],
+        result: FilterResult,
+        *,
+        changed: bool,
     ) -> None:
         """Look at an answer of filter."""
         if changed:
@@ -130,7 +175,7 @@ class Laws:
             self._broken("filter answers what it was asked", f"{result.names} of {names}")
         if not result.names and set(result.unresolvable) != set(names) and not result.error:
             self._broken("every refusal has a reason", f"{result.unresolvable} of {names}")
-        if result.names and self._uncertain(pod):
+        if result.names and self._uncertain(extender, pod):
             self._broken("old knowledge is not trusted", f"{pod.metadata.name}: {result.names}")
 
     def prioritized(self, names: Sequence[str], scores: Sequence[tuple[str, int]]) -> None:
@@ -141,10 +186,13 @@ class Laws:
             self._broken("scores lie between 0 and 10", str(scores))
 
     def preempted(
-        self, pod: Pod, candidates: Mapping[str, Victims], kept: Mapping[str, Victims]
+        self,
+        extender: Extender,
+        pod: Pod,
+        candidates: Mapping[str, Victims],
+        kept: Mapping[str, Victims],
     ) -> None:
         """Look at an answer of preempt: what is kept must help, as far as it was told."""
-        extender = self._extender
         ask = self.asks[pod.metadata.uid]
         view = extender.state.view()
         for name, victims in kept.items():
@@ -163,16 +211,15 @@ class Laws:
             if ask.needs_model and extender.witness.vouched(name) > self._grace:
                 self._broken("evictions help", f"{pod.metadata.name} has no model on {name}")
 
-    def sending(self, args: BindArgs, annotations: Mapping[str, str]) -> None:
+    def sending(self, extender: Extender, args: BindArgs, annotations: Mapping[str, str]) -> None:
         """Look at a Binding that is about to be sent."""
-        extender = self._extender
         if extender.locked():
             self._broken("the apiserver is not called under the lock", args.name)
         decided = msgspec.json.decode(annotations[DECISION_ANNOTATION])
         if decided["node"] != args.node:
             self._broken("the decision is written with the Binding", str(decided))
         ask = self.asks[args.uid]
-        if self._uncertain(ask.pod):
+        if self._uncertain(extender, ask.pod):
             self._broken("old knowledge is not trusted", f"{args.name} -> {args.node}")
         if ask.needs_model and extender.witness.vouched(args.node) > self._grace:
             self._broken("a pod is bound where its model is", f"{args.name} -> {args.node}")
@@ -190,7 +237,7 @@ class Laws:
                 f"{args.node} holds {taken / GIB:.1f} GiB of {has / GIB:.0f}",
             )
 
-    def answered(self, args: BindArgs, bound: Bound) -> None:
+    def answered(self, extender: Extender, args: BindArgs, bound: Bound) -> None:
         """Look at an answer of bind."""
         yes = bound.outcome is BindOutcome.BOUND
         if yes == bool(bound.error):
@@ -200,11 +247,24 @@ class Laws:
             self._broken("bind says yes only to what is bound", f"{args.name} -> {args.node}")
         if yes or bound.outcome is BindOutcome.UNKNOWN:
             self._may_come.add(sent)
-        node = self._extender.state.view().nodes.get(args.node)
+        node = extender.state.view().nodes.get(args.node)
         refused = bound.outcome is BindOutcome.ERROR and sent not in self._may_come
         reserved = node.reserved if node is not None else ()
         if refused and any(entry.firm and entry.uid == args.uid for entry in reserved):
             self._broken("memory is kept only for what may come", f"{args.name} on {args.node}")
+
+    def nominated(self, extender: Extender, uid: str, node: str) -> None:
+        """Look at a nomination that is about to be written."""
+        known = extender.state.view().nodes.get(node)
+        held = () if known is None else known.reserved
+        what = f"{self.asks[uid].pod.metadata.name} on {node}"
+        if all(entry.uid != uid for entry in held):
+            self._broken("a nominated pod's memory is held", what)
+        now = extender.state.now()
+        other, until = extender.given.get(node, ("", now))
+        if (other != uid and now < until) or (known is not None and known.nominated):
+            self._broken("a node is given to one pod at a time", what)
+        extender.given[node] = uid, now + NOMINATION_SECONDS
 
     # -- at rest ---------------------------------------------------------------------------------
 
@@ -220,14 +280,15 @@ class Laws:
 
     def at_rest(self) -> None:
         """See that nothing is kept for pods that are where they are going."""
-        kept = self._extender.state.reserved()
-        if kept:
-            self._broken("reservations expire", f"{kept} pods have memory kept for them at rest")
+        for extender in self._followed:
+            kept = extender.state.reserved() if extender.running else 0
+            if kept:
+                self._broken("reservations expire", f"{kept} pods have memory kept at rest")
 
-    def _uncertain(self, pod: Pod) -> bool:
+    def _uncertain(self, extender: Extender, pod: Pod) -> bool:
         ask = self.asks[pod.metadata.uid]
         certain = ask.needs_model or ask.demand > ask.request
-        return certain and bool(self._extender.stale())
+        return certain and bool(extender.stale())
 
     def _broken(self, law: str, text: str) -> NoReturn:
         raise BrokenLawError(law, text)

@@ -120,6 +120,18 @@ def _replace_loader(player: Player) -> None:
         world.kubelets.end(pod)
 
 
+def _take_back(player: Player) -> None:
+    world = player.world
+    if world.loaders is not None and (pods := world.kubelets.loader_pods()):
+        world.loaders.take_back(world.choices.one(pods))
+
+
+def _hang_loader(player: Player) -> None:
+    world = player.world
+    if world.loaders is not None and (pods := world.kubelets.loader_pods()):
+        world.loaders.hang(world.choices.one(pods))
+
+
 def _cordon(player: Player) -> None:
     world = player.world
     if nodes := list(world.api.all(Node)):
@@ -143,7 +155,7 @@ def _machine(player: Player) -> None:
 
 def _cut(player: Player) -> None:
     world = player.world
-    watch = world.choices.one(world.extender.watches)
+    watch = world.choices.one([w for extender in world.extenders for w in extender.watches])
     long = world.choices.chance(20)
     away = world.choices.between(0.1, 200.0 if long else 5.0)
     listing = world.choices.between(0.01, 30.0 if long else 1.0)
@@ -175,6 +187,10 @@ def _restart(player: Player) -> None:
     world.restart()
 
 
+def _lose_lead(player: Player) -> None:
+    player.world.lose_lead()
+
+
 def _rest(player: Player) -> None:
     """Come to rest without faults: then nobody waits who could run, and nothing is kept.
 
@@ -183,8 +199,9 @@ def _rest(player: Player) -> None:
     world = player.world
     world.say("faults end")
     world.faults.on = False
-    for watch in world.extender.watches:
-        watch.cut(0.0, 0.0)
+    for extender in world.extenders:
+        for watch in extender.watches:
+            watch.cut(0.0, 0.0)
     for second in range(_REST_SECONDS):
         world.timeline.until(world.timeline.now + 1.0)
         world.laws.check()
@@ -212,12 +229,15 @@ _CHANCES: dict[str, tuple[Callable[[Player], None], int]] = {
     "finish": (_finish, 10),
     "fail loader": (_fail_loader, 8),
     "replace loader": (_replace_loader, 8),
+    "take back": (_take_back, 6),
+    "hang loader": (_hang_loader, 6),
     "cordon": (_cordon, 6),
     "machine": (_machine, 6),
     "cut": (_cut, 8),
     "jump": (_jump, 3),
     "pause": (_pause, 6),
     "restart": (_restart, 3),
+    "lose lead": (_lose_lead, 5),
 }
 """Moves, and how often each is made beside the others."""
 

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
-from extender.kube.objects import DaemonSet, Pod
+from extender.kube.objects import DaemonSet, LeaseSpec, Pod
 from extender.placement.policy import Policy
 from simulation.choices import Choices
 
 Seconds = tuple[float, float]
 """Least and most."""
+
+Clock = Callable[[], float]
+
+
+class Fence(Protocol):
+    """What says whether a replica may bind."""
+
+    def observe(self, spec: LeaseSpec, *, asked_at: float) -> None:
+        """Take the Lease as it was when it was asked for."""
+
+    def closed(self) -> str:
+        """Return why nothing may be bound now; empty where it may."""
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +58,8 @@ class Delays(msgspec.Struct, frozen=True, kw_only=True):
     """From bound to Ready."""
     load: Seconds = (1.0, 20.0)
     """From a loader pod's creation to Ready."""
+    late: Seconds = (0.1, 20.0)
+    """Until a Binding takes effect whose answer was lost."""
     end: Seconds = (0.1, 10.0)
     """From a pod's deletion until it is gone."""
 
@@ -52,12 +67,18 @@ class Delays(msgspec.Struct, frozen=True, kw_only=True):
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """``ask`` makes the pod with a number. Loaders run on every node.
 
+    ``reported`` is the host path of the model that they report; where it is empty, they report
+    nothing, and are done when they are Ready. ``fence`` makes the fence of an extender from its
+    host's name, a monotonic clock and a UNIX one; with one there are two replicas, of which one
+    leads, and the lead is lost now and then.
     A world begins with the first few ``machines``: at least ``fewest``, all where that is 0.
     """
 
     machines: tuple[Machine, ...]
     fewest: int = 0
     loaders: tuple[DaemonSet, ...]
+    reported: str = ""
+    fence: Callable[[str, Clock, Clock], Fence] | None = None
     ask: Callable[[int, Choices], Ask]
     max_pods: int = 24
     policy: Policy = Policy()

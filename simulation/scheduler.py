@@ -33,6 +33,7 @@ FIRST_BACKOFF_SECONDS = 1.0
 LAST_BACKOFF_SECONDS = 2.0
 FLUSH_AFTER_SECONDS = 300.0
 _FLUSH_EVERY_SECONDS = 30.0
+_STALLED_SECONDS = 30.0
 
 
 class Scheduler:
@@ -68,8 +69,17 @@ class Scheduler:
         self._assumed: dict[str, str] = {}
         self._tried: dict[str, tuple[int, float]] = {}
         self._busy = False
+        self._stopped = self._stalled = False
         api.listeners.append(self._happened)
+        for pod in list(api.all(Pod)):
+            if pod.metadata.uid in asks and not pod.spec.node_name:
+                self._happened(pod, pod)
         self._flush()
+
+    def stop(self, *, stalled: bool = False) -> None:
+        """Begin no more cycles; the binding cycles of one that stands still end late."""
+        self._stopped, self._stalled = True, stalled
+        self._api.listeners.remove(self._happened)
 
     def waiting(self) -> list[Pod]:
         """Return the pods that are not on their way to a node."""
@@ -158,6 +168,8 @@ class Scheduler:
         self._cycle_soon()
 
     def _flush(self) -> None:
+        if self._stopped:
+            return
         self._timeline.after(_FLUSH_EVERY_SECONDS, self._flush)
         old = self._timeline.now - FLUSH_AFTER_SECONDS
         self._move([uid for uid, since in self._unschedulable.items() if since <= old])
@@ -165,13 +177,13 @@ class Scheduler:
     # -- the scheduling cycle --------------------------------------------------------------------
 
     def _cycle_soon(self) -> None:
-        if self._active and not self._busy:
+        if self._active and not self._busy and not self._stopped:
             self._busy = True
             self._timeline.after(self._choices.between(*self._delays.cycle), self._cycle)
 
     def _cycle(self) -> None:
         self._busy = False
-        if self._active:
+        if self._active and not self._stopped:
             uid = max(self._active, key=lambda u: self._asks[u].pod.spec.priority or 0)
             self._active.remove(uid)
             pod = self._pod(uid)
@@ -215,6 +227,13 @@ class Scheduler:
 
     def _bind(self, pod: Pod, node: str) -> None:
         """End a binding cycle. Sometimes the answer comes too late to be heard."""
+        if self._stalled:
+            self._stalled = False  # it goes on once
+            delay = self._choices.between(0.0, _STALLED_SECONDS)
+            self._timeline.after(delay, lambda: self._bind(pod, node))
+            return
+        if not self.extender.running:
+            return
         uid = pod.metadata.uid
         bound = self.extender.bind(pod, node)
         if not bound.error and not self._faults.happens(3):

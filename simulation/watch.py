@@ -71,6 +71,7 @@ class Watch:
     def _ask(self, connection: int, seconds: float) -> None:
         if connection != self._connection:
             return
+        self._sink.asked(self.kind)
         objects, asked_at = self._list(), self._timeline.now
         self._connected = True
 

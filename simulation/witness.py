@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf
 
-from extender.kube.objects import KubeObject, Node, ObjectMeta, Pod
+from extender.kube.objects import KubeObject, Lease, Node, ObjectMeta, Pod
 from extender.kube.times import unix_time
+from extender.report import REPORT_ANNOTATION, Report, ReportedState, lease_name, read
 from extender.watch.reflector import Sink
+from simulation.loaders import LEASE_SECONDS
 from simulation.timeline import Timeline
 
 _NEVER = (-inf, "")
@@ -16,21 +18,34 @@ _NEVER = (-inf, "")
 class Witness:
     """A sink in front of the real one. ``touched`` are the nodes that it was told something of."""
 
-    def __init__(self, sink: Sink, timeline: Timeline) -> None:
+    def __init__(self, sink: Sink, timeline: Timeline, *, reporting: bool) -> None:
         self.pods: dict[str, Pod] = {}
         self.touched: set[str] = set()
         self._sink = sink
         self._timeline = timeline
+        self._reporting = reporting
+        self.listed_at = self._asked_at = -inf
+        """When the last list of pods that was told had been asked for."""
+        self._heard: dict[str, tuple[str, float]] = {}
+        """By node: the last renewal of its loader's Lease, and when that was told."""
         self._machines: dict[str, str] = {}
         self._ready: dict[str, Pod] = {}
         self._ready_until: dict[str, tuple[float, str]] = {}
         """By node: until when a loader's pod was Ready there, and when that pod was created."""
 
     def vouched(self, node: str) -> float:
-        """Return how many seconds ago a loader was last known Ready on this machine."""
+        """Return how many seconds ago a loader was last known to vouch for this machine.
+
+        One that reports does so while it is Ready, renews its Lease, and says that it is there.
+        """
         if node in self._ready:
-            return 0.0
+            silent = self.silent(node)
+            return silent if silent > LEASE_SECONDS else 0.0
         return self._timeline.now - self._ready_until.get(node, _NEVER)[0]
+
+    def silent(self, node: str) -> float:
+        """Return for how many seconds no renewal of a loader's Lease was told."""
+        return self._timeline.now - self._heard.get(node, ("", self._timeline.now))[1]
 
     def on(self, node: str) -> list[Pod]:
         """Return the pods that are known to be on a node and are not finished."""
@@ -41,6 +56,12 @@ class Witness:
         ]
 
     # -- the sink --------------------------------------------------------------------------------
+
+    def asked(self, kind: type[KubeObject]) -> None:
+        """Note when a list of pods was asked for."""
+        if kind is Pod:
+            self._asked_at = self._timeline.now
+        self._sink.asked(kind)
 
     def replace(self, kind: type[KubeObject], objects: Sequence[KubeObject]) -> None:
         """Take a complete list."""
@@ -55,6 +76,8 @@ class Witness:
         for obj in objects:
             self._note(obj)
         self._sink.replace(kind, objects)
+        if kind is Pod:
+            self.listed_at = self._asked_at
 
     def upsert(self, obj: KubeObject) -> None:
         """Take one object."""
@@ -65,6 +88,8 @@ class Witness:
         """Take one object's end."""
         if isinstance(obj, Pod):
             self._forget(obj)
+        elif isinstance(obj, Lease):
+            self._heard.pop(_node_of(obj), None)
         elif isinstance(obj, Node):
             self._machine(obj.metadata.name, None)
         self._sink.delete(obj)
@@ -91,6 +116,9 @@ class Witness:
         if isinstance(obj, Node):
             self._machine(obj.metadata.name, obj.metadata.creation_timestamp)
             return
+        if isinstance(obj, Lease):
+            self._renewed(obj)
+            return
         if not isinstance(obj, Pod):
             return
         before = self.pods.get(obj.metadata.uid)
@@ -98,6 +126,8 @@ class Witness:
         node = obj.spec.node_name
         self.touched.add(node)
         if obj.metadata.controller() is None:
+            return
+        if self._reporting and not self._says_ready(obj, before):
             return
         conditions = {c.type: c for c in obj.status.conditions}
         ready, deleted = conditions["Ready"], obj.metadata.deletion_timestamp
@@ -110,6 +140,31 @@ class Witness:
             at = unix_time(deleted if ready.status == "True" else ready.last_transition_time)
             loaded = (at or -inf, obj.metadata.creation_timestamp)
             self._ready_until[node] = max(self._ready_until.get(node, _NEVER), loaded)
+
+    def _says_ready(self, pod: Pod, before: Pod | None) -> bool:
+        """Tell whether a pod's report says that the model is there; another one takes it back."""
+        text = pod.metadata.annotations.get(REPORT_ANNOTATION)
+        created = pod.metadata.creation_timestamp
+        if text is None or created < self._machines.get(pod.spec.node_name, ""):
+            return False
+        (model,) = read(text, Report).models
+        if model.state is ReportedState.READY:
+            return True
+        node = pod.spec.node_name
+        if before is None or text != before.metadata.annotations.get(REPORT_ANNOTATION):
+            self._ready.pop(node, None)
+            self._ready_until.pop(node, None)
+        return False
+
+    def _renewed(self, lease: Lease) -> None:
+        node, now = _node_of(lease), self._timeline.now
+        self.touched.add(node)
+        renewed = lease.spec.renew_time
+        before = self._heard.get(node)
+        if before is None:
+            self._heard[node] = renewed, min(now, unix_time(renewed) or now)
+        elif before[0] != renewed:
+            self._heard[node] = renewed, now
 
     def _forget(self, pod: Pod) -> None:
         before = self.pods.pop(pod.metadata.uid, None)
@@ -138,3 +193,7 @@ class Witness:
             del self._ready[name]
         if self._ready_until.get(name, _NEVER)[1] < created:
             self._ready_until.pop(name, None)
+
+
+def _node_of(lease: Lease) -> str:
+    return lease.metadata.name.removeprefix(lease_name(""))

@@ -13,6 +13,8 @@ from simulation.extender import Extender
 from simulation.faults import Faults
 from simulation.kubelet import Kubelets
 from simulation.laws import Laws
+from simulation.lead import HOSTS, Lead, Loss
+from simulation.loaders import Loaders
 from simulation.scenario import Ask, Machine, Scenario
 from simulation.scheduler import Scheduler
 from simulation.timeline import Timeline
@@ -44,8 +46,10 @@ class World:
             timeline=self.timeline,
             choices=self.choices,
             delays=scenario.delays,
+            loading=scenario.delays.start if scenario.reported else scenario.delays.load,
             say=self.say,
         )
+        self.loaders = self._loaders() if scenario.reported else None
         for loader in scenario.loaders:
             self.api.put(loader)
         fewest = scenario.fewest or len(scenario.machines)
@@ -53,23 +57,25 @@ class World:
         self.machines = scenario.machines[:number]
         for machine in self.machines:
             self.add_machine(machine)
-        self.extender = self._start()
-        self.scheduler = Scheduler(
-            self.extender,
-            api=self.api,
-            kubelets=self.kubelets,
-            timeline=self.timeline,
-            choices=self.choices,
-            faults=self.faults,
-            delays=scenario.delays,
-            asks=self.laws.asks,
-            say=self.say,
-        )
+        self.extenders: list[Extender] = []
+        self.lead = self._lead() if scenario.fence is not None else None
+        self.extenders = [self._start(number) for number in range(1 if self.lead is None else 2)]
+        self.scheduler = self._schedule(0)
 
     @property
     def outcomes(self) -> Counter[BindOutcome]:
         """Return how binds ended."""
-        return self._outcomes + self.extender.outcomes
+        return sum((extender.outcomes for extender in self.extenders), self._outcomes)
+
+    @property
+    def leader(self) -> int:
+        """Return the number of the replica that leads, or did last."""
+        return 0 if self.lead is None else self.lead.holder
+
+    @property
+    def extender(self) -> Extender:
+        """Return the extender of the replica that leads."""
+        return self.extenders[self.leader]
 
     def add(self, ask: Ask) -> None:
         """Create a pod that has a UID."""
@@ -78,10 +84,51 @@ class World:
         self.api.put(ask.pod)
 
     def restart(self) -> None:
-        """End the extender's process and start another."""
-        self._outcomes += self.extender.outcomes
-        self.extender.end()
-        self.extender = self.scheduler.extender = self._start(self.extender.skew)
+        """End the process of the leader's extender and start another."""
+        self.scheduler.extender = self._renew(self.leader)
+
+    def lose_lead(self) -> None:
+        """Let the leader lose the lead in one of three ways, if somebody leads."""
+        if self.lead is None or not self.lead.stable:
+            return
+        loss = self.choices.one(tuple(Loss))
+        self.say(f"{HOSTS[self.leader]} {loss}")
+        self.scheduler.stop(stalled=loss is Loss.STALLED)
+        if loss is Loss.KILLED:
+            self._renew(self.leader)
+        self.lead.lose(loss)
+
+    def _renew(self, number: int) -> Extender:
+        old = self.extenders[number]
+        self._outcomes += old.outcomes
+        old.end()
+        self.extenders[number] = self._start(number, old.skew)
+        return self.extenders[number]
+
+    def _taken(self, number: int) -> None:
+        self.scheduler = self._schedule(number)
+
+    def _schedule(self, number: int) -> Scheduler:
+        return Scheduler(
+            self.extenders[number],
+            api=self.api,
+            kubelets=self.kubelets,
+            timeline=self.timeline,
+            choices=self.choices,
+            faults=self.faults,
+            delays=self.scenario.delays,
+            asks=self.laws.asks,
+            say=self.say,
+        )
+
+    def _lead(self) -> Lead:
+        return Lead(
+            timeline=self.timeline,
+            choices=self.choices,
+            skew=lambda number: self.extenders[number].skew if self.extenders else 0.0,
+            taken=self._taken,
+            say=self.say,
+        )
 
     def add_machine(self, machine: Machine) -> None:
         """Create a node."""
@@ -107,14 +154,29 @@ class World:
         """Note what happens, for people."""
         self.trace.append(f"{self.timeline.now - BEGIN:9.3f} s  {text}")
 
-    def _start(self, skew: float = 0.0) -> Extender:
-        return Extender(
-            self.scenario,
+    def _loaders(self) -> Loaders:
+        return Loaders(
+            self.scenario.reported,
             api=self.api,
             timeline=self.timeline,
+            choices=self.choices,
+            delays=self.scenario.delays,
+            say=self.say,
+        )
+
+    def _start(self, number: int, skew: float = 0.0) -> Extender:
+        lead, make, timeline = self.lead, self.scenario.fence, self.timeline
+        extender = Extender(
+            self.scenario,
+            api=self.api,
+            timeline=timeline,
             choices=self.choices,
             faults=self.faults,
             laws=self.laws,
             say=self.say,
             skew=skew,
         )
+        if lead is not None and make is not None:
+            fence = make(HOSTS[number], lambda: timeline.now, extender.state.now)
+            extender.fence_with(fence, lambda: lead.spec, self.lose_lead)
+        return extender

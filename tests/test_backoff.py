@@ -35,19 +35,25 @@ def test_a_wait_is_never_shorter_than_what_the_server_asked_for(seed: int, asked
     assert all(made.wait(asked) >= asked for _ in range(10))
 
 
+@given(seeds, st.integers(1, 100))
+def test_a_wait_can_be_bounded_where_asking_again_costs_nobody(seed: int, failures: int) -> None:
+    made = backoff(Clock(), seed)
+    assert all(made.wait(at_most=5.0) <= 5.0 for _ in range(failures))
+
+
 def test_two_loops_that_fail_together_do_not_come_back_together() -> None:
     first, second = (backoff(Clock(), seed) for seed in (1, 2))
     assert [first.wait() for _ in range(5)] != [second.wait() for _ in range(5)]
 
 
-def waits(peace: float) -> float:
-    """Fail ten times, wait that out, and as long again in peace; return the next wait."""
+def waits(peace: float, *, times: int = 10, cheap: bool = False) -> float:
+    """Fail so many times, waiting each out, then have so much peace; return the next wait."""
     clock = Clock(1000.0)
     made = backoff(clock)
-    for _ in range(10):
-        clock.now += made.wait()
+    for _ in range(times):
+        clock.now += made.wait(cheap=cheap)
     clock.now += peace
-    return made.wait()
+    return made.wait(cheap=cheap)
 
 
 def test_a_success_alone_is_not_forgiveness() -> None:
@@ -57,6 +63,25 @@ def test_a_success_alone_is_not_forgiveness() -> None:
 
 def test_the_failures_are_forgotten_after_a_time_of_peace() -> None:
     assert waits(31.0) <= 0.5
+
+
+def test_a_cheap_failure_is_forgotten_after_ten_times_its_wait() -> None:
+    assert waits(4.9, times=1, cheap=True) > 0.5
+    assert waits(5.1, times=1, cheap=True) <= 0.5
+    assert waits(19.9, times=3, cheap=True) > 0.5
+    assert waits(20.1, times=3, cheap=True) <= 0.5
+    assert waits(29.0, cheap=True) >= 15.0
+    assert waits(31.0, cheap=True) <= 0.5
+
+
+def test_a_cheap_failure_does_not_make_a_dear_one_forgotten() -> None:
+    clock = Clock(1000.0)
+    made = backoff(clock)
+    clock.now += made.wait()
+    clock.now += 20.0
+    clock.now += made.wait(cheap=True)
+    clock.now += 9.0  # 29 s after the dear one
+    assert made.wait(cheap=True) > 1.0
 
 
 def test_the_time_of_peace_begins_when_the_wait_is_over() -> None:

@@ -23,6 +23,10 @@ class Kept:
         table = self._tables.get(kind, {})
         return [obj for _, obj in sorted(table.items()) if isinstance(obj, kind)]
 
+    def asked(self, kind: type[KubeObject]) -> None:
+        """Note that a complete list is about to be asked for."""
+        self._state.asked(kind)
+
     def replace(self, kind: type[KubeObject], objects: Sequence[KubeObject]) -> None:
         """Make these all there is of a kind."""
         self._tables[kind] = {_key(obj.metadata): obj for obj in objects}

@@ -125,6 +125,10 @@ class Ledger:
         """Return how many pods have memory kept for them."""
         return len(self._reservations)
 
+    def reserved_for(self) -> set[str]:
+        """Return the UIDs of the pods that have memory kept for them."""
+        return {uid for uid, _ in self._reservations.by_pod()}
+
     def own(self) -> dict[str, tuple[str, ...]]:
         """Return the nodes where something is kept for a pod, by its UID."""
         table = {uid: set(nodes) for uid, nodes in self._reservations.by_pod()}

@@ -74,6 +74,8 @@ class ClusterState:
         self._starts = Starts(learn=learn)
         self._problems: LRUCache[str, str] = LRUCache(_MAX_PROBLEMS)
         self._view: View | None = None
+        self._listed_for: set[str] = set()
+        """Pods that memory was kept for when the present list of pods was asked for."""
         self._told: list[Callable[[], None]] = []
 
     # -- reading ---------------------------------------------------------------------------------
@@ -187,12 +189,26 @@ class ClusterState:
 
     # -- writing (the Sink of the watch) ---------------------------------------------------------
 
+    def asked(self, kind: type[KubeObject]) -> None:
+        """Note that a complete list is about to be asked for, which ``replace`` will bring."""
+        if kind is Pod:
+            with self._lock:
+                self._listed_for = self._ledger.reserved_for()
+
     def replace(self, kind: type[KubeObject], objects: Sequence[KubeObject]) -> None:
-        """Make the objects of a complete list all there is of their kind, in one step."""
+        """Make the objects of a complete list all there is of their kind, in one step.
+
+        A pod that memory was kept for when the list was asked for was there by then. Where the list
+        does not have it, it is gone, though no watch ever told of it.
+        """
         prepared = [self._prepare(obj) for obj in objects]
         present = {_identity(obj) for obj in objects}
         with self._lock:
-            for gone in self._identities(kind) - present:
+            known = self._identities(kind)
+            if kind is Pod:
+                known |= self._listed_for
+                self._listed_for = set()
+            for gone in known - present:
                 self._forget(kind, gone)
             for obj, facts in zip(objects, prepared, strict=True):
                 self._apply(obj, facts)

@@ -145,6 +145,9 @@ class _Wishes:
         self._lock = Lock()
         self.wanted = Wanted()
 
+    def asked(self, _kind: type[KubeObject]) -> None:
+        """One Lease is all there is: nothing is kept that a list would end."""
+
     def replace(self, _kind: type[KubeObject], objects: Sequence[KubeObject]) -> None:
         self._take(objects[0].metadata if objects else ObjectMeta())
 

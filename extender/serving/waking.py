@@ -84,28 +84,33 @@ class Waking:
             self._stopping.wait(GATHER_SECONDS)
             self._changed.clear()
             try:
-                self._wake()
+                if not self.wake():
+                    self._stopping.wait(TICK_SECONDS)
             except Exception:
                 log.exception("waking failed; it is tried again")
 
-    def _wake(self) -> None:
+    def wake(self) -> bool:
+        """Wake whom it is time to wake; return whether the apiserver was there to be told."""
         if self._context.unsynced():
-            return
+            return True
         if not self._leads():
             self._recovered = False  # whoever leads meanwhile is told of refusals that we are not
-            return
+            return True
         if not self._recovered:
             self._recovered = True
             context = self._context
             self._pods.recover(context.state, self._schedulers, context.request_of)
         for pod in self._waker.due():
             if self._stopping.is_set():
-                return
+                return True
             began = monotonic()
-            self._wake_one(pod)
+            if not self._wake_one(pod):
+                return False
             self._stopping.wait(max(0.0, self._pause - (monotonic() - began)))
+        return True
 
-    def _wake_one(self, pod: WaitingPod) -> None:
+    def _wake_one(self, pod: WaitingPod) -> bool:
+        """Wake a pod; return whether the apiserver was there, so that others are worth a try."""
         request = pod.request
         node = self._nominations.take(pod)
         self._pods.touched(request.uid, self._context.now())
@@ -116,7 +121,7 @@ class Waking:
                 node, answer = "", self._touch(request)
         except UnreachableError as error:
             self._failed(pod, str(error))
-            return
+            return error.sent
         if answer.status in {404, 409}:  # gone, or another pod by that name
             self._pods.drop(request.uid)
             self._count("gone")
@@ -132,6 +137,7 @@ class Waking:
             )
         else:
             self._failed(pod, answer.problem().message or f"HTTP {answer.status}")
+        return True
 
     def _touch(self, request: PodRequest) -> Answer:
         stamp = datetime.fromtimestamp(self._context.now(), UTC).isoformat(timespec="milliseconds")
@@ -161,7 +167,7 @@ class Waking:
 
     def _failed(self, pod: WaitingPod, error: str) -> None:
         self._nominations.undo(pod)
-        self._pods.missed(pod.request.uid)
+        self._pods.missed(pod.request.uid, self._context.now())
         self._count("failed")
         log.warning(
             "pod not woken; it is tried again in seconds",

@@ -116,6 +116,10 @@ class Observer:
         """Return the sums."""
         return self._report
 
+    def asked(self, kind: type[KubeObject]) -> None:
+        """Pass it on."""
+        self._state.asked(kind)
+
     def replace(self, kind: type[KubeObject], objects: Sequence[KubeObject]) -> None:
         """Pass a list on; what was bound before is not judged."""
         self._state.replace(kind, objects)

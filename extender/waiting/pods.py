@@ -29,8 +29,9 @@ class WaitingPod(msgspec.Struct, frozen=True, kw_only=True):
     that filter refused, None where they are not known (after a restart): then every node counts,
     and it is woken once. It waits ``since`` the first refusal; the last one was at ``refused_at``.
     Times are UNIX seconds; ``created`` is RFC 3339, as in the pod.
-    ``touches`` counts the times that it was woken since the last refusal. ``right_node`` is the
-    only node that has a place for it when it is woken, empty where there are several.
+    ``touches`` counts the times that it was woken since the last refusal: none, where only
+    ``touched_at`` is set, which is when it could not be told. ``right_node`` is the only node that
+    has a place for it when it is woken, empty where there are several.
     """
 
     request: PodRequest
@@ -128,12 +129,12 @@ class WaitingPods:
                     pod, touched_at=now, touches=pod.touches + 1
                 )
 
-    def missed(self, uid: str) -> None:
+    def missed(self, uid: str, now: float) -> None:
         """Note that a pod could not be told: it is woken again after the shortest wait."""
         with self._lock:
             pod = self._pods.get(uid)
             if pod is not None:
-                self._pods[uid] = msgspec.structs.replace(pod, touches=0)
+                self._pods[uid] = msgspec.structs.replace(pod, touched_at=now, touches=0)
 
     def retried_by(self, uid: str) -> str | None:
         """Return who has a pod tried again, ``woken`` or ``scheduler``; None for one not refused.

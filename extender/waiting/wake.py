@@ -24,6 +24,9 @@ FIRST_RETRY_SECONDS = 5.0
 LAST_RETRY_SECONDS = 60.0
 """A pod that was woken and not asked about again is woken again, after 5, 10, ... 60 s."""
 
+MISSED_RETRY_SECONDS = 1.0
+"""One that could not be told is told again after so long: nobody knows of it yet."""
+
 
 class Waker:
     """Decides; somebody else touches. Used from one thread."""
@@ -130,7 +133,9 @@ def _may_be_woken(pod: WaitingPod, now: float) -> bool:
         return True
     if pod.asked is None and pod.touches:
         return False
-    wait = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** max(0, min(pod.touches - 1, 10)))
+    wait = MISSED_RETRY_SECONDS
+    if pod.touches:
+        wait = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(pod.touches - 1, 10))
     return bool(now - pod.touched_at >= wait)
 
 

@@ -26,6 +26,7 @@ watch that began with the question for the version, so that this has to come bef
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf
 from random import Random
 from threading import Event
 from typing import Protocol
@@ -70,6 +71,9 @@ _LONG_LIST = 2.0
 class Sink(Known, Protocol):
     """Where objects go. Called from one thread per kind, never after ``stop`` has returned."""
 
+    def asked(self, kind: type[KubeObject]) -> None:
+        """Note that a complete list is about to be asked for; it may be so in vain."""
+
     def replace(self, kind: type[KubeObject], objects: Sequence[KubeObject]) -> None:
         """Make the objects of a complete list all there is of their kind, in one step."""
 
@@ -103,6 +107,9 @@ class Timing(msgspec.Struct, frozen=True):
     as long as for a list of everything."""
     outage: float = 10.0
     """Out of reach for longer than this, the server may have been restored from a backup."""
+    knocking: float = 5.0
+    """The longest wait between two tries to connect: a server that is not there is not made worse
+    by them, and one that is back must not wait half a minute to be noticed."""
     calm: float = 5.0
     """A watch that ends sooner than this has failed, whatever its manners."""
 
@@ -155,7 +162,7 @@ class Reflector:
             except UnreachableError as error:
                 self._silent = self._silent or isinstance(error, SilenceError)
                 self._lost_at = self._clock() if self._lost_at is None else self._lost_at
-                self._wait_out(error)
+                self._wait_out(error, at_most=inf if error.sent else self._timing.knocking)
             except Exception as error:  # noqa: BLE001 - a fault of ours must not end the loop
                 self._tracker.version = None
                 if not self._stopping.is_set():
@@ -178,10 +185,10 @@ class Reflector:
             length = self._timing.watch
         self._watch(self._tracker.version, self._random.uniform(*length))
 
-    def _wait_out(self, error: Exception, at_least: float = 0.0) -> None:
+    def _wait_out(self, error: Exception, at_least: float = 0.0, at_most: float = inf) -> None:
         if self._stopping.is_set():
             return
-        wait = self._backoff.wait(at_least)
+        wait = self._backoff.wait(at_least, at_most, cheap=self._tracker.version is not None)
         text = str(error) or type(error).__name__
         if self._tracker.failed(text) and not isinstance(error, SilenceError):
             self._log.warning(
@@ -201,6 +208,7 @@ class Reflector:
         what it was taken for. Whatever is wrong is mended by the list itself.
         """
         began = self._clock()
+        self._sink.asked(self._resource.kind)
         listing = list_all(
             self._transport,
             self._resource,

@@ -6,6 +6,7 @@ import pytest
 
 from extender.cluster.reservations import Reservation
 from extender.cluster.state import ClusterState
+from extender.kube.objects import Node, Pod
 from tests.builders import node, pod, tmpfs
 from tests.clock import Clock
 
@@ -54,6 +55,32 @@ def test_it_ends_when_the_watch_shows_the_pod_on_its_node(state: ClusterState) -
     state.upsert(tmpfs("ram", on="a"))
     assert free(state, "a") == 43  # now by the pod itself
     assert state.reserved() == 0
+
+
+def test_it_ends_with_a_list_that_was_asked_for_after_it_and_does_not_have_the_pod(
+    state: ClusterState,
+) -> None:
+    """Bound and deleted while the watch was broken: no watch ever tells of the pod."""
+    state.hold(entry())
+    state.asked(Pod)
+    state.replace(Pod, [tmpfs("other")])
+    assert free(state, "a") == 64
+    assert state.reserved() == 0
+
+
+def test_it_outlives_a_list_that_was_asked_for_before_it_or_has_the_pod(
+    state: ClusterState,
+) -> None:
+    state.asked(Pod)
+    state.hold(entry())
+    state.replace(Pod, [])  # the pod may be younger than this list
+    assert free(state, "a") == 43
+    state.asked(Pod)
+    state.replace(Pod, [tmpfs("ram")])
+    assert free(state, "a") == 43
+    state.asked(Node)
+    state.replace(Node, [node("a", memory="64Gi")])
+    assert free(state, "a") == 43
 
 
 def test_it_ends_when_the_pod_is_deleted(state: ClusterState) -> None:

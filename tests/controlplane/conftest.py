@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from controlplane.build import BuildError, binaries
+from extender.watch.client import connect
+from tests.controlplane.changes import NODE_RESOURCES, NODES, Changes
 from tests.controlplane.cluster import ControlPlane, Extender
 from tests.controlplane.processes import Process
 from tests.controlplane.shipped import (
@@ -18,6 +20,7 @@ from tests.controlplane.shipped import (
     SYSTEM,
     Object,
     kustomized,
+    load,
     scheduler_config,
 )
 from tests.controlplane.stage import Stage
@@ -101,6 +104,15 @@ def inference(control_plane: ControlPlane, placing: Extender, namespace: str) ->
     label = "modelcache.dev/scheduling=enabled"
     control_plane.kubectl("label", "namespace", namespace, label)
     return namespace
+
+
+@pytest.fixture
+def random_changes(control_plane: ControlPlane, placing: Extender, namespace: str) -> Changes:
+    """Nodes with a loader on each, to be changed at random."""
+    _ = placing  # its default scheduler places the loaders
+    control_plane.add_nodes(NODES, NODE_RESOURCES)
+    load(control_plane, namespace, len(NODES))
+    return Changes(connect(str(control_plane.kubeconfig())), namespace)
 
 
 @pytest.fixture

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from extender.serving.leadership import Fence
 from simulation.choices import Choices
-from simulation.scenario import Ask, Machine, Scenario
-from tests.builders import loader, tmpfs, vllm
+from simulation.scenario import Ask, Delays, Machine, Scenario
+from tests.builders import HOST_MODEL, loader, our_loader, tmpfs, vllm
 
 GIB = 2**30
 NODE_GIB = 64
@@ -41,3 +42,16 @@ CROWDED = Scenario(
     loaders=(loader(),),
     ask=ask,
 )
+
+REPORTING = msgspec.structs.replace(CROWDED, loaders=(our_loader(),), reported=HOST_MODEL)
+"""The same with loaders of ours, which report what they hold and keep Leases."""
+
+PAIR = msgspec.structs.replace(
+    CROWDED,
+    delays=Delays(late=(0.1, 1.4)),  # with what comes between, less than a client waits
+    fence=lambda host, monotonic, now: Fence(host, monotonic=monotonic, now=now),
+)
+"""Two replicas with the real fence; the lead is lost with Bindings in flight."""
+
+SCENARIOS = (CROWDED, REPORTING, PAIR)
+"""In turns, by seed."""

@@ -10,7 +10,7 @@ import pytest
 from extender.kube.objects import Pod
 from extender.placement.policy import Policy
 from extender.waiting.pods import UNSEEN_SECONDS, WaitingPods
-from extender.waiting.wake import FIRST_RETRY_SECONDS
+from extender.waiting.wake import FIRST_RETRY_SECONDS, MISSED_RETRY_SECONDS
 from tests.builders import LOADING, READY, claim, job, loader, loader_pod, node, pod, tmpfs, vllm
 from tests.waiting.room import Room
 
@@ -163,15 +163,17 @@ def test_a_pod_known_only_from_before_a_restart_is_woken_once(room: Room) -> Non
     assert room.woken() == []
 
 
-def test_a_pod_that_could_not_be_told_is_told_again_soon(room: Room) -> None:
+def test_a_pod_that_could_not_be_told_is_told_again_within_a_second(room: Room) -> None:
     """Also where only the restart knows of it: the apiserver was away for a moment."""
+    assert MISSED_RETRY_SECONDS == 1.0
     room.refuse(vllm("llama"))
     room.state.upsert(loader_pod("a", READY))
     for _ in range(3):
         assert room.woken() == ["llama"]
-        room.pods.missed("uid-llama")
+        room.now += 5.0  # so long it was tried
+        room.pods.missed("uid-llama", room.now)
         assert room.woken() == []
-        room.now += FIRST_RETRY_SECONDS
+        room.now += MISSED_RETRY_SECONDS
     assert room.woken() == ["llama"]
     room.now += 600
     assert room.woken() == []

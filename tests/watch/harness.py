@@ -36,9 +36,14 @@ class RecordingSink:
     def __init__(self) -> None:
         self._lock = Lock()
         self.objects: dict[str, dict[str, KubeObject]] = {}
+        self.asked_for: list[str] = []
         self.replaced = 0
         self.calls = 0
         self.odd: list[tuple[str, ObjectMeta]] = []
+
+    def asked(self, kind: type[KubeObject]) -> None:
+        with self._lock:
+            self.asked_for.append(kind.__name__)
 
     def replace(self, kind: type[KubeObject], objects: Sequence[KubeObject]) -> None:
         with self._lock:

@@ -56,6 +56,9 @@ class Tee:
         self._lock = Lock()
         self._known: dict[str, dict[Key, Version]] = {name: {} for name in KINDS}
 
+    def asked(self, kind: type[KubeObject]) -> None:
+        self._state.asked(kind)
+
     def replace(self, kind: type[KubeObject], objects: Sequence[KubeObject]) -> None:
         self._state.replace(kind, objects)
         with self._lock:

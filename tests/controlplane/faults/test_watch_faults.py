@@ -116,7 +116,7 @@ def test_after_a_fault_of_the_watch_the_state_equals_a_fresh_list(
             assert eventually(lambda: made.total("relists") > 0, BOUND)
         else:
             assert made.total("relists") == 0
-        assert all(not one.stale(BOUND) for one in made.watching.freshness())
+        assert eventually(lambda: not made.watching.stale(BOUND), BOUND)
 
 
 @pytest.mark.parametrize("fault", LISTS)

@@ -1,0 +1,183 @@
+"""Loaders that report: what is on each machine's disk, and what its loader says of it.
+
+After ``extender/loader``: a loader reports on its own pod when something changes, renews its Lease
+as it works, and begins with what its predecessor left on the disk. One that hangs stays Ready, and
+says nothing more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from extender.kube.objects import KubeObject, Lease, LeaseSpec, Node, ObjectMeta, Pod
+from extender.kube.times import time_text
+from extender.report import (
+    LEASE_LABEL,
+    PROGRESS_ANNOTATION,
+    REPORT_ANNOTATION,
+    Progress,
+    Report,
+    ReportedModel,
+    ReportedState,
+    Transfer,
+    lease_name,
+    write,
+)
+from simulation.apiserver import Apiserver
+from simulation.choices import Choices
+from simulation.scenario import Delays
+from simulation.timeline import Timeline
+
+LEASE_SECONDS = 90
+"""``leaseDurationSeconds``, as the loader writes it (extender/loader/reporting.py)."""
+
+_BEAT_SECONDS = 25.0
+_HANG_SECONDS = (10.0, 400.0)
+_TOTAL_BYTES = 16 * 10**9
+
+
+class Loaders:
+    """The processes in the loaders' pods. ``path`` is the model's host path."""
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        api: Apiserver,
+        timeline: Timeline,
+        choices: Choices,
+        delays: Delays,
+        say: Callable[[str], None],
+    ) -> None:
+        self._directory, _, self._model = path.rpartition("/")
+        self._api = api
+        self._timeline = timeline
+        self._choices = choices
+        self._delays = delays
+        self._say = say
+        self._disks: dict[str, ReportedState] = {}
+        """How far the model is on each machine's disk; a new machine has nothing."""
+        self._hung: set[str] = set()
+        self._gone: set[str] = set()
+        """Pods whose machine is gone, though another has its name."""
+        self._runs = 0
+        self._running: dict[str, int] = {}
+        """By UID of the pod: which of its processes runs, one number for each."""
+        api.listeners.append(self._happened)
+
+    def take_back(self, pod: Pod) -> None:
+        """Let a loader find its model wrong; it says so and fetches it again."""
+        node = pod.spec.node_name
+        if self._works(pod) and self._disks.get(node) is ReportedState.READY:
+            self._say(f"{pod.metadata.name} takes its model back")
+            self._put(pod, self._choices.one((ReportedState.FAILED, ReportedState.ABSENT)))
+            self._fetch(pod)
+
+    def hang(self, pod: Pod) -> None:
+        """Let a loader's process stand still for a while."""
+        uid = pod.metadata.uid
+        if not self._works(pod):
+            return
+        self._hung.add(uid)
+        seconds = self._choices.between(*_HANG_SECONDS)
+        self._say(f"{pod.metadata.name} hangs for {seconds:.0f} s")
+
+        def go_on() -> None:
+            self._hung.discard(uid)
+            present = self._present(pod)
+            if present is not None and _ready(present):
+                self._begin(present)
+
+        self._timeline.after(seconds, go_on)
+
+    def _happened(self, before: KubeObject, now: KubeObject | None) -> None:
+        if isinstance(before, Node) and now is None:
+            self._disks.pop(before.metadata.name, None)
+            lost = (p for p in self._api.all(Pod) if p.spec.node_name == before.metadata.name)
+            self._gone.update(pod.metadata.uid for pod in lost)
+        elif isinstance(now, Pod) and now.metadata.controller() is not None:
+            began = _ready(now) and not (isinstance(before, Pod) and _ready(before))
+            if began:
+                self._begin(now)
+
+    def _begin(self, pod: Pod) -> None:
+        """Start a process: it looks at the disk, reports, and fetches what is not there."""
+        if pod.metadata.uid in self._gone:
+            return
+        self._runs += 1
+        self._running[pod.metadata.uid] = self._runs
+        self._beat(pod, self._runs)
+        state = self._disks.get(pod.spec.node_name)
+        if state is ReportedState.READY:
+            self._put(pod, state)
+        else:
+            self._put(pod, ReportedState.LOADING)
+            self._fetch(pod)
+
+    def _fetch(self, pod: Pod) -> None:
+        run = self._running[pod.metadata.uid]
+
+        def done() -> None:
+            if self._works(pod, run):
+                self._put(pod, ReportedState.READY)
+
+        self._timeline.after(self._choices.between(*self._delays.load), done)
+
+    def _put(self, pod: Pod, state: ReportedState) -> None:
+        """Let the disk be so, and report it."""
+        self._disks[pod.spec.node_name] = state
+        present = self._present(pod)
+        if present is None:
+            return
+        report = Report(
+            directory=self._directory, models=(ReportedModel(path=self._model, state=state),)
+        )
+        text = write(report)
+        if present.metadata.annotations.get(REPORT_ANNOTATION) != text:
+            self._say(f"{pod.metadata.name} reports {state}")
+            annotations = {**present.metadata.annotations, REPORT_ANNOTATION: text}
+            metadata = msgspec.structs.replace(present.metadata, annotations=annotations)
+            self._api.put(msgspec.structs.replace(present, metadata=metadata))
+
+    def _beat(self, pod: Pod, run: int) -> None:
+        """Renew the Lease, with the progress of what is being fetched, again and again."""
+        if not self._works(pod, run):
+            return
+        node = pod.spec.node_name
+        done = 0 if self._disks.get(node) is ReportedState.READY else _TOTAL_BYTES // 2
+        transfers = (
+            (Transfer(path=self._model, bytes_done=done, bytes_total=_TOTAL_BYTES),) if done else ()
+        )
+        metadata = ObjectMeta(
+            name=lease_name(node),
+            namespace=pod.metadata.namespace,
+            labels={LEASE_LABEL: "true"},
+            annotations={PROGRESS_ANNOTATION: write(Progress(transfers=transfers))},
+        )
+        spec = LeaseSpec(
+            renew_time=time_text(self._timeline.now), lease_duration_seconds=LEASE_SECONDS
+        )
+        self._api.put(Lease(metadata=metadata, spec=spec))
+        self._timeline.after(_BEAT_SECONDS, lambda: self._beat(pod, run))
+
+    def _works(self, pod: Pod, run: int | None = None) -> bool:
+        """Tell whether a process (the one with this number) runs in a pod and does not hang."""
+        uid, present = pod.metadata.uid, self._present(pod)
+        running = self._running.get(uid)
+        return (
+            present is not None
+            and _ready(present)
+            and not present.metadata.deletion_timestamp
+            and uid not in self._hung | self._gone
+            and running is not None
+            and run in {None, running}
+        )
+
+    def _present(self, pod: Pod) -> Pod | None:
+        return self._api.get(Pod, pod.metadata.name, pod.metadata.uid)
+
+
+def _ready(pod: Pod) -> bool:
+    return any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions)

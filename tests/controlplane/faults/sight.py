@@ -1,0 +1,75 @@
+"""From when on everything is known again, by the bounds that docs/faults.md gives."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from threading import Lock
+from typing import Any
+
+from extender.watch.resources import RESOURCES
+
+FIRST_WAIT, LAST_WAIT, PEACE, CHEAP_PEACE = 0.5, 30.0, 30.0, 10.0
+KNOCKING = 5.0
+HALF_OPEN = 105.0
+REQUEST_SECONDS = 1.0
+"""For the request or the list after a wait, on a busy machine."""
+
+
+class Sight:
+    """Is told what was done to the way between extender and apiserver, and when (UNIX seconds)."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._failures: dict[str, int] = defaultdict(int)
+        self._calm_from: dict[str, float] = defaultdict(float)
+        self._returns = 0.0
+
+    def returns(self) -> float:
+        """Return when all that was done is made good, at the latest."""
+        return self._returns
+
+    def noting(self, fault: Any, path: str, *, relists: bool, lasts: float = 0.0) -> Any:
+        """Return a fault of the proxy that is noted when it is met."""
+
+        def noted(*met: Any) -> Any:
+            self.broke(path, time.time(), relists=relists, lasts=lasts)
+            return fault(*met)
+
+        return noted
+
+    def broke(
+        self, path: str, at: float, *, relists: bool, lasts: float = 0.0, most: float = LAST_WAIT
+    ) -> None:
+        """Note that a kind failed, for so many seconds; ``most`` bounds the wait after it."""
+        with self._lock:
+            if at > self._calm_from[path]:
+                self._failures[path] = 0
+            wait = FIRST_WAIT * 2.0 ** self._failures[path]
+            self._failures[path] += wait < most
+            wait = min(most, wait)
+            ends = at + lasts + wait
+            peace = PEACE if relists else min(PEACE, CHEAP_PEACE * wait)
+            self._calm_from[path] = max(self._calm_from[path], ends + peace)
+            self._returns = max(self._returns, ends + REQUEST_SECONDS)
+
+    def all_broke(self, at: float) -> None:
+        """Note that every connection was cut, and may be made again at once."""
+        for resource in RESOURCES:
+            self.broke(resource.path, at, relists=False)
+
+    def out_of_reach(self, began: float, ended: float) -> None:
+        """Note that no connection was accepted for a while: it is tried every few seconds."""
+        self.all_broke(began)
+        tried = began
+        while tried < ended:
+            tried += FIRST_WAIT / 2
+            for resource in RESOURCES:
+                self.broke(resource.path, tried, relists=False, most=KNOCKING)
+
+    def renewed(self) -> None:
+        """Note that a new process has just listed everything."""
+        with self._lock:
+            self._failures.clear()
+            self._calm_from.clear()
+            self._returns = time.time()

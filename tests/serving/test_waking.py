@@ -1,0 +1,61 @@
+"""Waking over real HTTP: who is told, and what happens while the apiserver is not there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from extender.serving.waking import Waking
+from extender.watch.client import connect
+from tests.builders import node, tmpfs
+from tests.controlplane.processes import free_port
+from tests.serving.answering import answering, kubeconfig
+from tests.waiting.room import Room
+
+PODS = [f"ram-{number}" for number in range(3)]
+
+
+class Woken(Room):
+    """Three pods that wait, and the waking of a service, done by hand."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        super().__init__()
+        self.state.upsert(node("a"))
+        self.results: Counter[str] = Counter()
+        self.waking = Waking(
+            self.context,
+            self.pods,
+            connect(str(kubeconfig(url, folder))),
+            schedulers=("model-cache-scheduler",),
+            per_second=1000.0,
+            leads=lambda: True,
+            count=lambda result: self.results.update([result]),
+        )
+        for name in PODS:
+            self.refuse(tmpfs(name, size="20Gi"), "a")
+
+
+def test_everyone_who_could_run_is_told(tmp_path: Path) -> None:
+    with answering() as apiserver:
+        apiserver.status = 200
+        room = Woken(apiserver.url, tmp_path)
+        assert room.waking.wake()
+    names = [path.split("/")[-2] for _, path, _ in apiserver.seen]
+    assert names == PODS
+
+
+def test_an_apiserver_that_is_not_there_is_tried_with_one_pod_a_second(tmp_path: Path) -> None:
+    room = Woken(f"http://127.0.0.1:{free_port()}", tmp_path)
+    assert not room.waking.wake()  # the thread waits for a second then
+    assert room.results == {"failed": 1}
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_a_refusal_of_one_pod_keeps_no_other_waiting(tmp_path: Path, status: int) -> None:
+    with answering() as apiserver:
+        apiserver.status = status
+        room = Woken(apiserver.url, tmp_path)
+        assert room.waking.wake()
+    assert room.results == {"failed": len(PODS)}
