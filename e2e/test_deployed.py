@@ -6,11 +6,14 @@ from e2e.cluster import NODE, RealCluster
 from e2e.shipped import (
     CACHE,
     MODEL,
+    from_node_cache,
     has_model,
     leader,
+    rolled_out,
+    serving,
 )
 from tests.controlplane.cluster import is_ready
-from tests.controlplane.shipped import SYSTEM
+from tests.controlplane.shipped import SCHEDULER, SYSTEM
 
 
 def test_both_replicas_of_the_scheduler_are_ready_and_one_leads(deployed: RealCluster) -> None:
@@ -34,3 +37,26 @@ def test_the_loader_fills_the_real_directory_and_reports_it(deployed: RealCluste
     assert weights.stat().st_size > 80_000_000
     assert weights.stat().st_uid == 65532
     assert CACHE.stat().st_uid == 65532
+
+
+def test_a_server_goes_where_the_model_really_is_and_serves_it(
+    deployed: RealCluster, namespace: str
+) -> None:
+    deployed.apply(from_node_cache("server"), namespace)
+    loaded = serving(deployed, namespace, "server")
+    pod = deployed.pod(namespace, "server")
+    assert pod["spec"]["nodeName"] == NODE
+    assert "modelcache.dev/decision" in pod["metadata"]["annotations"]
+    assert loaded["tensors"] > 100
+    assert loaded["bytes"] > 80_000_000
+
+
+def test_the_other_replica_takes_over_when_the_leader_is_deleted(
+    deployed: RealCluster, namespace: str
+) -> None:
+    former = leader(deployed)
+    deployed.kubectl("delete", "pod", former, "-n", SYSTEM, "--wait=false")
+    deployed.apply(from_node_cache("after"), namespace)
+    serving(deployed, namespace, "after")
+    assert leader(deployed) != former
+    rolled_out(deployed, SYSTEM, f"deployment/{SCHEDULER}")
