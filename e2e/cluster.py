@@ -165,6 +165,8 @@ def kubelet_config(cgroup: str) -> dict[str, Any]:
         "cgroupRoot": f"/{cgroup}",
         "containerRuntimeEndpoint": f"unix://{SOCKET}",
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%"},
+        # By default a node that was short of memory takes no pod without requests for five minutes.
+        "evictionPressureTransitionPeriod": "5s",
         "failCgroupV1": False,
         "failSwapOn": False,
         "imageGCHighThresholdPercent": 100,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from e2e.cluster import NODE, RealCluster
+from e2e.objects import phase
 from e2e.shipped import (
     CACHE,
+    LOADERS,
     MODEL,
     from_node_cache,
     has_model,
@@ -60,3 +62,27 @@ def test_the_other_replica_takes_over_when_the_leader_is_deleted(
     serving(deployed, namespace, "after")
     assert leader(deployed) != former
     rolled_out(deployed, SYSTEM, f"deployment/{SCHEDULER}")
+
+
+def test_a_model_is_read_all_through_a_rolling_update_of_the_loader(
+    deployed: RealCluster, namespace: str
+) -> None:
+    reader = from_node_cache("reader")
+    (container,) = reader["spec"]["containers"]
+    look = f"cd /models/{MODEL} && while sha256sum model.safetensors; do sleep 0.1; done"
+    container |= {"command": ["sh", "-c", look]}
+    del container["args"], container["readinessProbe"]
+    reader["spec"]["nodeName"] = NODE  # what a shell reads in a loop no scheduler can tell
+    deployed.apply(reader, namespace)
+    deployed.wait_for(lambda: phase(deployed, namespace, "reader") == "Running", 60, "the reader")
+    (before,) = deployed.get_json("pods", "-n", LOADERS)["items"]
+    deployed.kubectl("rollout", "restart", "-n", LOADERS, "daemonset/model-cache-loader")
+    rolled_out(deployed, LOADERS, "daemonset/model-cache-loader")
+    deployed.wait_for(lambda: has_model(deployed), 60, "the new loader to report the model")
+    (after,) = deployed.get_json("pods", "-n", LOADERS)["items"]
+    assert after["metadata"]["name"] != before["metadata"]["name"]
+    pod = deployed.pod(namespace, "reader")
+    assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
+    assert len(set(deployed.logs(namespace, "reader").splitlines())) == 1
+    deployed.apply(from_node_cache("next"), namespace)
+    serving(deployed, namespace, "next")

@@ -1,0 +1,163 @@
+"""The four ways to give a server its model, with the same real model, side by side in one run.
+
+Seconds are from a pod's creation until its server answers HTTP, everything that has to happen for
+it included. ``make e2e`` prints them beside the estimate (docs/real-node.md keeps one run).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.cluster import NODE, RealCluster
+from e2e.explained import explained
+from e2e.images import BAKED, PRODUCT, images
+from e2e.objects import Object, phase
+from e2e.shipped import CACHE, MODEL, REPOSITORY, from_node_cache, has_model, server
+from tests.controlplane.cluster import is_ready
+from tests.loader.hub import Hub
+
+STORE = Path("/var/lib/shared-store")
+"""Stands in for a file server: a directory that a PersistentVolume of type hostPath names."""
+USER = {"runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532}
+ROWS: list[tuple[str, ...]] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def table() -> Iterator[None]:
+    """Print the table at the end."""
+    yield
+    heads = ("strategy", "seconds", "estimate")
+    print("\n" + "\n".join(f"| {' | '.join(row)} |" for row in (heads, *ROWS)))
+
+
+def filling(hub: Hub, directory: str, mounts: list[Object], *more: str) -> Object:
+    """Return the container that fetches the model with ``loader fill``."""
+    command = ["model-cache-extender", "loader", "fill", f"hf://{REPOSITORY}", directory, *more]
+    return {
+        "name": "fill",
+        "image": PRODUCT,
+        "command": command,
+        "env": [{"name": "HF_ENDPOINT", "value": hub.url}],
+        "volumeMounts": mounts,
+        "resources": {"requests": {"memory": "256Mi"}},
+    }
+
+
+def seconds(
+    cluster: RealCluster, namespace: str, name: str, manifests: list[Object], folder: Path
+) -> float:
+    """Create objects, the server's pod last, and measure until it serves."""
+    pod = manifests[-1]
+    del pod["spec"]["tolerations"]  # to be measured, it has to be really run
+    estimate = explained(cluster, namespace, pod, folder)["nodes"][0]["estimatedStartSeconds"]
+    begin = time.monotonic()
+    cluster.apply(manifests, namespace)
+    label = pod["metadata"]["name"]
+    cluster.wait_for(lambda: is_ready(cluster.pod(namespace, label)), 120, f"{label} to serve")
+    took = time.monotonic() - begin
+    assert cluster.pod(namespace, label)["spec"]["nodeName"] == NODE
+    told = "" if estimate is None else f"{estimate:.0f} s"
+    ROWS.append((name, f"{took:.1f} s", told))
+    return took
+
+
+def shared_volume(namespace: str, hub: Hub) -> list[Object]:
+    """Return volume, claim, the Job that fills it, and a server that reads it."""
+    modes = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": namespace},
+        "spec": {**modes, "capacity": {"storage": "1Gi"}, "hostPath": {"path": str(STORE)}},
+    }
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "store"},
+        "spec": {
+            **modes,
+            "volumeName": namespace,
+            "resources": {"requests": {"storage": "1Gi"}},
+        },
+    }
+    volumes = [{"name": "store", "persistentVolumeClaim": {"claimName": "store"}}]
+    mounts: list[Object] = [{"name": "store", "mountPath": "/models"}]
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "download"},
+        "spec": {
+            "template": {
+                "spec": {
+                    "restartPolicy": "OnFailure",
+                    "securityContext": USER,
+                    "containers": [filling(hub, f"/models/{MODEL}", mounts)],
+                    "volumes": volumes,
+                }
+            }
+        },
+    }
+    return [volume, claim, job, server("shared", f"/models/{MODEL}", volumes, mounts)]
+
+
+def in_memory(hub: Hub, *, cached: bool) -> Object:
+    """Return a server whose init container fills a memory-backed volume."""
+    mounts: list[Object] = [{"name": "model", "mountPath": "/models"}]
+    volumes: list[Object] = [
+        {"name": "model", "emptyDir": {"medium": "Memory", "sizeLimit": "256Mi"}}
+    ]
+    name = "memory-cached" if cached else "memory-hub"
+    pod = server(name, f"/models/{MODEL}", volumes, mounts)
+    fill = filling(hub, f"/models/{MODEL}", list(mounts))
+    if cached:
+        host = {"path": str(CACHE), "type": "Directory"}
+        volumes.append({"name": "cache", "hostPath": host})
+        fill["command"] += ["--from", f"/cache/{MODEL}"]
+        fill["volumeMounts"] = [*mounts, {"name": "cache", "mountPath": "/cache", "readOnly": True}]
+    pod["spec"] |= {"initContainers": [fill], "securityContext": USER}
+    return pod
+
+
+def test_what_has_nothing_to_move_serves_first(
+    deployed: RealCluster, hub: Hub, namespace: str, tmp_path: Path
+) -> None:
+    deployed.wait_for(lambda: has_model(deployed), 60, "the loader to have the model")
+    STORE.mkdir(exist_ok=True)
+    STORE.chmod(0o777)
+    warm = seconds(deployed, namespace, "node cache", [from_node_cache("cached")], tmp_path)
+    first = seconds(
+        deployed,
+        namespace,
+        "shared volume, the Job that fills it included",
+        shared_volume(namespace, hub),
+        tmp_path,
+    )
+    again = server(
+        "shared-again",
+        f"/models/{MODEL}",
+        [{"name": "store", "persistentVolumeClaim": {"claimName": "store"}}],
+        [{"name": "store", "mountPath": "/models"}],
+    )
+    filled = seconds(deployed, namespace, "shared volume, filled before", [again], tmp_path)
+    from_hub = seconds(
+        deployed, namespace, "memory, from the hub", [in_memory(hub, cached=False)], tmp_path
+    )
+    from_cache = seconds(
+        deployed, namespace, "memory, from the node cache", [in_memory(hub, cached=True)], tmp_path
+    )
+    begin = time.monotonic()
+    archive = next(one.archive() for one in images(deployed.binaries) if one.name == BAKED)
+    deployed.ctr("images", "import", str(archive))
+    brought = time.monotonic() - begin
+    baked = server("baked", f"/models/{MODEL}", [], [])
+    baked["spec"]["containers"][0]["image"] = BAKED
+    inside = seconds(deployed, namespace, "image, on the node already", [baked], tmp_path)
+    ROWS.append(("image, to be brought and unpacked first", f"{brought + inside:.1f} s", ""))
+    assert warm < min(first, from_hub, from_cache, brought + inside)
+    assert filled < first
+    assert phase(deployed, namespace, "cached") == "Running"
+    deployed.kubectl("delete", "pv", namespace, "--wait=false")
