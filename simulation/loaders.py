@@ -33,6 +33,7 @@ from simulation.timeline import Timeline
 LEASE_SECONDS = 90
 """``leaseDurationSeconds``, as the loader writes it (extender/loader/reporting.py)."""
 
+_START_SECONDS = 0.01
 _BEAT_SECONDS = 25.0
 _HANG_SECONDS = (10.0, 400.0)
 _TOTAL_BYTES = 16 * 10**9
@@ -86,9 +87,7 @@ class Loaders:
 
         def go_on() -> None:
             self._hung.discard(uid)
-            present = self._present(pod)
-            if present is not None and _ready(present):
-                self._begin(present)
+            self._begin(pod)
 
         self._timeline.after(seconds, go_on)
 
@@ -99,12 +98,13 @@ class Loaders:
             self._gone.update(pod.metadata.uid for pod in lost)
         elif isinstance(now, Pod) and now.metadata.controller() is not None:
             began = _ready(now) and not (isinstance(before, Pod) and _ready(before))
-            if began:
-                self._begin(now)
+            if began:  # not at once: others have to hear of the pod as it is first
+                self._timeline.after(_START_SECONDS, lambda: self._begin(now))
 
     def _begin(self, pod: Pod) -> None:
         """Start a process: it looks at the disk, reports, and fetches what is not there."""
-        if pod.metadata.uid in self._gone:
+        present = self._present(pod)
+        if present is None or not _ready(present) or pod.metadata.uid in self._gone:
             return
         self._runs += 1
         self._running[pod.metadata.uid] = self._runs

@@ -173,6 +173,7 @@ def _jump(player: Player) -> None:
         player.set_back -= seconds
     world.say(f"the extender's clock jumps by {seconds:+.0f} s")
     world.extender.skew += seconds
+    world.extender.given.clear()  # a clock that was set cannot tell how long ago that was
 
 
 def _pause(player: Player) -> None:
