@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -153,13 +153,19 @@ class Wanted(Document, frozen=True, kw_only=True):
 D = TypeVar("D", Report, Progress, Wanted)
 
 
+_DECODERS: dict[type[Any], msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(kind) for kind in (Report, Progress, Wanted)
+}
+"""Made at import, by one thread: see ``kube.decode``."""
+
+
 def read(text: str, kind: type[D]) -> D:
     """Read one of the three texts.
 
     Raises InvalidReportError where it is not of that kind, or of a version that is not known.
     """
     try:
-        document = msgspec.json.decode(text, type=kind)
+        document: D = _DECODERS[kind].decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise InvalidReportError(f"not a {kind.__name__.lower()}: {error}") from error
     if document.version != VERSION:

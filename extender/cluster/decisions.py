@@ -45,6 +45,9 @@ class BoundDecision(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return {DECISION_ANNOTATION: msgspec.json.encode(self).decode()}
 
 
+_decoder = msgspec.json.Decoder(BoundDecision)
+
+
 def decision_on(pod: Pod) -> BoundDecision | None:
     """Read what a pod carries; None where it is nothing of this version, or of another node.
 
@@ -54,7 +57,7 @@ def decision_on(pod: Pod) -> BoundDecision | None:
     if text is None:
         return None
     try:
-        read = msgspec.json.decode(text, type=BoundDecision)
+        read = _decoder.decode(text)
     except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):
         return None
     ours = read.version == DECISION_VERSION and read.node == pod.spec.node_name

@@ -7,6 +7,7 @@ only an object that fails is decoded again with its nulls taken out.
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import Any, TypeVar
 
 import msgspec
@@ -32,14 +33,22 @@ KINDS: dict[str, type[objects.KubeObject]] = {
 }
 """The kinds that the cluster state is made of, by their API kind."""
 
-_decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
+_decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(kind) for kind in KINDS.values()
+}
+"""Made while this module is imported, by one thread. msgspec describes a struct when it is first
+decoded; a second thread that meets the same struct meanwhile takes the unfinished description and
+crashes. The kinds share most of theirs, and each is first decoded by a thread of its own.
+"""
+_making = Lock()
 
 
 def decode(data: bytes | msgspec.Raw, kind: type[T]) -> T:
     """Decode one JSON object. Raises InvalidObjectError that names the object and the field."""
     decoder = _decoders.get(kind)
     if decoder is None:
-        decoder = _decoders.setdefault(kind, msgspec.json.Decoder(kind))
+        with _making:
+            decoder = _decoders.setdefault(kind, msgspec.json.Decoder(kind))
     try:
         return decoder.decode(data)  # type: ignore[no-any-return]
     except (msgspec.ValidationError, msgspec.DecodeError, RecursionError, UnicodeDecodeError):

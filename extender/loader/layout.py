@@ -144,6 +144,9 @@ class Holder(msgspec.Struct, frozen=True, omit_defaults=True):
     process: int = 0
 
 
+_holder = msgspec.json.Decoder(Holder)
+
+
 @contextmanager
 def writing(
     directory: CacheDirectory,
@@ -205,7 +208,7 @@ def _acquire(
 
 def _told(descriptor: int) -> str:
     try:
-        holder = msgspec.json.decode(os.pread(descriptor, 4096, 0), type=Holder)
+        holder = _holder.decode(os.pread(descriptor, 4096, 0))
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return "another process"
     return f"process {holder.process} of {holder.name or 'an unknown host'}"

@@ -38,6 +38,9 @@ class _Cursor(msgspec.Struct, frozen=True):
     file: str = ""
 
 
+_cursor = msgspec.json.Decoder(_Cursor)
+
+
 class Rereader:
     """Goes through all models of a cache directory, round after round."""
 
@@ -92,7 +95,7 @@ class Rereader:
     def _load(self) -> _Cursor:
         try:
             with open(regular_file(self._state), "rb") as file:  # noqa: PTH123 - a descriptor
-                return msgspec.json.decode(file.read(65536), type=_Cursor)
+                return _cursor.decode(file.read(65536))
         except (OSError, msgspec.MsgspecError, UnicodeError):
             return _Cursor()
 

@@ -54,11 +54,14 @@ class Record(msgspec.Struct, rename="camel"):
         }
 
 
+_decoder = msgspec.json.Decoder(Record)
+
+
 def load_record(directory: CacheDirectory) -> Record:
     """Return what was noted before; an empty record where that cannot be read."""
     try:
         with open(regular_file(_record_file(directory)), "rb") as file:  # noqa: PTH123
-            return msgspec.json.decode(file.read(_STATE_BYTES), type=Record)
+            return _decoder.decode(file.read(_STATE_BYTES))
     except (OSError, msgspec.MsgspecError, UnicodeError):
         return Record()
 

@@ -148,6 +148,9 @@ class _Tree(msgspec.Struct, frozen=True):
     files: dict[str, _TreeFile]
 
 
+_tree = msgspec.json.Decoder(_Tree)
+
+
 def _of_tree(path: Path, files: list[str]) -> dict[str, Expected | None]:
     """Read the sizes and hashes of those files that are there: a download may leave files out."""
     tree = _read_tree(path)
@@ -157,7 +160,7 @@ def _of_tree(path: Path, files: list[str]) -> dict[str, Expected | None]:
 def _read_tree(path: Path) -> dict[str, _TreeFile]:
     try:
         with path.open("rb") as stream:
-            tree = msgspec.json.decode(stream.read(MAX_TREE_BYTES), type=_Tree)
+            tree = _tree.decode(stream.read(MAX_TREE_BYTES))
     except (OSError, msgspec.MsgspecError, UnicodeError, RecursionError):
         return {}
     return tree.files if tree.format_version == 1 else {}

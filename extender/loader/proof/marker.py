@@ -49,6 +49,9 @@ class MarkerError(ValueError):
     """A marker that is there but says nothing that can be relied on."""
 
 
+_decoder = msgspec.json.Decoder(Marker)
+
+
 def read_marker(directory: Path) -> Marker | None:
     """Return the marker of a model's directory; None where there is none.
 
@@ -66,7 +69,7 @@ def read_marker(directory: Path) -> Marker | None:
     if len(data) > MAX_BYTES:
         raise MarkerError(f"{path}: is larger than any marker")
     try:
-        marker = msgspec.json.decode(data, type=Marker)
+        marker = _decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise MarkerError(f"{path}: {error}") from error
     if marker.version != VERSION:

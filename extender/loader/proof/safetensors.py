@@ -56,6 +56,9 @@ class _Tensor(msgspec.Struct, frozen=True, gc=False):
     data_offsets: tuple[int, int]
 
 
+_tensor = msgspec.json.Decoder(_Tensor)
+
+
 def read_header(path: Path) -> Header:
     """Read and check one file's header. Raises HeaderError, and OSError where it cannot be read."""
     descriptor = regular_file(path)
@@ -131,8 +134,7 @@ def _tensors(text: bytes) -> dict[str, _Tensor]:
         metadata = entries.pop("__metadata__", None)
         if metadata is not None:
             msgspec.json.decode(metadata, type=dict[str, str] | None)
-        decoder = msgspec.json.Decoder(_Tensor)
-        return {name: decoder.decode(raw) for name, raw in entries.items()}
+        return {name: _tensor.decode(raw) for name, raw in entries.items()}
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise HeaderError(f"its header cannot be read: {error}") from error
 

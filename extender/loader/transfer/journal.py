@@ -31,6 +31,9 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     end: int
 
 
+_entry = msgspec.json.Decoder(Entry)
+
+
 def merged(ranges: Iterable[tuple[int, int]]) -> Ranges:
     """Return the union of ranges."""
     union: list[tuple[int, int]] = []
@@ -63,10 +66,9 @@ class Journal:
         except FileNotFoundError:
             return {}
         found: dict[tuple[str, str, int], list[tuple[int, int]]] = {}
-        decoder = msgspec.json.Decoder(Entry)
         for line in lines:
             try:
-                entry = decoder.decode(line)
+                entry = _entry.decode(line)
             except (msgspec.DecodeError, UnicodeError):
                 continue
             key = entry.path, entry.content, entry.inode
