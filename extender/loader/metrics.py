@@ -94,7 +94,7 @@ class _Present(Collector):
         left = sum(transfer.bytes_total - transfer.bytes_done for transfer in transfers)
         yield _gauge("download_left_bytes", "Bytes that downloads under way still lack", left)
         proven = [unix_time(row.proven_at) for row in rows if row.proven_at]
-        ages = [self._clock() - moment for moment in proven if moment is not None]
+        ages = [max(0.0, self._clock() - moment) for moment in proven if moment is not None]
         text = "Seconds since the model proven longest ago was proven"
         yield _gauge("oldest_proof_seconds", text, max(ages, default=0.0))
         space = disk_space(self._directory)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from random import Random
 from threading import Event, Thread
-from time import time
+from time import monotonic, time
 
 import pytest
 
@@ -31,13 +31,15 @@ from tests.loader.models import contents, small_model
 FILES = small_model(size=400_000)
 SHARD = "model-00001-of-00002.safetensors"
 MODEL = {"name": "small", "source": "hf://org/small"}
+YEAR = 365 * 86_400.0
+OLDEST_PROOF = "model_cache_extender_loader_oldest_proof_seconds"
 ON_DEMAND = MODEL | {"onDemand": True}
 
 
 class Scene:
     """One loop with the hub's stand-in; what is wanted is set by the test."""
 
-    def __init__(self, root: Path, hub: Hub) -> None:
+    def __init__(self, root: Path, hub: Hub, clock: Callable[[], float] = time) -> None:
         hub.repositories["org/small"] = Repository(dict(FILES), large=500)
         self.hub = hub
         self.wanted = Wanted()
@@ -46,11 +48,12 @@ class Scene:
         self.table = ModelTable()
         self._file = root / "catalog.yaml"
         self._stopping = Event()
-        publisher, limits = Publisher(), Limits()
-        metrics = LoaderMetrics(self.table, root, catalog_error=lambda: "")
+        publisher, limits = Publisher(clock=clock), Limits()
+        metrics = LoaderMetrics(self.table, root, catalog_error=lambda: "", clock=clock)
+        self.registry = metrics.registry
         room = RoomMaker(
             self.cache, publisher, self.table, metrics,
-            pods=list, host_directory=lambda: str(root),
+            pods=list, host_directory=lambda: str(root), clock=clock,
         )  # fmt: skip
         guard = Guard(self.cache, publisher, self.table, metrics, room, name="", look_seconds=0.1)
         credentials = Credentials(hub_endpoint=hub.url)
@@ -68,6 +71,7 @@ class Scene:
             nodes=lambda *, every: {"node-1": {}} if not every else {},
             wanted=lambda: self.wanted,
             random=Random(0),
+            clock=clock,
         )
         self._thread = Thread(target=self.keeper.run, args=(self._stopping,), daemon=True)
 
@@ -124,6 +128,25 @@ def test_a_wish_that_runs_out_ends_its_download_and_the_next_one_goes_on_where_i
     scene.wait_for_state(ReportedState.READY)
     assert contents(scene.cache.final("small")) == FILES
     assert scene.hub.bytes_sent() - sent < 700_000
+
+
+def test_a_clock_that_jumps_by_years_costs_no_model_and_no_byte(fast: Path) -> None:
+    jumps = Random(0)
+    with Hub(piece=20_000) as hub:
+        scene = Scene(fast, hub, lambda: time() + jumps.uniform(-20, 20) * YEAR)
+        scene.begin(MODEL)
+        try:
+            scene.wait_for_state(ReportedState.READY)
+            sent, until = hub.bytes_sent(), monotonic() + 1.0
+            while monotonic() < until:  # ten looks, and as many chances to remove it
+                assert scene.row().state is ReportedState.READY
+                oldest = scene.registry.get_sample_value(OLDEST_PROOF)
+                assert oldest is not None
+                assert oldest >= 0
+            assert hub.bytes_sent() == sent
+            assert contents(scene.cache.final("small")) == FILES
+        finally:
+            scene.stop()
 
 
 def test_a_model_that_leaves_the_catalog_in_mid_download_leaves_nothing_behind(
