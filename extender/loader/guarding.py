@@ -217,3 +217,6 @@ class Guard:
             self._stopping.wait(self._look_seconds / 10)
         except ExtenderError as error:
             log.warning("not looked at", error=str(error))
+        except Exception:
+            log.exception("not looked at: a fault of the loader")
+            self._stopping.wait(self._look_seconds / 10)

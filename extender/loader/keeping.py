@@ -111,6 +111,7 @@ class Keeper:
 
     def run(self, stopping: Event) -> None:
         """Turn until ``stopping`` is set."""
+        self._room.removed = self._workers_again
         self._guard.start(self._workers.works_on, self._workers_again)
         while not stopping.is_set():
             wait = TURN_SECONDS

@@ -7,6 +7,7 @@ What it finds damaged is condemned at once, so that every reader of the marker k
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import structlog
 
@@ -19,6 +20,7 @@ from extender.loader.proof.reading import Reader
 from extender.loader.proof.verdict import Level, Verdict
 from extender.loader.proof.verify import verify
 from extender.loader.publish import Publisher
+from extender.loader.sources.ranges import shown
 from extender.loader.table import ModelTable
 
 log = structlog.get_logger("extender.loader")
@@ -57,8 +59,12 @@ class Looker:
         except MarkerError as error:
             log.warning("marker not readable", model=path, error=str(error))
             marker = None
-        if marker is None:
-            self._table.absent(path)
+        if marker is None or self._is_of_another_source(path, marker):
+            row = self._table.get(path)
+            if marker is None and row is not None and not row.on_demand and _holds_files(final):
+                self._table.unproven(path)
+            else:
+                self._table.absent(path)
             return
         if marker.damaged:
             self._table.damaged(path, f"{', '.join(marker.damaged)}: damaged")
@@ -78,6 +84,11 @@ class Looker:
         if _was_touched(marker, verdict):
             marker = self._renewed(path, marker, verdict)
         self.ready(path, marker)
+
+    def _is_of_another_source(self, path: str, marker: Marker) -> bool:
+        """Tell whether what lies there is not the model that the catalog has at this path now."""
+        row = self._table.get(path)
+        return row is not None and marker.source not in {"", shown(row.model.source)}
 
     def ready(self, path: str, marker: Marker) -> None:
         """Note that a model is whole."""
@@ -122,6 +133,13 @@ class Looker:
 def _was_touched(marker: Marker, verdict: Verdict) -> bool:
     known = {(file.path, file.mtime_ns, file.inode) for file in marker.files}
     return not known <= {(file.path, file.mtime_ns, file.inode) for file in verdict.proven}
+
+
+def _holds_files(directory: Path) -> bool:
+    try:
+        return any(directory.iterdir())
+    except OSError:
+        return False
 
 
 def _id(cache: CacheDirectory, path: str) -> str:

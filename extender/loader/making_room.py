@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from threading import Lock
-from time import time
+from time import sleep, time
 
 import structlog
 
@@ -30,7 +30,9 @@ log = structlog.get_logger("extender.loader")
 class RoomMaker:
     """Makes room in one cache directory. Safe to use from threads.
 
-    ``pods`` lists the pods of the node, or raises CacheError.
+    ``pods`` lists the pods of the node, or raises CacheError. What goes is reported absent
+    ``notice_seconds`` before, so that no pod is sent there meanwhile. ``removed`` is told each
+    model that went; whoever works on wishes sets it.
     """
 
     def __init__(
@@ -43,6 +45,8 @@ class RoomMaker:
         pods: Callable[[], list[Pod]],
         host_directory: Callable[[], str],
         clock: Callable[[], float] = time,
+        notice_seconds: float = 0.0,
+        sleep: Callable[[float], None] = sleep,
     ) -> None:
         self._cache = cache
         self._publisher = publisher
@@ -51,6 +55,9 @@ class RoomMaker:
         self._pods = pods
         self._host_directory = host_directory
         self._clock = clock
+        self._notice_seconds = notice_seconds
+        self._sleep = sleep
+        self.removed: Callable[[str], None] = lambda _: None
         self._lock = Lock()
         self._catalog = Catalog()
         self._wishes: tuple[Wish, ...] = ()
@@ -98,27 +105,38 @@ class RoomMaker:
         return frozenset(model.directory for model in self._catalog.models)
 
     def _collect(self, *, keep: set[str], needed: int) -> None:
+        """Say what goes before it goes, so that no pod is on its way there; then ask once more."""
         with self._lock:
-            try:
-                collected = collect(
-                    self._cache,
-                    self._catalog,
-                    self._pods(),
-                    host_directory=self._host_directory(),
-                    now=self._clock(),
-                    publisher=self._publisher,
-                    needed=needed,
-                    keep=frozenset(keep),
-                )
-            except OSError as error:
-                raise CacheError(f"{self._cache.root}: {error.strerror or error}") from error
+            planned = self._decide(keep=keep, needed=needed, dry_run=True)
+            for leaving in planned.plan.evictions:
+                self._table.absent(leaving.path)
+            if planned.plan.evictions:
+                self._sleep(self._notice_seconds)
+            collected = self._decide(keep=keep, needed=needed, dry_run=False)
         self._note(collected)
+
+    def _decide(self, *, keep: set[str], needed: int, dry_run: bool) -> Collected:
+        try:
+            return collect(
+                self._cache,
+                self._catalog,
+                self._pods(),
+                host_directory=self._host_directory(),
+                now=self._clock(),
+                publisher=self._publisher,
+                needed=needed,
+                keep=frozenset(keep),
+                dry_run=dry_run,
+            )
+        except OSError as error:
+            raise CacheError(f"{self._cache.root}: {error.strerror or error}") from error
 
     def _note(self, collected: Collected) -> None:
         for gone in collected.plan.evictions:
             if gone.path in collected.busy:
                 continue
             self._table.absent(gone.path)
+            self.removed(gone.path)
             self._metrics.evicted.labels(gone.reason.value).inc()
             self._metrics.evicted_bytes.inc(gone.bytes)
             log.info(

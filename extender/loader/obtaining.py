@@ -141,7 +141,7 @@ class Obtainer:
                 stop=stop,
             )
             if found is not None and found.damaged:
-                mended = self._mended(held, listing, download, reader)
+                mended = self._mended(held, listing, download, reader, make_room)
                 if mended is not None:
                     return mended
             if found is None and _left_by_others(held, listing):
@@ -176,11 +176,17 @@ class Obtainer:
         raise AssertionError("the last try returns or raises")
 
     def _mended(
-        self, held: Writing, listing: Listing, download: _Download, reader: Reader
+        self,
+        held: Writing,
+        listing: Listing,
+        download: _Download,
+        reader: Reader,
+        make_room: Callable[[int], None],
     ) -> Marker | None:
         """Fetch the damaged files alone; None where the model has to be fetched as a whole."""
         try:
             lacking = missing(held, listing)
+            make_room(lacking.bytes)
             download.again = Repeat.DAMAGED
             download.into_mending(lacking)
             marker = mend(self.publisher, held, listing, reader=reader)
@@ -195,7 +201,7 @@ class Obtainer:
         """Prove what somebody else left; None where it is not what the source has."""
         try:
             return self.publisher.adopt(held, listing=listing, reader=reader)
-        except DamagedError as error:
+        except CacheError as error:  # damaged, or not this user's to write a marker into
             log.info("what lies there is not the model; fetched", model=held.path, why=str(error))
             return None
 

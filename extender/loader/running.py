@@ -43,6 +43,10 @@ CATALOG_COPY = "catalog.yaml"
 """In the work area: the last good catalog, for a start while the mounted one is bad."""
 
 
+NOTICE_SECONDS = 3.0
+"""From the report that a model goes to its going: written within a second, and seen at once."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What the command line says.
 
@@ -91,6 +95,7 @@ class Loader:
             metrics,
             pods=lambda: pods_of_node(cluster.transport, cluster.me.node) if cluster else [],
             host_directory=lambda: self._on_node,
+            notice_seconds=NOTICE_SECONDS if cluster else 0.0,
         )
         guard = Guard(
             cache,

@@ -12,6 +12,7 @@ from threading import Lock
 import msgspec
 
 from extender.loader.catalog import Catalog, CatalogModel
+from extender.loader.sources.ranges import shown
 from extender.report import Disk, Progress, Report, ReportedModel, ReportedState, Transfer
 
 
@@ -20,7 +21,7 @@ class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
 
     ``bytes`` and ``proven_at`` (RFC 3339) are those of what is published, where it is. A model can
     be ready and have a ``transfer``: another revision is on its way. ``damaged``: it is published
-    and not what it should be.
+    and not what it should be. ``unproven``: another program put something there.
     """
 
     model: CatalogModel
@@ -31,12 +32,20 @@ class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     on_demand: bool = False
     damaged: bool = False
+    unproven: bool = False
     transfer: Transfer | None = None
 
     @property
     def path(self) -> str:
         """Where it lies under the cache's directory."""
         return self.model.directory
+
+
+def _known(before: ModelRow | None, model: CatalogModel) -> ModelRow:
+    """Return what is known of a model: nothing where its path held one of another source."""
+    if before is None or before.model.source != model.source:
+        return ModelRow(model=model)
+    return before
 
 
 class ModelTable:
@@ -64,7 +73,7 @@ class ModelTable:
             before = self._rows
             self._rows = {
                 path: msgspec.structs.replace(
-                    before.get(path, ModelRow(model=model)),
+                    _known(before.get(path), model),
                     model=model,
                     on_demand=on_demand and path not in wished,
                 )
@@ -133,6 +142,13 @@ class ModelTable:
         """Note that what is published is not what it should be."""
         self._change(path, state=ReportedState.FAILED, reason=reason, proven_at=None, damaged=True)
 
+    def unproven(self, path: str) -> None:
+        """Note that another program left something there, which will be proven and adopted.
+
+        Until then the report does not speak of it: who put it there may vouch for it.
+        """
+        self._change(path, state=ReportedState.ABSENT, unproven=True)
+
     def absent(self, path: str) -> None:
         """Note that a model is not here and nothing is being done about it."""
         self._change(
@@ -149,6 +165,7 @@ class ModelTable:
         with self._lock:
             row = self._rows.get(path)
             if row is not None:
+                values.setdefault("unproven", False)
                 self._rows[path] = msgspec.structs.replace(row, **values)
 
     def report(self, directory: str, catalog: Catalog | None) -> Report:
@@ -160,7 +177,7 @@ class ModelTable:
                 ReportedModel(
                     path=row.path,
                     state=row.state,
-                    model=row.model.source,
+                    model=shown(row.model.source),
                     revision=row.revision,
                     bytes=row.bytes,
                     proven_at=row.proven_at,
@@ -168,6 +185,7 @@ class ModelTable:
                     on_demand=row.on_demand,
                 )
                 for row in self.all()
+                if not row.unproven
             ),
         )
 

@@ -29,6 +29,8 @@ _BUSY_SECONDS = 2.0
 _FIRST_SECONDS = 5.0
 _MOST_SECONDS = 300.0
 _PERMANENT_SECONDS = 600.0
+_LONGEST_ASKED_SECONDS = 3600.0
+"""A source that asks for more with ``Retry-After`` is asked again all the same."""
 
 Work = Callable[[Wish, Callable[[], bool]], Marker]
 """Obtain a wish; asked often whether to stop. See ``Obtainer.obtain`` for what it raises."""
@@ -156,7 +158,9 @@ class Workers:
             log.info("another loader is at work", model=job.wish.model.directory, why=str(error))
             return
         failure = _failure(error)
-        wait = job.backoff.wait(_PERMANENT_SECONDS if failure.permanent else 0.0)
+        asked = getattr(error, "retry_after", None) or 0.0
+        least = _PERMANENT_SECONDS if failure.permanent else min(asked, _LONGEST_ASKED_SECONDS)
+        wait = job.backoff.wait(least)
         job.not_before = self._clock() + wait
         log.error(
             "model not obtained",

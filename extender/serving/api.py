@@ -82,7 +82,7 @@ def add_routes(app: flask.Flask, service: Service) -> None:
 
 def _waiting(service: Service) -> list[dict[str, Any]]:
     """List the pods that filter refused on every node, in the order in which they are woken."""
-    service.waiting.prune(service.context.state)
+    service.waiting.prune(service.context.state, blind=bool(service.context.stale()))
     return [
         {
             "namespace": pod.request.namespace,

@@ -64,12 +64,14 @@ class Fence:
         self._seen = LeaseSpec()
         self._renewed_at: float | None = None
         self._settling = SETTLE_SECONDS
+        self._changed_at = float("-inf")
 
     def observe(self, spec: LeaseSpec, *, asked_at: float) -> None:
         """Take a Lease as it was at the time when it was asked for (``monotonic``)."""
         if self.holder and spec.holder_identity != self.holder:
             ran_out = self._ran_out(asked_at)
             self._settling = SETTLE_AFTER_EXPIRY_SECONDS if ran_out else SETTLE_SECONDS
+            self._changed_at = asked_at
         if spec.renew_time != self._seen.renew_time or spec.holder_identity != self.holder:
             self._renewed_at = asked_at
         self._seen = spec
@@ -104,6 +106,9 @@ class Fence:
             led = self._now() - (unix_time(self._seen.acquire_time) or 0.0)
             if 0 <= led < self._settling:
                 return "the bindings of the leader before are still settling"
+        if self._monotonic() - self._changed_at < self._settling:
+            # Also where the Lease was deleted and made anew, or the wall clock was set.
+            return "the bindings of the leader before are still settling"
         if self._monotonic() - self._started < SETTLE_SECONDS:
             return "the bindings of this extender before its start are still settling"
         return ""

@@ -37,6 +37,7 @@ class Takeover:
         self._transport = transport
         self._reached = reached
         self._asked: tuple[str, str] | None = None
+        self._known = ""
 
     def ask(self, term: str) -> None:
         """Ask once in a term, after the fence has opened; not safe to call from two threads."""
@@ -50,10 +51,16 @@ class Takeover:
         self._asked = term, version
 
     def unknown(self, term: str) -> str:
-        """Return why nothing may be bound in this term yet; empty where it may."""
+        """Return why nothing may be bound in this term yet; empty where it may.
+
+        What was known once in a term stays known: whatever was bound before, nobody binds now.
+        """
+        if self._known == term:
+            return ""
         asked, reached = self._asked, self._reached()
         if asked is None or asked[0] != term:
             return "the apiserver has not told yet up to where pods have to be known"
         if reached is None or older(reached, asked[1]):
             return "the watch has not told yet of all that was bound before"
+        self._known = term
         return ""

@@ -18,8 +18,9 @@ from extender.placement.request import PodRequest
 MAX_WAITING = 20_000
 _KEPT_NODE_SETS = 1024
 
-UNSEEN_SECONDS = 60.0
-"""A refused pod that the watch does not show after so long was deleted."""
+UNSEEN_SECONDS = 300.0
+"""A refused pod that a fresh watch does not show after so long was deleted: longer than a watch can
+be behind (a half-open socket) without counting as stale."""
 
 
 class WaitingPod(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,15 +153,18 @@ class WaitingPods:
         with self._lock:
             self._pods.pop(uid, None)
 
-    def prune(self, state: ClusterState) -> None:
-        """Forget the pods that are bound, finished or gone."""
+    def prune(self, state: ClusterState, *, blind: bool = False) -> None:
+        """Forget the pods that are bound, finished or gone.
+
+        While the watch is ``blind``, one that it has not shown may well be there.
+        """
         now = state.now()
         with self._lock:
             pods = list(self._pods.values())
         for pod in pods:
             facts = state.pod(pod.request.uid)
             if facts is None:
-                over = now - pod.refused_at > UNSEEN_SECONDS
+                over = not blind and now - pod.refused_at > UNSEEN_SECONDS
             else:
                 over = bool(facts.node) or not facts.counts
             if over:

@@ -47,7 +47,7 @@ class Waker:
 
     def due(self) -> Iterator[WaitingPod]:
         """Yield the pods to wake now, in order, no more than there seems to be room for."""
-        self._pods.prune(self._state)
+        self._pods.prune(self._state, blind=bool(self._stale()))
         waiting = self._pods.all()
         if not waiting:
             return

@@ -70,7 +70,7 @@ def test_it_runs_without_root_and_writes_its_cache_alone() -> None:
 
 def test_root_gives_the_directory_away_and_nothing_in_it() -> None:
     owner = LOADER.container("owner")
-    assert owner["command"] == ["chown", "65532:65532", "/cache"]
+    assert owner["command"] == ["chown", "-R", "65532:65532", "/cache"]
     assert owner["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["CHOWN"]}
     assert owner["securityContext"]["readOnlyRootFilesystem"] is True
 

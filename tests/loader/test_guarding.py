@@ -48,7 +48,7 @@ class Scene:
         )  # fmt: skip
 
     def begin(self, *paths: str, on_demand: bool = False) -> None:
-        models = [CatalogModel(name=path[:9], source="hf://a/b", path=path) for path in paths]
+        models = [CatalogModel(name=path[:9], source="hf://org/small", path=path) for path in paths]
         catalog = Catalog(models=tuple(models))
         self.table.follow([] if on_demand else models, models)
         self.room.follow(catalog, [])

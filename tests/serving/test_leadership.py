@@ -155,3 +155,15 @@ def test_a_binding_fits_between_the_last_look_and_the_next_leader() -> None:
 def test_a_lease_that_is_not_named_well_is_refused(lease: str) -> None:
     with pytest.raises(UsageError, match="NAMESPACE/NAME"):
         lease_path(lease)
+
+
+def test_a_lease_that_was_deleted_and_made_anew_opens_no_sooner_than_one_that_was_taken() -> None:
+    clocks = Clocks()
+    clocks.fence.observe(LeaseSpec(holder_identity="pod-b_1", renew_time="1"), asked_at=0.0)
+    clocks.passed = 1.0
+    clocks.fence.observe(LeaseSpec(), asked_at=1.0)
+    clocks.passed = 2.0
+    clocks.fence.observe(LeaseSpec(holder_identity="pod-a_1", renew_time="2"), asked_at=2.0)
+    assert "settling" in clocks.fence.closed()
+    clocks.passed = 1.0 + SETTLE_SECONDS
+    assert clocks.fence.closed() == ""

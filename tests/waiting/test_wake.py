@@ -200,6 +200,13 @@ def test_a_pod_that_is_bound_or_gone_is_forgotten(room: Room, end: str) -> None:
     assert len(room.pods) == 0
 
 
+def test_a_pod_that_a_blind_watch_has_not_shown_is_not_forgotten(room: Room) -> None:
+    room.refuse(tmpfs("ram", size="20Gi"), "a", known=False)
+    room.now += UNSEEN_SECONDS + 1
+    room.pods.prune(room.state, blind=True)
+    assert len(room.pods) == 1
+
+
 def test_the_number_of_waiting_pods_is_bounded() -> None:
     room = Room()
     pods = WaitingPods(size=10)

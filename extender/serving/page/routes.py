@@ -82,7 +82,7 @@ def _shown(question: Asked, service: Service, holdings: Holdings) -> dict[str, A
     """Return what the template of a view names."""
     state = service.context.state
     view = state.view()
-    service.waiting.prune(state)
+    service.waiting.prune(state, blind=bool(service.context.stale()))
     shown: dict[str, Any] = {
         "asked": question,
         "now": view.now,
