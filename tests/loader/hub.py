@@ -164,6 +164,8 @@ class _Handler(Handler):
         if repository is None:
             return
         trouble = self.hub.trouble("tree" if tree else "info")
+        if trouble.meanwhile is not None:
+            trouble.meanwhile()
         if trouble.status:
             self.answer(trouble.status, trouble.headers)
             return
