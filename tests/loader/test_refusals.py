@@ -21,6 +21,7 @@ from extender.loader.publish import Publisher
 from extender.loader.sweep import sweep
 from tests.loader.dying import in_child
 from tests.loader.models import contents, listing, put, small_model
+from tests.loader.mounts import run_on_tmpfs
 
 PATH = "org/small"
 OLD, NEW = small_model(1, size=100_000), small_model(2, size=100_000)
@@ -87,20 +88,7 @@ WORK = {"full": full, "read_only": read_only}
 
 @pytest.mark.parametrize("what", WORK)
 def test_on_a_real_disk_that_refuses_the_old_model_stays_whole(tmp_path: Path, what: str) -> None:
-    script = (
-        'mount -t tmpfs -o size=1m tmpfs "$1" || exit 77; exec "$2" -m tests.loader.test_refusals '
-        '"$3" "$1"'
-    )
-    done = subprocess.run(
-        ["unshare", "-Urm", "sh", "-c", script, "sh", str(tmp_path), sys.executable, what],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    if done.returncode == 77 or "unshare failed" in done.stderr:
-        pytest.skip(f"no mount namespace of its own here: {done.stderr.strip()}")
-    assert done.returncode == 0, done.stderr
+    run_on_tmpfs("tests.loader.test_refusals", what, tmp_path, size="1m")
 
 
 def test_without_permission_it_says_whose_directory_it_is(fast: Path) -> None:

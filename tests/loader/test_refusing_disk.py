@@ -17,6 +17,7 @@ import pytest
 from tests.loader.hub import Hub, Repository, Trouble
 from tests.loader.loader_process import LoaderProcess, catalog, wait_for
 from tests.loader.models import contents, small_model
+from tests.loader.mounts import run_on_tmpfs
 
 FILES = small_model(size=400_000)
 SHARD = "model-00001-of-00002.safetensors"
@@ -94,21 +95,7 @@ def test_it_says_that_the_disk_refuses_and_goes_on_when_it_does_not(
     tmp_path: Path, what: str
 ) -> None:
     (tmp_path / "cache").mkdir()
-    script = (
-        'mount -t tmpfs -o size=3m tmpfs "$1/cache" || exit 77; '
-        'exec "$2" -m tests.loader.test_refusing_disk "$3" "$1"'
-    )
-    done = subprocess.run(
-        ["unshare", "-Urm", "sh", "-c", script, "sh", str(tmp_path), sys.executable, what],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    if done.returncode == 77 or "unshare failed" in done.stderr:
-        pytest.skip(f"no mount namespace of its own here: {done.stderr.strip()}")
-    log = tmp_path / "loader.log"
-    assert done.returncode == 0, done.stderr + (log.read_text() if log.exists() else "")
+    run_on_tmpfs("tests.loader.test_refusing_disk", what, tmp_path, at="cache", size="3m")
 
 
 def test_without_permission_it_says_whose_directory_it_is(fast: Path) -> None:

@@ -1,0 +1,29 @@
+"""A tmpfs of its own for a test module that runs itself in a mount namespace of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def run_on_tmpfs(module: str, what: str, root: Path, *, at: str = "", size: str) -> None:
+    """Run ``python -m MODULE WHAT ROOT`` with a small tmpfs at ``ROOT/at``.
+
+    Skips where no mount namespace can be had. The exit code has to be 0.
+    """
+    script = f'mount -t tmpfs -o size={size} tmpfs "$1" || exit 77; exec "$2" -m {module} "$3" "$4"'
+    arguments = [str(root / at), sys.executable, what, str(root)]
+    done = subprocess.run(
+        ["unshare", "-Urm", "sh", "-c", script, "sh", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    if done.returncode == 77 or "unshare failed" in done.stderr:
+        pytest.skip(f"no mount namespace of its own here: {done.stderr.strip()}")
+    log = root / "loader.log"
+    assert done.returncode == 0, done.stderr + (log.read_text() if log.exists() else "")
