@@ -142,17 +142,15 @@ class Guard:
 
     def _look(self, path: str) -> None:
         level = Level.SIZES if path in self._looked_at else Level.HEADERS
-        before = self._table.get(path)
+        lost = False
         try:
-            self._looker.look(path, level)
+            lost = self._looker.look(path, level)
         except (CacheError, OSError) as error:  # the others are to be told of all the same
             self._table.failed(path, f"cannot be looked at: {error}")
             log.warning("the cache directory refuses", model=path, error=str(error))
         first = path not in self._looked_at
         self._looked_at[path] = self._clock()
-        now = self._table.get(path)
-        was_ready = before is not None and before.state is ReportedState.READY
-        if first or (was_ready and now is not None and now.state is not ReportedState.READY):
+        if first or lost:
             self._again(path)
 
     def _read_on(self) -> None:
@@ -188,8 +186,8 @@ class Guard:
         if seen.problem is not None:
             self._metrics.proofs.labels("damaged").inc()
             verdict = Verdict(ok=False, level=Level.CONTENT, problems=(seen.problem,))
-            self._looker.condemn(seen.path, marker, verdict)
-            self._again(seen.path)
+            if self._looker.condemn(seen.path, marker, verdict):
+                self._again(seen.path)
             return
         try:
             with writing(self._cache, seen.path, wait=_LOCK_SECONDS, name=self._name) as held:
@@ -198,8 +196,8 @@ class Guard:
         except LockHeldError as error:
             log.info("proof not noted", model=seen.path, why=str(error))
         except DamagedError as error:
-            self._looker.condemn(seen.path, marker, error.verdict)
-            self._again(seen.path)
+            if self._looker.condemn(seen.path, marker, error.verdict):
+                self._again(seen.path)
 
     def _marker(self, path: str) -> Marker | None:
         try:

@@ -21,7 +21,7 @@ from extender.loader.proof.verdict import Level, Verdict
 from extender.loader.proof.verify import verify
 from extender.loader.publish import Publisher
 from extender.loader.sources.ranges import shown
-from extender.loader.table import ModelTable
+from extender.loader.table import ModelRow, ModelTable
 
 log = structlog.get_logger("extender.loader")
 
@@ -48,8 +48,8 @@ class Looker:
         self._name = name
         self._stop = stop
 
-    def look(self, path: str, level: Level) -> None:
-        """Note whether a model is ready, damaged or absent.
+    def look(self, path: str, level: Level) -> bool:
+        """Note whether a model is ready, damaged or absent; return whether it was ready and is not.
 
         Raises ReadingStoppedError, and CacheError where the directory cannot be written.
         """
@@ -59,36 +59,26 @@ class Looker:
         except MarkerError as error:
             log.warning("marker not readable", model=path, error=str(error))
             marker = None
-        if marker is None or self._is_of_another_source(path, marker):
-            row = self._table.get(path)
-            if marker is None and row is not None and not row.on_demand and _holds_files(final):
-                self._table.unproven(path)
-            else:
-                self._table.absent(path)
-            return
+        row = self._table.get(path)
+        if marker is None and row is not None and not row.on_demand and _holds_files(final):
+            return self._table.unproven(path)
+        if marker is None or (row is not None and _is_of_another_source(row, marker)):
+            return self._table.absent(path)
         if marker.damaged:
-            self._table.damaged(path, f"{', '.join(marker.damaged)}: damaged")
-            return
+            return self._table.damaged(path, f"{', '.join(marker.damaged)}: damaged")
         try:
             verdict = verify(final, level=level, expected=marker, reader=Reader(stop=self._stop))
         except FileNotFoundError:  # removed while it was looked at
-            self._table.absent(path)
-            return
+            return self._table.absent(path)
         except OSError as error:
-            self._table.damaged(path, f"cannot be read: {error.strerror or error}")
-            return
+            return self._table.damaged(path, f"cannot be read: {error.strerror or error}")
         self._metrics.proofs.labels("whole" if verdict.ok else "damaged").inc()
         if not verdict.ok:
-            self.condemn(path, marker, verdict)
-            return
+            return self.condemn(path, marker, verdict)
         if _was_touched(marker, verdict):
             marker = self._renewed(path, marker, verdict)
         self.ready(path, marker)
-
-    def _is_of_another_source(self, path: str, marker: Marker) -> bool:
-        """Tell whether what lies there is not the model that the catalog has at this path now."""
-        row = self._table.get(path)
-        return row is not None and marker.source not in {"", shown(row.model.source)}
+        return False
 
     def ready(self, path: str, marker: Marker) -> None:
         """Note that a model is whole."""
@@ -109,30 +99,41 @@ class Looker:
             log.info("marker not renewed", model=path, why=str(error))
         return marker
 
-    def condemn(self, path: str, marker: Marker, verdict: Verdict) -> None:
-        """Note that a model is damaged, also in its marker, where nobody has changed it since."""
+    def condemn(self, path: str, marker: Marker, verdict: Verdict) -> bool:
+        """Note that a model is damaged, also in its marker, where nobody has changed it since.
+
+        Returns whether it was ready until now.
+        """
         named = {file.path for file in marker.files}
         damaged = {problem.file for problem in verdict.problems} & named
+        news = False
         try:
             with writing(self._cache, path, wait=_LOCK_SECONDS, name=self._name) as held:
                 if _id(self._cache, path) != marker.id:
-                    return  # another publication by now: looked at next time
-                self._table.damaged(path, verdict.told())
+                    return False  # another publication by now: looked at next time
+                news = self._table.damaged(path, verdict.told())
                 log.error("model damaged", model=path, problem=verdict.told())
                 if damaged:
                     condemn(self._publisher, held, damaged)
                 else:  # not one of its files: only a proof of the whole can tell
                     self._publisher.disk.unlink(self._cache.marker(path))
+                return news
         except LockHeldError as error:
             log.info("looked at again later", model=path, why=str(error))
+            return False
         except (CacheError, OSError) as error:
-            self._table.damaged(path, verdict.told())
             log.warning("damage not marked", model=path, error=str(error))
+            return self._table.damaged(path, verdict.told()) or news
 
 
 def _was_touched(marker: Marker, verdict: Verdict) -> bool:
     known = {(file.path, file.mtime_ns, file.inode) for file in marker.files}
     return not known <= {(file.path, file.mtime_ns, file.inode) for file in verdict.proven}
+
+
+def _is_of_another_source(row: ModelRow, marker: Marker) -> bool:
+    """Tell whether what lies there is not the model that the catalog has at this path now."""
+    return marker.source not in {"", shown(row.model.source)}
 
 
 def _holds_files(directory: Path) -> bool:

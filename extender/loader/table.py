@@ -138,20 +138,26 @@ class ModelTable:
         else:
             self._change(path, state=ReportedState.FAILED, reason=reason, transfer=None)
 
-    def damaged(self, path: str, reason: str) -> None:
-        """Note that what is published is not what it should be."""
-        self._change(path, state=ReportedState.FAILED, reason=reason, proven_at=None, damaged=True)
+    def damaged(self, path: str, reason: str) -> bool:
+        """Note that what is published is not what it should be; return whether it was ready."""
+        return self._change(
+            path, state=ReportedState.FAILED, reason=reason, proven_at=None, damaged=True
+        )
 
-    def unproven(self, path: str) -> None:
+    def unproven(self, path: str) -> bool:
         """Note that another program left something there, which will be proven and adopted.
 
-        Until then the report does not speak of it: who put it there may vouch for it.
+        Until then the report does not speak of it: who put it there may vouch for it. Returns
+        whether it was ready.
         """
-        self._change(path, state=ReportedState.ABSENT, unproven=True)
+        return self._change(path, state=ReportedState.ABSENT, unproven=True)
 
-    def absent(self, path: str) -> None:
-        """Note that a model is not here and nothing is being done about it."""
-        self._change(
+    def absent(self, path: str) -> bool:
+        """Note that a model is not here and nothing is done about it; return whether it was ready.
+
+        Of threads that find the same, one alone is told so.
+        """
+        return self._change(
             path,
             state=ReportedState.ABSENT,
             revision=None,
@@ -161,12 +167,15 @@ class ModelTable:
             transfer=None,
         )
 
-    def _change(self, path: str, **values: object) -> None:
+    def _change(self, path: str, **values: object) -> bool:
+        """Change a row, if there is one; return whether its model was ready before."""
         with self._lock:
             row = self._rows.get(path)
-            if row is not None:
-                values.setdefault("unproven", False)
-                self._rows[path] = msgspec.structs.replace(row, **values)
+            if row is None:
+                return False
+            values.setdefault("unproven", False)
+            self._rows[path] = msgspec.structs.replace(row, **values)
+            return row.state is ReportedState.READY
 
     def report(self, directory: str, catalog: Catalog | None) -> Report:
         """Return what the loader vouches for; ``directory`` is the cache's on the node."""
