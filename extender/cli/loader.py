@@ -21,7 +21,7 @@ from extender.loader.proof.verdict import Level, Verdict
 
 if TYPE_CHECKING:
     from extender.kube.objects import Pod
-    from extender.loader.evict import Collected
+    from extender.loader.evict import Decided
 
 directory_argument = click.Path(path_type=Path, file_okay=False)
 output_option = click.option(
@@ -120,8 +120,9 @@ def gc(
     code: 0 done, 1 room is still short or a model is being written, 2 wrong use or not possible.
     """
     from extender.loader.catalog import load_catalog
-    from extender.loader.evict import collect
+    from extender.loader.evict import carry_out, decide
     from extender.loader.layout import CacheDirectory
+    from extender.loader.publish import Publisher
 
     read = load_catalog(catalog)
     if assume_unused:
@@ -129,23 +130,24 @@ def gc(
     else:
         pods = _pods(node, kubeconfig=kubeconfig, kube_context=kube_context, snapshot=snapshot)
     root = Path(os.path.abspath(directory))  # noqa: PTH100 - resolve() would follow links
+    cache = CacheDirectory(root)
     try:
-        collected = collect(
-            CacheDirectory(root),
+        decided = decide(
+            cache,
             read,
             pods,
             host_directory=host_directory or str(root),
             now=time.time(),
             foreign=foreign,
-            dry_run=dry_run,
         )
+        busy = [] if dry_run else carry_out(Publisher(), cache, decided)
     except OSError as error:
         raise UsageError(f"{error.filename or directory}: {error.strerror or error}") from error
     if output == "json":
-        _print_json(_collected(collected, dry_run=dry_run))
+        _print_json(_decided(decided, busy, dry_run=dry_run))
     else:
-        _print_collected(collected, dry_run=dry_run)
-    if collected.plan.missing or collected.busy:
+        _print_decided(decided, busy, dry_run=dry_run)
+    if decided.plan.missing or busy:
         sys.exit(1)
 
 
@@ -227,26 +229,26 @@ def _print_verdicts(verdicts: list[tuple[Path, Verdict]]) -> None:
             click.echo("\n".join(["", f"{path}:", *notes]))
 
 
-def _collected(collected: Collected, *, dry_run: bool) -> dict[str, Any]:
-    plan = collected.plan
+def _decided(decided: Decided, busy: list[str], *, dry_run: bool) -> dict[str, Any]:
+    plan = decided.plan
     return {
         "dryRun": dry_run,
-        "totalBytes": collected.file_system.total,
-        "freeBytes": collected.file_system.free,
+        "totalBytes": decided.file_system.total,
+        "freeBytes": decided.file_system.free,
         "missingBytes": plan.missing,
         "evictions": [msgspec.to_builtins(each) for each in plan.evictions],
         "stays": [msgspec.to_builtins(each) for each in plan.stays],
-        "busy": collected.busy,
+        "busy": busy,
     }
 
 
-def _print_collected(collected: Collected, *, dry_run: bool) -> None:
-    plan = collected.plan
+def _print_decided(decided: Decided, busy: list[str], *, dry_run: bool) -> None:
+    plan = decided.plan
     goes = "would go" if dry_run else "gone"
     rows = [
         (
             each.path,
-            "is being written" if each.path in collected.busy else goes,
+            "is being written" if each.path in busy else goes,
             each.reason.value,
             format_bytes(each.bytes),
             each.message,
@@ -258,7 +260,7 @@ def _print_collected(collected: Collected, *, dry_run: bool) -> None:
         for each in plan.stays
     ]
     click.echo(table(("PATH", "WHAT", "REASON", "SIZE", "WHY"), rows))
-    free, total = collected.file_system.free, collected.file_system.total
+    free, total = decided.file_system.free, decided.file_system.total
     click.echo(f"\nbefore: {format_bytes(free)} free of {format_bytes(total)}")
     if plan.missing:
         click.echo(

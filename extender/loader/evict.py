@@ -62,34 +62,31 @@ def candidates(
     return found
 
 
-class Collected(msgspec.Struct, frozen=True, kw_only=True):
-    """What was decided, on which disk, and what of it could not be done now."""
+class Decided(msgspec.Struct, frozen=True, kw_only=True):
+    """What should go, on which disk, and what was seen of the models meanwhile."""
 
     plan: Plan
     file_system: FileSystem
-    busy: tuple[str, ...] = ()
+    record: Record
 
 
-def collect(
+def decide(
     directory: CacheDirectory,
     catalog: Catalog,
     pods: Iterable[Pod],
     *,
     host_directory: str,
     now: float,
-    publisher: Publisher | None = None,
     needed: int = 0,
     keep: frozenset[str] = frozenset(),
     foreign: bool = False,
-    dry_run: bool = False,
-) -> Collected:
-    """Look at the cache, decide what goes, let it go, and note what was seen.
+) -> Decided:
+    """Look at the cache and decide what goes; nothing is changed.
 
     ``pods`` are those of this node, ``host_directory`` the cache's directory there; ``needed`` are
     the bytes of a download that is to begin, ``keep`` the models that it must not cost. Raises
-    OSError where the cache cannot be read, and CacheError where it cannot be changed.
+    OSError where the cache cannot be read.
     """
-    publisher = publisher or Publisher()
     held = stored(directory)
     there = {model.path for model in held}
     wanted = {model.directory: model for model in catalog.models}
@@ -104,15 +101,22 @@ def collect(
         foreign=foreign,
     )
     found = candidates(directory, held, wanted, record, in_use=in_use, keep=keep)
-    decided = plan(found, room, bounds, now=now, needed=needed)
-    if dry_run:
-        return Collected(plan=decided, file_system=room)
-    busy = evict(publisher, directory, decided)
+    return Decided(
+        plan=plan(found, room, bounds, now=now, needed=needed), file_system=room, record=record
+    )
+
+
+def carry_out(publisher: Publisher, directory: CacheDirectory, decided: Decided) -> list[str]:
+    """Let go what was decided, and note what was seen; return what stayed, being written.
+
+    Raises CacheError where the cache cannot be changed.
+    """
+    busy = evict(publisher, directory, decided.plan)
     try:  # last: on a full disk there may be room for it only now
-        save_record(directory, record, publisher.disk)
+        save_record(directory, decided.record, publisher.disk)
     except OSError as error:
         raise unwritable(directory.root, error) from error
-    return Collected(plan=decided, file_system=room, busy=tuple(busy))
+    return busy
 
 
 def evict(publisher: Publisher, directory: CacheDirectory, decided: Plan) -> list[str]:

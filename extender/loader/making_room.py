@@ -16,10 +16,11 @@ import structlog
 from extender.errors import CacheError
 from extender.kube.objects import Pod
 from extender.loader.catalog import Catalog
-from extender.loader.evict import Collected, collect, file_system
+from extender.loader.evict import Decided, carry_out, decide, file_system
 from extender.loader.layout import CacheDirectory
 from extender.loader.metrics import LoaderMetrics
 from extender.loader.publish import Publisher
+from extender.loader.space import Plan
 from extender.loader.sweep import sweep
 from extender.loader.table import ModelTable
 from extender.loader.wishes import Wish
@@ -107,33 +108,32 @@ class RoomMaker:
     def _collect(self, *, keep: set[str], needed: int) -> None:
         """Say what goes before it goes, so that no pod is on its way there; then ask once more."""
         with self._lock:
-            planned = self._decide(keep=keep, needed=needed, dry_run=True)
-            for leaving in planned.plan.evictions:
-                self._table.absent(leaving.path)
-            if planned.plan.evictions:
+            decided = self._decide(keep=keep, needed=needed)
+            if decided.plan.evictions:
+                for leaving in decided.plan.evictions:
+                    self._table.absent(leaving.path)
                 self._sleep(self._notice_seconds)
-            collected = self._decide(keep=keep, needed=needed, dry_run=False)
-        self._note(collected)
+                decided = self._decide(keep=keep, needed=needed)
+            busy = carry_out(self._publisher, self._cache, decided)
+        self._note(decided.plan, busy)
 
-    def _decide(self, *, keep: set[str], needed: int, dry_run: bool) -> Collected:
+    def _decide(self, *, keep: set[str], needed: int) -> Decided:
         try:
-            return collect(
+            return decide(
                 self._cache,
                 self._catalog,
                 self._pods(),
                 host_directory=self._host_directory(),
                 now=self._clock(),
-                publisher=self._publisher,
                 needed=needed,
                 keep=frozenset(keep),
-                dry_run=dry_run,
             )
         except OSError as error:
             raise CacheError(f"{self._cache.root}: {error.strerror or error}") from error
 
-    def _note(self, collected: Collected) -> None:
-        for gone in collected.plan.evictions:
-            if gone.path in collected.busy:
+    def _note(self, plan: Plan, busy: list[str]) -> None:
+        for gone in plan.evictions:
+            if gone.path in busy:
                 continue
             self._table.absent(gone.path)
             self.removed(gone.path)
@@ -146,9 +146,9 @@ class RoomMaker:
                 reason=gone.reason.value,
                 why=gone.message,
             )
-        if collected.plan.missing:
+        if plan.missing:
             log.warning(
                 "disk too full",
-                missing_bytes=collected.plan.missing,
-                stays={stay.path: stay.reason.value for stay in collected.plan.stays[:20]},
+                missing_bytes=plan.missing,
+                stays={stay.path: stay.reason.value for stay in plan.stays[:20]},
             )
