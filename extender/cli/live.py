@@ -12,13 +12,14 @@ from extender.cli.source import new_context
 from extender.cluster.state import ClusterState
 from extender.config import ExtenderConfiguration
 from extender.errors import ExtenderError
-from extender.serving.bindings import ApiBindings, pod_path
+from extender.serving.bindings import ApiBindings
 from extender.serving.leadership import Fence, Leadership
 from extender.serving.logs import configure_logging
 from extender.serving.service import Service
 from extender.serving.takeover import Takeover
 from extender.serving.watched import Observer, WatchKnowledge
 from extender.watch.client import Transport, connect
+from extender.watch.paths import pod_path
 from extender.watch.reflector import Sink
 
 SYNC_SECONDS = 60.0

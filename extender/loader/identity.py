@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import quote
 
 import msgspec
 
@@ -24,18 +23,6 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str
     uid: str
     node: str
-
-    @property
-    def pod_path(self) -> str:
-        """Return the API path of the loader's own pod."""
-        namespace, pod = quote(self.namespace, safe=""), quote(self.pod, safe="")
-        return f"/api/v1/namespaces/{namespace}/pods/{pod}"
-
-    @property
-    def leases_path(self) -> str:
-        """Return the API path of the Leases in its namespace."""
-        namespace = quote(self.namespace, safe="")
-        return f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
 
 
 def identity_from(environment: Mapping[str, str]) -> Identity:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 import structlog
@@ -30,13 +29,13 @@ from extender.report import (
 )
 from extender.watch.answers import Answer
 from extender.watch.client import Transport
+from extender.watch.paths import MERGE_PATCH, lease_path, leases_path, pod_path
 
 log = structlog.get_logger("extender.loader.reporting")
 
 LEASE_SECONDS = 90
 """``leaseDurationSeconds``: three renewals may be missed."""
 
-_MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
 _READ_SECONDS = 10.0
 
 
@@ -70,7 +69,7 @@ class Reporter:
         if essence == self._said:
             return False
         metadata = {"uid": self._me.uid, "annotations": {REPORT_ANNOTATION: write(report)}}
-        answer = self._send("PATCH", self._me.pod_path, {"metadata": metadata}, _MERGE_PATCH)
+        answer = self._send("PATCH", self._pod_path, {"metadata": metadata}, MERGE_PATCH)
         _check(answer, "the report", "patch pods (its own)")
         self._said = essence
         return True
@@ -82,23 +81,29 @@ class Reporter:
         """
         annotations = {PROGRESS_ANNOTATION: write(progress)}
         body = self._lease(annotations, holder=self._me.pod)
-        answer = self._send("PATCH", self._lease_path, body, _MERGE_PATCH)
+        answer = self._send("PATCH", self._lease_path, body, MERGE_PATCH)
         if answer.status == 404:
-            answer = self._send("POST", self._me.leases_path, self._new_lease(body, node_uid), {})
+            answer = self._send(
+                "POST", leases_path(self._me.namespace), self._new_lease(body, node_uid), {}
+            )
         if answer.status == 409:  # created meanwhile by the pod that this one takes over from
-            answer = self._send("PATCH", self._lease_path, body, _MERGE_PATCH)
+            answer = self._send("PATCH", self._lease_path, body, MERGE_PATCH)
         _check(answer, "the Lease", "get, create and patch leases in its namespace")
 
     def release(self) -> None:
         """Let go of the Lease, for the loader pod that comes after this one."""
         body = self._lease({PROGRESS_ANNOTATION: write(Progress())}, holder="")
         _check(
-            self._send("PATCH", self._lease_path, body, _MERGE_PATCH), "the Lease", "patch leases"
+            self._send("PATCH", self._lease_path, body, MERGE_PATCH), "the Lease", "patch leases"
         )
 
     @property
     def _lease_path(self) -> str:
-        return f"{self._me.leases_path}/{quote(lease_name(self._me.node), safe='')}"
+        return lease_path(self._me.namespace, lease_name(self._me.node))
+
+    @property
+    def _pod_path(self) -> str:
+        return pod_path(self._me.namespace, self._me.pod)
 
     def _lease(self, annotations: dict[str, str], *, holder: str) -> dict[str, Any]:
         now = datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

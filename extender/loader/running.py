@@ -36,6 +36,7 @@ from extender.loader.transfer.limits import Limits
 from extender.loader.usage import pods_of_node
 from extender.watch.answers import UnreachableError
 from extender.watch.client import Transport
+from extender.watch.paths import pod_path
 
 log = structlog.get_logger("extender.loader")
 
@@ -230,7 +231,9 @@ def host_directory(cluster: Cluster, directory: Path) -> str:
     UnreachableError where there is no answer.
     """
     me = cluster.me
-    answer = cluster.transport.request("GET", me.pod_path, read_timeout=READ_SECONDS)
+    answer = cluster.transport.request(
+        "GET", pod_path(me.namespace, me.pod), read_timeout=READ_SECONDS
+    )
     if answer.status >= 500:
         raise UnreachableError(answer.problem().message or f"HTTP {answer.status}", sent=True)
     if not answer.ok:

@@ -21,6 +21,7 @@ from extender.loader.identity import Identity
 from extender.loader.wishes import Nodes
 from extender.report import WANTED_ANNOTATION, Wanted, lease_name, read
 from extender.watch.client import Transport
+from extender.watch.paths import leases_path
 from extender.watch.resources import Resource
 from extender.watch.watching import Watching
 
@@ -61,7 +62,9 @@ class Surroundings:
         self._wishes = _Wishes(changed)
         selectors = {"fieldSelector": f"metadata.name={lease_name(me.node)}"}
         self._watching = Watching(
-            transport, self._wishes, resources=[Resource(Lease, me.leases_path, selectors)]
+            transport,
+            self._wishes,
+            resources=[Resource(Lease, leases_path(me.namespace), selectors)],
         )
         self.node_uid = ""
 

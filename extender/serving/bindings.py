@@ -7,8 +7,6 @@ became of a lost answer.
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 import msgspec
 
 from extender.errors import InvalidObjectError
@@ -17,6 +15,7 @@ from extender.kube.objects import Pod
 from extender.verbs.bind import Answer, Sent
 from extender.watch.answers import UnreachableError
 from extender.watch.client import Transport
+from extender.watch.paths import pod_path
 from extender.wire import BindArgs
 
 CONNECT_SECONDS = 1.0
@@ -87,8 +86,3 @@ class ApiBindings:
             return f"HTTP {answer.status}: {answer.problem().message or 'no reason given'}"
         except (UnreachableError, InvalidObjectError) as error:
             return str(error)
-
-
-def pod_path(namespace: str, name: str) -> str:
-    """Return the API path of a pod."""
-    return f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(name, safe='')}"

@@ -15,18 +15,17 @@ import structlog
 
 from extender.cluster.view import Key, LoaderLease
 from extender.report import WANTED_ANNOTATION, Wanted, WantedModel, write
-from extender.serving.leadership import lease_path
 from extender.verbs.context import Context
 from extender.waiting.fetching import Bounds, Wishing
 from extender.waiting.pods import WaitingPods
 from extender.watch.answers import UnreachableError
 from extender.watch.client import Transport
+from extender.watch.paths import MERGE_PATCH, lease_path
 
 log = structlog.get_logger("extender.fetching")
 
 TICK_SECONDS = 2.0
 
-_MERGE_PATCH = "application/merge-patch+json"
 _CONFLICT = 409
 _REMEDY = "give the extender's account the right to patch leases there, as deploy/loader does"
 
@@ -104,9 +103,9 @@ class Fetching:
         try:
             answer = self._transport.request(
                 "PATCH",
-                lease_path(f"{key[0]}/{lease.metadata.name}"),
+                lease_path(key[0], lease.metadata.name),
                 body=msgspec.json.encode({"metadata": metadata}),
-                headers={"Content-Type": _MERGE_PATCH},
+                headers=MERGE_PATCH,
                 connect_timeout=1.0,
                 read_timeout=5.0,
             )

@@ -21,7 +21,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from threading import Event, Lock, Thread
-from urllib.parse import quote
 
 import structlog
 
@@ -30,6 +29,7 @@ from extender.kube.decode import decode
 from extender.kube.objects import Lease, LeaseSpec
 from extender.kube.times import unix_time
 from extender.serving.takeover import Takeover
+from extender.watch import paths
 from extender.watch.answers import UnreachableError
 from extender.watch.client import Transport
 
@@ -184,5 +184,4 @@ def lease_path(lease: str) -> str:
     namespace, slash, name = lease.partition("/")
     if not slash or not namespace or not name or "/" in name:
         raise UsageError(f"--lease: {lease!r} is not NAMESPACE/NAME; write it like kube-system/x")
-    space, last = quote(namespace, safe=""), quote(name, safe="")
-    return f"/apis/coordination.k8s.io/v1/namespaces/{space}/leases/{last}"
+    return paths.lease_path(namespace, name)

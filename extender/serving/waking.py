@@ -8,7 +8,7 @@ limit; what is left over is woken next.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from threading import Event, Thread
 from time import monotonic
@@ -17,13 +17,13 @@ import msgspec
 import structlog
 
 from extender.placement.request import PodRequest
-from extender.serving.bindings import pod_path
 from extender.verbs.context import Context
 from extender.waiting.nominate import Nominations
 from extender.waiting.pods import WaitingPod, WaitingPods
 from extender.waiting.wake import Waker
 from extender.watch.answers import Answer, UnreachableError
 from extender.watch.client import Transport
+from extender.watch.paths import MERGE_PATCH, pod_path
 
 log = structlog.get_logger("extender.waking")
 
@@ -32,8 +32,7 @@ TICK_SECONDS = 1.0
 GATHER_SECONDS = 0.02
 """Events come in crowds; so long they are gathered before anything is judged."""
 
-_MERGE_PATCH = "application/merge-patch+json"
-_JSON_PATCH = "application/json-patch+json"
+_JSON_PATCH = {"Content-Type": "application/json-patch+json"}
 _TEST_FAILED = 422
 
 
@@ -142,7 +141,7 @@ class Waking:
     def _touch(self, request: PodRequest) -> Answer:
         stamp = datetime.fromtimestamp(self._context.now(), UTC).isoformat(timespec="milliseconds")
         metadata = {"uid": request.uid, "annotations": {REQUEUED_ANNOTATION: stamp}}
-        return self._patch(request, _MERGE_PATCH, {"metadata": metadata})
+        return self._patch(request, MERGE_PATCH, {"metadata": metadata})
 
     def _nominate(self, request: PodRequest, node: str) -> Answer:
         """Write the node, unless the pod is bound, nominated already, or another by its name."""
@@ -155,12 +154,12 @@ class Waking:
         ]
         return self._patch(request, _JSON_PATCH, patch)
 
-    def _patch(self, request: PodRequest, kind: str, body: object) -> Answer:
+    def _patch(self, request: PodRequest, kind: Mapping[str, str], body: object) -> Answer:
         return self._transport.request(
             "PATCH",
             f"{pod_path(request.namespace, request.name)}/status",
             body=msgspec.json.encode(body),
-            headers={"Content-Type": kind},
+            headers=kind,
             connect_timeout=1.0,
             read_timeout=5.0,
         )

@@ -9,9 +9,9 @@ from collections import Counter
 import pytest
 
 from extender.placement.reasons import TEXTS, Reason
-from extender.serving.bindings import pod_path
 from extender.watch.answers import Answer
 from extender.watch.client import connect
+from extender.watch.paths import pod_path
 from tests.controlplane.cluster import ControlPlane, Extender
 from tests.controlplane.shipped import (
     OPTS_IN,

@@ -13,6 +13,7 @@ from extender.errors import ExtenderError
 from extender.loader.surroundings import ALL_NODES_SECONDS, OWN_NODE_SECONDS, Surroundings
 from extender.report import WANTED_ANNOTATION, Wanted, WantedModel, write
 from extender.watch.client import Transport
+from extender.watch.paths import leases_path
 from tests.clock import Clock
 from tests.loader.cluster import ME, apiserver
 from tests.loader.loader_process import wait_for
@@ -96,7 +97,7 @@ def test_what_is_known_holds_while_the_apiserver_is_away_and_is_not_asked_at_eve
 
 
 def test_what_is_wanted_is_followed_on_its_own_lease() -> None:
-    path = f"{ME.leases_path}"
+    path = leases_path(ME.namespace)
     wanted = Wanted(models=(WantedModel(path="a", until="2030-01-01T00:00:00Z", pod="ml/x"),))
     news: list[bool] = []
     with FakeApiserver() as api:

@@ -1,0 +1,23 @@
+"""Where single objects are in the API, and how they are patched."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
+"""Headers of a PATCH whose body is merged into the object (RFC 7386)."""
+
+
+def pod_path(namespace: str, name: str) -> str:
+    """Return the path of a pod."""
+    return f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(name, safe='')}"
+
+
+def leases_path(namespace: str) -> str:
+    """Return the path of the Leases of a namespace."""
+    return f"/apis/coordination.k8s.io/v1/namespaces/{quote(namespace, safe='')}/leases"
+
+
+def lease_path(namespace: str, name: str) -> str:
+    """Return the path of a Lease."""
+    return f"{leases_path(namespace)}/{quote(name, safe='')}"
