@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from extender.cluster.holdings import ModelState
 from extender.cluster.view import PodFacts
 from extender.kube.quantity import format_bytes
-from extender.placement.reasons import TEXTS, Reason
+from extender.placement.reasons import TEXTS, WAITS_FOR, Reason
 from extender.placement.verdict import Judge, Verdict
 
 _OF_THE_CACHE = frozenset(
@@ -32,8 +32,13 @@ def why_it_waits(judge: Judge, verdicts: Sequence[Verdict], pods: Iterable[PodFa
     parts += [f"{_of(len(short), total)} {_lacks(short)}"] if short else []
     rest = {reason: number for reason, number in reasons.items() if reason not in told}
     parts += [f"{number} of {total}: {TEXTS[reason]}" for reason, number in rest.items()]
-    gone = who_would_have_to_go(judge, verdicts, pods)
-    return f"waits: {', '.join(parts)}" + (f"; {gone}" if gone else "")
+    ends = who_would_have_to_go(judge, verdicts, pods) or _waits_for(reasons)
+    return f"waits: {', '.join(parts)}; {ends}"
+
+
+def _waits_for(reasons: Counter[Reason]) -> str:
+    """Say what would end the wait, that of the most nodes first."""
+    return f"waits for {', or '.join(WAITS_FOR[reason] for reason, _ in reasons.most_common())}"
 
 
 def _has_it(verdict: Verdict) -> bool:

@@ -1,7 +1,7 @@
-"""Why a node is refused: stable tokens, and one short stable text each.
+"""Why a node is refused: stable tokens, and the words for each, which everybody takes from here.
 
-The text goes to kube-scheduler, which counts equal texts into one line of the pod's event: it holds
-no names and no live numbers. Details belong to the decision log and to ``explain``.
+What the event says goes to kube-scheduler, which counts equal texts into one line of the pod's
+event: it holds no names and no live numbers. Details belong to the decision log and to ``explain``.
 """
 
 from __future__ import annotations
@@ -42,3 +42,19 @@ TEXTS: dict[Reason, str] = {
     Reason.KNOWLEDGE_STALE: "the model-cache extender has lost sight of the cluster",
 }
 """What the pod's event says."""
+
+WAITS_FOR: dict[Reason, str] = {
+    Reason.MODEL_ABSENT: "a loader to put the model on a node",
+    Reason.MODEL_LOADING: "a node's loader to finish",
+    Reason.MODEL_FAILED: "the loader that failed: its log says why",
+    Reason.MODEL_STALE: "the loader's pod to be Ready again",
+    Reason.CLAIM_MISSING: "its claim to be created",
+    Reason.CLAIM_NOT_BOUND: "its claim to be bound",
+    Reason.CLAIM_UNREACHABLE: "a node that the claim's volume can be mounted on",
+    Reason.CLAIM_FILLING: "the job that writes the model to end",
+    Reason.CLAIM_FILL_FAILED: "the job that failed to be run again",
+    Reason.INSUFFICIENT_MEMORY: "other pods to leave, or a node with more memory",
+    Reason.NODE_UNKNOWN: "the watch to show the node, which takes moments",
+    Reason.KNOWLEDGE_STALE: "the watch to recover: see /readyz",
+}
+"""What would end it, for people: the rest of a sentence that begins with "the pod waits for"."""

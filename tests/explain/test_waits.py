@@ -11,6 +11,7 @@ import pytest
 from extender.cluster.state import ClusterState
 from extender.explain.document import explain
 from extender.kube.objects import KubeObject, Pod
+from extender.placement.reasons import TEXTS, WAITS_FOR, Reason
 from extender.verbs.context import Context
 from tests.builders import (
     CRASHING,
@@ -106,16 +107,32 @@ def test_who_has_the_model_is_told(objects: list[KubeObject], said: str) -> None
 def test_memory_alone_is_told_by_what_lacks_at_the_least() -> None:
     nodes = [node("a", memory="16Gi"), node("b", memory="10Gi")]
     said = first(tmpfs(size="20Gi", memory="1Gi"), *nodes)
-    assert said == "waits: all 2 nodes lack 5.0 GiB or more of memory"
+    assert said == (
+        "waits: all 2 nodes lack 5.0 GiB or more of memory; "
+        "waits for other pods to leave, or a node with more memory"
+    )
 
 
 def test_a_claim_is_told_by_what_is_wrong_with_it() -> None:
     asker = vllm(volume={"persistentVolumeClaim": {"claimName": "none", "readOnly": True}})
-    assert first(asker, node("a")) == "waits: 1 of 1: model claim does not exist"
+    assert first(asker, node("a")) == (
+        "waits: 1 of 1: model claim does not exist; waits for its claim to be created"
+    )
+
+
+def test_what_would_end_the_wait_is_told_that_of_the_most_nodes_first() -> None:
+    said = first(vllm(), *cached(), loader_pod("a", LOADING))
+    assert said.endswith(
+        "; waits for a loader to put the model on a node, or a node's loader to finish"
+    )
 
 
 def test_no_nodes_is_told() -> None:
     assert first(vllm()) == "there are no nodes"
+
+
+def test_every_reason_has_its_words() -> None:
+    assert set(TEXTS) == set(WAITS_FOR) == set(Reason)
 
 
 # -- remedies --------------------------------------------------------------------------------------

@@ -13,12 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extender.cluster.inventory import Inventory
-from extender.placement.reasons import Reason
 from extender.serving.app import create_app
 from extender.serving.page.asked import VIEWS, Asked, asked, cut
 from extender.serving.page.holdings import KEPT_SECONDS, Holdings
 from extender.serving.page.nodes import Memory
-from extender.serving.page.pods import WAITS_FOR
 from extender.serving.scope import status_scope
 from extender.serving.service import Service
 from tests.builders import vllm
@@ -129,10 +127,6 @@ def test_pages_hold_every_row_once_and_none_is_beyond_the_last(
 
 
 # -- what is shown -------------------------------------------------------------------------------
-
-
-def test_every_reason_has_something_that_is_waited_for() -> None:
-    assert set(WAITS_FOR) == set(Reason)
 
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&{{7*7}}"

@@ -7,25 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from extender.cluster.starts import Started
-from extender.placement.reasons import TEXTS, Reason
+from extender.placement.reasons import TEXTS, WAITS_FOR, Reason
 from extender.serving.page.asked import Asked, Page, cut
 from extender.verbs.decision import Decision
 from extender.waiting.pods import WaitingPod
-
-WAITS_FOR: dict[Reason, str] = {
-    Reason.MODEL_ABSENT: "a loader to put the model on a node",
-    Reason.MODEL_LOADING: "a node's loader to finish",
-    Reason.MODEL_FAILED: "the loader that failed: its log says why",
-    Reason.MODEL_STALE: "the loader's pod to be Ready again",
-    Reason.CLAIM_MISSING: "its claim to be created",
-    Reason.CLAIM_NOT_BOUND: "its claim to be bound",
-    Reason.CLAIM_UNREACHABLE: "a node that the claim's volume can be mounted on",
-    Reason.CLAIM_FILLING: "the job that writes the model to end",
-    Reason.CLAIM_FILL_FAILED: "the job that failed to be run again",
-    Reason.INSUFFICIENT_MEMORY: "other pods to leave, or a node with more memory",
-    Reason.NODE_UNKNOWN: "the watch to show the node, which takes moments",
-    Reason.KNOWLEDGE_STALE: "the watch to recover: see /readyz",
-}
 
 
 class Because(msgspec.Struct, frozen=True, kw_only=True):
