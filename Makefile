@@ -10,7 +10,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 export K8S_VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test browser prometheus dashboard test-unit test-controlplane test-faults test-kills test-simulation \
+.PHONY: help venv demo test browser prometheus dashboard docs docs-reference test-unit test-controlplane test-faults test-kills test-simulation \
   test-changes soak bench bench-programs bench-quick test-versions lint format controlplane lock clean \
   audit release fuzz test-leaders e2e e2e-kills
 
@@ -43,6 +43,12 @@ prometheus: ## Unpack Debian's Prometheus into the cache for the tests of deploy
 
 dashboard: $(STAMP) ## Write deploy/monitoring/dashboard.json from monitoring/
 	$(BIN)/python -m monitoring
+
+docs: $(STAMP) ## Build the documentation as a site into build/site; a warning is an error
+	$(BIN)/mkdocs build --strict
+
+docs-reference: $(STAMP) ## Write the reference pages of docs/ from the code
+	$(BIN)/python -m documentation
 
 test-unit: $(STAMP) browser prometheus ## Tests that need no control plane
 	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile --ignore tests/controlplane

@@ -26,11 +26,16 @@ from msgspec import Meta
 from extender.errors import InvalidReportError
 
 REPORT_ANNOTATION = "modelcache.dev/report"
+"""On loader pods, by the loader: its report, JSON with a schema version."""
+
 PROGRESS_ANNOTATION = "modelcache.dev/progress"
+"""On loaders' Leases, by the loader: downloads with their rate, free space, speed of the disk."""
+
 WANTED_ANNOTATION = "modelcache.dev/wanted"
+"""On loaders' Leases, by the extender: the models that pods wait for on this node."""
 
 LEASE_LABEL = "modelcache.dev/loader-lease"
-"""On every loader's Lease, with the value ``"true"``: what the extender's watch selects by."""
+"""On loaders' Leases, by the loader: always ``true``; what the extender's watch selects by."""
 
 VERSION = 1
 

@@ -13,6 +13,8 @@ from extender.kube.objects import Pod
 from extender.workload.model import Need, Strategy
 
 DECISION_ANNOTATION = "modelcache.dev/decision"
+"""On bound pods, by the extender: what was decided and why, JSON with a schema version."""
+
 DECISION_VERSION = 1
 
 _Estimate = Annotated[float, Meta(gt=0, le=1e6)]

@@ -21,6 +21,7 @@ from extender.workload.model import LoaderTemplate
 from extender.workload.volumes import is_within, normal
 
 PROVIDES_ANNOTATION = "modelcache.dev/provides"
+"""On nodes, by you: paths of models that are baked into the machine, one a line."""
 
 _MAX_ANSWERS = 2_000
 _MAX_PENDING = 512

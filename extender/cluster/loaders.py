@@ -36,6 +36,7 @@ from extender.workload.loaders import read_loader
 from extender.workload.model import LOADER_LABEL, LoaderTemplate
 
 TRUSTED_LABEL = "modelcache.dev/loaders"
+"""On namespaces, by you: ``trusted`` lets its loaders vouch for pods of every namespace."""
 
 
 class Loaders:

@@ -25,6 +25,7 @@ from extender.workload.model import (
 )
 
 SCHEDULING_LABEL = f"{ANNOTATION_PREFIX}scheduling"
+"""On namespaces, by you: ``enabled`` sends its pods to this scheduler (deploy/opt-in)."""
 
 
 class Known(msgspec.Struct, frozen=True):

@@ -28,6 +28,8 @@ from extender.watch.paths import MERGE_PATCH, pod_path
 log = structlog.get_logger("extender.waking")
 
 REQUEUED_ANNOTATION = "modelcache.dev/requeued-at"
+"""On waiting pods, by the extender: an RFC 3339 time, written to have kube-scheduler try again."""
+
 TICK_SECONDS = 1.0
 GATHER_SECONDS = 0.02
 """Events come in crowds; so long they are gathered before anything is judged."""

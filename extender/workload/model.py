@@ -7,10 +7,21 @@ from enum import StrEnum
 import msgspec
 
 ANNOTATION_PREFIX = "modelcache.dev/"
+
 MODEL_ANNOTATION = f"{ANNOTATION_PREFIX}model"
+"""On pod templates, by you: the model, where it cannot be told from the spec. A path in the
+container, ``hf://org/name[@revision]``, or ``none``."""
+
 NEED_ANNOTATION = f"{ANNOTATION_PREFIX}need"
+"""On pod templates, by you: ``required`` (must be there), ``preferred`` (sooner is better), or
+``ignore``."""
+
 LOADER_LABEL = f"{ANNOTATION_PREFIX}loader"
+"""On DaemonSets' templates, by you: ``true`` makes it a loader though it does not look like one."""
+
 MODELS_ANNOTATION = f"{ANNOTATION_PREFIX}models"
+"""On DaemonSets' templates, by you: paths that this loader vouches for, one a line, where its
+script cannot be read."""
 
 
 class Strategy(StrEnum):

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from extender.cluster.memory import memory_demand
 from extender.config import read_configuration
 from extender.kube.decode import convert
 from extender.kube.objects import DaemonSet, Pod
 from extender.workload.loaders import read_loader
+from tests.docs.pages import BLOCKS, DOCS
 
-TEXT = (Path(__file__).parent.parent / "docs" / "autoscaling.md").read_text("utf-8")
+FILE = DOCS / "autoscaling.md"
+TEXT = FILE.read_text("utf-8")
 TAINT = "startup-taint.cluster-autoscaler.kubernetes.io/model-cache"
 
 
 def shown() -> list[dict[str, Any]]:
     """Return every YAML document of the page."""
-    blocks = re.findall(r"^```yaml\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)
-    return [document for block in blocks for document in yaml.safe_load_all(block)]
+    blocks = [block for block in BLOCKS if block.page == FILE and block.language == "yaml"]
+    return [document for block in blocks for document in block.documents()]
 
 
 def of_kind(kind: str) -> dict[str, Any]:
