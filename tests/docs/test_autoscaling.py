@@ -62,10 +62,3 @@ def test_the_request_of_the_example_covers_its_volume() -> None:
     demand = memory_demand(convert({"metadata": {"name": "p"}, "spec": spec}, Pod))
     assert demand.volume_bytes == 0
     assert demand.bytes == 28 * 2**30
-
-
-def test_every_source_that_is_named_is_listed() -> None:
-    body, sources = TEXT.split("## Sources")
-    cited = {int(number) for number in re.findall(r"\[(\d+)\]", body)}
-    listed = {int(number) for number in re.findall(r"^(\d+)\. ", sources, flags=re.MULTILINE)}
-    assert cited == listed

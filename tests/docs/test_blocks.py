@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from extender.workload.loaders import read_loader
 from extender.workload.manifest import CARRIERS
 from tests.cli.program import CLUSTER, run
 from tests.docs.commands import checkout, commands, execute, matches, script
-from tests.docs.pages import BLOCKS, PAGES, ROOT, Block, Page
+from tests.docs.pages import BLOCKS, DOCS, PAGES, ROOT, Block, Page
 
 LANGUAGES = {"console", "json", "promql", "sh", "text", "yaml"}
 OUT_OF_REACH = {
@@ -52,6 +53,12 @@ def test_a_block_says_its_language_and_one_that_is_indented_holds_no_commands(bl
     words = [line.split(maxsplit=1)[0] for line in block.text.splitlines() if line.strip()]
     programs = {"$", "make", "sudo", "kubectl", "docker", "curl", "model-cache-extender"}
     assert not programs & set(words), "write it as ```sh or ```console: tests run those"
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if DOCS in p.path.parents], ids=str)
+def test_no_block_of_the_site_stands_in_a_list(page: Page) -> None:
+    """Python-Markdown takes it for text there, unless it is indented in a way of its own."""
+    assert re.findall(r"^ +```", page.path.read_text("utf-8"), re.MULTILINE) == []
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
