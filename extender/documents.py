@@ -53,7 +53,15 @@ def parse_yaml(text: str | bytes, *, name: str) -> Any:
     except UnicodeDecodeError as error:
         raise InvalidConfigurationError(f"{name}: cannot be read: {error}") from error
     except (yaml.YAMLError, RecursionError) as error:
-        raise InvalidConfigurationError(f"{name}: not YAML: {error}") from error
+        raise InvalidConfigurationError(f"{name}: not YAML: {_where(error)}") from error
+
+
+def _where(error: Exception) -> str:
+    """Say what is wrong and in which line, without the line: it may hold a signed address."""
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    if not isinstance(error, yaml.MarkedYAMLError) or mark is None:
+        return type(error).__name__ if isinstance(error, RecursionError) else str(error)
+    return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem or error.context}"
 
 
 def load_yaml(path: Path) -> Any:

@@ -28,6 +28,11 @@ from extender.serving.logs import configure_logging
     help="A directory that may hold the same model (a node cache, a claim): copied from there "
     "where it is whole, otherwise from SOURCE. Repeat it; the first that serves is taken.",
 )
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="What another program left at DEST may go if it is not the model.",
+)
 @click.option("--hub-token-file", help="File with the hub's token. Left out: $HF_TOKEN, if set.")
 @click.option("--hub-endpoint", help="A mirror of the hub. Left out: $HF_ENDPOINT, if set.")
 @click.option("--endpoint-url", help="Of an object store that speaks S3 or GCS.")
@@ -42,6 +47,7 @@ def fill(
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     nearer: tuple[Path, ...],
+    replace: bool,
     hub_token_file: str | None,
     hub_endpoint: str | None,
     endpoint_url: str | None,
@@ -53,7 +59,8 @@ def fill(
 
     Safe to run twice, in parallel, and again after a kill: it goes on where it was, and does
     nothing where DEST is up to date. A DEST that is a mount point itself (a memory-backed
-    emptyDir) is written in place and never holds two copies. SOURCE is hf://organisation/name,
+    emptyDir) is written in place and never holds two copies. What another program left at DEST is
+    kept where it is the model, and left as it is where not, unless --replace is given. SOURCE is hf://organisation/name,
     s3://, gs://, https:// or file://.
 
     Exit code: 0 DEST holds the model, 1 it could not be filled (a later run goes on from there),
@@ -80,7 +87,12 @@ def fill(
     try:
         with telling() as tell:
             marker = filling.fill(
-                origin, nearer=nearer, tell=tell, stop=stopped.is_set, lock_wait=inf
+                origin,
+                nearer=nearer,
+                tell=tell,
+                stop=stopped.is_set,
+                lock_wait=inf,
+                replace=replace,
             )
     except FAILURES as error:
         click.echo(f"error: {error}", err=True)

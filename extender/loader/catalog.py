@@ -37,6 +37,8 @@ class CatalogModel(Section, frozen=True):
     out, its name. ``node_selector`` and ``copies``: the nodes that should hold it, see
     ``spreading.holders``. ``priority``: higher ones are fetched first and removed last. ``pin``:
     never removed to make room. ``on_demand``: fetched only where a pod waits for it.
+    ``replace_foreign``: what another program left at its path may go where it is not this model.
+    ``replace_in_use``: a new revision takes the old one's place though pods read it.
     """
 
     name: Name
@@ -50,6 +52,8 @@ class CatalogModel(Section, frozen=True):
     priority: Annotated[int, Meta(ge=-1_000_000, le=1_000_000)] = 0
     pin: bool = False
     on_demand: bool = False
+    replace_foreign: bool = False
+    replace_in_use: bool = False
 
     @property
     def directory(self) -> str:
@@ -100,13 +104,15 @@ class Catalog(Section, frozen=True):
     """The whole document.
 
     ``on_demand`` false: nothing is fetched because a pod waits for it. ``grace_seconds``: how long
-    a model that left the catalog stays on the nodes.
+    a model that left the catalog stays on the nodes. ``refresh_seconds``: how long after a model
+    was looked up at its source that is done again, unless it names a commit; 0: only at a start.
     """
 
     api_version: str = API_VERSION
     kind: str = KIND
     on_demand: bool = True
     grace_seconds: Seconds = 86_400.0
+    refresh_seconds: Seconds = 21_600.0
     watermarks: WatermarkSection = WatermarkSection()
     limits: LimitSection = LimitSection()
     models: tuple[CatalogModel, ...] = ()

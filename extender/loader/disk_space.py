@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import mmap
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
+from extender.loader.space import FileSystem
 from extender.report import Disk
 
 SAMPLE_BYTES = 256 * 1024 * 1024
@@ -21,13 +21,29 @@ SAMPLE_BYTES = 256 * 1024 * 1024
 _BLOCK = 4 * 1024 * 1024
 
 
+def file_system(
+    directory: Path, *, statvfs: Callable[[Path], os.statvfs_result] = os.statvfs
+) -> FileSystem:
+    """Return the size and the free bytes of a directory's file system. Raises OSError.
+
+    All that looks at the disk's space looks here: what is kept for root alone is neither used nor
+    to be had, so it does not count as there.
+    """
+    status = statvfs(directory)
+    reserved = status.f_bfree - status.f_bavail
+    return FileSystem(
+        total=(status.f_blocks - reserved) * status.f_frsize,
+        free=status.f_bavail * status.f_frsize,
+    )
+
+
 def disk_space(directory: Path, read_speed: float | None = None) -> Disk | None:
-    """Return the bytes that are there and free for us; None where it cannot be told."""
+    """Return the same for a report; None where it cannot be told."""
     try:
-        usage = shutil.disk_usage(directory)
+        disk = file_system(directory)
     except OSError:
         return None
-    return Disk(free_bytes=usage.free, total_bytes=usage.total, read_bytes_per_second=read_speed)
+    return Disk(free_bytes=disk.free, total_bytes=disk.total, read_bytes_per_second=read_speed)
 
 
 def is_memory(directory: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -11,21 +10,12 @@ from extender.errors import LockHeldError
 from extender.kube.objects import Pod
 from extender.kube.times import unix_time
 from extender.loader.catalog import Catalog, CatalogModel
+from extender.loader.disk_space import file_system
 from extender.loader.layout import CacheDirectory, unwritable, writing
 from extender.loader.publish import Publisher
 from extender.loader.space import Bounds, Candidate, FileSystem, Plan, plan
 from extender.loader.stored import Stored, bytes_on_disk, stored
 from extender.loader.usage import Record, load_record, models_in_use, save_record
-
-
-def file_system(directory: CacheDirectory) -> FileSystem:
-    """Return the size and the free bytes of the cache's file system. Raises OSError."""
-    status = os.statvfs(directory.root)
-    reserved = status.f_bfree - status.f_bavail  # for root alone: neither used nor to be had
-    return FileSystem(
-        total=(status.f_blocks - reserved) * status.f_frsize,
-        free=status.f_bavail * status.f_frsize,
-    )
 
 
 def candidates(
@@ -39,7 +29,7 @@ def candidates(
 ) -> list[Candidate]:
     """Return what is known of each model; ``catalog`` by the models' paths.
 
-    What another program put there counts as its own as long as the catalog does not name it.
+    What another program put there is foreign until it was proven to be what the catalog names.
     """
     found = []
     for one in held:
@@ -56,7 +46,8 @@ def candidates(
                 wished=one.path in keep,
                 priority=named.priority if named else 0,
                 left_at=None if named else record.left_at.get(one.path),
-                foreign=named is None and (one.marker is None or one.marker.adopted),
+                foreign=one.marker is None or (named is None and one.marker.adopted),
+                unreadable=one.unreadable,
             )
         )
     return found
@@ -93,7 +84,7 @@ def decide(
     in_use = models_in_use(pods, host_directory, there)
     record = load_record(directory)
     record.observe(there=there, in_use=in_use, wanted=set(wanted), now=now)
-    room = file_system(directory)
+    room = file_system(directory.root)
     bounds = Bounds(
         high=catalog.watermarks.high_percent,
         low=catalog.watermarks.low_percent,

@@ -22,6 +22,7 @@ from extender.loader.proof.marker import Marker
 from extender.loader.proof.reading import ReadingStoppedError
 from extender.loader.publish import DamagedError, Publisher
 from extender.loader.sources import Cause, Credentials, Source, SourceError
+from extender.loader.sources.urls import shown
 from extender.loader.sweep import sweep
 from extender.loader.telling import Tell
 from extender.loader.transfer.failures import TransferError
@@ -40,6 +41,7 @@ class _Work(msgspec.Struct, frozen=True):
     tell: Tell
     stop: Callable[[], bool]
     lock_wait: float
+    replace: bool
 
 
 class Filling:
@@ -61,14 +63,16 @@ class Filling:
         tell: Tell = lambda _: None,
         stop: Callable[[], bool] = lambda: False,
         lock_wait: float = 0.0,
+        replace: bool = False,
     ) -> Marker:
         """Obtain the model from the nearest place that has it whole; return its marker.
 
+        ``replace``: what another program left at the destination may go where it is not the model.
         Waits up to ``lock_wait`` seconds for another one that fills the same directory. Raises
         what ``Obtainer.obtain`` raises (``FAILURES``).
         """
         sweep(self._publisher, self._cache)
-        work = _Work(origin, tell, stop, lock_wait)
+        work = _Work(origin, tell, stop, lock_wait, replace)
         for directory in nearer:
             try:
                 source = nearby(directory, origin, self._open_source)
@@ -80,7 +84,9 @@ class Filling:
                     raise  # the destination's own trouble
                 log.warning("not copied from nearby", directory=str(directory), why=str(error))
             else:
-                log.info("copied from nearby", directory=str(directory), instead_of=origin.source)
+                log.info(
+                    "copied from nearby", directory=str(directory), instead_of=shown(origin.source)
+                )
                 return marker
         return self._obtain(work, self._open_source(origin))
 
@@ -101,6 +107,7 @@ class Filling:
                 stop=work.stop,
                 make_room=self._make_room,
                 lock_wait=wait,
+                replace_foreign=work.replace,
             )
 
         try:

@@ -18,18 +18,19 @@ import structlog
 
 from extender.backoff import Backoff
 from extender.errors import ExtenderError
-from extender.loader.catalog import Catalog
+from extender.loader.catalog import Catalog, CatalogModel
 from extender.loader.catalog_file import CatalogFile
 from extender.loader.guarding import Guard
 from extender.loader.making_room import RoomMaker
 from extender.loader.metrics import LoaderMetrics
 from extender.loader.obtaining import Obtainer, Origin
 from extender.loader.proof.marker import Marker
+from extender.loader.sources import TRANSIENT
 from extender.loader.table import ModelTable
 from extender.loader.telling import LogLines
 from extender.loader.transfer.limits import Limits
 from extender.loader.wishes import Nodes, Wish, allowed, needs_all_nodes, wishes
-from extender.loader.workers import Failure, Workers
+from extender.loader.workers import FOREIGN, Failure, Workers
 from extender.report import ReportedState, Transfer, Wanted
 
 log = structlog.get_logger("extender.loader")
@@ -89,6 +90,8 @@ class Keeper:
             obtained=self._obtained,
             failed=self._failed,
             let_go=lambda wish: table.let_go(wish.model.directory),
+            waits=lambda wish, why: table.waits(wish.model.directory, why),
+            fixed=lambda wish: _origin(wish.model).pinned,
             changed=self.look,
             clock=monotonic,
             random=random,
@@ -111,7 +114,7 @@ class Keeper:
 
     def run(self, stopping: Event) -> None:
         """Turn until ``stopping`` is set."""
-        self._room.removed = self._workers_again
+        self._room.changed = self._workers_again
         self._guard.start(self._workers.works_on, self._workers_again)
         while not stopping.is_set():
             wait = TURN_SECONDS
@@ -148,7 +151,7 @@ class Keeper:
             for wish in (*found, *self._to_mend(found))
             if self._guard.has_looked_at(wish.model.directory)
         ]
-        self._workers.follow(looked_at, catalog.limits.downloads)
+        self._workers.follow(looked_at, catalog.limits.downloads, catalog.refresh_seconds)
 
     def _to_mend(self, found: tuple[Wish, ...]) -> list[Wish]:
         """Return what is damaged here and nobody wishes for now: a pod may still read it."""
@@ -175,18 +178,13 @@ class Keeper:
 
     def _obtain(self, wish: Wish, stop: Callable[[], bool]) -> Marker:
         model = wish.model
-        origin = Origin(
-            source=model.source,
-            revision=model.revision,
-            include=model.include,
-            exclude=model.exclude,
-        )
         return self._obtainer.obtain(
             model.directory,
-            origin,
+            _origin(model),
             tell=self._progress,
             stop=stop,
             make_room=lambda needed: self._room.for_wish(wish, needed),
+            replace_foreign=model.replace_foreign,
         )
 
     def _progress(self, transfer: Transfer) -> None:
@@ -199,15 +197,37 @@ class Keeper:
         self._table.ready(
             path, revision=marker.revision, size=marker.bytes, proven_at=marker.proven_at
         )
-        if before is not None and before.state is not ReportedState.READY:
+        known = before is not None and (before.state, before.revision, before.proven_at) == (
+            ReportedState.READY,
+            marker.revision,
+            marker.proven_at,
+        )
+        if not known:
             log.info("model ready", model=path, bytes=marker.bytes, revision=marker.revision)
-        self._metrics.downloads.labels("obtained").inc()
+            self._metrics.downloads.labels("obtained").inc()
 
     def _failed(self, wish: Wish, failure: Failure) -> None:
-        self._table.failed(wish.model.directory, failure.message)
+        path = wish.model.directory
+        row = self._table.get(path)
+        if failure.cause == FOREIGN:
+            self._table.refused(path, failure.message)
+        elif row is not None and row.state is ReportedState.READY and failure.cause in TRANSIENT:
+            # What is here is as good as before, and the report would wake all refused pods twice.
+            self._table.let_go(path)
+        else:
+            self._table.failed(path, failure.message)
         self._metrics.downloads.labels("failed").inc()
         self._metrics.failures.labels(failure.cause).inc()
 
     def _workers_again(self, path: str) -> None:
         self._workers.again(path)
         self.look()
+
+
+def _origin(model: CatalogModel) -> Origin:
+    return Origin(
+        source=model.source,
+        revision=model.revision,
+        include=model.include,
+        exclude=model.exclude,
+    )

@@ -7,7 +7,8 @@
     ROOT/.modelcache/staging/<model>/         what is being fetched; survives a restart
     ROOT/.modelcache/journals/<model>         how far that is
     ROOT/.modelcache/mending/<model>/         single files that are fetched again
-    ROOT/.modelcache/incoming/<model>.<id>/   proven, on its way to a final path that is taken
+    ROOT/.modelcache/incoming/<model>.<id>/   proven, on its way to a final path that is taken; or
+                                              replaced there, and read by pods that keep it
     ROOT/.modelcache/locks/<model>.lock       never removed: the lock is on the file, not the name
     ROOT/.modelcache/quarantine/<model>/      damaged files
     ROOT/.modelcache/trash/<model>.<id>/      on its way out
@@ -106,6 +107,17 @@ class CacheDirectory(msgspec.Struct, frozen=True):
     def incoming(self, path: str, publication: str) -> Path:
         """Return where a proven model waits for the one rename that replaces another."""
         return self.work_area / "incoming" / f"{escaped(path)}.{publication}"
+
+    def arrivals(self, path: str) -> list[tuple[Path, str]]:
+        """Return what waits there for a model, and which publication its name says that it is."""
+        room = self.work_area / "incoming"
+        entries = sorted(room.iterdir()) if room.is_dir() else []
+        parts = ((entry, *entry.name.rpartition(".")) for entry in entries)
+        return [(entry, last) for entry, first, _, last in parts if first == escaped(path)]
+
+    def replaced(self, path: str) -> Path:
+        """Return a name there for what was replaced: it is that of no publication."""
+        return self.incoming(path, secrets.token_hex(4))
 
     def lock(self, path: str) -> Path:
         """Return the file that a model's writer holds a lock on."""

@@ -7,20 +7,27 @@ What it finds damaged is condemned at once, so that every reader of the marker k
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
+import msgspec
 import structlog
 
 from extender.errors import CacheError, LockHeldError
+from extender.loader.foreign import holds_something
 from extender.loader.layout import CacheDirectory, writing
 from extender.loader.mend import condemn
 from extender.loader.metrics import LoaderMetrics
-from extender.loader.proof.marker import Marker, MarkerError, read_marker
+from extender.loader.proof.marker import (
+    WHOLE,
+    Marker,
+    MarkerError,
+    UnreadableMarkerError,
+    read_marker,
+)
 from extender.loader.proof.reading import Reader
 from extender.loader.proof.verdict import Level, Verdict
 from extender.loader.proof.verify import verify
 from extender.loader.publish import Publisher
-from extender.loader.sources.ranges import shown
+from extender.loader.sources.urls import shown
 from extender.loader.table import ModelRow, ModelTable
 
 log = structlog.get_logger("extender.loader")
@@ -56,16 +63,24 @@ class Looker:
         final = self._cache.final(path)
         try:
             marker = read_marker(final)
+        except UnreadableMarkerError as error:  # not known to be absent: nothing is done about it
+            log.warning("marker not readable", model=path, error=str(error))
+            self._table.unknown(path, str(error))
+            return False
         except MarkerError as error:
             log.warning("marker not readable", model=path, error=str(error))
             marker = None
         row = self._table.get(path)
-        if marker is None and row is not None and not row.on_demand and _holds_files(final):
+        if marker is None and row is not None and not row.on_demand and holds_something(final):
             return self._table.unproven(path)
+        if marker is None and row is not None and row.refused:
+            self._table.absent(path)  # what stood in the way has gone
+            return True
         if marker is None or (row is not None and _is_of_another_source(row, marker)):
             return self._table.absent(path)
         if marker.damaged:
-            return self._table.damaged(path, f"{', '.join(marker.damaged)}: damaged")
+            names = ["the whole" if name == WHOLE else name for name in marker.damaged]
+            return self._table.damaged(path, f"{', '.join(names)}: damaged")
         try:
             verdict = verify(final, level=level, expected=marker, reader=Reader(stop=self._stop))
         except FileNotFoundError:  # removed while it was looked at
@@ -81,8 +96,8 @@ class Looker:
         return False
 
     def ready(self, path: str, marker: Marker) -> None:
-        """Note that a model is whole."""
-        self._table.ready(
+        """Note that a model is whole, and leave what is said of another revision of it."""
+        self._table.whole(
             path, revision=marker.revision, size=marker.bytes, proven_at=marker.proven_at
         )
 
@@ -116,7 +131,8 @@ class Looker:
                 if damaged:
                     condemn(self._publisher, held, damaged)
                 else:  # not one of its files: only a proof of the whole can tell
-                    self._publisher.disk.unlink(self._cache.marker(path))
+                    doubted = msgspec.structs.replace(marker, damaged=(WHOLE,))
+                    self._publisher.write_marker(held, doubted)
                 return news
         except LockHeldError as error:
             log.info("looked at again later", model=path, why=str(error))
@@ -134,13 +150,6 @@ def _was_touched(marker: Marker, verdict: Verdict) -> bool:
 def _is_of_another_source(row: ModelRow, marker: Marker) -> bool:
     """Tell whether what lies there is not the model that the catalog has at this path now."""
     return marker.source not in {"", shown(row.model.source)}
-
-
-def _holds_files(directory: Path) -> bool:
-    try:
-        return any(directory.iterdir())
-    except OSError:
-        return False
 
 
 def _id(cache: CacheDirectory, path: str) -> str:

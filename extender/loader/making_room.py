@@ -16,7 +16,8 @@ import structlog
 from extender.errors import CacheError
 from extender.kube.objects import Pod
 from extender.loader.catalog import Catalog
-from extender.loader.evict import Decided, carry_out, decide, file_system
+from extender.loader.disk_space import file_system
+from extender.loader.evict import Decided, carry_out, decide
 from extender.loader.layout import CacheDirectory
 from extender.loader.metrics import LoaderMetrics
 from extender.loader.publish import Publisher
@@ -32,8 +33,8 @@ class RoomMaker:
     """Makes room in one cache directory. Safe to use from threads.
 
     ``pods`` lists the pods of the node, or raises CacheError. What goes is reported absent
-    ``notice_seconds`` before, so that no pod is sent there meanwhile. ``removed`` is told each
-    model that went; whoever works on wishes sets it.
+    ``notice_seconds`` before, so that no pod is sent there meanwhile. ``changed`` is told each
+    model that went or came to its place; whoever works on wishes sets it.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class RoomMaker:
         self._clock = clock
         self._notice_seconds = notice_seconds
         self._sleep = sleep
-        self.removed: Callable[[str], None] = lambda _: None
+        self.changed: Callable[[str], None] = lambda _: None
         self._lock = Lock()
         self._catalog = Catalog()
         self._wishes: tuple[Wish, ...] = ()
@@ -74,7 +75,7 @@ class RoomMaker:
         while it is wished for here. Raises CacheError, also where it cannot be known what is in
         use.
         """
-        sweep(self._publisher, self._cache, wanted=self._may_be_begun(needed=0))
+        self._sweep(needed=0)
         self._collect(keep={wish.model.directory for wish in self._wishes}, needed=0)
 
     def for_wish(self, wish: Wish, needed: int) -> None:
@@ -90,15 +91,20 @@ class RoomMaker:
         needed += self._catalog.watermarks.reserve_bytes
         if not self._is_short(needed):
             return  # nobody has to be asked what is in use
-        sweep(self._publisher, self._cache, wanted=self._may_be_begun(needed=needed))
+        self._sweep(needed=needed)
         self._collect(keep={*keep, wish.model.directory}, needed=needed)
 
     def _is_short(self, needed: int) -> bool:
         try:
-            disk = file_system(self._cache)
+            disk = file_system(self._cache.root)
         except OSError as error:
             raise CacheError(f"{self._cache.root}: {error.strerror or error}") from error
         return disk.free < needed or disk.used_above(self._catalog.watermarks.high_percent) > 0
+
+    def _sweep(self, *, needed: int) -> None:
+        swept = sweep(self._publisher, self._cache, wanted=self._may_be_begun(needed=needed))
+        for path in swept.completed:
+            self.changed(path)
 
     def _may_be_begun(self, *, needed: int) -> frozenset[str]:
         if self._is_short(needed):
@@ -136,7 +142,7 @@ class RoomMaker:
             if gone.path in busy:
                 continue
             self._table.absent(gone.path)
-            self.removed(gone.path)
+            self.changed(gone.path)
             self._metrics.evicted.labels(gone.reason.value).inc()
             self._metrics.evicted_bytes.inc(gone.bytes)
             log.info(

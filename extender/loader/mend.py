@@ -16,7 +16,7 @@ import msgspec
 from extender.errors import CacheError
 from extender.loader.layout import Writing, make_parents, unwritable
 from extender.loader.proof.manifest import of_listing, of_marker
-from extender.loader.proof.marker import Marker, MarkerError, read_marker
+from extender.loader.proof.marker import Marker, MarkerError, UnreadableMarkerError, read_marker
 from extender.loader.proof.reading import Reader
 from extender.loader.proof.verdict import Level, Verdict
 from extender.loader.proof.verify import prove_file, verify
@@ -102,6 +102,8 @@ def mend(
 def _marker_of(held: Writing) -> Marker:
     try:
         marker = read_marker(held.final)
+    except UnreadableMarkerError:
+        raise
     except MarkerError as error:
         raise CacheError(f"{error}; fetch the model as a whole") from error
     if marker is None:

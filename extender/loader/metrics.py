@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from extender.kube.times import unix_time
 from extender.loader.disk_space import disk_space
-from extender.loader.obtaining import Repeat
+from extender.loader.downloading import Repeat
 from extender.loader.sources import Cause
 from extender.loader.space import Reason
 from extender.loader.table import ModelTable

@@ -6,7 +6,6 @@ filled from there is known later for what it is, wherever it came from.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -19,9 +18,7 @@ from extender.loader.proof.marker import Marker, MarkerError, read_marker
 from extender.loader.proof.verdict import Level
 from extender.loader.proof.verify import verify
 from extender.loader.sources import Listing, RemoteFile, Source
-from extender.loader.sources.urls import FILE, Location, locate
-
-_COMMIT = re.compile("[0-9a-f]{40}")
+from extender.loader.sources.urls import FILE, Location, locate, shown
 
 
 class NotNearbyError(ExtenderError):
@@ -34,21 +31,30 @@ class Nearby:
     def __init__(self, copy: Source, marker: Marker | None) -> None:
         self._copy = copy
         self._marker = marker
+        self._here: dict[str, RemoteFile] = {}
 
     def list(self) -> Listing:
         """List the directory's files as those of the source that they came from."""
         listing = self._copy.list()
         if self._marker is None or not self._marker.source:
             return listing
+        self._here = {file.path: file for file in listing.files}
+        there = {file.path: file.version for file in self._marker.files}
         return msgspec.structs.replace(
-            listing, source=self._marker.source, revision=self._marker.revision
+            listing,
+            source=self._marker.source,
+            revision=self._marker.revision,
+            files=tuple(
+                msgspec.structs.replace(file, version=there.get(file.path, ""))
+                for file in listing.files
+            ),
         )
 
     def open(
         self, file: RemoteFile, start: int, end: int | None
     ) -> AbstractContextManager[Iterator[bytes]]:
-        """Read from the directory."""
-        return self._copy.open(file, start, end)
+        """Read from the directory, as long as the file is the one that was listed there."""
+        return self._copy.open(self._here.get(file.path, file), start, end)
 
 
 def nearby(directory: Path, origin: Origin, open_source: Callable[[Origin], Source]) -> Nearby:
@@ -74,11 +80,15 @@ def nearby(directory: Path, origin: Origin, open_source: Callable[[Origin], Sour
 
 
 def _same_model(marker: Marker, origin: Origin, open_source: Callable[[Origin], Source]) -> None:
-    wanted, held = locate(origin.source, origin.revision), locate(marker.source)
+    # A marker has addresses without their queries: a signature is made anew for every run.
+    wanted = locate(shown(origin.source), origin.revision)
+    held = locate(marker.source)
     if _place(wanted) != _place(held):
-        raise NotNearbyError(f"holds {marker.source}; give that as SOURCE if it is the same model")
+        raise NotNearbyError(
+            f"holds {shown(marker.source)}; give that as SOURCE if it is the same model"
+        )
     revision = wanted.revision
-    if revision is not None and not _COMMIT.fullmatch(revision):
+    if revision is not None and not wanted.pinned:
         revision = open_source(origin).list().revision
     if revision is not None and revision != marker.revision:
         raise NotNearbyError(f"holds revision {marker.revision} and not {revision}")

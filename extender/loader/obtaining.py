@@ -4,8 +4,9 @@
 
     up to date            -> nothing to do
     damaged in part       -> the damaged files are fetched again, alone
-    left by another tool  -> proven where it lies, and marked; fetched where that fails
-    anything else         -> fetched into staging, proven, published
+    left by another tool  -> proven where it lies, and marked; left as it is where that fails,
+                             unless it may be replaced
+    anything else         -> fetched into staging, proven, published; what did not change is kept
 
 Whoever does this holds the model's lock from the first look to the last rename, so it may be done
 by two processes at once, and again after each was killed at any point.
@@ -13,8 +14,8 @@ by two processes at once, and again after each was killed at any point.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from enum import StrEnum
+import hashlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
 
@@ -22,33 +23,32 @@ import msgspec
 import structlog
 
 from extender.errors import CacheError
+from extender.loader.comparing import same, unchanged, with_versions
+from extender.loader.downloading import Download, Means, Repeat
+from extender.loader.foreign import ForeignError, Foreigners, left_by_others
 from extender.loader.layout import CacheDirectory, Writing, writing
 from extender.loader.mend import mend, missing
-from extender.loader.proof.marker import Marker, MarkerError, read_marker
+from extender.loader.placing import InUseError
+from extender.loader.proof.marker import (
+    WHOLE,
+    Marker,
+    MarkerError,
+    UnreadableMarkerError,
+    read_marker,
+)
 from extender.loader.proof.reading import Reader
 from extender.loader.publish import DamagedError, Publisher
 from extender.loader.sources import Credentials, Listing, Source
 from extender.loader.sources.opening import source_for
-from extender.loader.stored import bytes_on_disk
-from extender.loader.telling import Rate, Tell
-from extender.loader.transfer.fetching import Progressed, fetch
+from extender.loader.sources.urls import locate, shown
+from extender.loader.telling import Tell
+from extender.loader.transfer.fetching import NOTHING
 from extender.loader.transfer.limits import Limits
-from extender.report import Transfer
 
 log = structlog.get_logger("extender.loader")
 
 TRIES = 3
 """How often what turned out damaged is fetched again before that counts as a failure."""
-
-
-class Repeat(StrEnum):
-    """Why bytes are fetched that this node has had already."""
-
-    LOST = "lost"
-    """A connection was cut before they were safe, or the source changed meanwhile."""
-    DAMAGED = "damaged"
-    REMOVED = "removed"
-    """The model was removed to make room, and is wished for again."""
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +58,17 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     revision: str | None = None
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+
+    @property
+    def asked(self) -> str:
+        """A digest of what is asked for: equal digests ask for the same files."""
+        asked = shown(self.source), self.revision, sorted(self.include), sorted(self.exclude)
+        return hashlib.sha256(msgspec.json.encode(asked)).hexdigest()[:16]
+
+    @property
+    def pinned(self) -> bool:
+        """Whether what it names can never change. Raises SourceError for no address."""
+        return locate(self.source, self.revision).pinned
 
 
 def opener(credentials: Credentials) -> Callable[[Origin], Source]:
@@ -73,6 +84,17 @@ def opener(credentials: Credentials) -> Callable[[Origin], Source]:
         )
 
     return open_source
+
+
+class _Work(msgspec.Struct, frozen=True, kw_only=True):
+    """One call of ``Obtainer.obtain``, as it goes on."""
+
+    held: Writing
+    listing: Listing
+    asked: str
+    download: Download
+    reader: Reader
+    make_room: Callable[[int], None]
 
 
 class Obtainer:
@@ -98,11 +120,9 @@ class Obtainer:
         self.directory = directory
         self.publisher = publisher
         self._open_source = open_source
-        self._limits = limits
+        self._means = Means(limits=limits, random=random, received=received, repeated=repeated)
         self._name = name
-        self._random = random
-        self._received = received
-        self._repeated = repeated
+        self._foreigners = Foreigners(publisher)
         self._had: set[tuple[str, str, str | None]] = set()
 
     def obtain(
@@ -114,82 +134,131 @@ class Obtainer:
         stop: Callable[[], bool] = lambda: False,
         make_room: Callable[[int], None] = lambda _: None,
         lock_wait: float = 0.0,
+        replace_foreign: bool = False,
     ) -> Marker:
         """Make sure that a model is whole, proven and of this origin; return its marker.
 
-        ``make_room`` is called with the bytes that are about to be written. Waits up to
-        ``lock_wait`` seconds for another writer. Raises LockHeldError, SourceError,
-        TransferError, ReadingStoppedError, DamagedError, and CacheError for the file system.
+        ``make_room`` is called with the bytes that are about to be written, those included that
+        other downloads were promised before. ``replace_foreign``: what another program left at the
+        path may go where it is not the model. Waits up to ``lock_wait`` seconds for another writer.
+
+        Raises LockHeldError, SourceError, TransferError, ReadingStoppedError, DamagedError,
+        ForeignError, InUseError (the model is proven and waits for the readers of what stands at
+        its path), and CacheError for the file system.
         """
+        known = self._need_not_be_asked_for(path, origin)
+        if known is not None:
+            return known
         source = self._open_source(origin)
         listing = source.list()
-        known = path, listing.source, listing.revision
-        with writing(self.directory, path, wait=lock_wait, name=self._name) as held:
-            found = _marker(held)
-            if found is not None and not found.damaged and same(found, listing):
-                self._had.add(known)
-                return found
-            reader = Reader(stop=stop)
-            download = _Download(
-                source,
-                held,
-                limits=self._limits,
-                random=self._random,
-                received=self._received,
-                repeated=self._repeated,
-                tell=tell,
-                stop=stop,
-            )
-            if found is not None and found.damaged:
-                mended = self._mended(held, listing, download, reader, make_room)
-                if mended is not None:
-                    return mended
-            if found is None and _left_by_others(held, listing):
-                adopted = self._adopted(held, listing, reader)
-                if adopted is not None:
-                    return adopted
-            make_room(max(0, listing.bytes - bytes_on_disk(held.staging)))
-            if found is not None and found.damaged and same(found, listing):
-                download.again = Repeat.DAMAGED
-            elif found is None and known in self._had:
-                download.again = Repeat.REMOVED
-            marker = self._published(held, listing, download, reader)
-            self._had.add(known)
-            return marker
+        with (
+            self._means.limits.promises.promise() as promise,
+            writing(self.directory, path, wait=lock_wait, name=self._name) as held,
+        ):
 
-    def _published(
-        self, held: Writing, listing: Listing, download: _Download, reader: Reader
-    ) -> Marker:
+            def room(needed: int) -> None:
+                promise.expect(needed)
+                make_room(needed + promise.before())
+
+            download = Download(source, held, self._means, promise=promise, tell=tell, stop=stop)
+            work = _Work(
+                held=held,
+                listing=listing,
+                asked=origin.asked,
+                download=download,
+                reader=Reader(stop=stop),
+                make_room=room,
+            )
+            marker = self._obtained(work, replace_foreign=replace_foreign)
+        self._had.add((path, listing.source, listing.revision))
+        return marker
+
+    def _need_not_be_asked_for(self, path: str, origin: Origin) -> Marker | None:
+        """Return what is here of a commit that was listed before: it cannot have changed."""
+        if not origin.pinned:
+            return None
+        try:
+            marker = read_marker(self.directory.final(path))
+        except MarkerError:
+            return None  # said with the lock held
+        if marker is None or marker.damaged or marker.asked != origin.asked:
+            return None
+        return None if self.directory.arrivals(path) else marker
+
+    def _obtained(self, work: _Work, *, replace_foreign: bool) -> Marker:
+        held, listing = work.held, work.listing
+        found = _marker(held)
+        is_that = found is not None and same(found, listing)
+        if found is not None and is_that and not found.damaged:
+            self.publisher.arrive(held, lambda _: False)
+            return self._noted(work, found)
+        arrived = self.publisher.arrive(held, lambda marker: same(marker, listing))
+        if arrived is not None:
+            return arrived
+        if found is not None and is_that:
+            mended = self._doubted(work, found) if WHOLE in found.damaged else self._mended(work)
+            if mended is not None:
+                return mended
+        elif found is None and left_by_others(held, listing):
+            try:
+                return self._foreigners.adopt(held, listing, asked=work.asked, reader=work.reader)
+            except ForeignError as error:
+                if not replace_foreign:
+                    raise
+                log.info(
+                    "what lies there is not the model; fetched", model=held.path, why=str(error)
+                )
+        return self._fetched(work, found, again=is_that)
+
+    def _noted(self, work: _Work, found: Marker) -> Marker:
+        """Have the marker say what was asked for, and what the source says of its files now."""
+        noted = msgspec.structs.replace(with_versions(found, work.listing), asked=work.asked)
+        if noted == found:
+            return found
+        try:
+            self.publisher.write_marker(work.held, noted)
+        except CacheError as error:
+            log.info("marker not renewed", model=work.held.path, why=str(error))
+            return found
+        return noted
+
+    def _fetched(self, work: _Work, found: Marker | None, *, again: bool) -> Marker:
+        held, listing, download = work.held, work.listing, work.download
+        if found is not None:
+            download.at_hand = unchanged(found, listing, held.final)
+        work.make_room(_lacking(held, listing, found, download.at_hand))
+        if again:
+            download.again = Repeat.DAMAGED
+        elif found is None and (held.path, listing.source, listing.revision) in self._had:
+            download.again = Repeat.REMOVED
         self.publisher.begin(held, listing)
         for left in reversed(range(TRIES)):
             download.into_staging(listing)
             try:
-                marker = self.publisher.publish(held, listing, reader=reader)
+                marker = self.publisher.publish(held, listing, asked=work.asked, reader=work.reader)
+            except InUseError:
+                download.forget()
+                raise
             except DamagedError as error:
                 if not left:
                     raise
                 log.warning("fetched again", model=held.path, error=str(error))
                 download.again = Repeat.DAMAGED
+                download.at_hand = NOTHING  # what lies there may be what is damaged
             else:
                 download.forget()
                 return marker
         raise AssertionError("the last try returns or raises")
 
-    def _mended(
-        self,
-        held: Writing,
-        listing: Listing,
-        download: _Download,
-        reader: Reader,
-        make_room: Callable[[int], None],
-    ) -> Marker | None:
+    def _mended(self, work: _Work) -> Marker | None:
         """Fetch the damaged files alone; None where the model has to be fetched as a whole."""
+        held, download = work.held, work.download
         try:
-            lacking = missing(held, listing)
-            make_room(lacking.bytes)
+            lacking = missing(held, work.listing)
+            work.make_room(lacking.bytes)
             download.again = Repeat.DAMAGED
             download.into_mending(lacking)
-            marker = mend(self.publisher, held, listing, reader=reader)
+            marker = mend(self.publisher, held, work.listing, reader=work.reader)
         except CacheError as error:
             download.again = None
             log.warning("not mended; fetched as a whole", model=held.path, error=str(error))
@@ -197,122 +266,48 @@ class Obtainer:
         download.forget()
         return marker
 
-    def _adopted(self, held: Writing, listing: Listing, reader: Reader) -> Marker | None:
-        """Prove what somebody else left; None where it is not what the source has."""
+    def _doubted(self, work: _Work, found: Marker) -> Marker | None:
+        """Prove a model as a whole of which no single file is known to be damaged."""
         try:
-            return self.publisher.adopt(held, listing=listing, reader=reader)
-        except CacheError as error:  # damaged, or not this user's to write a marker into
-            log.info("what lies there is not the model; fetched", model=held.path, why=str(error))
+            return self.publisher.adopt(
+                work.held,
+                listing=work.listing,
+                asked=work.asked,
+                reader=work.reader,
+                adopted=found.adopted,
+            )
+        except DamagedError as error:
+            log.warning("not mended; fetched as a whole", model=found.path, error=str(error))
             return None
 
 
-class _Download:
-    """One model's download under way: from where, into which of its rooms, and how fast.
-
-    ``again``: why the node has had all of it before, None where it has not.
-    """
-
-    def __init__(
-        self,
-        source: Source,
-        held: Writing,
-        *,
-        limits: Limits,
-        random: Random | None,
-        received: Callable[[int], None],
-        repeated: Callable[[Repeat, int], None],
-        tell: Tell,
-        stop: Callable[[], bool],
-    ) -> None:
-        self._source = source
-        self._held = held
-        self._limits = limits
-        self._random = random
-        self._received = received
-        self._repeated = repeated
-        self.again: Repeat | None = None
-        self._tell = tell
-        self._stop = stop
-
-    def into_staging(self, listing: Listing) -> None:
-        """Fetch files to where the whole model is proven. Raises TransferError."""
-        held = self._held
-        self._fetch(listing, held.staging, held.directory.journal(held.path))
-
-    def into_mending(self, listing: Listing) -> None:
-        """Fetch files to where single ones are proven. Raises TransferError."""
-        held = self._held
-        self._fetch(
-            listing, held.directory.mending(held.path), held.directory.mending_journal(held.path)
-        )
-
-    def forget(self) -> None:
-        """Remove the journals: what they tell of is published."""
-        held = self._held
-        held.directory.journal(held.path).unlink(missing_ok=True)
-        held.directory.mending_journal(held.path).unlink(missing_ok=True)
-
-    def _fetch(self, listing: Listing, into: Path, journal: Path) -> None:
-        rate, before, lost = Rate(), 0, 0
-
-        def note(progressed: Progressed) -> None:
-            nonlocal before, lost
-            came = progressed.bytes_received - before
-            self._received(came)
-            before = progressed.bytes_received
-            if self.again is not None:
-                self._repeated(self.again, came)
-            elif progressed.bytes_lost > lost:
-                self._repeated(Repeat.LOST, progressed.bytes_lost - lost)
-                lost = progressed.bytes_lost
-            self._tell(
-                Transfer(
-                    path=self._held.path,
-                    bytes_done=progressed.bytes_done,
-                    bytes_total=progressed.bytes_total,
-                    bytes_per_second=rate.of(progressed.bytes_received),
-                )
-            )
-
-        fetch(
-            listing,
-            self._source,
-            into,
-            journal=journal,
-            limits=self._limits,
-            progress=note,
-            stop=self._stop,
-            random=self._random,
-        )
+def _lacking(
+    held: Writing, listing: Listing, found: Marker | None, at_hand: Mapping[str, Path]
+) -> int:
+    """Return how many bytes more than now the disk will hold once everything is fetched."""
+    lacks = sum(
+        (file.size or 0) - _blocks(held.staging / file.path)
+        for file in listing.files
+        if file.path not in at_hand
+    )
+    if found is not None and held.directory.in_place(held.path):  # the rest of it goes first
+        kept = {file.path for file in listing.files}
+        lacks -= sum(_blocks(held.final / f.path) for f in found.files if f.path not in kept)
+    return max(0, lacks)
 
 
-def same(marker: Marker, listing: Listing) -> bool:
-    """Tell whether what a marker proves is what a source lists."""
-    if marker.source != listing.source or marker.revision != listing.revision:
-        return False
-    proven = {file.path: file for file in marker.files}
-    if proven.keys() != {file.path for file in listing.files}:
-        return False
-    for file in listing.files:
-        known = proven[file.path]
-        if file.size is not None and file.size != known.size:
-            return False
-        if file.sha256 and known.sha256 and file.sha256 != known.sha256:
-            return False
-    return True
-
-
-def _left_by_others(held: Writing, listing: Listing) -> bool:
-    """Tell whether something lies at the final path that no download of ours has begun."""
-    if not held.directory.in_place(held.path):
-        return held.final.exists()
-    begun = held.directory.journal(held.path).exists()
-    return not begun and any((held.final / file.path).exists() for file in listing.files)
+def _blocks(file: Path) -> int:
+    try:
+        return file.lstat().st_blocks * 512
+    except OSError:
+        return 0
 
 
 def _marker(held: Writing) -> Marker | None:
     try:
         return read_marker(held.final)
+    except UnreadableMarkerError:
+        raise
     except MarkerError as error:
         log.warning("the marker cannot be read; proven anew", model=held.path, error=str(error))
         return None

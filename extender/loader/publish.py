@@ -5,19 +5,19 @@ before the proof; the proof is over before the marker is written; the marker is 
 the rename. So a final path shows a whole model or none, at every moment and after every crash.
 
 Where something stands at the final path already (another revision, what a foreign loader left), the
-two are exchanged in one step, so that readers never find nothing. Where the file system cannot do
-that, two renames follow each other, and ``sweep`` completes them after a crash in between.
+two are exchanged in one step, so that readers never find nothing (``placing``). Where the file
+system cannot do that, two renames follow each other, and ``sweep`` completes them after a crash in
+between.
 
 A model that is written in place has no rename: its marker is taken away first and written last.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,15 +27,19 @@ from extender.errors import CacheError
 from extender.kube.times import time_text
 from extender.loader.disk import Disk
 from extender.loader.layout import MARKER, Writing, make_parents, unwritable
-from extender.loader.proof.marker import Marker, MarkerError, marker_text, read_marker
+from extender.loader.placing import InUse, Placing, Uses
+from extender.loader.proof.marker import (
+    Marker,
+    MarkerError,
+    UnreadableMarkerError,
+    marker_text,
+    read_marker,
+)
 from extender.loader.proof.reading import Reader
 from extender.loader.proof.scan import walk_files
-from extender.loader.proof.verdict import Level, ProblemKind, Verdict
+from extender.loader.proof.verdict import Level, Problem, ProblemKind, ProvenFile, Verdict
 from extender.loader.proof.verify import verify
 from extender.loader.sources import Listing
-
-_TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
-"""What rename(2) says where something stands that it cannot replace in one step."""
 
 _FETCH_AGAIN = frozenset(
     {ProblemKind.SIZE, ProblemKind.HEADER, ProblemKind.CONTENT, ProblemKind.UNREADABLE}
@@ -50,7 +54,7 @@ class DamagedError(CacheError):
         self.verdict = verdict
 
 
-class Publisher:
+class Publisher(Placing):
     """Makes models visible, and takes them away. Callers hold the model's lock (``Writing``).
 
     Every method raises CacheError where the file system refuses (full, read-only, no permission).
@@ -62,8 +66,9 @@ class Publisher:
         writer: str = "",
         disk: Disk | None = None,
         clock: Callable[[], float] = time.time,
+        uses: Uses = lambda _: InUse(),
     ) -> None:
-        self.disk = disk or Disk()
+        super().__init__(disk or Disk(), uses)
         self._writer = writer
         self._clock = clock
 
@@ -75,17 +80,27 @@ class Publisher:
         """
         try:
             make_parents(self.disk, held.staging / "file")
+            journal = held.directory.journal(held.path)
             if held.directory.in_place(held.path):
+                # First, so that what stays without a marker is known for ours after a crash.
+                make_parents(self.disk, journal)
+                if not journal.exists():
+                    self.disk.write(journal, b"")
                 self._withdraw_in_place(held, keep={file.path for file in listing.files})
+            else:
+                self._leave_only(held.staging, {file.path for file in listing.files})
         except OSError as error:
             raise unwritable(held.directory.root, error) from error
         return held.staging
 
-    def publish(self, held: Writing, listing: Listing, *, reader: Reader | None = None) -> Marker:
-        """Sync, prove and show what was fetched; return its marker.
+    def publish(
+        self, held: Writing, listing: Listing, *, asked: str = "", reader: Reader | None = None
+    ) -> Marker:
+        """Sync, prove and show what was fetched; return its marker. ``asked``: see ``Marker``.
 
         Raises DamagedError where it is not what the listing says: the damaged files are then
-        removed from staging, to be fetched again, and nothing was shown.
+        removed from staging, to be fetched again, and nothing was shown. Raises InUseError where it
+        is proven, and waits for the readers of what it is to replace.
         """
         staging = held.staging
         try:
@@ -98,7 +113,7 @@ class Publisher:
                     if problem.kind in _FETCH_AGAIN and problem.file:
                         self.disk.unlink(staging / problem.file)
                 raise DamagedError(held.path, verdict)
-            marker = self._marker(held, verdict, listing)
+            marker = self._marker(held, verdict, listing, asked)
             self.disk.write(staging / MARKER, marker_text(marker))
             if not held.directory.in_place(held.path):
                 self.put_in_place(held, staging, marker.id)
@@ -107,19 +122,33 @@ class Publisher:
         return marker
 
     def adopt(
-        self, held: Writing, *, listing: Listing | None = None, reader: Reader | None = None
+        self,
+        held: Writing,
+        *,
+        listing: Listing | None = None,
+        asked: str = "",
+        reader: Reader | None = None,
+        adopted: bool = True,
     ) -> Marker:
-        """Prove what another program put at the final path, and mark it as ours.
+        """Prove what another program put at the final path, and mark it as ours (``adopted``).
 
         Every byte is read: what nobody vouches for is compared with all that can be had. Raises
         DamagedError where it is not whole; it is left as it is.
         """
         try:
+            if not held.final.is_dir():
+                problem = Problem("", ProblemKind.UNREADABLE, "is no directory")
+                raise DamagedError(
+                    held.path, Verdict(ok=False, level=Level.SIZES, problems=(problem,))
+                )
+            verdict = verify(held.final, level=Level.SIZES, expected=listing, reader=reader)
+            if not verdict.ok:  # before all of it is read in vain
+                raise DamagedError(held.path, verdict)
             self._sync_tree(held.final)
             verdict = verify(held.final, level=Level.CONTENT, expected=listing, reader=reader)
             if not verdict.ok:
                 raise DamagedError(held.path, verdict)
-            marker = self._marker(held, verdict, listing, adopted=True)
+            marker = self._marker(held, verdict, listing, asked, adopted=adopted)
             self.write_marker(held, marker)
         except OSError as error:
             raise unwritable(held.directory.root, error) from error
@@ -132,10 +161,10 @@ class Publisher:
 
         ``level`` None: only some files were looked at, so the model's proof is as old as before.
         """
-        named = {file.path for file in marker.files}
+        versions = {file.path: file.version for file in marker.files}
         renewed = msgspec.structs.replace(
             marker,
-            files=tuple(file for file in verdict.proven if file.path in named),
+            files=_of_versions(verdict, versions),
             proven_at=time_text(self._clock()) if level else marker.proven_at,
             level=level or marker.level,
             writer=self._writer,
@@ -162,57 +191,17 @@ class Publisher:
         except OSError as error:
             raise unwritable(held.directory.root, error) from error
 
-    def put_in_place(self, held: Writing, proven: Path, publication: str) -> None:
-        """Rename a proven directory to the final path. Raises OSError."""
-        make_parents(self.disk, held.final)
-        try:
-            self.disk.rename(proven, held.final)
-        except OSError as error:
-            if error.errno not in _TAKEN:
-                raise
-            self._replace(held, proven, publication)
-            return
-        self.disk.sync_directory(held.final.parent)
-        self.disk.sync_directory(proven.parent)
-
-    def discard(self, held: Writing, directory: Path) -> None:
-        """Delete a directory or a file by way of the trash. Raises OSError."""
-        trash = held.directory.trash(held.path)
-        make_parents(self.disk, trash)
-        self.disk.rename(directory, trash)
-        self.disk.sync_directory(directory.parent)
-        self.disk.remove_tree(trash)
-
-    def _replace(self, held: Writing, proven: Path, publication: str) -> None:
-        """Exchange what stands at the final path. The name says which publication is on its way.
-
-        That is how ``sweep`` tells after a crash what lies there: the new model, until the marker
-        at the final path names this publication; then the old one.
-        """
-        incoming = held.directory.incoming(held.path, publication)
-        if proven != incoming:
-            make_parents(self.disk, incoming)
-            self.disk.rename(proven, incoming)
-            self.disk.sync_directory(incoming.parent)
-            self.disk.sync_directory(proven.parent)
-        if not self.disk.exchange(incoming, held.final):
-            old = held.directory.trash(held.path)
-            make_parents(self.disk, old)
-            self.disk.rename(held.final, old)
-            self.disk.rename(incoming, held.final)
-            self.disk.sync_directory(held.final.parent)
-            self.disk.sync_directory(incoming.parent)
-            self.disk.remove_tree(old)
-            return
-        self.disk.sync_directory(held.final.parent)
-        self.disk.sync_directory(incoming.parent)
-        self.discard(held, incoming)
-
     def _marker(
-        self, held: Writing, verdict: Verdict, listing: Listing | None, *, adopted: bool = False
+        self,
+        held: Writing,
+        verdict: Verdict,
+        listing: Listing | None,
+        asked: str,
+        *,
+        adopted: bool = False,
     ) -> Marker:
-        named = {file.path for file in listing.files} if listing else None
-        files = tuple(f for f in verdict.proven if named is None or f.path in named)
+        versions = {file.path: file.version for file in listing.files} if listing else None
+        files = _of_versions(verdict, versions) if versions is not None else verdict.proven
         return Marker(
             id=secrets.token_hex(8),
             path=held.path,
@@ -224,13 +213,22 @@ class Publisher:
             level=verdict.level,
             writer=self._writer,
             adopted=adopted,
+            asked=asked,
         )
 
     def _leave_only(self, staging: Path, wanted: set[str]) -> None:
-        """Remove what does not belong to the model: journals, files of an older revision."""
+        """Remove what does not belong to the model: journals, files of an older revision.
+
+        A directory that is left empty goes too: a file of the new one may have its name.
+        """
         for path in walk_files(staging):
             if path not in wanted:
                 self.disk.unlink(staging / path)
+        for parent, folders, _ in os.walk(staging, topdown=False):
+            for folder in folders:
+                below = Path(parent, folder)
+                if not below.is_symlink() and not any(below.iterdir()):
+                    self.disk.remove_directory(below)
 
     def _sync_tree(self, directory: Path) -> None:
         for parent, _, names in os.walk(directory, topdown=False):
@@ -253,9 +251,20 @@ class Publisher:
         self.disk.sync_directory(held.final)
         try:
             marker = read_marker(aside.parent)
+        except UnreadableMarkerError as error:
+            raise error.because from None
         except MarkerError:
             marker = None
         for file in marker.files if marker else ():
             if file.path not in keep:
                 self.disk.unlink(held.final / file.path)
         self.disk.unlink(aside)
+
+
+def _of_versions(verdict: Verdict, versions: Mapping[str, str]) -> tuple[ProvenFile, ...]:
+    """Return the proven files that these versions name, each with its own."""
+    return tuple(
+        msgspec.structs.replace(file, version=versions[file.path])
+        for file in verdict.proven
+        if file.path in versions
+    )

@@ -26,6 +26,7 @@ from extender.loader.making_room import RoomMaker
 from extender.loader.metrics import LoaderMetrics
 from extender.loader.obtaining import Obtainer, opener
 from extender.loader.publish import Publisher
+from extender.loader.readers import Readers
 from extender.loader.reporting import LEASE_SECONDS, Reporter
 from extender.loader.server import StatusServer
 from extender.loader.sources import Credentials
@@ -82,7 +83,14 @@ class Loader:
         cache = CacheDirectory(settings.directory.absolute())
         catalog = CatalogFile(settings.catalog, keep=cache.work_area / CATALOG_COPY)
         table = ModelTable()
-        publisher = Publisher(writer=name)
+        publisher = Publisher(
+            writer=name,
+            uses=Readers(
+                self._pods,
+                catalog=lambda: catalog.catalog,
+                host_directory=lambda: self._on_node,
+            ),
+        )
         limits = Limits()
         metrics = LoaderMetrics(table, cache.root, catalog_error=lambda: catalog.error)
         self._random = random
@@ -94,7 +102,7 @@ class Loader:
             publisher,
             table,
             metrics,
-            pods=lambda: pods_of_node(cluster.transport, cluster.me.node) if cluster else [],
+            pods=self._pods,
             host_directory=lambda: self._on_node,
             notice_seconds=NOTICE_SECONDS if cluster else 0.0,
         )
@@ -219,6 +227,11 @@ class Loader:
                     again_in_seconds=round(wait, 1),
                 )
                 stopping.wait(wait)
+
+    def _pods(self) -> list[Pod]:
+        """Return the pods of this node. Raises CacheError where they cannot be known."""
+        cluster = self._cluster
+        return pods_of_node(cluster.transport, cluster.me.node) if cluster else []
 
     def _look(self) -> None:
         self._keeper.look()

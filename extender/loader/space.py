@@ -30,6 +30,7 @@ class Kept(StrEnum):
     PINNED = "pinned"
     WISHED = "wished"
     FOREIGN = "foreign"
+    UNREADABLE = "unreadable"
     GRACE = "grace"
     ENOUGH = "enough"
 
@@ -40,7 +41,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     ``bytes``: what its removal frees. ``last_used``: UNIX seconds at which a pod was last seen that
     reads it, else when it was proven. ``wished``: it would be fetched again at once. ``left_at``:
     since when it is not in the catalog (None: it is in there). ``foreign``: another program put it
-    there.
+    there. ``unreadable``: why it cannot be told what it is.
     """
 
     path: str
@@ -52,6 +53,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0
     left_at: float | None = None
     foreign: bool = False
+    unreadable: str = ""
 
 
 class FileSystem(msgspec.Struct, frozen=True):
@@ -152,6 +154,8 @@ def _protected(candidate: Candidate, bounds: Bounds) -> tuple[Kept, str] | None:
         return Kept.PINNED, "pinned in the catalog"
     if candidate.wished:
         return Kept.WISHED, "the catalog wants it on this node"
+    if candidate.unreadable:
+        return Kept.UNREADABLE, candidate.unreadable
     if candidate.foreign and not bounds.foreign:
         return Kept.FOREIGN, "another program put it there; --foreign lets it go, too"
     return None

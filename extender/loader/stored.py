@@ -10,7 +10,12 @@ import msgspec
 
 from extender.loader.layout import IN_PLACE, MARKER, WORK_AREA, CacheDirectory
 from extender.loader.proof.manifest import is_snapshot
-from extender.loader.proof.marker import Marker, MarkerError, read_marker
+from extender.loader.proof.marker import (
+    Marker,
+    MarkerError,
+    UnreadableMarkerError,
+    read_marker,
+)
 
 _DEEPEST = 4
 """Directories below the root in which models are looked for (``team/org/name/variant``)."""
@@ -21,10 +26,14 @@ _NO_MODELS = frozenset({WORK_AREA, "lost+found", ".locks", ".cache", ".git"})
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
-    """One model's directory. ``marker`` is None where another program put it there."""
+    """One model's directory. ``marker`` is None where another program put it there.
+
+    ``unreadable``: why it cannot be told who did.
+    """
 
     path: str
     marker: Marker | None = None
+    unreadable: str = ""
 
 
 def stored(directory: CacheDirectory) -> list[Stored]:
@@ -83,7 +92,7 @@ def _below(root: Path, path: str, depth: int) -> Iterator[Stored]:
         return
     marked = any(entry.name == MARKER for entry in inside)
     if marked and path:
-        yield Stored(path=path, marker=_marker(directory))
+        yield _marked(directory, path)
         return
     below: list[Stored] = []
     for entry in inside:
@@ -92,17 +101,21 @@ def _below(root: Path, path: str, depth: int) -> Iterator[Stored]:
             name = f"{path}/{entry.name}" if path else entry.name
             below += _below(root, name, depth - 1)
     if marked:
-        yield Stored(path=IN_PLACE, marker=_marker(directory))
+        yield _marked(directory, IN_PLACE)
     files = is_hub_model(directory) or any(not e.is_dir() or e.is_symlink() for e in inside)
-    ours = any(model.marker or is_hub_model(root / model.path) for model in below)
+    ours = any(
+        model.marker or model.unreadable or is_hub_model(root / model.path) for model in below
+    )
     if path and files and not ours:
         yield Stored(path=path)  # with all that lies below: a model of another program
     else:
         yield from below
 
 
-def _marker(directory: Path) -> Marker | None:
+def _marked(directory: Path, path: str) -> Stored:
     try:
-        return read_marker(directory)
+        return Stored(path=path, marker=read_marker(directory))
+    except UnreadableMarkerError as error:
+        return Stored(path=path, unreadable=str(error))
     except MarkerError:
-        return None
+        return Stored(path=path)

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from extender.errors import LockHeldError
 from extender.loader.layout import (
@@ -19,9 +20,12 @@ from extender.loader.layout import (
     unwritable,
     writing,
 )
-from extender.loader.proof.marker import MarkerError, read_marker
+from extender.loader.placing import InUseError
+from extender.loader.proof.marker import UnreadableMarkerError
 from extender.loader.publish import Publisher
 from extender.loader.sources import path_problem
+
+log = structlog.get_logger("extender.loader")
 
 QUARANTINE_BYTES = 20 * 1024**3
 """Two large shards: enough to look into what damaged them, without filling the disk."""
@@ -47,12 +51,12 @@ def sweep(
     """
     swept = Swept()
     try:
-        for entry in _entries(directory.work_area / "incoming"):
-            name, _, publication = entry.name.rpartition(".")
+        incoming = _entries(directory.work_area / "incoming")
+        for name in sorted({entry.name.rpartition(".")[0] for entry in incoming}):
             if path_problem(unescaped(name)) is not None:
                 continue  # nothing that this program put there
             with suppress(LockHeldError), _held(publisher, directory, name) as held:
-                _arrive(publisher, held, entry, publication, swept)
+                _arrive(publisher, held, wanted, swept)
         for room in ("staging", "mending"):
             for entry in _entries(directory.work_area / room):
                 path = unescaped(entry.name)
@@ -76,15 +80,18 @@ def _held(
 
 
 def _arrive(
-    publisher: Publisher, held: Writing, entry: Path, publication: str, swept: Swept
+    publisher: Publisher, held: Writing, wanted: frozenset[str] | None, swept: Swept
 ) -> None:
     """Show a model that was on its way; delete what it has taken the place of."""
-    if _publication(entry) == publication:
-        publisher.put_in_place(held, entry, publication)
+    try:
+        shown = publisher.arrive(held, lambda _: wanted is None or held.path in wanted)
+    except InUseError:
+        return  # said by whoever obtained it; looked at again the next time
+    except UnreadableMarkerError as error:
+        log.warning("marker not readable", model=held.path, error=str(error))
+        return
+    if shown is not None:
         swept.completed.append(held.path)
-    elif entry.exists():
-        publisher.discard(held, entry)
-        swept.deleted += 1
 
 
 def _give_up(publisher: Publisher, held: Writing, begun: Path) -> None:
@@ -92,14 +99,6 @@ def _give_up(publisher: Publisher, held: Writing, begun: Path) -> None:
     publisher.discard(held, begun)
     for journal in (held.directory.journal(held.path), held.directory.mending_journal(held.path)):
         publisher.disk.unlink(journal)
-
-
-def _publication(directory: Path) -> str:
-    try:
-        marker = read_marker(directory)
-    except MarkerError:
-        return ""
-    return marker.id if marker is not None else ""
 
 
 def _bound_quarantine(

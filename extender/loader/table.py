@@ -12,7 +12,7 @@ from threading import Lock
 import msgspec
 
 from extender.loader.catalog import Catalog, CatalogModel
-from extender.loader.sources.ranges import shown
+from extender.loader.sources.urls import shown
 from extender.report import Disk, Progress, Report, ReportedModel, ReportedState, Transfer
 
 
@@ -21,7 +21,8 @@ class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
 
     ``bytes`` and ``proven_at`` (RFC 3339) are those of what is published, where it is. A model can
     be ready and have a ``transfer``: another revision is on its way. ``damaged``: it is published
-    and not what it should be. ``unproven``: another program put something there.
+    and not what it should be. ``unproven``: another program put something there; ``refused``: and
+    it is not the model.
     """
 
     model: CatalogModel
@@ -33,6 +34,7 @@ class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
     on_demand: bool = False
     damaged: bool = False
     unproven: bool = False
+    refused: bool = False
     transfer: Transfer | None = None
 
     @property
@@ -43,7 +45,7 @@ class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
 
 def _known(before: ModelRow | None, model: CatalogModel) -> ModelRow:
     """Return what is known of a model: nothing where its path held one of another source."""
-    if before is None or before.model.source != model.source:
+    if before is None or shown(before.model.source) != shown(model.source):
         return ModelRow(model=model)
     return before
 
@@ -103,6 +105,14 @@ class ModelTable:
             transfer=None,
         )
 
+    def whole(self, path: str, *, revision: str | None, size: int, proven_at: str) -> None:
+        """Note the same where it was looked at: what is said of another revision stays."""
+        row = self.get(path)
+        if row is not None and row.state is ReportedState.READY:
+            self._change(path, revision=revision, bytes=size, proven_at=proven_at)
+        else:
+            self.ready(path, revision=revision, size=size, proven_at=proven_at)
+
     def loading(self, path: str, transfer: Transfer) -> None:
         """Note how far a download is.
 
@@ -131,9 +141,14 @@ class ModelTable:
             self._change(path, transfer=None)
 
     def failed(self, path: str, reason: str) -> None:
-        """Note that a model cannot be had; one that is ready stays so, with the reason said."""
+        """Note that a model cannot be had; one that is ready stays so, with the reason said.
+
+        Of what another program left, and is not proven yet, nothing is said.
+        """
         row = self.get(path)
-        if row is not None and (row.state is ReportedState.READY or row.damaged):
+        if row is not None and (row.unproven or row.refused):
+            self._change(path, unproven=row.unproven, refused=row.refused, transfer=None)
+        elif row is not None and (row.state is ReportedState.READY or row.damaged):
             self._change(path, reason=reason, transfer=None)
         else:
             self._change(path, state=ReportedState.FAILED, reason=reason, transfer=None)
@@ -144,13 +159,32 @@ class ModelTable:
             path, state=ReportedState.FAILED, reason=reason, proven_at=None, damaged=True
         )
 
+    def unknown(self, path: str, reason: str) -> None:
+        """Note that the disk does not say what lies there: failed, and nothing is to be fetched."""
+        self._change(path, state=ReportedState.FAILED, reason=reason, proven_at=None, transfer=None)
+
     def unproven(self, path: str) -> bool:
         """Note that another program left something there, which will be proven and adopted.
 
-        Until then the report does not speak of it: who put it there may vouch for it. Returns
-        whether it was ready.
+        Until then the report does not speak of it: who put it there may vouch for it. What was
+        refused stays so. Returns whether it was ready.
         """
+        row = self.get(path)
+        if row is not None and row.refused:
+            return False
         return self._change(path, state=ReportedState.ABSENT, unproven=True)
+
+    def refused(self, path: str, reason: str) -> None:
+        """Note that what another program left there is not the model, and is in its way."""
+        self._change(path, state=ReportedState.FAILED, reason=reason, refused=True, transfer=None)
+
+    def waits(self, path: str, why: str) -> None:
+        """Note that a model is proven and has to wait for its place; what is ready stays so."""
+        row = self.get(path)
+        if row is not None and (row.state is ReportedState.READY or row.damaged):
+            self._change(path, reason=why, transfer=None)
+        else:
+            self.refused(path, why)
 
     def absent(self, path: str) -> bool:
         """Note that a model is not here and nothing is done about it; return whether it was ready.
@@ -173,7 +207,7 @@ class ModelTable:
             row = self._rows.get(path)
             if row is None:
                 return False
-            values.setdefault("unproven", False)
+            values = {"unproven": False, "refused": False, **values}
             self._rows[path] = msgspec.structs.replace(row, **values)
             return row.state is ReportedState.READY
 

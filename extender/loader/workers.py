@@ -1,7 +1,8 @@
 """The threads that obtain models: one for each, stopped when nobody wishes for it any more.
 
 A failure is tried again after a growing, jittered wait: seconds where the other side was out of
-reach, minutes where somebody has to change something first. A changed wish is tried at once.
+reach, minutes where somebody has to change something first. A changed wish is tried at once. What
+was obtained is looked up at its source again now and then, unless that cannot have changed.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ import msgspec
 import structlog
 
 from extender.backoff import Backoff
-from extender.errors import ExtenderError, LockHeldError
+from extender.errors import CacheError, ExtenderError, LockHeldError
 from extender.loader.catalog import CatalogModel
+from extender.loader.foreign import ForeignError
+from extender.loader.placing import InUseError
 from extender.loader.proof.marker import Marker
 from extender.loader.proof.reading import ReadingStoppedError
-from extender.loader.sources import SourceError
+from extender.loader.publish import DamagedError
+from extender.loader.sources import Cause, SourceError
 from extender.loader.transfer.failures import LocalCause, TransferError
 from extender.loader.wishes import Wish
 
@@ -31,6 +35,9 @@ _MOST_SECONDS = 300.0
 _PERMANENT_SECONDS = 600.0
 _LONGEST_ASKED_SECONDS = 3600.0
 """A source that asks for more with ``Retry-After`` is asked again all the same."""
+
+FOREIGN = "foreign"
+"""The cause of a failure: another program put something at the model's path that is not it."""
 
 Work = Callable[[Wish, Callable[[], bool]], Marker]
 """Obtain a wish; asked often whether to stop. See ``Obtainer.obtain`` for what it raises."""
@@ -53,6 +60,8 @@ class _Job:
         self.stop = Event()
         self.thread: Thread | None = None
         self.done = False
+        self.done_at = 0.0
+        self.refresh_share = 1.0
         self.not_before = float("-inf")
 
     @property
@@ -63,7 +72,9 @@ class _Job:
 class Workers:
     """Works on wishes. ``follow`` and ``stop`` are called from one thread; clock is monotonic.
 
-    ``let_go`` is told of work that was given up because its wish is gone, ``changed`` of every end.
+    ``let_go`` is told of work that was given up because its wish is gone, ``waits`` of a model that
+    is proven and has to wait for its place, ``changed`` of every end. ``fixed`` tells whether what
+    a wish names can never change.
     """
 
     def __init__(
@@ -73,6 +84,8 @@ class Workers:
         obtained: Callable[[Wish, Marker], None],
         failed: Callable[[Wish, Failure], None],
         let_go: Callable[[Wish], None],
+        waits: Callable[[Wish, str], None],
+        fixed: Callable[[Wish], bool],
         changed: Callable[[], None],
         clock: Callable[[], float],
         random: Random,
@@ -81,14 +94,20 @@ class Workers:
         self._obtained = obtained
         self._failed = failed
         self._let_go = let_go
+        self._waits = waits
+        self._fixed = fixed
         self._changed = changed
         self._clock = clock
         self._random = random
         self._jobs: dict[str, _Job] = {}
         self._leaving: list[_Job] = []
 
-    def follow(self, wishes: Iterable[Wish], at_once: int) -> None:
-        """Work on these wishes, the first ones first, so many at once, and on nothing else."""
+    def follow(self, wishes: Iterable[Wish], at_once: int, refresh_seconds: float = 0.0) -> None:
+        """Work on these wishes, the first ones first, so many at once, and on nothing else.
+
+        What is done is looked up again after a random time between half of ``refresh_seconds`` and
+        all of it (0: not at all): the nodes of a cluster do not ask a source all at once.
+        """
         ordered = list(wishes)
         wished = {wish.model.directory: wish.model for wish in ordered}
         for path, job in list(self._jobs.items()):
@@ -104,7 +123,9 @@ class Workers:
         for wish in ordered:
             path = wish.model.directory
             job = self._jobs.setdefault(path, _Job(wish, self._backoff()))
-            if job.busy or job.done or now < job.not_before or path in leaving:
+            if job.busy or now < job.not_before or path in leaving:
+                continue
+            if job.done and not self._is_due(job, wish, refresh_seconds):
                 continue
             if self.busy >= at_once:
                 return
@@ -113,10 +134,11 @@ class Workers:
             job.thread.start()
 
     def again(self, path: str) -> None:
-        """Look at a wish once more that was done: what was obtained is damaged or gone."""
+        """Work on a wish at once: what was obtained, or stood in the way, has changed or gone."""
         job = self._jobs.get(path)
         if job is not None and not job.busy:
             job.done = False
+            job.not_before = float("-inf")
 
     def works_on(self, path: str) -> bool:
         """Tell whether a thread is at work on a model."""
@@ -148,14 +170,28 @@ class Workers:
             elif self._jobs.get(job.wish.model.directory) is not job:
                 self._let_go(job.wish)
         else:
-            job.done = True
+            self._has_done(job)
             self._obtained(job.wish, marker)
         self._changed()
+
+    def _has_done(self, job: _Job) -> None:
+        job.done, job.done_at = True, self._clock()
+        job.refresh_share = self._random.uniform(0.5, 1.0)
+
+    def _is_due(self, job: _Job, wish: Wish, refresh_seconds: float) -> bool:
+        """Tell whether the source of what was obtained is to be asked again."""
+        passed = self._clock() - job.done_at
+        return 0 < job.refresh_share * refresh_seconds <= passed and not self._fixed(wish)
 
     def _note(self, job: _Job, error: Exception) -> None:
         if isinstance(error, LockHeldError):
             job.not_before = self._clock() + _BUSY_SECONDS
             log.info("another loader is at work", model=job.wish.model.directory, why=str(error))
+            return
+        if isinstance(error, InUseError):  # whoever looks at the disk shows it once it can
+            self._has_done(job)
+            log.info("new revision waits", model=job.wish.model.directory, why=str(error))
+            self._waits(job.wish, str(error))
             return
         failure = _failure(error)
         asked = getattr(error, "retry_after", None) or 0.0
@@ -189,15 +225,19 @@ def _same(one: CatalogModel, other: CatalogModel | None) -> bool:
 
 def _failure(error: Exception) -> Failure:
     if isinstance(error, SourceError | TransferError):
-        return Failure(message=str(error), cause=error.cause.value, permanent=error.permanent)
+        # What changed in mid-download is listed anew, and then as likely to come as any other.
+        permanent = error.permanent and error.cause is not Cause.CHANGED
+        return Failure(message=str(error), cause=error.cause.value, permanent=permanent)
     if isinstance(error, ReadingStoppedError):
         return Failure(message=str(error), cause=LocalCause.STOPPED.value, permanent=False)
     if isinstance(error, ExtenderError):
-        return Failure(message=str(error), cause=_token(error), permanent=False)
+        foreign = isinstance(error, ForeignError)
+        return Failure(message=str(error), cause=_token(error), permanent=foreign)
     return Failure(
         message="a fault of the loader; its log has the details", cause="fault", permanent=False
     )
 
 
 def _token(error: ExtenderError) -> str:
-    return {"DamagedError": "damaged", "CacheError": "disk"}.get(type(error).__name__, "other")
+    kinds = (DamagedError, "damaged"), (ForeignError, FOREIGN), (CacheError, "disk")
+    return next((token for kind, token in kinds if isinstance(error, kind)), "other")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import zlib
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
@@ -70,7 +71,7 @@ class _Handler(Handler):
         )
 
     def _google(self, bucket: str, key: str, query: dict[str, list[str]]) -> None:
-        """The JSON API; a content's generation is its length, so that changes are easy to make."""
+        """The JSON API; a content's generation is its checksum: every change is another one."""
         objects = self.store.buckets.get(bucket)
         if objects is None or (key and key not in objects):
             self._answer(404, "{}")
@@ -126,7 +127,7 @@ class _Handler(Handler):
 
 
 def _generation(content: bytes) -> str:
-    return str(1000 + len(content))
+    return str(1000 + zlib.crc32(content))
 
 
 def _etag(content: bytes) -> str:

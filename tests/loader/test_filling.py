@@ -318,7 +318,8 @@ def test_memory_never_holds_two_copies(hub: Hub, memory: Path, below: str) -> No
     hub.repositories["org/small"] = Repository(files=NEWER, large=500)
     fill(hub, memory / below)
     assert contents(memory / below) == NEWER
-    assert hub.bytes_sent() == 2 * WEIGHTS
+    same = sum(len(data) for path, data in FILES.items() if NEWER[path] == data)
+    assert 2 * WEIGHTS - same <= hub.bytes_sent() <= 2 * WEIGHTS
     assert WEIGHTS / 2 < max(peak, used(memory)) < 1.1 * WEIGHTS
 
 

@@ -19,14 +19,15 @@ from extender.loader.layout import CacheDirectory
 from extender.loader.making_room import RoomMaker
 from extender.loader.metrics import LoaderMetrics
 from extender.loader.obtaining import Obtainer, opener
+from extender.loader.placing import InUse
 from extender.loader.publish import Publisher
 from extender.loader.sources import Credentials
 from extender.loader.table import ModelRow, ModelTable
 from extender.loader.transfer.limits import Limits
 from extender.report import ReportedState, Wanted, WantedModel
-from tests.loader.hub import Hub, Repository
+from tests.loader.hub import Hub, Repository, Trouble
 from tests.loader.loader_process import catalog, wait_for
-from tests.loader.models import contents, small_model
+from tests.loader.models import contents, put, small_model
 
 FILES = small_model(size=400_000)
 SHARD = "model-00001-of-00002.safetensors"
@@ -48,7 +49,9 @@ class Scene:
         self.table = ModelTable()
         self._file = root / "catalog.yaml"
         self._stopping = Event()
-        publisher, limits = Publisher(clock=clock), Limits()
+        self.in_use = InUse()
+        publisher = Publisher(clock=clock, uses=lambda _: self.in_use)
+        limits = Limits()
         metrics = LoaderMetrics(self.table, root, catalog_error=lambda: "", clock=clock)
         self.registry = metrics.registry
         room = RoomMaker(
@@ -198,3 +201,71 @@ def test_while_the_cluster_is_not_known_nothing_is_fetched_and_the_loop_is_alive
     assert scene.keeper.alive() == ""
     assert scene.row().state is ReportedState.ABSENT
     assert scene.hub.bytes_sent() == 0
+
+
+NEWER = small_model(seed=1, size=400_000)
+
+
+def test_a_branch_that_moved_is_noticed_waits_for_its_readers_and_takes_its_place_then(
+    scene: Scene,
+) -> None:
+    scene.in_use = InUse({"uid": "ml/server"})
+    scene.begin(MODEL, refreshSeconds=0.5)
+    scene.wait_for_state(ReportedState.READY)
+    old = scene.row().revision
+    scene.hub.repositories["org/small"] = Repository(dict(NEWER), large=500)
+    wait_for(lambda: "waits for 1 reader" in scene.row().reason)
+    sent, until = scene.hub.bytes_sent(), monotonic() + 1.0
+    while monotonic() < until:  # ten looks, and two more listings
+        assert (scene.row().state, scene.row().revision) == (ReportedState.READY, old)
+        assert "new revision ready, waits for 1 reader" in scene.row().reason
+    assert contents(scene.cache.final("small")) == FILES
+    assert scene.hub.bytes_sent() == sent
+    scene.in_use = InUse()
+    wait_for(lambda: scene.row().reason == "" and scene.row().revision != old)
+    assert scene.row().state is ReportedState.READY
+    assert contents(scene.cache.final("small")) == NEWER
+
+
+def test_a_source_that_cannot_be_asked_again_is_no_news_of_what_is_here(scene: Scene) -> None:
+    scene.begin(MODEL, refreshSeconds=0.2)
+    scene.wait_for_state(ReportedState.READY)
+    asked = len(scene.hub.asked)
+    scene.hub.troubles["info"] = [Trouble(status=503)] * 50
+    wait_for(lambda: len(scene.hub.asked) > asked)
+    until = monotonic() + 0.5
+    while monotonic() < until:
+        assert (scene.row().state, scene.row().reason) == (ReportedState.READY, "")
+
+
+@pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to("/nowhere")])
+def test_a_file_or_a_link_in_its_place_is_told_of_all_the_time(
+    scene: Scene, make: Callable[[Path], None]
+) -> None:
+    make(scene.cache.final("small"))
+    scene.begin(MODEL)
+    scene.wait_for_state(ReportedState.FAILED)
+    until = monotonic() + 0.5
+    while monotonic() < until:
+        assert scene.row().state is ReportedState.FAILED
+    scene.cache.final("small").unlink()
+    scene.wait_for_state(ReportedState.READY)
+
+
+def test_what_somebody_made_by_hand_is_told_of_and_left_until_it_is_taken_away(
+    scene: Scene,
+) -> None:
+    made = put(scene.cache.final("small"), {**FILES, SHARD: NEWER[SHARD]})
+    scene.begin(MODEL)
+    scene.wait_for_state(ReportedState.FAILED)
+    until = monotonic() + 0.5
+    while monotonic() < until:  # five looks
+        assert scene.row().state is ReportedState.FAILED
+        assert "remove or rename it" in scene.row().reason
+    [told] = scene.table.report("/models", None).models
+    assert told.state is ReportedState.FAILED
+    assert (made / SHARD).read_bytes() == NEWER[SHARD]
+    made.rename(scene.cache.root / "mine")
+    scene.wait_for_state(ReportedState.READY)
+    assert contents(scene.cache.final("small")) == FILES
+    assert (scene.cache.root / "mine" / SHARD).read_bytes() == NEWER[SHARD]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from extender.errors import LockHeldError
+from extender.loader.downloading import Repeat
+from extender.loader.foreign import ForeignError
 from extender.loader.layout import CacheDirectory, writing
 from extender.loader.mend import condemn
-from extender.loader.obtaining import Obtainer, Origin, Repeat, opener
-from extender.loader.proof.marker import read_marker
+from extender.loader.obtaining import Obtainer, Origin, opener
+from extender.loader.proof.marker import WHOLE, read_marker
+from extender.loader.proof.reading import Digests, Reader
 from extender.loader.publish import DamagedError, Publisher
 from extender.loader.sources import Cause, Credentials, SourceError
 from extender.loader.transfer.failures import LocalCause, TransferError
@@ -117,11 +122,127 @@ def test_what_another_tool_left_whole_is_adopted_without_a_download(
     assert read_marker(cache.final("small")) == marker
 
 
-def test_what_another_tool_left_half_done_is_replaced(
+HALF = {path: data[: len(data) // 2] for path, data in FILES.items()}
+
+
+def a_directory(final: Path) -> None:
+    put(final, HALF)
+
+
+def a_file(final: Path) -> None:
+    put(final.parent, {final.name: b"by hand"})
+
+
+def a_link_whose_disk_is_not_mounted(final: Path) -> None:
+    final.symlink_to("/nowhere/model")
+
+
+@pytest.mark.parametrize("leave", [a_directory, a_file, a_link_whose_disk_is_not_mounted])
+def test_what_another_program_left_is_never_replaced_unless_somebody_says_so(
+    obtainer: Obtainer, cache: CacheDirectory, hub: Hub, leave: Callable[[Path], None]
+) -> None:
+    final = cache.final("small")
+    leave(final)
+    before = os.lstat(final).st_ino
+    with pytest.raises(ForeignError, match=f"{final}: another program put it there") as refused:
+        obtainer.obtain("small", ORIGIN)
+    assert "remove or rename it, or let it be replaced (replaceForeign" in str(refused.value)
+    assert hub.bytes_sent() == 0
+    assert os.lstat(final).st_ino == before
+    obtainer.obtain("small", ORIGIN, replace_foreign=True)
+    assert contents(final) == FILES
+
+
+def test_what_was_refused_is_read_again_only_once_it_has_changed(
+    obtainer: Obtainer, cache: CacheDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = {**FILES, SHARD: FILES[SHARD][:-1] + b"!"}
+    shard = put(cache.final("small"), other) / SHARD
+    read: list[Path] = []
+    digests = Reader.digests
+
+    def noted(self: Reader, path: Path, *, git: bool = False) -> Digests:
+        read.append(path)
+        return digests(self, path, git=git)
+
+    monkeypatch.setattr(Reader, "digests", noted)
+    for _ in range(3):
+        with pytest.raises(ForeignError, match="SHA-256"):
+            obtainer.obtain("small", ORIGIN)
+    assert read.count(shard) == 1
+    shard.write_bytes(FILES[SHARD])
+    assert obtainer.obtain("small", ORIGIN).adopted
+
+
+def test_an_empty_directory_that_a_pod_came_too_early_for_is_nothing(
     obtainer: Obtainer, cache: CacheDirectory
 ) -> None:
-    half = {path: data[: len(data) // 2] for path, data in FILES.items()}
-    put(cache.final("small"), half)
+    (cache.final("small") / "original").mkdir(parents=True)
+    obtainer.obtain("small", ORIGIN)
+    assert contents(cache.final("small")) == FILES
+
+
+def test_of_a_new_revision_only_what_changed_is_fetched(
+    obtainer: Obtainer, cache: CacheDirectory, hub: Hub
+) -> None:
+    obtainer.obtain("small", ORIGIN)
+    newer = {**FILES, "config.json": b'{"model_type": "llama", "vocab_size": 101}'}
+    hub.repositories["org/small"] = Repository(files=newer, large=500)
+    hub.served.clear()
+    asked: list[int] = []
+    obtainer.obtain("small", ORIGIN, make_room=asked.append)
+    assert {one.path for one in hub.served} == {"config.json"}
+    assert asked == [len(newer["config.json"])]
+    assert contents(cache.final("small")) == newer
+
+
+def test_what_was_kept_of_an_old_revision_is_proven_with_the_new_one(
+    obtainer: Obtainer, cache: CacheDirectory, hub: Hub
+) -> None:
+    """A byte that turned on the disk since, and shows in no size or time."""
+    obtainer.obtain("small", ORIGIN)
+    shard = cache.final("small") / SHARD
+    seen = shard.stat()
+    with shard.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"?")
+    os.utime(shard, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    newer = {**FILES, "config.json": b"{}"}
+    hub.repositories["org/small"] = Repository(files=newer, large=500)
+    hub.served.clear()
+    obtainer.obtain("small", ORIGIN)
+    assert {one.path for one in hub.served} == {"config.json", SHARD}
+    assert contents(cache.final("small")) == newer
+
+
+def test_a_commit_that_is_there_is_not_asked_for_again(obtainer: Obtainer, hub: Hub) -> None:
+    pinned = Origin(source="hf://org/small", revision=hub.repositories["org/small"].commit)
+    first = obtainer.obtain("small", pinned)
+    hub.asked.clear()
+    assert obtainer.obtain("small", pinned) == first
+    assert hub.asked == []
+    hub.repositories["org/small"].files["README.md"] = b"words"
+    hub.repositories["org/small"].claimed_commit = str(pinned.revision)
+    obtainer.obtain("small", msgspec.structs.replace(pinned, exclude=("x",)))
+    assert hub.asked != []
+
+
+def test_a_model_in_doubt_as_a_whole_is_proven_where_it_lies(
+    obtainer: Obtainer, cache: CacheDirectory, hub: Hub
+) -> None:
+    marker = obtainer.obtain("small", ORIGIN)
+    with writing(cache, "small") as held:
+        obtainer.publisher.write_marker(held, msgspec.structs.replace(marker, damaged=(WHOLE,)))
+    hub.served.clear()
+    after = obtainer.obtain("small", ORIGIN)
+    assert (after.damaged, after.adopted) == ((), False)
+    assert hub.served == []
+
+
+def test_a_file_takes_the_name_that_a_directory_had_in_a_download_given_up(
+    obtainer: Obtainer, cache: CacheDirectory
+) -> None:
+    put(cache.staging("small"), {"config.json/old": b"x", "tokenizer.json": b"y"})
     obtainer.obtain("small", ORIGIN)
     assert contents(cache.final("small")) == FILES
 
@@ -209,7 +330,8 @@ def test_what_comes_once_is_nothing_fetched_again(counted: Counted, hub: Hub) ->
     counted.obtain()
     hub.repositories["org/small"] = Repository(files=small_model(seed=1), large=500)
     counted.obtain()
-    assert counted.received == 2 * SIZE
+    weights = sum(len(data) for path, data in FILES.items() if path.endswith(".safetensors"))
+    assert counted.received == SIZE + weights  # the other files are the same
     assert not +counted.again
 
 

@@ -20,6 +20,7 @@ from extender.errors import CacheError
 from extender.loader.disk import Disk
 from extender.loader.layout import IN_PLACE, CacheDirectory, Writing, writing
 from extender.loader.mend import condemn, mend, missing
+from extender.loader.placing import InUse
 from extender.loader.proof.marker import read_marker
 from extender.loader.proof.verdict import Level
 from extender.loader.proof.verify import verify
@@ -54,6 +55,20 @@ def publish(root: Path, files: dict[str, bytes], disk: Disk) -> None:
 
 def replace(root: Path, disk: Disk) -> None:
     publish(root, NEW, disk)
+
+
+def replace_under_readers(root: Path, disk: Disk) -> None:
+    """As where the operator wants it: pods read the old one, which is kept for them."""
+    in_use = InUse({"uid-1": "ml/server"}, replaced=True)
+    publisher = Publisher(disk=disk, uses=lambda _: in_use)
+    with writing(CacheDirectory(root), PATH, disk=disk) as held:
+        if contents_of(held.final) != NEW:
+            stage(publisher, held, NEW)
+            publisher.publish(held, listing(NEW))
+
+
+def contents_of(final: Path) -> dict[str, bytes]:
+    return contents(final) if final.exists() else {}
 
 
 def replace_damaged(root: Path, disk: Disk) -> None:
@@ -104,6 +119,12 @@ Case = tuple[Before, Work, States, str | None]
 WORK: dict[str, Case] = {
     "published first": (nothing, replace, {None, "whole new"}, "whole new"),
     "replaced": (old, replace, {"whole old", "whole new"}, "whole new"),
+    "replaced under its readers": (
+        old,
+        replace_under_readers,
+        {"whole old", "whole new"},
+        "whole new",
+    ),
     "put over foreign files": (foreign, replace, {"unmarked", "whole new"}, "whole new"),
     "mended": (damaged, replace_damaged, {"told as damaged", "whole old"}, "whole old"),
     "evicted": (old, evict, {None, "whole old"}, None),

@@ -295,6 +295,12 @@ class TestObjects:
         store.buckets["models"]["llama/model.safetensors"] = BIG[::-1] + b"more"
         assert refusal(source, file).cause is Cause.CHANGED
 
+    def test_an_object_with_the_name_of_a_folder_is_said(self, store: ObjectStore) -> None:
+        store.buckets["models"] |= {"llama/original": b"an object"}
+        refused = refusal(self.source(store))
+        assert "original is a file, and original/params.json" in str(refused)
+        assert refused.cause is Cause.INVALID
+
     def test_refusals_are_told_apart(self, store: ObjectStore) -> None:
         source = self.source(store)
         file = by_path(source.list())["model.safetensors"]

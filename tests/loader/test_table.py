@@ -51,6 +51,30 @@ def test_a_ready_model_stays_ready_while_another_revision_is_fetched(table: Mode
     assert held(table).reason == "the hub does not answer"
 
 
+def test_what_waits_for_its_place_is_said_until_it_has_it(table: ModelTable) -> None:
+    table.ready("a", revision="one", size=10, proven_at=PROVEN)
+    table.waits("a", "new revision ready, waits for 1 reader")
+    table.whole("a", revision="one", size=10, proven_at=PROVEN)
+    assert held(table).state is ReportedState.READY
+    assert held(table).reason == "new revision ready, waits for 1 reader"
+    table.ready("a", revision="two", size=10, proven_at=PROVEN)
+    assert held(table).reason == ""
+
+
+def test_what_another_program_left_is_said_only_once_it_is_known_not_to_be_the_model(
+    table: ModelTable,
+) -> None:
+    table.unproven("a")
+    table.failed("a", "the hub does not answer")
+    assert [model.path for model in table.report("/models", None).models] == ["b/deep"]
+    table.refused("a", "it is not what the hub has")
+    table.unproven("a")
+    table.failed("a", "the hub does not answer")
+    assert held(table).state is ReportedState.FAILED
+    assert held(table).reason == "it is not what the hub has"
+    assert len(table.report("/models", None).models) == 2
+
+
 def test_damage_takes_a_ready_model_back_at_once(table: ModelTable) -> None:
     table.ready("a", revision="one", size=10, proven_at=PROVEN)
     table.damaged("a", "model.safetensors: its SHA-256 is another")

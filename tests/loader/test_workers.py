@@ -11,6 +11,8 @@ import pytest
 
 from extender.errors import CacheError, LockHeldError
 from extender.loader.catalog import CatalogModel
+from extender.loader.foreign import ForeignError
+from extender.loader.placing import InUseError
 from extender.loader.proof.marker import Marker
 from extender.loader.sources import Cause, SourceError
 from extender.loader.wishes import Wish
@@ -31,11 +33,14 @@ class Scene:
         self.obtained: list[str] = []
         self.failures: list[tuple[str, Failure]] = []
         self.let_go: list[str] = []
+        self.waiting: list[tuple[str, str]] = []
         self.workers = Workers(
             self._work,
             obtained=lambda wish, _: self.obtained.append(wish.model.name),
             failed=lambda wish, failure: self.failures.append((wish.model.name, failure)),
             let_go=lambda wish: self.let_go.append(wish.model.name),
+            waits=lambda wish, why: self.waiting.append((wish.model.name, why)),
+            fixed=lambda wish: wish.model.revision is not None,
             changed=lambda: None,
             clock=self.clock,
             random=Random(0),
@@ -161,3 +166,89 @@ def test_stopping_ends_all_work(scene: Scene) -> None:
     scene.workers.stop(SECONDS)
     assert scene.workers.busy == 0
     assert not scene.let_go
+
+
+HOUR = 3600.0
+
+
+def test_what_was_obtained_is_looked_up_again_now_and_then(scene: Scene) -> None:
+    scene.workers.follow(wishes("a"), 1, HOUR)
+    scene.end("a")
+    scene.clock.now += HOUR / 2 - 1
+    scene.workers.follow(wishes("a"), 1, HOUR)
+    assert scene.begun == ["a"]
+    scene.workers.follow(wishes("a"), 1)
+    assert scene.begun == ["a"]
+    scene.clock.now += HOUR / 2 + 2
+    scene.workers.follow(wishes("a"), 1, HOUR)
+    scene.end("a")
+    assert scene.begun == ["a", "a"]
+    scene.workers.follow(wishes("a"), 1, HOUR)
+    assert scene.begun == ["a", "a"]
+
+
+def test_a_cluster_does_not_ask_all_at_once(scene: Scene) -> None:
+    names = [f"m{number}" for number in range(20)]
+    scene.workers.follow(wishes(*names), 20, HOUR)
+    scene.end(*names)
+    scene.clock.now += HOUR * 3 / 4
+    scene.workers.follow(wishes(*names), 20, HOUR)
+    again = len(scene.begun) - 20
+    scene.workers.stop(SECONDS)
+    assert 0 < again < 20
+
+
+def test_what_can_never_change_is_not_looked_up_again(scene: Scene) -> None:
+    pinned = [Wish(model=CatalogModel(name="a", source="hf://org/model", revision="c" * 40))]
+    scene.workers.follow(pinned, 1, HOUR)
+    scene.end("a")
+    scene.clock.now += 100 * HOUR
+    scene.workers.follow(pinned, 1, HOUR)
+    assert scene.begun == ["a"]
+
+
+def test_one_that_could_not_be_looked_up_again_is_tried_as_any_failure_is(scene: Scene) -> None:
+    scene.workers.follow(wishes("a"), 1, HOUR)
+    scene.end("a")
+    scene.outcome["a"] = SourceError("slow down", cause=Cause.THROTTLED)
+    for seconds in (HOUR, 5.1):
+        scene.clock.now += seconds
+        scene.workers.follow(wishes("a"), 1, HOUR)
+        scene.end("a")
+    assert scene.begun == ["a", "a", "a"]
+
+
+def test_a_model_that_waits_for_readers_is_no_failure_and_is_not_fetched_again(
+    scene: Scene,
+) -> None:
+    scene.outcome["a"] = InUseError("new revision ready, waits for 2 readers")
+    scene.workers.follow(wishes("a"), 1, HOUR)
+    scene.end("a")
+    assert scene.waiting == [("a", "new revision ready, waits for 2 readers")]
+    assert not scene.failures
+    scene.clock.now += 600
+    scene.workers.follow(wishes("a"), 1, HOUR)
+    assert scene.begun == ["a"]
+
+
+def test_what_another_program_left_is_tried_again_at_once_when_it_has_gone(scene: Scene) -> None:
+    scene.outcome["a"] = ForeignError("another program put it there")
+    scene.workers.follow(wishes("a"), 1)
+    scene.end("a")
+    [(_, failure)] = scene.failures
+    assert (failure.cause, failure.permanent) == ("foreign", True)
+    scene.workers.again("a")
+    del scene.outcome["a"]
+    scene.workers.follow(wishes("a"), 1)
+    scene.end("a")
+    assert scene.obtained == ["a"]
+
+
+def test_a_source_that_changed_in_mid_download_is_listed_again_soon(scene: Scene) -> None:
+    scene.outcome["a"] = SourceError("was replaced", cause=Cause.CHANGED)
+    scene.workers.follow(wishes("a"), 1)
+    scene.end("a")
+    scene.clock.now += 5.1
+    scene.workers.follow(wishes("a"), 1)
+    scene.end("a")
+    assert scene.begun == ["a", "a"]

@@ -6,16 +6,20 @@ file what a later look compares with, and of damaged ones that they are being me
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import msgspec
 
+from extender.errors import CacheError
 from extender.loader.disk import regular_file
 from extender.loader.layout import MARKER
 from extender.loader.proof.verdict import Level, ProvenFile
 
 VERSION = 1
+WHOLE = "."
+"""Among what is damaged: the model as a whole is in doubt, and no single file of it."""
 MAX_BYTES = 64 * 1024 * 1024
 """A marker names each file in about 200 bytes; nothing that is larger is one."""
 
@@ -28,7 +32,8 @@ class Marker(
     ``id`` names the publication. ``path`` is the model's path in its cache directory, ``source``
     and ``revision`` where it came from (empty where another program put it there, ``adopted``).
     ``proven_at`` is an RFC 3339 time, ``level`` how far that proof went, ``writer`` who proved it.
-    ``damaged`` names files that failed a later proof: the model is not to be used.
+    ``damaged`` names files that failed a later proof: the model is not to be used. ``asked`` is a
+    digest of what was asked for (address, revision, patterns), empty where that is not known.
     """
 
     version: int = VERSION
@@ -43,10 +48,26 @@ class Marker(
     writer: str = ""
     adopted: bool = False
     damaged: tuple[str, ...] = ()
+    asked: str = ""
 
 
 class MarkerError(ValueError):
     """A marker that is there but says nothing that can be relied on."""
+
+
+class UnreadableMarkerError(MarkerError, CacheError):
+    """A marker that the disk does not give: what lies beside it is unknown, not absent.
+
+    ``because`` is the file system's error.
+    """
+
+    def __init__(self, path: Path, because: OSError) -> None:
+        code = errno.errorcode.get(because.errno or 0, "?")
+        super().__init__(
+            f"{path}: cannot be read: {because.strerror or because} ({code}); what lies there is "
+            "left as it is: look at the disk, or at the file's owner and mode"
+        )
+        self.because = because
 
 
 _decoder = msgspec.json.Decoder(Marker)
@@ -55,17 +76,17 @@ _decoder = msgspec.json.Decoder(Marker)
 def read_marker(directory: Path) -> Marker | None:
     """Return the marker of a model's directory; None where there is none.
 
-    Raises MarkerError where it cannot be read, or is of a version that is not known.
+    Raises UnreadableMarkerError where the disk does not give it, and MarkerError where it is not
+    one, or of a version that is not known.
     """
     path = directory / MARKER
     try:
-        descriptor = regular_file(path)
-    except FileNotFoundError:
+        with os.fdopen(regular_file(path), "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise MarkerError(f"{path}: {error.strerror or error}") from error
-    with os.fdopen(descriptor, "rb") as file:
-        data = file.read(MAX_BYTES + 1)
+        raise UnreadableMarkerError(path, error) from error
     if len(data) > MAX_BYTES:
         raise MarkerError(f"{path}: is larger than any marker")
     try:

@@ -57,7 +57,9 @@ class ProvenFile(msgspec.Struct, frozen=True, kw_only=True):
     """One file as it was proven.
 
     ``size`` in bytes; ``sha256`` in hex, empty where the content was not read; ``mtime_ns`` and
-    ``inode`` as stat(2) gives them: what changes when somebody else touches the file.
+    ``inode`` as stat(2) gives them: what changes when somebody else touches the file. ``version``
+    is what the source said of it when it was fetched (ETag, generation, size and time): see
+    ``sources.RemoteFile``; empty where that is not known.
     """
 
     path: str
@@ -65,6 +67,7 @@ class ProvenFile(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str = ""
     mtime_ns: int = 0
     inode: int = 0
+    version: str = ""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

@@ -39,7 +39,7 @@ from extender.loader.sources.ranges import (
     client,
     retry_after,
 )
-from extender.loader.sources.urls import Location
+from extender.loader.sources.urls import Location, shown
 
 LIST_SECONDS = 30.0
 DEFAULT_REVISION = "main"
@@ -95,7 +95,7 @@ class HubSource:
             raise SourceError(f"source {self._url}: {error}", cause=Cause.UNREACHABLE) from error
         except (ValueError, KeyError, TypeError) as error:
             raise SourceError(
-                f"source {self._url}: {self._endpoint} does not answer as the hub does "
+                f"source {self._url}: {shown(self._endpoint)} does not answer as the hub does "
                 f"({type(error).__name__}); correct HF_ENDPOINT",
                 cause=Cause.INVALID,
             ) from error
@@ -162,7 +162,7 @@ class HubSource:
         """Say what the hub's answer means, and what to do."""
         where = f"source {self._url}: {path}: " if path else f"source {self._url}: "
         give = "give a token that may (--hub-token-file or HF_TOKEN)"
-        page = f"{self._endpoint}/{self._repository}"
+        page = f"{shown(self._endpoint)}/{self._repository}"
         if isinstance(error, GatedRepoError):
             remedy = f"accept its terms at {page} with the token's account" if has_token else give
             return SourceError(f"{where}the repository is gated; {remedy}", cause=Cause.GATED)
@@ -179,7 +179,7 @@ class HubSource:
         if isinstance(error, RemoteEntryNotFoundError):
             return SourceError(f"{where}is not in the repository", cause=Cause.NOT_FOUND)
         if isinstance(error, HfHubHTTPError):
-            return _by_status(where, error.response, self._endpoint)
+            return _by_status(where, error.response, shown(self._endpoint))
         return SourceError(f"{where}{error}", cause=Cause.INVALID)
 
 

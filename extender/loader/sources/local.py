@@ -2,7 +2,8 @@
 
 In the hub's cache layout (``models--org--name`` with ``blobs``, ``refs`` and ``snapshots``) the
 files are links to blobs, whose names are hashes of their content: these come with the listing. So
-do those of a model that this program proved there: its marker has them.
+do those of a model that this program proved there, for files that nobody touched since: its marker
+has them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from extender.loader.proof.marker import MarkerError, read_marker
+from extender.loader.proof.marker import MarkerError, UnreadableMarkerError, read_marker
+from extender.loader.proof.verdict import ProvenFile
 from extender.loader.sources import (
     RESERVED,
     Cause,
@@ -109,17 +111,21 @@ class LocalSource:
             )
         return held[0], place
 
-    def _proven(self, root: Path) -> dict[str, str]:
-        """Return the hashes that were proven here, whatever the files hold by now."""
+    def _proven(self, root: Path) -> dict[str, ProvenFile]:
+        """Return what was proven here, whatever the files hold by now."""
         try:
             marker = read_marker(root)
+        except UnreadableMarkerError as error:
+            raise self._os_error("", error.because) from error
         except MarkerError:
             return {}
         if marker is not None and marker.damaged:
             raise self._error("", "has damaged files that are being mended", Cause.UNREACHABLE)
-        return {file.path: file.sha256 for file in marker.files} if marker else {}
+        return {file.path: file for file in marker.files} if marker else {}
 
-    def _walk(self, root: Path, inside: Path, proven: Mapping[str, str]) -> Iterator[RemoteFile]:
+    def _walk(
+        self, root: Path, inside: Path, proven: Mapping[str, ProvenFile]
+    ) -> Iterator[RemoteFile]:
         for folder, folders, names in os.walk(root, onerror=_raise):
             folders[:] = [f for f in folders if f not in _NOT_OF_THE_MODEL and not _reserved(f)]
             for name in names:
@@ -136,7 +142,11 @@ class LocalSource:
                 yield RemoteFile(
                     path=path,
                     size=status.st_size,
-                    sha256=target.name if _is_blob(target, _SHA256) else proven.get(path) or None,
+                    sha256=(
+                        target.name
+                        if _is_blob(target, _SHA256)
+                        else _still_proven(proven.get(path), status)
+                    ),
                     git_oid=target.name if _is_blob(target, _GIT_OID) else None,
                     version=_version(status),
                 )
@@ -158,6 +168,13 @@ def _reserved(name: str) -> bool:
 
 def _is_blob(target: Path, names: re.Pattern[str]) -> bool:
     return target.parent.name == "blobs" and names.fullmatch(target.name) is not None
+
+
+def _still_proven(file: ProvenFile | None, status: os.stat_result) -> str | None:
+    """Return the hash that was proven of a file, unless another one was put in its place."""
+    if file is None or (file.size, file.mtime_ns) != (status.st_size, status.st_mtime_ns):
+        return None
+    return file.sha256 or None
 
 
 def _version(status: os.stat_result) -> str:

@@ -21,7 +21,7 @@ from google.auth.exceptions import GoogleAuthError
 from extender.loader.sources import Cause, Credentials, Listing, RemoteFile, SourceError
 from extender.loader.sources.patterns import chosen
 from extender.loader.sources.ranges import CONNECT_SECONDS
-from extender.loader.sources.urls import Location
+from extender.loader.sources.urls import Location, without_queries
 
 BLOCK_BYTES = 4 * 1024 * 1024
 """Read at once: a range that is asked for comes in as many requests as it has blocks."""
@@ -124,7 +124,10 @@ class ObjectSource:
             return SourceError(f"{where}asks to wait ({status})", cause=Cause.THROTTLED)
         if status is not None and status >= 500:
             return SourceError(f"{where}has a fault ({status})", cause=Cause.SERVER)
-        return SourceError(f"{where}cannot be reached: {str(error)[:200]}", cause=Cause.UNREACHABLE)
+        return SourceError(
+            f"{where}cannot be reached: {without_queries(str(error))[:200]}",
+            cause=Cause.UNREACHABLE,
+        )
 
 
 def _is_refusal(error: Exception) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
 
 from extender.loader.sources import Cause, RemoteFile, SourceError
 
@@ -32,6 +33,15 @@ def chosen(
             f"({', '.join(file.path for file in found[:5])}, ...); correct the patterns",
             cause=Cause.INVALID,
         )
+    both = {file.path for file in left}
+    for file in left:
+        for parent in PurePosixPath(file.path).parents:
+            if str(parent) in both:  # an object store has no directories
+                raise SourceError(
+                    f"source {source}: {parent} is a file, and {file.path} lies in a directory of "
+                    "that name; leave one of them out (exclude)",
+                    cause=Cause.INVALID,
+                )
     return left
 
 

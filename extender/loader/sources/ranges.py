@@ -14,11 +14,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
 
 import httpx2
 
 from extender.loader.sources import Cause, RemoteFile, SourceError
+from extender.loader.sources.urls import without_queries
 
 CONNECT_SECONDS = 10.0
 
@@ -61,8 +61,8 @@ class RangeReader:
     ) -> Iterator[Iterator[bytes]]:
         """Read from ``start`` to ``end``; see ``Source.open``.
 
-        ``etag``: the one that the server has to answer with. ``explain``: what a refusal or an
-        answer means, where the server says more than its status.
+        ``etag``: the version (see ``look``) that the server has to answer with. ``explain``: what a
+        refusal or an answer means, where the server says more than its status.
         """
         whole = start == 0 and (end is None or end == file.size)
         asked = dict(headers or {})
@@ -75,13 +75,18 @@ class RangeReader:
             yield self._pieces(response, file.path)
 
     def look(self, url: str, path: str, *, headers: Headers | None = None) -> RemoteFile:
-        """Return size and ETag of a file, from the head of an answer whose body is not read."""
+        """Return size and version of a file, from the head of an answer whose body is not read.
+
+        The version is its ETag, or where the server has none the time of its last change.
+        """
         with self._answer(url, dict(headers or {}), path, lambda _: None) as response:
             length = response.headers.get("Content-Length", "")
             return RemoteFile(
                 path=path,
                 size=int(length) if length.isascii() and length.isdigit() else None,
-                version=response.headers.get("ETag", ""),
+                version=str(
+                    response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
+                ),
             )
 
     def text(self, url: str, path: str, *, limit: int) -> str:
@@ -129,7 +134,8 @@ class RangeReader:
         whole: bool,
         etag: str,
     ) -> None:
-        answered = response.headers.get("ETag", "")
+        is_etag = etag.startswith(('"', "W/"))
+        answered = response.headers.get("ETag" if is_etag else "Last-Modified", "")
         if etag and answered and answered != etag:
             raise self._error(file.path, "was replaced since it was listed", Cause.CHANGED)
         length = response.headers.get("Content-Length", "")
@@ -176,7 +182,11 @@ class RangeReader:
     def _unreachable(self, path: str, error: Exception) -> SourceError:
         if isinstance(error, httpx2.InvalidURL | httpx2.TooManyRedirects):
             return self._error(path, f"leads nowhere ({type(error).__name__})", Cause.INVALID)
-        what = "sends nothing" if isinstance(error, httpx2.TimeoutException) else f"breaks: {error}"
+        what = (
+            "sends nothing"
+            if isinstance(error, httpx2.TimeoutException)
+            else (f"breaks: {without_queries(str(error))}")
+        )
         return self._error(path, f"the connection {what}", Cause.UNREACHABLE)
 
     def _error(
@@ -215,8 +225,3 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return max(0.0, (until - now).total_seconds())
     except (TypeError, ValueError):
         return None
-
-
-def shown(url: str) -> str:
-    """Return an address without its query, which may hold a signature."""
-    return urlsplit(url)._replace(query="", fragment="").geturl()

@@ -19,6 +19,9 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-
 """One or two names: https://huggingface.co/docs/hub/repositories-settings"""
 
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,254}")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_ACCOUNT = re.compile(r"://[^/?#]*@")
+_QUERY = re.compile(r"[?#][^\s'\"<>]+")
 
 
 class Location(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +31,25 @@ class Location(msgspec.Struct, frozen=True, kw_only=True):
     scheme: str
     place: str
     revision: str | None = None
+
+    @property
+    def pinned(self) -> bool:
+        """Whether what it names can never change: a commit of a repository."""
+        return self.scheme == HUB and _COMMIT.fullmatch(self.revision or "") is not None
+
+
+def shown(url: str) -> str:
+    """Return an address as it may be said: its query may hold a signature, and is left out.
+
+    So is what stands before the ``@`` of a host, which may be a password.
+    """
+    place = re.split(r"[?#]", url, maxsplit=1)[0]
+    return place if place.startswith(f"{HUB}://") else _ACCOUNT.sub("://...@", place)
+
+
+def without_queries(text: str) -> str:
+    """Return what a library said without the queries of addresses in it."""
+    return _QUERY.sub("", text)
 
 
 def locate(url: str, revision: str | None = None) -> Location:
@@ -48,14 +70,14 @@ def locate(url: str, revision: str | None = None) -> Location:
         if not place.startswith("/"):
             raise _invalid(url, "is not absolute; write file:///directory")
         return Location(url=url, scheme=scheme, place=place)
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise _invalid(url, "is no address; correct its host") from error
     if not parts.netloc:
         raise _invalid(url, f"names no {'host' if scheme in WEB else 'bucket'}")
     if "@" in parts.netloc:
-        raise SourceError(
-            f"source {scheme}://...@{parts.hostname}{parts.path}: holds credentials; take them out",
-            cause=Cause.INVALID,
-        )
+        raise _invalid(url, "holds credentials; take them out")
     if parts.fragment or (scheme in STORES and parts.query):
         raise _invalid(url, "has a query or fragment that means nothing here; take it out")
     return Location(url=url, scheme=scheme, place=place)
@@ -74,4 +96,4 @@ def _hub(url: str, place: str, revision: str | None) -> Location:
 
 
 def _invalid(url: str, problem: str) -> SourceError:
-    return SourceError(f"source {url[:300]!r} {problem}", cause=Cause.INVALID)
+    return SourceError(f"source {shown(url)[:300]!r} {problem}", cause=Cause.INVALID)

@@ -17,8 +17,8 @@ import fsspec
 
 from extender.loader.sources import Cause, Listing, RemoteFile, SourceError
 from extender.loader.sources.patterns import chosen
-from extender.loader.sources.ranges import RangeReader, client, shown
-from extender.loader.sources.urls import Location
+from extender.loader.sources.ranges import RangeReader, client
+from extender.loader.sources.urls import Location, shown, without_queries
 
 SUMS = "SHA256SUMS"
 MAX_SUMS_BYTES = 4 * 1024 * 1024
@@ -99,6 +99,12 @@ class WebSource:
 
     def _linked(self) -> tuple[str, ...]:
         """Return the files that the server's own page of the directory links to."""
+        if urlsplit(self._url).query:  # the links of the page do not have it
+            raise SourceError(
+                f"source {self._shown}: has a query and no {SUMS}, so that its files cannot be "
+                f"told; write {SUMS} with sha256sum",
+                cause=Cause.INVALID,
+            )
         web = fsspec.filesystem(
             "https",
             skip_instance_cache=True,
@@ -112,7 +118,8 @@ class WebSource:
             found = web.find(self._url)
         except (OSError, aiohttp.ClientError, TimeoutError) as error:
             raise SourceError(
-                f"source {self._shown}: cannot be listed: {error}", cause=Cause.UNREACHABLE
+                f"source {self._shown}: cannot be listed: {without_queries(str(error))}",
+                cause=Cause.UNREACHABLE,
             ) from error
         if not found:
             raise SourceError(

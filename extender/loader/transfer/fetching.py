@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Mapping
+from contextlib import closing, nullcontext
 from pathlib import Path
 from random import Random
+from types import MappingProxyType
 
 import msgspec
 
@@ -22,11 +23,15 @@ from extender.loader.transfer.failures import LocalCause, TransferError
 from extender.loader.transfer.journal import Journal
 from extender.loader.transfer.limits import Limits
 from extender.loader.transfer.plan import Plan, Room, prepare
+from extender.loader.transfer.promises import Promise
 from extender.loader.transfer.worker import Patience, Shared, Worker
 
 _TICK = 0.1
 _LAST_WORDS = 0.7
 """Seconds that threads get to sync what they have when a download is stopped."""
+
+
+NOTHING: Mapping[str, Path] = MappingProxyType({})
 
 
 class Progressed(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +67,8 @@ def fetch(
     stop: Callable[[], bool] = lambda: False,
     patience: Patience | None = None,
     random: Random | None = None,
+    at_hand: Mapping[str, Path] = NOTHING,
+    promise: Promise | None = None,
     statvfs: Callable[[Path], os.statvfs_result] = os.statvfs,
 ) -> Fetched:
     """Fetch all files of a listing into a directory; every one is synced when this returns.
@@ -71,14 +78,21 @@ def fetch(
     is missing, replaced or of another version is fetched anew, and so is a file that the caller
     removed because its content was wrong. One process at a time.
 
+    ``at_hand`` says for paths of the listing where the whole file lies on this file system already:
+    it gets a second name and is not fetched. ``promise`` is of the room that this download needs,
+    where the caller holds one.
+
     ``progress`` is called in this thread, about ten times a second while bytes come. ``stop`` is
     asked as often; when it says yes, this raises within a second.
 
     Raises TransferError. What was fetched stays, for the next call to go on from.
     """
     patience = patience or Patience()
-    with closing(Journal(journal)) as kept:
-        targets = prepare(listing, into, kept)
+    with (
+        closing(Journal(journal)) as kept,
+        nullcontext(promise) if promise else limits.promises.promise() as promised,
+    ):
+        targets = prepare(listing, into, kept, at_hand)
         resumed = sum(target.safe_bytes for target in targets)
         plan = Plan(
             [target for target in targets if not target.whole],
@@ -86,7 +100,10 @@ def fetch(
             part_bytes=patience.part_bytes,
             span_bytes=patience.span_bytes,
         )
-        room = Room(into, reserve=lambda: limits.reserve_bytes, statvfs=statvfs)
+        if not promised.left():
+            promised.expect(listing.bytes - resumed)
+        promised.left = lambda: sum((t.size or t.done_bytes) - t.done_bytes for t in targets)
+        room = Room(into, reserve=lambda: limits.reserve_bytes, promise=promised, statvfs=statvfs)
         room.require(listing.bytes - resumed)
         shared = Shared(
             source=source,

@@ -7,12 +7,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from extender.loader.transfer.promises import Promises
+
 _TICK = 0.1
 """Seconds after which whoever waits looks whether it should end."""
 
 
 class Limits:
     """Connections at once, bytes per second (0: no bound), and bytes to keep free on the disk.
+
+    ``promises`` is what of the free bytes downloads have still to fill.
 
     ``clock`` is monotonic seconds; ``sleep`` waits for some.
     """
@@ -27,6 +31,7 @@ class Limits:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.clock = clock
+        self.promises = Promises()
         self._sleep = sleep
         self._free = threading.Condition()
         self._in_use = 0

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
 from extender.kube.quantity import format_bytes
+from extender.loader.disk_space import file_system
 from extender.loader.sources import Listing
 from extender.loader.transfer.failures import LocalCause, TransferError
 from extender.loader.transfer.journal import Entry, Journal, sync_directory
+from extender.loader.transfer.promises import Promise
 from extender.loader.transfer.target import Target
 
 
@@ -85,10 +87,12 @@ class Plan:
                 yield Span(target, target.generation, at, min(end, at + self._span_bytes))
 
 
-def prepare(listing: Listing, into: Path, journal: Journal) -> tuple[Target, ...]:
+def prepare(
+    listing: Listing, into: Path, journal: Journal, at_hand: Mapping[str, Path]
+) -> tuple[Target, ...]:
     """Make every file of a listing ready to be written, with what an earlier run left of it.
 
-    Raises TransferError.
+    ``at_hand``: see ``fetching.fetch``. Raises TransferError.
     """
     place = into
     try:
@@ -100,7 +104,7 @@ def prepare(listing: Listing, into: Path, journal: Journal) -> tuple[Target, ...
             place = into / file.path
             place.parent.mkdir(parents=True, exist_ok=True)
             target = Target(file, place, journal)
-            safe += target.resume(held)
+            safe += target.resume(held, at_hand.get(file.path))
             targets.append(target)
             folders.update(p for p in place.parents if p.is_relative_to(into))
         # Names have to be on the disk before the journal may say that bytes are.
@@ -116,7 +120,8 @@ def prepare(listing: Listing, into: Path, journal: Journal) -> tuple[Target, ...
 class Room:
     """The space on the file system of a directory.
 
-    ``statvfs`` is ``os.statvfs``; ``reserve`` says how many bytes have to stay free.
+    ``statvfs`` is ``os.statvfs``; ``reserve`` says how many bytes have to stay free, ``promise``
+    how many others were promised before.
     """
 
     def __init__(
@@ -124,24 +129,27 @@ class Room:
         directory: Path,
         *,
         reserve: Callable[[], int],
+        promise: Promise,
         statvfs: Callable[[Path], os.statvfs_result] = os.statvfs,
     ) -> None:
         self._directory = directory
         self._reserve = reserve
+        self._promise = promise
         self._statvfs = statvfs
 
     def require(self, count: int) -> None:
-        """Raise TransferError where ``count`` more bytes leave less than the reserve."""
+        """Raise TransferError where ``count`` more bytes leave less than reserve and promises."""
         try:
-            status = self._statvfs(self._directory)
+            free = file_system(self._directory, statvfs=self._statvfs).free
         except OSError as error:
             raise TransferError.of_disk(self._directory, error) from error
-        free, reserve = status.f_bavail * status.f_frsize, self._reserve()
-        if count > 0 and free - count < reserve:
+        reserve, promised = self._reserve(), self._promise.before()
+        if count > 0 and free - promised - count < reserve:
+            others = f", {format_bytes(promised)} of it for other downloads" if promised else ""
             kept = f" and {format_bytes(reserve)} have to stay free" if reserve else ""
             raise TransferError(
                 f"{self._directory}: {format_bytes(count)} are to be written, "
-                f"{format_bytes(free)} are free{kept}; free space, "
+                f"{format_bytes(free)} are free{others}{kept}; free space, "
                 f"{'or lower the reserve' if reserve else 'or enlarge the volume'}",
                 cause=LocalCause.NO_SPACE,
             )

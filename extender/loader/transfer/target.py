@@ -61,10 +61,12 @@ class Target:
         """Whether every byte is on the disk for good."""
         return self.size is not None and not self.missing
 
-    def resume(self, held: dict[tuple[str, str, int], Ranges]) -> tuple[Entry, ...]:
+    def resume(
+        self, held: dict[tuple[str, str, int], Ranges], at_hand: Path | None = None
+    ) -> tuple[Entry, ...]:
         """Take up what an earlier run left, or begin with an empty file; return what is safe.
 
-        Raises OSError.
+        ``at_hand``: where on this file system the whole file lies already. Raises OSError.
         """
         try:
             status = self.path.lstat()
@@ -76,12 +78,33 @@ class Target:
             if self.content and safe and safe[-1][1] <= status.st_size and self._fits(status):
                 self._safe, self._inode = safe, status.st_ino
                 return tuple(self._entry(start, end) for start, end in safe)
+            if at_hand == self.path and status.st_size == self.size:
+                return self._is_whole(status)
             self.path.unlink()
+        if at_hand is not None and self._linked(at_hand):
+            return self._is_whole(self.path.lstat())
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(self.path, flags, 0o644)
         self._inode = os.fstat(descriptor).st_ino
         os.close(descriptor)
         return ()
+
+    def _linked(self, at_hand: Path) -> bool:
+        """Have the same file under this name too; False where that cannot be had."""
+        if not self.content or not self.size:
+            return False
+        try:
+            os.link(at_hand, self.path, follow_symlinks=False)
+        except OSError:  # no links here, or the file has gone: fetched like any other
+            return False
+        if self.path.lstat().st_size == self.size:
+            return True
+        self.path.unlink()
+        return False
+
+    def _is_whole(self, status: os.stat_result) -> tuple[Entry, ...]:
+        self._safe, self._inode = merged([(0, status.st_size)]), status.st_ino
+        return tuple(self._entry(start, end) for start, end in self._safe)
 
     def write(self, data: bytes, at: int, generation: int) -> None:
         """Write bytes. Raises Superseded, OSError."""

@@ -1,0 +1,179 @@
+"""One directory takes the place of another: in one step, and not under those who read it.
+
+A pod that mounts a model's own directory keeps the tree that was there when it started (the mount
+is of the directory, not of its name), and loses it where that is deleted; one that mounts the whole
+cache finds the new tree at the same path, and would load half of either revision. So a new revision
+waits until nobody on this node reads the one before, unless the operator wants it at once
+(``replaceInUse``) or the one before is damaged. What is taken away under its readers is kept aside
+for those of them that have the old directory itself.
+
+What waits lies in ``incoming``, proven and with its marker, and so does what was replaced and is
+still read; the names tell after a crash which is which.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from extender.errors import CacheError
+from extender.loader.disk import Disk, regular_file
+from extender.loader.layout import Writing, make_parents, unwritable
+from extender.loader.proof.marker import Marker, MarkerError, UnreadableMarkerError, read_marker
+
+READERS = ".modelcache.readers.json"
+"""In a directory that was replaced while pods read it: their UIDs."""
+
+_MOST_BYTES = 1024 * 1024
+_TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
+"""What rename(2) says where something stands that it cannot replace in one step."""
+
+_uids = msgspec.json.Decoder(list[str])
+
+
+class InUse(msgspec.Struct, frozen=True):
+    """Which pods of this node may read a model: ``namespace/name`` by UID.
+
+    ``replaced``: the operator wants a new revision in its place all the same.
+    """
+
+    pods: Mapping[str, str] = {}
+    replaced: bool = False
+
+
+Uses = Callable[[str], InUse]
+"""Tells it of a model's path. Raises CacheError where that cannot be known."""
+
+
+class InUseError(CacheError):
+    """What is proven waits for those who read what stands at its final path."""
+
+
+class Placing:
+    """Moves directories to final paths and away from them. Callers hold the model's lock."""
+
+    def __init__(self, disk: Disk, uses: Uses) -> None:
+        self.disk = disk
+        self._uses = uses
+
+    def put_in_place(self, held: Writing, proven: Path, publication: str) -> None:
+        """Rename a proven directory to the final path. Raises OSError, InUseError, CacheError."""
+        make_parents(self.disk, held.final)
+        try:
+            self.disk.rename(proven, held.final)
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                raise
+            self._replace(held, proven, publication)
+            return
+        self.disk.sync_directory(held.final.parent)
+        self.disk.sync_directory(proven.parent)
+
+    def arrive(self, held: Writing, wanted: Callable[[Marker], bool]) -> Marker | None:
+        """Show what is on its way to a final path where it is wanted; return its marker then.
+
+        What is not wanted goes, and what was replaced as soon as none of its readers is left. What
+        cannot be read stays. Raises InUseError where it has to wait on, and CacheError.
+        """
+        arriving = None
+        try:
+            for entry, publication in held.directory.arrivals(held.path):
+                marker = _marker(entry)
+                if marker is None or marker.id != publication:
+                    self._let_go(held, entry)
+                elif wanted(marker):
+                    arriving = entry, marker
+                else:
+                    self.discard(held, entry)
+            if arriving is None:
+                return None
+            entry, marker = arriving
+            self.put_in_place(held, entry, marker.id)
+        except OSError as error:
+            raise unwritable(held.directory.root, error) from error
+        return marker
+
+    def discard(self, held: Writing, directory: Path) -> None:
+        """Delete a directory or a file by way of the trash. Raises OSError."""
+        trash = held.directory.trash(held.path)
+        make_parents(self.disk, trash)
+        self.disk.rename(directory, trash)
+        self.disk.sync_directory(directory.parent)
+        self.disk.remove_tree(trash)
+
+    def _replace(self, held: Writing, proven: Path, publication: str) -> None:
+        """Exchange what stands at the final path. The name says which publication is on its way.
+
+        That is how ``arrive`` tells after a crash what lies there: the new model, until the marker
+        at the final path names this publication; then the old one.
+        """
+        incoming = held.directory.incoming(held.path, publication)
+        if proven != incoming:
+            make_parents(self.disk, incoming)
+            self.disk.rename(proven, incoming)
+            self.disk.sync_directory(incoming.parent)
+            self.disk.sync_directory(proven.parent)
+        in_use = self._may_go(held)
+        if in_use.pods and held.final.is_dir():
+            self.disk.write(held.final / READERS, msgspec.json.encode(sorted(in_use.pods)))
+        if self.disk.exchange(incoming, held.final):
+            old = incoming
+        else:
+            old = held.directory.replaced(held.path)
+            self.disk.rename(held.final, old)
+            self.disk.rename(incoming, held.final)
+        self.disk.sync_directory(held.final.parent)
+        self.disk.sync_directory(incoming.parent)
+        self._let_go(held, old)
+
+    def _may_go(self, held: Writing) -> InUse:
+        """Return who reads what stands there, where that does not matter. Raises InUseError."""
+        try:
+            in_use = self._uses(held.path)
+        except CacheError as error:
+            raise InUseError(f"new revision ready, waits: {error}") from error
+        there = _marker(held.final)
+        damaged = there is not None and there.damaged
+        if in_use.pods and not in_use.replaced and not damaged:
+            names = sorted(in_use.pods.values())
+            more = ", ..." if len(names) > 3 else ""
+            raise InUseError(
+                f"new revision ready, waits for {len(names)} reader{'s' * (len(names) > 1)} of "
+                f"the one before ({', '.join(names[:3])}{more}); let them end, or set "
+                "replaceInUse: true"
+            )
+        return in_use
+
+    def _let_go(self, held: Writing, old: Path) -> None:
+        """Delete what was replaced, unless one of those who read it then still does."""
+        try:
+            recorded = _recorded(old)
+            if recorded and recorded & self._uses(held.path).pods.keys():
+                return
+        except CacheError:
+            return  # not known now: looked at again
+        self.discard(held, old)
+
+
+def _marker(directory: Path) -> Marker | None:
+    try:
+        return read_marker(directory)
+    except UnreadableMarkerError:
+        raise
+    except MarkerError:
+        return None
+
+
+def _recorded(directory: Path) -> set[str]:
+    """Return who read it when it was replaced. Raises CacheError where the disk does not say."""
+    try:
+        with os.fdopen(regular_file(directory / READERS), "rb") as file:
+            return set(_uids.decode(file.read(_MOST_BYTES)))
+    except (FileNotFoundError, NotADirectoryError, msgspec.MsgspecError, UnicodeError):
+        return set()
+    except OSError as error:
+        raise CacheError(f"{directory / READERS}: {error.strerror or error}") from error

@@ -1,0 +1,244 @@
+"""A new revision and the pods that read the old one: nobody is left with half of either."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from extender.errors import CacheError
+from extender.kube.objects import Pod
+from extender.loader.catalog import Catalog, CatalogModel
+from extender.loader.disk import Disk
+from extender.loader.layout import CacheDirectory, writing
+from extender.loader.mend import condemn
+from extender.loader.obtaining import Obtainer, Origin, opener
+from extender.loader.placing import InUse, InUseError
+from extender.loader.publish import Publisher
+from extender.loader.readers import Readers
+from extender.loader.sources import Credentials
+from extender.loader.sweep import sweep
+from extender.loader.transfer.limits import Limits
+from tests.builders import pod, vllm
+from tests.loader.dying import WithoutExchange
+from tests.loader.hub import Hub, Repository, sha256_of
+from tests.loader.models import contents, small_model
+
+OLD, NEW, NEWEST = (small_model(seed) for seed in (1, 2, 3))
+SHARD = "model-00002-of-00002.safetensors"
+ORIGIN = Origin(source="hf://org/small")
+SERVER, ROLLED = {"uid-1": "ml/server-0"}, {"uid-2": "ml/server-1"}
+
+
+class Scene:
+    """A cache with the old revision, a hub with the new one, and pods that read the old one."""
+
+    def __init__(self, root: Path, hub: Hub, disk: Disk | None = None) -> None:
+        self.hub = hub
+        self.cache = CacheDirectory(root)
+        self.in_use: InUse | CacheError = InUse()
+        self.publisher = Publisher(disk=disk, uses=self._uses)
+        self.obtainer = Obtainer(
+            self.cache,
+            self.publisher,
+            open_source=opener(Credentials(hub_endpoint=hub.url)),
+            limits=Limits(),
+        )
+        self.at_hub(OLD)
+        self.obtain()
+        self.at_hub(NEW)
+        self.in_use = InUse(SERVER)
+
+    def _uses(self, _: str) -> InUse:
+        if isinstance(self.in_use, CacheError):
+            raise self.in_use
+        return self.in_use
+
+    def at_hub(self, files: dict[str, bytes]) -> None:
+        self.hub.repositories["org/small"] = Repository(dict(files), large=500)
+
+    def obtain(self) -> None:
+        self.obtainer.obtain("small", ORIGIN)
+
+    def waits(self) -> str:
+        with pytest.raises(InUseError) as waiting:
+            self.obtain()
+        return str(waiting.value)
+
+    def sweep(self, wanted: frozenset[str] | None = None) -> list[str]:
+        return sweep(self.publisher, self.cache, wanted=wanted).completed
+
+    @property
+    def final(self) -> Path:
+        return self.cache.final("small")
+
+    @property
+    def aside(self) -> list[Path]:
+        return [entry for entry, _ in self.cache.arrivals("small")]
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with Hub() as running:
+        yield running
+
+
+@pytest.fixture(params=[Disk, WithoutExchange])
+def scene(request: pytest.FixtureRequest, fast: Path, hub: Hub) -> Scene:
+    return Scene(fast, hub, request.param())
+
+
+def test_it_waits_for_the_readers_and_says_for_whom(scene: Scene) -> None:
+    assert scene.waits() == (
+        "new revision ready, waits for 1 reader of the one before (ml/server-0); let them end, or "
+        "set replaceInUse: true"
+    )
+    assert contents(scene.final) == OLD
+    assert scene.sweep() == []
+    assert contents(scene.final) == OLD
+
+
+def test_it_is_fetched_once_however_long_it_waits(scene: Scene) -> None:
+    scene.waits()
+    scene.hub.served.clear()
+    scene.waits()
+    assert scene.hub.served == []
+
+
+@pytest.mark.parametrize("how", [Scene.obtain, Scene.sweep])
+def test_it_takes_its_place_once_nobody_reads_the_old_one(
+    scene: Scene, how: Callable[[Scene], object]
+) -> None:
+    scene.waits()
+    scene.in_use = InUse()
+    scene.hub.served.clear()
+    how(scene)
+    assert contents(scene.final) == NEW
+    assert scene.aside == []
+    assert scene.hub.served == []
+
+
+def test_while_it_cannot_be_known_who_reads_it_waits(scene: Scene) -> None:
+    scene.in_use = CacheError("which pods there are cannot be known")
+    assert scene.waits() == ("new revision ready, waits: which pods there are cannot be known")
+    assert scene.sweep() == []
+    assert contents(scene.final) == OLD
+
+
+def test_a_newer_one_takes_the_place_of_the_one_that_waits(scene: Scene) -> None:
+    scene.waits()
+    scene.at_hub(NEWEST)
+    scene.waits()
+    [waiting] = scene.aside
+    assert contents(waiting) == NEWEST
+    scene.in_use = InUse()
+    scene.sweep()
+    assert contents(scene.final) == NEWEST
+
+
+def test_one_that_the_source_has_taken_back_is_forgotten(scene: Scene) -> None:
+    scene.waits()
+    scene.at_hub(OLD)
+    scene.obtain()
+    assert scene.aside == []
+    assert contents(scene.final) == OLD
+
+
+def test_one_that_waits_is_forgotten_where_the_catalog_goes_back_to_a_commit(scene: Scene) -> None:
+    old = msgspec.structs.replace(ORIGIN, revision=Repository(dict(OLD)).commit)
+    scene.at_hub(OLD)
+    scene.obtainer.obtain("small", old)
+    scene.at_hub(NEW)
+    scene.waits()
+    scene.at_hub(OLD)
+    scene.obtainer.obtain("small", old)
+    scene.in_use = InUse()
+    scene.sweep()
+    assert contents(scene.final) == OLD
+
+
+def test_one_that_waits_goes_with_its_model(scene: Scene) -> None:
+    scene.waits()
+    scene.sweep(frozenset())
+    assert scene.aside == []
+
+
+def test_a_damaged_model_is_replaced_at_once_and_kept_for_those_who_have_it_open(
+    scene: Scene,
+) -> None:
+    with writing(scene.cache, "small") as held:
+        condemn(scene.publisher, held, [SHARD])
+    scene.obtain()
+    assert contents(scene.final) == NEW
+    assert len(scene.aside) == 1
+
+
+def test_replaced_at_once_the_old_one_is_kept_until_its_readers_have_ended(scene: Scene) -> None:
+    scene.in_use = InUse(SERVER, replaced=True)
+    before = os.open(scene.final, os.O_RDONLY)
+    scene.obtain()
+    assert contents(scene.final) == NEW
+    for others in ({}, ROLLED):  # who came later reads the new one
+        scene.in_use = InUse(SERVER | others)
+        scene.sweep()
+        shard = os.open(SHARD, os.O_RDONLY, dir_fd=before)  # as a mount of the directory opens it
+        assert os.read(shard, 10**6) == OLD[SHARD]
+        os.close(shard)
+    scene.in_use = CacheError("not known now")
+    scene.sweep()
+    assert len(scene.aside) == 1
+    scene.in_use = InUse(ROLLED)
+    scene.sweep()
+    assert scene.aside == []
+    with pytest.raises(FileNotFoundError):
+        os.open(SHARD, os.O_RDONLY, dir_fd=before)
+    os.close(before)
+    assert contents(scene.final) == NEW
+
+
+def test_a_mount_of_the_model_sees_the_old_tree_and_a_mount_of_the_cache_the_new_one(
+    hub: Hub, fast: Path
+) -> None:
+    """What the kubelet does for a hostPath, in a mount namespace of its own."""
+    scene = Scene(fast / "cache", hub)
+    for name in ("model", "cache-root"):
+        (fast / name).mkdir()
+    script = (
+        f"mount --bind {scene.final} {fast}/model && mount --bind {scene.cache.root} "
+        f"{fast}/cache-root || exit 77; echo ready; read go; "
+        f"cat {fast}/model/{SHARD} | sha256sum; cat {fast}/cache-root/small/{SHARD} | sha256sum"
+    )
+    with subprocess.Popen(
+        ["unshare", "-Urm", "sh", "-c", script],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as reader:  # fmt: skip
+        assert reader.stdout is not None
+        if reader.stdout.readline() != "ready\n":
+            pytest.skip("no mount namespace of its own here")
+        scene.in_use = InUse(SERVER, replaced=True)
+        scene.obtain()
+        told, _ = reader.communicate("go\n", timeout=30)
+    of_model, of_cache = (line.split()[0] for line in told.splitlines())
+    assert of_model == sha256_of(OLD[SHARD])
+    assert of_cache == sha256_of(NEW[SHARD])
+
+
+def test_readers_are_the_pods_of_the_node_that_may_open_it_and_the_catalog_says_what_then() -> None:
+    llama = CatalogModel(
+        name="llama-3.1-8b-instruct", source="hf://meta-llama/x", replace_in_use=True
+    )
+    pods: list[Pod] = [vllm(on="n1"), pod()]
+    catalog: Catalog | None = None
+    readers = Readers(
+        lambda: pods, catalog=lambda: catalog, host_directory=lambda: "/var/lib/models"
+    )
+    metadata = pods[0].metadata
+    assert readers(llama.directory).pods == {metadata.uid: f"{metadata.namespace}/{metadata.name}"}
+    assert not readers(llama.directory).replaced
+    assert readers("another").pods == {}
+    catalog = Catalog(models=(llama,))
+    assert readers(llama.directory).replaced
