@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from bench import answer, loader, loader_cut, relist, results, storm, throughput
+from bench.placement.measure import measure as measure_placement
 from bench.results import Row
 from controlplane.build import DEFAULT_VERSION
 
@@ -47,6 +48,14 @@ def _loader_cut(folder: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
     return loader_cut.measure(folder, megabytes=100 if quick else 1000)
 
 
+def _placement(_: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
+    return measure_placement(quick=quick)
+
+
+def _placement_full(_: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
+    return measure_placement(quick=quick, full=True)
+
+
 BENCHMARKS: dict[str, Measure] = {
     "answer": _answer,
     "throughput": _throughput,
@@ -54,7 +63,10 @@ BENCHMARKS: dict[str, Measure] = {
     "storm": _storm,
     "loader": _loader,
     "loader-cut": _loader_cut,
+    "placement": _placement,
 }
+ALONE: dict[str, Measure] = {"placement-full": _placement_full}
+"""Not part of ``all``: they take longer."""
 
 
 def _run(names: list[str], *, quick: bool, out: Path | None) -> None:
@@ -62,7 +74,7 @@ def _run(names: list[str], *, quick: bool, out: Path | None) -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         for name in names:
             click.echo(f"==> {name}", err=True)
-            for row in BENCHMARKS[name](Path(folder), quick):
+            for row in {**BENCHMARKS, **ALONE}[name](Path(folder), quick):
                 click.echo(f"    {dict(row.case)}: {_brief(row)}", err=True)
                 rows.append(row)
     kept = results.report(rows, kubernetes=DEFAULT_VERSION)
@@ -91,7 +103,7 @@ def _command(name: str) -> click.Command:
     return command
 
 
-for _name in (*BENCHMARKS, "all"):
+for _name in (*BENCHMARKS, *ALONE, "all"):
     main.add_command(_command(_name))
 
 

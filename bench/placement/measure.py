@@ -1,0 +1,128 @@
+"""The runs of the benchmark, on all processors, and the rows of its table."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from statistics import fmean
+
+import msgspec
+
+from bench.placement.cluster import Cluster
+from bench.placement.hardware import Hardware
+from bench.placement.omniscient import bound
+from bench.placement.outcome import Outcome, interval, outcome, percentile
+from bench.placement.rivals import random_choice
+from bench.placement.settings import ALL, BASE, OMNISCIENT, ONE_BY_ONE, OURS, POLICIES, Setting
+from bench.results import Row
+
+FIRST = next(iter(OURS))
+SEEDS = 8
+FULL_SEEDS = 30
+BENCHMARK = "placement"
+BOUND = "bound"
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """One run."""
+
+    setting: Setting
+    policy: str
+    seed: int
+
+
+def measure(*, quick: bool = False, full: bool = False) -> Iterator[Row]:
+    """Yield a row for each policy in each setting; percentiles are means over seeds."""
+    settings: Sequence[Setting] = ALL if full else ONE_BY_ONE
+    seeds = FULL_SEEDS if full else SEEDS
+    if quick:
+        workload = msgspec.structs.replace(BASE.workload, pods=100)
+        settings, seeds = [msgspec.structs.replace(BASE, workload=workload)], 2
+    policies = [*POLICIES, BOUND]
+    cases = [
+        Case(setting=setting, policy=policy, seed=seed)
+        for setting in settings
+        for policy in policies
+        for seed in range(seeds)
+    ]
+    found: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
+    done: Iterable[tuple[Case, Outcome]] = zip(cases, spread_over(run, cases), strict=True)
+    for case, came in done:
+        found[case.setting.name, case.policy].append(came)
+        if case.policy == policies[-1] and case.seed == seeds - 1:
+            of_setting = {policy: found[case.setting.name, policy] for policy in policies}
+            yield from rows(case.setting.name, of_setting)
+
+
+def spread_over(work: Callable[[Case], Outcome], cases: Sequence[Case]) -> Iterator[Outcome]:
+    """Run cases on all processors; yield what came of them in their order."""
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        yield from pool.map(work, cases)
+
+
+def run(case: Case) -> Outcome:
+    """Run one case."""
+    setting, hardware = case.setting, Hardware()
+    make = POLICIES.get(case.policy, random_choice)
+    cluster = Cluster(
+        setting.workload, case.seed, make, hardware=hardware, failures=setting.failures
+    )
+    if case.policy == BOUND:
+        fastest = max(machine.disk_speed for machine in cluster.machines)
+        starts = bound(cluster.arrivals, hardware, fastest)
+        return Outcome(
+            starts=starts,
+            pending=[0.0],
+            warm=1.0,
+            fetched_bytes=0.0,
+            evicted=0,
+            fairness=1.0,
+            unready=0,
+        )
+    cluster.run()
+    return outcome(cluster)
+
+
+def rows(setting: str, outcomes: dict[str, list[Outcome]]) -> Iterator[Row]:
+    """Yield the rows of one setting, the soonest 99th percentile first.
+
+    Seeds differ more than policies (which sizes are popular): ratios are taken seed by seed.
+    """
+    p99 = {
+        policy: [percentile(one.starts, 0.99) for one in runs] for policy, runs in outcomes.items()
+    }
+    for policy, runs in sorted(outcomes.items(), key=lambda item: fmean(p99[item[0]])):
+        low, high = interval(p99[policy])
+        figures: dict[str, float | int | str] = {
+            "p50 s": fmean(percentile(one.starts, 0.50) for one in runs),
+            "p95 s": fmean(percentile(one.starts, 0.95) for one in runs),
+            "p99 s": fmean(p99[policy]),
+            "p99 interval": f"{low:.0f} to {high:.0f}",
+            **_compared(p99[policy], p99[FIRST], "on demand"),
+            **_compared(p99[policy], p99[OMNISCIENT], "omniscient"),
+        }
+        if policy != BOUND:
+            figures |= {
+                "warm %": 100 * fmean(one.warm for one in runs),
+                "fetched TB": fmean(one.fetched_bytes for one in runs) / 1e12,
+                "pending p99 s": fmean(percentile(one.pending, 0.99) for one in runs),
+                "fairness": fmean(one.fairness for one in runs),
+                "evictions": fmean(one.evicted for one in runs),
+                "never ready": fmean(one.unready for one in runs),
+            }
+        yield Row(benchmark=BENCHMARK, case={"setting": setting, "policy": policy}, figures=figures)
+
+
+def _compared(
+    values: Sequence[float], others: Sequence[float], name: str
+) -> dict[str, float | str]:
+    """Return the ratio to another policy's, seed by seed: the geometric mean, and its interval."""
+    logarithms = [math.log(mine / its) for mine, its in zip(values, others, strict=True)]
+    low, high = (math.exp(end) for end in interval(logarithms))
+    return {
+        f"x {name}": math.exp(fmean(logarithms)),
+        f"x {name} interval": f"{low:.2f} to {high:.2f}",
+    }
