@@ -11,6 +11,7 @@ from extender.cluster.state import ClusterState
 from extender.kube.objects import LeaseSpec, Pod
 from extender.verbs.bind import Answer, BindOutcome, Bound, Sent, bind
 from extender.verbs.context import Context
+from extender.verbs.doubt import UNCLEAR_SECONDS, Doubt, settle
 from extender.verbs.filter import filter_nodes
 from extender.verbs.preempt import preempt
 from extender.verbs.prioritize import prioritize_nodes
@@ -33,6 +34,9 @@ _TICK_SECONDS = 1.0
 _GATHER_SECONDS = 0.02
 _NESTED_EVENTS = 4
 _ANSWER_SECONDS = 1.0
+_SLOW_ANSWER_SECONDS = 2.4
+_SLOW_NESTED_EVENTS = 60
+"""Some Bindings take so long that kube-scheduler gives the call up, and asks anew meanwhile."""
 _POLL_SECONDS = 1.0
 
 
@@ -53,8 +57,12 @@ class Extender:
     ) -> None:
         self.skew = skew
         self.running = True
-        self.sending: set[str] = set()
-        """Pods that a Binding is on its way for."""
+        self.sending: Counter[tuple[str, str]] = Counter()
+        """How many Bindings are on their way, by the pod's UID and the node."""
+        self.promised: set[tuple[str, str]] = set()
+        """By UID and node, what is known to be bound."""
+        self.doubts: set[Doubt] = set()
+        """Bindings of which this process does not know what became."""
         self.given: dict[str, tuple[str, float]] = {}
         """By node: the pod that it was nominated to last, and until when it is its own."""
         self.outcomes: Counter[BindOutcome] = Counter()
@@ -164,17 +172,37 @@ class Extender:
         bound = bind(args, self.context, self)
         self.outcomes[bound.outcome] += 1
         self._say(f"bind {metadata.name} -> {node}: {bound.outcome} {bound.error}".rstrip())
+        if bound.doubt is not None:
+            self.doubts.add(bound.doubt)
+            self._settle_after(bound.doubt.seconds, bound.doubt)
         self._laws.answered(self, args, bound)
         return bound
+
+    def _settle_after(self, seconds: float, doubt: Doubt) -> None:
+        self._timeline.after(seconds, lambda: self._settle(doubt))
+
+    def _settle(self, doubt: Doubt) -> None:
+        """Find out what became of a Binding, as the service does."""
+        if not self.running:
+            return
+        if self.state.has_reservation(doubt.uid):
+            if self._faults.happens(20):
+                self._settle_after(_TICK_SECONDS, doubt)
+                return
+            given_back = settle(doubt, self._api.get(Pod, doubt.name), self.state)
+            self._say(f"{doubt.name} on {doubt.node}: {'not bound' if given_back else 'bound'}")
+        self.doubts.discard(doubt)
+        self._laws.settled(self, doubt)
 
     # -- the apiserver, as bind sees it ----------------------------------------------------------
 
     def create(self, args: BindArgs, annotations: dict[str, str]) -> Answer:
         """Send a Binding; meanwhile other things happen."""
         self._laws.sending(self, args, annotations)
-        self.sending.add(args.uid)
+        place = args.uid, args.node
+        self.sending[place] += 1
         answer = self._send(args, annotations)
-        self.sending.discard(args.uid)
+        self.sending[place] -= 1
         return answer
 
     def _send(self, args: BindArgs, annotations: dict[str, str]) -> Answer:
@@ -182,16 +210,26 @@ class Extender:
         self._say(f"Binding {args.name} -> {args.node}: {fate}")
         if self._fence is not None and self._faults.happens(5):
             self._lose_lead()
-        end = self._timeline.now + _ANSWER_SECONDS
-        for _ in range(self._choices.below(_NESTED_EVENTS) if self._faults.on else 0):
+        self._meanwhile()
+        if fate in {Fate.LOST_LATE, Fate.UNCLEAR_LATE}:
+            least, most = self._late_seconds
+            if fate is Fate.UNCLEAR_LATE:
+                most = min(most, UNCLEAR_SECONDS - _TICK_SECONDS)
+            delay = self._choices.between(least, most)
+            self._later(delay, lambda: self._take_effect(args, annotations))
+        if fate in {Fate.DONE, Fate.LOST_DONE, Fate.UNCLEAR_DONE}:
+            done = self._take_effect(args, annotations)
+            if not done and fate is not Fate.LOST_DONE:
+                return Answer(Sent.CONFLICT, "conflict")
+        return Answer(fate.answer, fate)
+
+    def _meanwhile(self) -> None:
+        """Let other things happen until the Binding is decided."""
+        slow = self._fence is None and self._faults.happens(10)
+        end = self._timeline.now + (_SLOW_ANSWER_SECONDS if slow else _ANSWER_SECONDS)
+        most = _SLOW_NESTED_EVENTS if slow else _NESTED_EVENTS
+        for _ in range(self._choices.below(most) if self._faults.on else 0):
             self._timeline.next(within=end - self._timeline.now)
-        if fate is Fate.REFUSED:
-            return Answer(Sent.REFUSED, "too many requests")
-        if fate is Fate.LOST_LATE:
-            self._later(lambda: self._take_effect(args, annotations))
-        if fate in {Fate.DONE, Fate.LOST_DONE} and not self._take_effect(args, annotations):
-            return Answer(Sent.CONFLICT, "conflict")
-        return Answer(Sent.DONE if fate is Fate.DONE else Sent.LOST, "no answer")
 
     def pod(self, namespace: str, name: str) -> Pod | str | None:
         """Look a pod up."""
@@ -199,7 +237,7 @@ class Extender:
             return f"no answer for {namespace}/{name}"
         return self._api.get(Pod, name)
 
-    def _later(self, binding: Callable[[], object]) -> None:
+    def _later(self, delay: float, binding: Callable[[], object]) -> None:
         self._sent += 1
         number = self._sent
 
@@ -208,7 +246,7 @@ class Extender:
                 binding()
 
         self._late[number] = happen
-        self._timeline.after(self._choices.between(*self._late_seconds), happen)
+        self._timeline.after(delay, happen)
 
     def _take_effect(self, args: BindArgs, annotations: dict[str, str]) -> bool:
         done = self._api.bind(args.name, args.uid, args.node, annotations)

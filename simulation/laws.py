@@ -14,6 +14,7 @@ from extender.cluster.holdings import ModelState
 from extender.kube.objects import KubeObject, Node, Pod
 from extender.kube.quantity import parse_quantity
 from extender.verbs.bind import BindOutcome, Bound
+from extender.verbs.doubt import Doubt
 from extender.waiting.nominate import NOMINATION_SECONDS
 from extender.wire import BindArgs, FilterResult, Victims
 from simulation.apiserver import Apiserver
@@ -52,7 +53,6 @@ class Laws:
         self._api = api
         self._taken: defaultdict[str, int] = defaultdict(int)
         self._effects: set[tuple[str, str]] = set()
-        self._may_come: set[tuple[str, str]] = set()
         self._could_run: dict[str, float] = {}
         self._followed: list[Extender] = []
         self._gone: dict[str, float] = {}
@@ -119,7 +119,7 @@ class Laws:
                 if told is not None and told.spec.node_name:
                     self._broken("a pod counts once", f"{told.metadata.name} on {name}")
                 gone = self._gone.get(entry.uid, inf)
-                if gone < extender.witness.listed_at and entry.uid not in extender.sending:
+                if gone < extender.witness.listed_at and not extender.sending[entry.uid, name]:
                     self._broken("memory is kept only for what may come", f"{entry.uid} on {name}")
                 left = entry.expires - view.now
                 most = extender.context.reservation_seconds + CLOCK_SLACK_SECONDS
@@ -198,6 +198,8 @@ class Laws:
         for name, victims in kept.items():
             if victims != candidates.get(name):
                 self._broken("victims are those proposed", f"{name}: {victims.uids}")
+            if self._uncertain(extender, pod):
+                self._broken("old knowledge evicts nobody", f"{victims.uids} on {name}")
             if extender.stale():
                 continue
             node = view.nodes.get(name)
@@ -245,13 +247,34 @@ class Laws:
         sent = args.uid, args.node
         if yes and sent not in self._effects:
             self._broken("bind says yes only to what is bound", f"{args.name} -> {args.node}")
-        if yes or bound.outcome is BindOutcome.UNKNOWN:
-            self._may_come.add(sent)
-        node = extender.state.view().nodes.get(args.node)
-        refused = bound.outcome is BindOutcome.ERROR and sent not in self._may_come
-        reserved = node.reserved if node is not None else ()
-        if refused and any(entry.firm and entry.uid == args.uid for entry in reserved):
-            self._broken("memory is kept only for what may come", f"{args.name} on {args.node}")
+        if yes:
+            extender.promised.add(sent)
+        self._check_kept(extender, args.uid, args.node)
+
+    def settled(self, extender: Extender, doubt: Doubt) -> None:
+        """Look at the memory of a Binding that is in doubt no more."""
+        if self._is_on(doubt.uid, doubt.node):
+            extender.promised.add((doubt.uid, doubt.node))
+        self._check_kept(extender, doubt.uid, doubt.node)
+
+    def _check_kept(self, extender: Extender, uid: str, name: str) -> None:
+        """See that memory is kept for a pod where it may come, and nowhere else."""
+        node, told = extender.state.view().nodes.get(name), extender.witness.pods.get(uid)
+        if node is None or (told is not None and told.spec.node_name):
+            return
+        kept = any(entry.firm and entry.uid == uid for entry in node.reserved)
+        what = f"{self.asks[uid].pod.metadata.name} on {name}"
+        sending = bool(extender.sending[uid, name])
+        doubted = any((doubt.uid, doubt.node) == (uid, name) for doubt in extender.doubts)
+        if kept and not (sending or doubted or (uid, name) in self._effects):
+            self._broken("memory is kept only for what may come", what)
+        comes = (uid, name) in extender.promised and self._is_on(uid, name)
+        if (sending or comes) and not kept:
+            self._broken("what may come has its memory", what)
+
+    def _is_on(self, uid: str, node: str) -> bool:
+        pod = self._api.get(Pod, self.asks[uid].pod.metadata.name, uid)
+        return pod is not None and _place(pod) == node
 
     def nominated(self, extender: Extender, uid: str, node: str) -> None:
         """Look at a nomination that is about to be written."""

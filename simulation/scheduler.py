@@ -34,6 +34,8 @@ LAST_BACKOFF_SECONDS = 2.0
 FLUSH_AFTER_SECONDS = 300.0
 _FLUSH_EVERY_SECONDS = 30.0
 _STALLED_SECONDS = 30.0
+_PATIENCE_SECONDS = 2.0
+"""What is left of ``httpTimeout`` where a call has waited for its turn before."""
 
 
 class Scheduler:
@@ -226,7 +228,7 @@ class Scheduler:
         return self._choices.one(names if self._faults.happens(20) else best)
 
     def _bind(self, pod: Pod, node: str) -> None:
-        """End a binding cycle. Sometimes the answer comes too late to be heard."""
+        """End a binding cycle. Sometimes it is given up, whatever the answer will be."""
         if self._stalled:
             self._stalled = False  # it goes on once
             delay = self._choices.between(0.0, _STALLED_SECONDS)
@@ -235,11 +237,20 @@ class Scheduler:
         if not self.extender.running:
             return
         uid = pod.metadata.uid
+        over = False
+
+        def end(backoff: float) -> None:
+            nonlocal over
+            if not over and self._assumed.pop(uid, None) is not None and self._pod(uid) is not None:
+                self._back_off(uid, backoff)
+            over = True
+
+        if self._faults.happens(3):
+            patience = self._choices.between(0.0, _PATIENCE_SECONDS)
+            self._timeline.after(patience, lambda: end(FIRST_BACKOFF_SECONDS))
         bound = self.extender.bind(pod, node)
-        if not bound.error and not self._faults.happens(3):
-            return
-        if self._assumed.pop(uid, None) is not None and self._pod(uid) is not None:
-            self._back_off(uid, LAST_BACKOFF_SECONDS)
+        if bound.error:
+            end(LAST_BACKOFF_SECONDS)
 
     # -- preemption ------------------------------------------------------------------------------
 

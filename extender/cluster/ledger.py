@@ -100,16 +100,17 @@ class Ledger:
     # -- reservations ----------------------------------------------------------------------------
 
     def reserve(self, entry: Reservation) -> bool:
-        """Keep memory for a pod; false where it counts already, on the node it was seen on."""
+        """Keep memory for a pod; false where it counts already, by itself or a reservation."""
         facts = self.pods.get(entry.uid)
         if facts is not None and facts.node:
             return False
-        self._changed |= self._reservations.put(entry)
-        return True
+        changed = self._reservations.put(entry)
+        self._changed |= changed
+        return bool(changed)
 
-    def release(self, uid: str, node: str) -> None:
-        """Give back what was kept for a pod on a node."""
-        self._changed |= self._reservations.drop(uid, node)
+    def release(self, uid: str, node: str, claim: int) -> None:
+        """Give back what was kept for a pod on a node for one claim."""
+        self._changed |= self._reservations.drop(uid, node, claim)
 
     def expire(self, now: float) -> bool:
         """Forget the reservations that are past their time; true where there were any."""
@@ -117,9 +118,9 @@ class Ledger:
         self._changed |= expired
         return bool(expired)
 
-    def has_reservation(self, uid: str, node: str | None = None) -> bool:
-        """Tell whether bind has reserved memory for a pod, on a node or anywhere."""
-        return self._reservations.reserved(uid, node)
+    def has_reservation(self, uid: str) -> bool:
+        """Tell whether bind has reserved memory for a pod anywhere."""
+        return self._reservations.reserved(uid)
 
     def reserved(self) -> int:
         """Return how many pods have memory kept for them."""

@@ -1,9 +1,13 @@
 """Memory that is spoken for and not on a node yet: between an answer and the pod in the watch.
 
 Two kinds stand in one table. A *reservation* is made by bind, under the state's lock, once the
-ledger has been checked again. A *hold* is the guess of prioritize where a pod is going to be bound;
-it lasts seconds and keeps a burst from being sent to one node again and again before the first of
-them is bound.
+ledger has been checked again. A *hold* is a guess (of prioritize, or of who nominates) where a pod
+is going to be bound; it lasts seconds and keeps a burst from being sent to one node again and again
+before the first of them is bound.
+
+Each reservation is one Binding's claim, and only that Binding gives it back: kube-scheduler may
+have given up on a first bind and asked for a second one while the first is on its way, and what
+becomes of the first says nothing of what the second needs.
 """
 
 from __future__ import annotations
@@ -13,30 +17,38 @@ from math import inf
 
 import msgspec
 
+HOLD = 0
+"""The claim of a hold; Bindings count from 1."""
+
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Bytes of one node's memory, kept for one pod until ``expires`` (UNIX seconds).
 
-    ``firm`` is true for a reservation of bind, false for a hold.
+    ``claim`` is the number of the Binding that they are kept for, ``HOLD`` for a hold.
     """
 
     uid: str
     node: str
     bytes: int
     expires: float
-    firm: bool
+    claim: int = HOLD
+
+    @property
+    def firm(self) -> bool:
+        """Tell whether this is a reservation of bind, not a hold."""
+        return self.claim != HOLD
 
 
 class Reservations:
     """The table. Not safe to use from threads: the cluster state guards it.
 
     A pod can have reservations on several nodes: where the answer to its binding was lost it may
-    yet appear on the first node, though it was sent to a second. It has one hold at most, and none
-    beside a reservation.
+    yet appear on the first node, though it was sent to a second. On one node they count once,
+    however many Bindings claim them. A pod has one hold at most, and none beside a reservation.
     """
 
     def __init__(self) -> None:
-        self._of_pod: dict[str, dict[str, Reservation]] = {}
+        self._of_pod: dict[str, dict[str, dict[int, Reservation]]] = {}
         self._on_node: dict[str, dict[str, Reservation]] = {}
         self._next_expiry = inf
 
@@ -51,47 +63,72 @@ class Reservations:
         yield from self._of_pod.items()
 
     def on(self, node: str) -> Iterator[Reservation]:
-        """Yield the entries of one node."""
+        """Yield what is kept on one node, once for each pod."""
         yield from self._on_node.get(node, {}).values()
 
-    def reserved(self, uid: str, node: str | None = None) -> bool:
-        """Tell whether bind has reserved memory for a pod, on a node or anywhere."""
-        entries = self._of_pod.get(uid, {}).values()
-        return any(entry.firm and node in {None, entry.node} for entry in entries)
+    def reserved(self, uid: str) -> bool:
+        """Tell whether bind has reserved memory for a pod anywhere."""
+        return any(HOLD not in claims for claims in self._of_pod.get(uid, {}).values())
 
     def put(self, entry: Reservation) -> set[str]:
         """Keep an entry in place of the pod's hold; return the nodes that this changes."""
+        if not entry.firm and self.reserved(entry.uid):
+            return set()
         changed = {entry.node}
-        for other in list(self._of_pod.get(entry.uid, {}).values()):
-            if not other.firm or other.node == entry.node:
-                changed |= self.drop(entry.uid, other.node)
-        self._of_pod.setdefault(entry.uid, {})[entry.node] = entry
-        self._on_node.setdefault(entry.node, {})[entry.uid] = entry
+        for node, claims in list(self._of_pod.get(entry.uid, {}).items()):
+            if HOLD in claims:
+                changed |= self.drop(entry.uid, node)
+        on_node = self._of_pod.setdefault(entry.uid, {}).setdefault(entry.node, {})
+        on_node[entry.claim] = entry
+        self._sum_up(entry.uid, entry.node)
         self._next_expiry = min(self._next_expiry, entry.expires)
         return changed
 
-    def drop(self, uid: str, node: str | None = None) -> set[str]:
-        """Forget a pod's entry on a node, or on all; return the nodes that this changes."""
-        entries = self._of_pod.get(uid, {})
-        changed = set(entries) if node is None else {node} & set(entries)
-        for name in changed:
-            del entries[name]
-            on_node = self._on_node[name]
-            del on_node[uid]
-            if not on_node:
-                del self._on_node[name]
-        if changed and not entries:
-            del self._of_pod[uid]
+    def drop(self, uid: str, node: str | None = None, claim: int | None = None) -> set[str]:
+        """Forget what is kept for a pod, on a node or on all, for one claim or for all.
+
+        Returns the nodes that this changes.
+        """
+        nodes = self._of_pod.get(uid, {})
+        changed = set()
+        for name in list(nodes) if node is None else {node} & nodes.keys():
+            claims = nodes[name]
+            for number in list(claims) if claim is None else {claim} & claims.keys():
+                del claims[number]
+                changed.add(name)
+            self._sum_up(uid, name)
         return changed
 
     def expire(self, now: float) -> set[str]:
         """Forget what is past its time; return the nodes that this changes."""
         if now < self._next_expiry:
             return set()
-        entries = [entry for on_pod in self._of_pod.values() for entry in on_pod.values()]
+        entries = [
+            entry
+            for nodes in self._of_pod.values()
+            for claims in nodes.values()
+            for entry in claims.values()
+        ]
         changed: set[str] = set()
         for entry in entries:
             if entry.expires <= now:
-                changed |= self.drop(entry.uid, entry.node)
+                changed |= self.drop(entry.uid, entry.node, entry.claim)
         self._next_expiry = min((e.expires for e in entries if e.expires > now), default=inf)
         return changed
+
+    def _sum_up(self, uid: str, node: str) -> None:
+        """Renew the one entry that stands for all claims of a pod on a node."""
+        nodes = self._of_pod[uid]
+        entries = list(nodes[node].values())
+        if entries:
+            most = max(entries, key=lambda entry: entry.expires)
+            size = max(entry.bytes for entry in entries)
+            self._on_node.setdefault(node, {})[uid] = msgspec.structs.replace(most, bytes=size)
+            return
+        del nodes[node]
+        if not nodes:
+            del self._of_pod[uid]
+        on_node = self._on_node.get(node, {})
+        on_node.pop(uid, None)
+        if not on_node:
+            self._on_node.pop(node, None)

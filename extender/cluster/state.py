@@ -165,19 +165,18 @@ class ClusterState:
     def hold(self, entry: Reservation) -> None:
         """Keep memory for a pod without a check; never in place of a reservation, or once bound."""
         with self._lock:
-            if entry.firm or not self._ledger.has_reservation(entry.uid):
-                self._reserve(entry)
+            self._reserve(entry)
 
-    def release(self, uid: str, node: str) -> None:
-        """Give back what was kept for a pod on a node."""
+    def release(self, uid: str, node: str, claim: int) -> None:
+        """Give back what was kept for a pod on a node for one claim (see ``reservations``)."""
         with self._lock:
-            self._ledger.release(uid, node)
+            self._ledger.release(uid, node, claim)
             self._settle()
 
-    def has_reservation(self, uid: str, node: str | None = None) -> bool:
-        """Tell whether bind has reserved memory, somewhere or on one node, for an unseen pod."""
+    def has_reservation(self, uid: str) -> bool:
+        """Tell whether bind has reserved memory somewhere for a pod that was not seen there."""
         with self._lock:
-            return self._ledger.has_reservation(uid, node)
+            return self._ledger.has_reservation(uid)
 
     def reserved(self) -> int:
         """Return how many pods have memory kept for them."""

@@ -3,16 +3,30 @@
 The client's typed call is not used: it raises after a binding that worked, because the apiserver
 answers with a Status (kubernetes-client/python#547). Nothing is repeated here; bind looks up what
 became of a lost answer.
+
+What an answer proves. The order in the apiserver is: who asks and how many do, admission (webhooks,
+policies, quota), then the one write to the storage (pkg/registry/core/pod/storage, BindingREST). So
+4xx other than 409 prove that nothing was written, and so does what admission said, whatever its
+status: a webhook that cannot be called is a 500. Everything else that storage fails with, a timeout
+of etcd among it, becomes a 409 there; so a 409 proves something only in the words of that function
+itself. All other 5xx prove nothing.
 """
 
 from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
 
 import msgspec
 
 from extender.errors import InvalidObjectError
 from extender.kube.decode import decode
 from extender.kube.objects import Pod
+from extender.serving.touching import touch
 from extender.verbs.bind import Answer, Sent
+from extender.verbs.doubt import Doubt
+from extender.watch.answers import Answer as HttpAnswer
 from extender.watch.answers import UnreachableError
 from extender.watch.client import Transport
 from extender.watch.paths import pod_path
@@ -23,6 +37,20 @@ BIND_SECONDS = 2.5
 LOOK_UP_SECONDS = 1.0
 """Together below the 5 s after which kube-scheduler gives up (``httpTimeout``)."""
 
+_BEFORE_THE_WRITE = re.compile(
+    r"failed calling webhook|admission webhook .* denied the request"
+    r"|AdmissionWebhook/.* has panicked|resource quota evaluation timed out"
+    r"|apiserver is shutting down"
+)
+"""What is said before the storage is asked (k8s.io/apiserver: pkg/util/webhook, the plugins webhook
+and resourcequota of pkg/admission, pkg/server/filters)."""
+
+_NOT_WRITTEN = re.compile(
+    r"is already assigned to node|is being deleted, cannot be assigned"
+    r"|has non-empty .spec.schedulingGates|Precondition failed"
+)
+"""Why the write of a Binding is not even tried, in a 409."""
+
 _REMEDIES = {
     401: "the service account's token is not accepted",
     403: "give the service account the right to create pods/binding",
@@ -32,8 +60,9 @@ _REMEDIES = {
 class ApiBindings:
     """``Bindings`` of one cluster. Safe to use from threads."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, *, now: Callable[[], float] = time.time) -> None:
         self._transport = transport
+        self._now = now
 
     def create(self, args: BindArgs, annotations: dict[str, str]) -> Answer:
         """Create a Binding whose UID is a precondition."""
@@ -59,16 +88,7 @@ class ApiBindings:
         except UnreachableError as error:
             sent = Sent.LOST if error.sent else Sent.REFUSED
             return Answer(sent, f"the apiserver did not answer the binding: {error}")
-        if answer.ok:
-            return Answer(Sent.DONE)
-        said = answer.problem().message or "no reason given"
-        message = f"the apiserver refused the binding ({answer.status}): {said}"
-        if answer.status in {404, 409}:
-            return Answer(Sent.CONFLICT, message)
-        if answer.status >= 500:
-            return Answer(Sent.LOST, message)
-        remedy = _REMEDIES.get(answer.status)
-        return Answer(Sent.REFUSED, f"{message}; {remedy}" if remedy else message)
+        return Answer(Sent.DONE) if answer.ok else _read(answer)
 
     def pod(self, namespace: str, name: str) -> Pod | str | None:
         """Return a pod as it is now, None where there is none, or why that cannot be told."""
@@ -86,3 +106,36 @@ class ApiBindings:
             return f"HTTP {answer.status}: {answer.problem().message or 'no reason given'}"
         except (UnreachableError, InvalidObjectError) as error:
             return str(error)
+
+    def written(self, doubt: Doubt) -> Pod | str | None:
+        """Return a pod as a write to it finds it, None where it is gone, or why there was none."""
+        namespace, name = doubt.namespace, doubt.name
+        try:
+            answer = touch(self._transport, namespace, name, doubt.uid, self._now())
+            if answer.ok:
+                return decode(answer.body, Pod)
+        except (UnreachableError, InvalidObjectError) as error:
+            return str(error)
+        if answer.status == 404:
+            return None
+        said = f"HTTP {answer.status}: {answer.problem().message or 'no reason given'}"
+        if answer.status != 409:
+            return said
+        found = self.pod(namespace, name)  # another one by that name?
+        return said if isinstance(found, Pod) and found.metadata.uid == doubt.uid else found
+
+
+def _read(answer: HttpAnswer) -> Answer:
+    """Tell what an answer other than yes proves, and say it."""
+    status = answer.status
+    said = answer.problem().message or "no reason given"
+    refused = f"the apiserver refused the binding ({status}): {said}"
+    if status == 404 or (status == 409 and _NOT_WRITTEN.search(said)):
+        return Answer(Sent.CONFLICT, refused)
+    if status >= 500 or status == 409:
+        if _BEFORE_THE_WRITE.search(said):
+            return Answer(Sent.REFUSED, f"{refused}; nothing was written")
+        failed = f"the apiserver failed in the binding ({status}): {said}"
+        return Answer(Sent.UNCLEAR, f"{failed}; whether it was written is not certain")
+    remedy = _REMEDIES.get(status)
+    return Answer(Sent.REFUSED, f"{refused}; {remedy}" if remedy else refused)

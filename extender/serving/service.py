@@ -11,14 +11,16 @@ import structlog
 from extender.config import ExtenderConfiguration
 from extender.kube.objects import Pod
 from extender.serving.arrival import seconds_since_begin
+from extender.serving.bindings import ApiBindings
 from extender.serving.events import Events
 from extender.serving.fetching import Fetching
 from extender.serving.knowledge import Knowledge
 from extender.serving.leadership import Leadership
 from extender.serving.metrics import Metrics
+from extender.serving.settling import Settling
 from extender.serving.waking import Waking
 from extender.serving.watched import Observer
-from extender.verbs.bind import Bindings, bind
+from extender.verbs.bind import bind
 from extender.verbs.context import TOO_LATE, Context, Late
 from extender.verbs.decision import Decision, DecisionLog
 from extender.verbs.filter import filter_nodes
@@ -53,7 +55,7 @@ class Service:
         configuration: ExtenderConfiguration,
         *,
         observer: Observer | None = None,
-        bindings: Bindings | None = None,
+        bindings: ApiBindings | None = None,
         leadership: Leadership | None = None,
     ) -> None:
         self.context = context
@@ -67,6 +69,7 @@ class Service:
         self._events: Events | None = None
         self._fetching: Fetching | None = None
         self._bindings = bindings
+        self._settling = Settling(context.state, bindings.written) if bindings else None
         self._leadership = leadership
         self.verbs: dict[str, Verb] = {
             "filter": self.filter,
@@ -117,13 +120,13 @@ class Service:
         self.knowledge.start()
         if self._leadership is not None:
             self._leadership.start()
-        for part in (self._waking, self._events, self._fetching):
+        for part in (self._waking, self._events, self._fetching, self._settling):
             if part is not None:
                 part.start()
 
     def stop(self) -> None:
         """Stop all of it."""
-        for part in (self._waking, self._events, self._fetching):
+        for part in (self._waking, self._events, self._fetching, self._settling):
             if part is not None:
                 part.stop()
         if self._leadership is not None:
@@ -162,6 +165,8 @@ class Service:
         before = time.perf_counter()
         bound = bind(args, self.context, self._bindings, late=late)
         self.metrics.binds.labels(bound.outcome.value).inc()
+        if bound.doubt is not None and self._settling is not None:
+            self._settling.add(bound.doubt)
         seconds = time.perf_counter() - before
         if bound.decision is not None:
             self._decided(bound.decision, seconds)

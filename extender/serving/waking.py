@@ -8,8 +8,7 @@ limit; what is left over is woken next.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable
 from threading import Event, Thread
 from time import monotonic
 
@@ -17,18 +16,16 @@ import msgspec
 import structlog
 
 from extender.placement.request import PodRequest
+from extender.serving.touching import CONNECT_SECONDS, WRITE_SECONDS, touch
 from extender.verbs.context import Context
 from extender.waiting.nominate import Nominations
 from extender.waiting.pods import WaitingPod, WaitingPods
 from extender.waiting.wake import Waker
 from extender.watch.answers import Answer, UnreachableError
 from extender.watch.client import Transport
-from extender.watch.paths import MERGE_PATCH, pod_path
+from extender.watch.paths import pod_path
 
 log = structlog.get_logger("extender.waking")
-
-REQUEUED_ANNOTATION = "modelcache.dev/requeued-at"
-"""On waiting pods, by the extender: an RFC 3339 time, written to have kube-scheduler try again."""
 
 TICK_SECONDS = 1.0
 GATHER_SECONDS = 0.02
@@ -102,7 +99,7 @@ class Waking:
             context = self._context
             self._pods.recover(context.state, self._schedulers, context.request_of)
         for pod in self._waker.due():
-            if self._stopping.is_set():
+            if self._stopping.is_set() or self._context.unsynced() or not self._leads():
                 return True
             began = monotonic()
             if not self._wake_one(pod):
@@ -141,9 +138,8 @@ class Waking:
         return True
 
     def _touch(self, request: PodRequest) -> Answer:
-        stamp = datetime.fromtimestamp(self._context.now(), UTC).isoformat(timespec="milliseconds")
-        metadata = {"uid": request.uid, "annotations": {REQUEUED_ANNOTATION: stamp}}
-        return self._patch(request, MERGE_PATCH, {"metadata": metadata})
+        now = self._context.now()
+        return touch(self._transport, request.namespace, request.name, request.uid, now)
 
     def _nominate(self, request: PodRequest, node: str) -> Answer:
         """Write the node, unless the pod is bound, nominated already, or another by its name."""
@@ -154,16 +150,13 @@ class Waking:
             {"op": "test", "path": nominated, "value": None},
             {"op": "add", "path": nominated, "value": node},
         ]
-        return self._patch(request, _JSON_PATCH, patch)
-
-    def _patch(self, request: PodRequest, kind: Mapping[str, str], body: object) -> Answer:
         return self._transport.request(
             "PATCH",
             f"{pod_path(request.namespace, request.name)}/status",
-            body=msgspec.json.encode(body),
-            headers=kind,
-            connect_timeout=1.0,
-            read_timeout=5.0,
+            body=msgspec.json.encode(patch),
+            headers=_JSON_PATCH,
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=WRITE_SECONDS,
         )
 
     def _failed(self, pod: WaitingPod, error: str) -> None:

@@ -9,8 +9,9 @@ binding: the apiserver copies a Binding's annotations onto the pod, both or neit
 (kubernetes/pkg/registry/core/pod/storage).
 
 An answer that was lost is looked up, never repeated blindly. Where it cannot be told whether the
-pod is bound, the reservation stays until it expires: memory is rather kept too long than given
-twice.
+pod is bound, the reservation stays until that is settled (``doubt``), or it expires: memory is
+rather kept too long than given twice. Each Binding has a claim of its own on the memory, and gives
+back no other's: kube-scheduler may ask for a second one while the first is still on its way.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from extender.placement.request import PodRequest
 from extender.placement.verdict import Judge, Verdict
 from extender.verbs.context import TOO_LATE, Context, Late, never, not_listed
 from extender.verbs.decision import Decision, count, decision
+from extender.verbs.doubt import LOST_SECONDS, UNCLEAR_SECONDS, Doubt
 from extender.wire import BindArgs
 
 
@@ -39,9 +41,11 @@ class Sent(StrEnum):
     REFUSED = "refused"
     """The apiserver did not do it, and will not."""
     CONFLICT = "conflict"
-    """The pod is not what was expected: bound, being deleted, or another one by that name."""
+    """The same, because the pod is bound, being deleted, not to be scheduled, or another one."""
+    UNCLEAR = "unclear"
+    """The apiserver failed, and its storage may have done it, or do it yet."""
     LOST = "lost"
-    """Nobody knows."""
+    """There was no answer: it may be done, or be on its way."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -74,11 +78,15 @@ class BindOutcome(StrEnum):
 
 
 class Bound(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer of bind. ``error`` is empty where the pod is bound to the node asked for."""
+    """The answer of bind. ``error`` is empty where the pod is bound to the node asked for.
+
+    ``doubt`` is what has to be settled where nobody knows whether it is.
+    """
 
     outcome: BindOutcome
     error: str = ""
     decision: Decision | None = None
+    doubt: Doubt | None = None
 
 
 def bind(args: BindArgs, context: Context, bindings: Bindings, *, late: Late = never) -> Bound:
@@ -97,6 +105,8 @@ def bind(args: BindArgs, context: Context, bindings: Bindings, *, late: Late = n
     closed = context.fence()
     if closed:
         return Bound(outcome=BindOutcome.FENCED, error=closed)
+    if late():  # the pod and the Lease may have been read, which takes seconds
+        return Bound(outcome=BindOutcome.ERROR, error=TOO_LATE)
     return _Binder(args, request, context, bindings).bind()
 
 
@@ -121,11 +131,7 @@ def _gone(args: BindArgs) -> Bound:
 
 
 class _Binder:
-    """One bind request on its way.
-
-    ``doubt``: an earlier Binding of this pod to this node may yet take effect, whatever becomes of
-    this one. What it may need on another node is reserved there.
-    """
+    """One bind request on its way, with its own claim on the memory."""
 
     def __init__(
         self, args: BindArgs, request: PodRequest, context: Context, bindings: Bindings
@@ -136,7 +142,7 @@ class _Binder:
         self._bindings = bindings
         self._verdict = Verdict(node=args.node)
         self._now = 0.0
-        self._doubt = context.state.has_reservation(args.uid, args.node)
+        self._claim = next(context.claims)
 
     def bind(self) -> Bound:
         context = self._context
@@ -157,8 +163,12 @@ class _Binder:
             node=node,
             bytes=self._request.demand.on(known.allocatable if known else 0),
             expires=self._context.now() + self._context.reservation_seconds,
-            firm=True,
+            claim=self._claim,
         )
+
+    def _release(self) -> None:
+        """Give back what this Binding claimed; what an earlier one may need stays."""
+        self._context.state.release(self._args.uid, self._args.node, self._claim)
 
     def _check(self, view: View) -> Reason | None:
         """Judge the node over the view of the moment of reserving."""
@@ -176,9 +186,7 @@ class _Binder:
         return self._look_up(answer)
 
     def _failed(self, answer: Answer) -> Bound:
-        """Give the memory back, unless an earlier Binding may need it."""
-        if not self._doubt:
-            self._context.state.release(self._args.uid, self._args.node)
+        self._release()
         return Bound(outcome=BindOutcome.ERROR, error=answer.message)
 
     def _look_up(self, answer: Answer) -> Bound:
@@ -188,12 +196,13 @@ class _Binder:
         if isinstance(pod, str):
             return self._unknown(answer, pod)
         if pod is None or pod.metadata.uid != args.uid:
-            self._context.state.release(args.uid, args.node)
+            self._release()
             return _gone(args)
         if pod.spec.node_name == args.node:
             return Bound(outcome=BindOutcome.BOUND, decision=self._decision(None))
         if pod.spec.node_name:
             self._context.state.hold(self._reservation(pod.spec.node_name))
+            self._release()
             return Bound(
                 outcome=BindOutcome.ELSEWHERE,
                 error=f"the pod is already bound to node {pod.spec.node_name}",
@@ -204,9 +213,20 @@ class _Binder:
 
     def _unknown(self, answer: Answer, found: str) -> Bound:
         """Keep the reservation: the Binding may yet take effect."""
+        args = self._args
+        doubt = Doubt(
+            namespace=args.namespace,
+            name=args.name,
+            uid=args.uid,
+            node=args.node,
+            claim=self._claim,
+            seconds=LOST_SECONDS if answer.sent is Sent.LOST else UNCLEAR_SECONDS,
+        )
         return Bound(
             outcome=BindOutcome.UNKNOWN,
-            error=f"{answer.message}; {found}; the memory stays reserved until this is known",
+            error=f"{answer.message}; {found}; its memory stays reserved on {args.node} until it "
+            f"is certain, which is looked at again in {doubt.seconds:.0f} s",
+            doubt=doubt,
         )
 
     def _decision(self, refused: Reason | None) -> Decision:

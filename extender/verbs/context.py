@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import StrEnum
+from itertools import count
 from threading import Lock
 
 import msgspec
 from cachetools import LRUCache
 
+from extender.cluster.reservations import HOLD
 from extender.cluster.state import ClusterState
 from extender.cluster.view import PodFacts
 from extender.kube.objects import Pod
@@ -72,12 +74,17 @@ def _nothing() -> tuple[str, ...]:
     return ()
 
 
+def _claims() -> Iterator[int]:
+    return count(HOLD + 1)
+
+
 class Context(msgspec.Struct, frozen=True, kw_only=True):
     """``unsynced`` names resources not listed yet, ``stale`` those not heard of for too long.
 
     ``fence`` says why nothing may be bound now, empty where it may.
     ``hold_seconds``: how long prioritize keeps memory where it expects a pod to be bound.
-    ``reservation_seconds``: how long bind does, if the watch never shows the pod there.
+    ``reservation_seconds``: how long bind does, if the watch never shows the pod there; ``claims``
+    numbers the Bindings that it does so for.
     """
 
     state: ClusterState
@@ -88,6 +95,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     hold_seconds: float = 5.0
     reservation_seconds: float = 300.0
     fence: Callable[[], str] = str
+    claims: Iterator[int] = msgspec.field(default_factory=_claims)
     recent: RecentRequests = msgspec.field(default_factory=RecentRequests)
     refusals: Tables[Refusals] = msgspec.field(default_factory=refusals)
     starts: Tables[Starts] = msgspec.field(default_factory=starts)

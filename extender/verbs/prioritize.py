@@ -106,7 +106,6 @@ def _hold(name: str, judge: Judge, context: Context) -> None:
             node=name,
             bytes=judge.request.demand.on(allocatable),
             expires=judge.view.now + context.hold_seconds,
-            firm=False,
         )
     )
 

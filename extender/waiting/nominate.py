@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from extender.cluster.reservations import Reservation
+from extender.cluster.reservations import HOLD, Reservation
 from extender.cluster.state import ClusterState
 from extender.cluster.view import View
 from extender.placement.policy import Policy
@@ -47,11 +47,11 @@ class Nominations:
         now = state.now()
         self._given = {node: given for node, given in self._given.items() if given[1] > now}
         node = state.view().nodes.get(name)
-        if node is None or name in self._given or state.has_reservation(uid):
+        if node is None or name in self._given:
             return ""
         until = now + NOMINATION_SECONDS
         size = pod.request.demand.on(node.allocatable)
-        entry = Reservation(uid=uid, node=name, bytes=size, expires=until, firm=False)
+        entry = Reservation(uid=uid, node=name, bytes=size, expires=until)
         if state.reserve(entry, lambda view: self._wrong(pod, view)):
             return ""
         self._given[name] = uid, until
@@ -62,13 +62,15 @@ class Nominations:
         uid, _ = self._given.get(pod.right_node, ("", 0.0))
         if uid == pod.request.uid:
             del self._given[pod.right_node]
-            self._state.release(uid, pod.right_node)
+            self._state.release(uid, pod.right_node, HOLD)
 
     def _wrong(self, pod: WaitingPod, view: View) -> bool | None:
         """Tell what has changed since the pod was judged; None where nothing is in the way."""
         node = view.nodes.get(pod.right_node)
         if node is None or not node.schedulable or node.nominated:
             return True
+        if self._state.has_reservation(pod.request.uid):
+            return True  # it is being bound
         stale = self._stale()
         judge = Judge(pod.request, view, self._policy, stale=stale)
         return bool(stale) or judge.reason(pod.right_node) is not None or None

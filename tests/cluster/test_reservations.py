@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from extender.cluster.reservations import Reservation
+from extender.cluster.reservations import HOLD, Reservation
 from extender.cluster.state import ClusterState
 from extender.kube.objects import Node, Pod
 from tests.builders import node, pod, tmpfs
@@ -27,9 +27,13 @@ def state(clock: Clock) -> ClusterState:
 
 
 def entry(
-    uid: str = "uid-ram", on: str = "a", *, firm: bool = True, expires: float = 1_300.0
+    uid: str = "uid-ram", on: str = "a", *, claim: int = 1, expires: float = 1_300.0
 ) -> Reservation:
-    return Reservation(uid=uid, node=on, bytes=21 * GIB, expires=expires, firm=firm)
+    return Reservation(uid=uid, node=on, bytes=21 * GIB, expires=expires, claim=claim)
+
+
+def hold(on: str, expires: float = 1_300.0) -> Reservation:
+    return entry(on=on, claim=HOLD, expires=expires)
 
 
 def free(state: ClusterState, name: str, uid: str = "somebody", priority: int = 0) -> int:
@@ -106,31 +110,61 @@ def test_a_pod_that_is_bound_already_gets_none(state: ClusterState) -> None:
 
 
 def test_a_new_hold_replaces_the_old_one(state: ClusterState) -> None:
-    state.hold(entry(on="a", firm=False))
-    state.hold(entry(on="b", firm=False))
+    state.hold(hold("a"))
+    state.hold(hold("b"))
     assert (free(state, "a"), free(state, "b")) == (64, 43)
 
 
 def test_a_reservation_replaces_the_hold_wherever_it_was(state: ClusterState) -> None:
-    state.hold(entry(on="a", firm=False))
+    state.hold(hold("a"))
     state.reserve(entry(on="b"), lambda _: None)
     assert (free(state, "a"), free(state, "b")) == (64, 43)
 
 
-def test_no_hold_is_taken_beside_a_reservation(state: ClusterState) -> None:
+@pytest.mark.parametrize("on", ["a", "b"])
+def test_no_hold_is_taken_beside_a_reservation(state: ClusterState, clock: Clock, on: str) -> None:
     state.reserve(entry(on="a"), lambda _: None)
-    state.hold(entry(on="b", firm=False))
+    state.hold(hold(on, expires=1_005.0))
+    state.reserve(hold(on, expires=1_005.0), lambda _: None)
     assert (free(state, "a"), free(state, "b")) == (43, 64)
+    clock.now = 1_006.0
+    assert free(state, "a") == 43
+
+
+def test_the_end_of_a_hold_is_not_the_end_of_the_reservation_in_its_place(
+    state: ClusterState,
+) -> None:
+    """A nomination whose answer is lost is taken back; the pod may be on its way by then."""
+    state.hold(hold("a"))
+    state.reserve(entry(on="a"), lambda _: None)
+    state.release("uid-ram", "a", HOLD)
+    assert free(state, "a") == 43
 
 
 def test_a_second_reservation_leaves_the_first_where_a_lost_binding_may_need_it(
     state: ClusterState,
 ) -> None:
-    state.reserve(entry(on="a"), lambda _: None)
-    state.reserve(entry(on="b"), lambda _: None)
+    state.reserve(entry(on="a", claim=1), lambda _: None)
+    state.reserve(entry(on="b", claim=2), lambda _: None)
     assert (free(state, "a"), free(state, "b")) == (43, 43)
-    state.release("uid-ram", "b")
+    state.release("uid-ram", "b", 2)
     assert (free(state, "a"), free(state, "b")) == (43, 64)
+
+
+def test_two_bindings_to_one_node_count_once_and_each_gives_back_its_own_claim(
+    state: ClusterState, clock: Clock
+) -> None:
+    for claim, expires in ((1, 1_300.0), (2, 1_310.0)):
+        state.reserve(entry(claim=claim, expires=expires), lambda _: None)
+    assert free(state, "a") == 43
+    state.release("uid-ram", "a", 1)
+    state.release("uid-ram", "a", 1)
+    assert free(state, "a") == 43
+    clock.now = 1_309.0
+    assert free(state, "a") == 43
+    state.release("uid-ram", "a", 2)
+    assert free(state, "a") == 64
+    assert state.reserved() == 0
 
 
 def test_a_nominated_pod_counts_against_pods_of_no_higher_priority(state: ClusterState) -> None:

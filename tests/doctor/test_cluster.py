@@ -16,7 +16,7 @@ from extender.doctor.examined import examine
 from extender.doctor.finding import Finding, Severity
 from extender.doctor.labels import KEYS
 from extender.kube.objects import Condition, KubeObject, Pod, Probe
-from extender.serving.waking import REQUEUED_ANNOTATION
+from extender.serving.touching import REQUEUED_ANNOTATION
 from tests.builders import (
     CRASHING,
     DOWNLOAD,

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from extender.cluster import ledger
-from extender.cluster.reservations import Reservation
+from extender.cluster.reservations import HOLD, Reservation
 from extender.cluster.state import ClusterState
 from extender.kube.objects import Lease, Pod
 from extender.placement.reasons import Reason
@@ -59,10 +59,10 @@ def _nominate(name: str) -> Change:
     return change
 
 
-def _keep(name: str, *, firm: bool) -> Change:
+def _keep(name: str, *, claim: int) -> Change:
     def change(state: ClusterState, clock: Clock, asker: Pod) -> None:
         uid = asker.metadata.uid
-        entry = Reservation(uid=uid, node=name, bytes=2**34, expires=clock.now + 60, firm=firm)
+        entry = Reservation(uid=uid, node=name, bytes=2**34, expires=clock.now + 60, claim=claim)
         state.hold(entry)
 
     return change
@@ -129,7 +129,7 @@ def changes(draw: st.DrawFn) -> Change:
                 _upsert(_lease(name, draw(st.sampled_from([1, 90])))),
                 _delete(_lease(name, 1)),
                 _nominate(name),
-                _keep(name, firm=draw(st.booleans())),
+                _keep(name, claim=draw(st.sampled_from([HOLD, 1]))),
                 _wait(draw(st.sampled_from([1.0, 61.0, 400.0, -400.0]))),
             ]
         )
@@ -184,7 +184,7 @@ def twin(asker: Pod) -> Pod:
     [_upsert(_reporting(NAMES[3], "full"), _lease(NAMES[3], 1)), _wait(100.0)],
     99,
 )
-@example(memory_pod(size="40Gi"), list(NAMES), [_keep(NAMES[0], firm=True)], 99)
+@example(memory_pod(size="40Gi"), list(NAMES), [_keep(NAMES[0], claim=1)], 99)
 def test_an_answer_is_the_same_whatever_was_asked_before(
     asker: Pod, order: list[str], history: list[Change], kept: int
 ) -> None:

@@ -10,7 +10,9 @@ import pytest
 
 from extender.kube.objects import Pod
 from extender.serving.bindings import ApiBindings
+from extender.serving.touching import REQUEUED_ANNOTATION
 from extender.verbs.bind import Sent
+from extender.verbs.doubt import Doubt
 from extender.watch.client import connect
 from extender.wire import BindArgs
 from tests.serving.answering import Apiserver, answering, kubeconfig
@@ -45,34 +47,56 @@ def test_the_binding_is_for_this_very_pod_and_carries_the_annotations(
     assert sent["target"] == {"apiVersion": "v1", "kind": "Node", "name": "gpu-1"}
 
 
-@pytest.mark.parametrize(
-    ("status", "sent"),
-    [
-        (200, Sent.DONE),
-        (201, Sent.DONE),
-        (0, Sent.LOST),
-        (400, Sent.REFUSED),
-        (401, Sent.REFUSED),
-        (403, Sent.REFUSED),
-        (404, Sent.CONFLICT),
-        (409, Sent.CONFLICT),
-        (422, Sent.REFUSED),
-        (429, Sent.REFUSED),
-        (500, Sent.LOST),
-        (503, Sent.LOST),
-        (504, Sent.LOST),
-    ],
-)
-def test_each_answer_is_told_apart_and_asked_for_once(
-    apiserver: Apiserver, bindings: ApiBindings, status: int, sent: Sent
+ON_POD = 'Operation cannot be fulfilled on pods/binding "llama": '
+INTERNAL = "Internal error occurred: "
+SAID: list[tuple[int, str, Sent]] = [
+    (200, "", Sent.DONE),
+    (201, "", Sent.DONE),
+    (0, "", Sent.LOST),
+    (400, "because of this", Sent.REFUSED),
+    (401, "because of this", Sent.REFUSED),
+    (403, "because of this", Sent.REFUSED),
+    (404, 'pods "llama" not found', Sent.CONFLICT),
+    (409, f'{ON_POD}pod llama is already assigned to node "gpu-2"', Sent.CONFLICT),
+    (409, f"{ON_POD}pod llama is being deleted, cannot be assigned to a host", Sent.CONFLICT),
+    (409, f"{ON_POD}pod llama has non-empty .spec.schedulingGates", Sent.CONFLICT),
+    (
+        409,
+        'Operation cannot be fulfilled on pods "llama": StorageError: invalid object, Code: 4, '
+        "AdditionalErrorMsg: Precondition failed: UID in precondition: u-1, UID in object: u-2",
+        Sent.CONFLICT,
+    ),
+    (409, f"{ON_POD}etcdserver: request timed out", Sent.UNCLEAR),
+    (409, f"{ON_POD}context deadline exceeded", Sent.UNCLEAR),
+    (409, 'admission webhook "w.example.com" denied the request: busy', Sent.REFUSED),
+    (422, "because of this", Sent.REFUSED),
+    (429, "too many requests", Sent.REFUSED),
+    (500, f'{INTERNAL}failed calling webhook "w.example.com": connection refused', Sent.REFUSED),
+    (500, 'admission webhook "w.example.com" denied the request: oops', Sent.REFUSED),
+    (500, f"{INTERNAL}ValidatingAdmissionWebhook/w has panicked: oops", Sent.REFUSED),
+    (500, f"{INTERNAL}resource quota evaluation timed out", Sent.REFUSED),
+    (500, "This request caused apiserver to panic. Look in the logs.", Sent.UNCLEAR),
+    (500, f"{INTERNAL}etcdserver: leader changed", Sent.UNCLEAR),
+    (502, "", Sent.UNCLEAR),
+    (503, "apiserver is shutting down", Sent.REFUSED),
+    (503, "upstream connect error or disconnect/reset before headers", Sent.UNCLEAR),
+    (504, "Timeout: request did not complete within the allotted timeout", Sent.UNCLEAR),
+]
+
+
+@pytest.mark.parametrize(("status", "said", "sent"), SAID)
+def test_each_answer_is_told_apart_said_in_words_and_asked_for_once(
+    apiserver: Apiserver, bindings: ApiBindings, status: int, said: str, sent: Sent
 ) -> None:
+    """Only what the apiserver says before it writes proves that nothing was written."""
     apiserver.status = status
-    apiserver.body = {"kind": "Status", "code": status, "message": "because of this"}
+    apiserver.body = {"kind": "Status", "code": status, "message": said}
     answer = bindings.create(ARGS, {})
     assert answer.sent is sent
     if status >= 400:
-        assert str(status) in answer.message
-        assert "because of this" in answer.message
+        assert f"({status})" in answer.message
+        assert said in answer.message
+        assert ("not certain" in answer.message) == (sent is Sent.UNCLEAR)
     assert len(apiserver.seen) == 1
 
 
@@ -99,3 +123,36 @@ def test_a_pod_is_found_missing_or_unknown(apiserver: Apiserver, bindings: ApiBi
     assert bindings.pod("inference", "llama") is None
     apiserver.status, apiserver.body = 500, {"message": "etcd is away"}
     assert bindings.pod("inference", "llama") == "HTTP 500: etcd is away"
+
+
+DOUBT = Doubt(namespace="inference", name="llama", uid="u-1", node="gpu-1", claim=1, seconds=5.0)
+
+
+@pytest.mark.parametrize(
+    ("first", "body", "found"),
+    [
+        ([], {"metadata": {"uid": "u-1"}, "spec": {"nodeName": "gpu-1"}}, "gpu-1"),
+        ([404], {}, None),
+        ([409], {"metadata": {"uid": "u-2"}}, ""),
+        ([409], {"metadata": {"uid": "u-1"}, "message": "modified"}, "HTTP 409: modified"),
+        ([403], {"message": "no right"}, "HTTP 403: no right"),
+        ([0], {}, "ProtocolError"),
+    ],
+    ids=["there", "gone", "another by that name", "written meanwhile", "no right", "no answer"],
+)
+def test_a_doubt_is_asked_about_by_a_write_that_changes_no_more_than_the_mark(
+    apiserver: Apiserver, bindings: ApiBindings, first: list[int], body: Any, found: str | None
+) -> None:
+    """A read could miss what the storage has yet to do; after a write it is too late for that."""
+    apiserver.status, apiserver.first, apiserver.body = 200, first, body
+    seen = bindings.written(DOUBT)
+    if isinstance(seen, Pod):
+        assert seen.spec.node_name == found
+    else:
+        assert (seen or "").startswith(found or "")
+        assert (seen is None) == (found is None)
+    (method, path, sent), *_ = apiserver.seen
+    assert (method, path) == ("PATCH", f"{PATH}/status")
+    assert sent["metadata"]["uid"] == "u-1"
+    assert list(sent) == ["metadata"]
+    assert list(sent["metadata"]["annotations"]) == [REQUEUED_ANNOTATION]

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from extender.cluster.state import ClusterState
+from extender.verbs.bind import _Binder
 from simulation.history import play, run, shrink
 from simulation.moves import Player
 from tests.simulation.clusters import CROWDED
@@ -56,10 +56,10 @@ def test_the_moves_of_a_run_played_again_are_the_same_run() -> None:
 
 
 def test_a_broken_law_is_shown_by_a_short_history(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A core that forgets what it reserves: two pods, one node, and little else."""
-    monkeypatch.setattr(ClusterState, "_reserve", lambda *_: None)
+    """A core that does not look again when it binds: two pods, one node, and little else."""
+    monkeypatch.setattr(_Binder, "_check", lambda *_: None)
     law = "memory is never given twice"
-    failures = (run(CROWDED, seed, STEPS).failure for seed in range(40))
+    failures = (run(CROWDED, seed, STEPS).failure for seed in range(120))
     failure = next(f for f in failures if f and f.law == law)
     short = shrink(CROWDED, failure)
     assert short.law == law

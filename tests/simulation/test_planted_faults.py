@@ -17,13 +17,14 @@ from extender.cluster.decisions import DECISION_ANNOTATION
 from extender.cluster.holdings import ModelState
 from extender.cluster.leases import Leases
 from extender.cluster.ledger import Ledger
-from extender.cluster.reservations import Reservations
+from extender.cluster.reservations import HOLD, Reservations
 from extender.cluster.state import ClusterState
 from extender.cluster.witnesses import LoaderPod, Witness
 from extender.placement.verdict import Judge
 from extender.serving.leadership import Fence
 from extender.verbs.bind import Answer, BindOutcome, Bound, Sent
 from extender.verbs.context import Context
+from extender.verbs.doubt import Doubt
 from extender.waiting.nominate import Nominations
 from extender.waiting.wake import Waker
 from extender.wire import ExtenderArgs, FilterResult, PreemptArgs, Victims
@@ -51,7 +52,7 @@ def _nothing(*_: Any, **__: Any) -> None:
 
 def _reserve_unlocked(self: Any, answer: Answer) -> Bound:
     """Give the memory back though nobody knows what became of the Binding."""
-    self._context.state.release(self._args.uid, self._args.node)
+    self._release()
     return Bound(outcome=BindOutcome.UNKNOWN, error=answer.message)
 
 
@@ -77,7 +78,7 @@ def _under_lock(bind: Any) -> Any:
 def _committing(filter_nodes: Any) -> Any:
     def filtered(args: ExtenderArgs, context: Context) -> Any:
         result = filter_nodes(args, context)
-        context.state.release(args.pod.metadata.uid, "")
+        context.state.release(args.pod.metadata.uid, "", HOLD)
         return result
 
     return filtered
@@ -144,6 +145,25 @@ def _credulous(reported: Any) -> Any:
     return ready
 
 
+def _anybodys(drop: Any) -> Any:
+    """Forget whose claim it is that ends."""
+
+    def dropped(self: Any, uid: str, node: str | None = None, _claim: int | None = None) -> Any:
+        return drop(self, uid, node)
+
+    return dropped
+
+
+def _hasty(_settle: Any) -> Any:
+    """Take a Binding for lost as soon as it is looked at."""
+
+    def settled(doubt: Doubt, _pod: Any, state: ClusterState) -> bool:
+        state.release(doubt.uid, doubt.node, doubt.claim)
+        return True
+
+    return settled
+
+
 def _speechless(bind: Any) -> Any:
     return lambda *args: msgspec.structs.replace(bind(*args), error="")
 
@@ -154,7 +174,7 @@ VERBS = simulation.extender
 FAULTS: list[tuple[str, str, Plant]] = [
     (
         "bind forgets to reserve",
-        "memory is never given twice",
+        "what may come has its memory",
         _instead(ClusterState, "_reserve", _nothing),
     ),
     (
@@ -171,6 +191,21 @@ FAULTS: list[tuple[str, str, Plant]] = [
         "a refused Binding keeps its memory",
         "memory is kept only for what may come",
         _instead(BINDER, "_failed", _failed_and_kept),
+    ),
+    (
+        "a late refusal gives back what a later Binding has",
+        "what may come has its memory",
+        _around(Reservations, "drop", _anybodys),
+    ),
+    (
+        "a doubt is settled without a look",
+        "what may come has its memory",
+        _around(VERBS, "settle", _hasty),
+    ),
+    (
+        "a doubt is never settled",
+        "memory is kept only for what may come",
+        _instead(VERBS, "settle", lambda *_: True),
     ),
     (
         "a lost answer is taken for a yes",

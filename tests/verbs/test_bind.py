@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 
 import msgspec
 import pytest
@@ -13,10 +14,14 @@ from extender.kube.objects import Pod
 from extender.placement.reasons import TEXTS, Reason
 from extender.verbs.bind import Answer, BindOutcome, Bound, Sent, bind
 from extender.verbs.context import TOO_LATE, Context
+from extender.verbs.doubt import settle
 from extender.wire import BindArgs
 from tests.builders import LOADING, READY, loader, loader_pod, node, tmpfs, vllm
 
 DONE = Answer(Sent.DONE)
+CLAIMS = count(1)
+"""One process numbers its Bindings, however many contexts a test makes for it."""
+UNBOUND = tmpfs("ram", size="20Gi")
 
 
 class Apiserver:
@@ -45,7 +50,7 @@ def state() -> ClusterState:
 
 
 def ask(state: ClusterState, apiserver: Apiserver, to: str = "a", **context: object) -> Bound:
-    made = Context(state=state, **context)  # type: ignore[arg-type]
+    made = Context(state=state, claims=CLAIMS, **context)  # type: ignore[arg-type]
     made.request(tmpfs("ram", size="20Gi"))  # filter has read it
     return bind(ARGS if to == "a" else msgspec.structs.replace(ARGS, node=to), made, apiserver)
 
@@ -124,6 +129,24 @@ def test_a_bind_that_comes_too_late_is_refused_and_nothing_is_kept(state: Cluste
     assert state.reserved() == 0
 
 
+def test_a_bind_that_became_too_late_while_the_lease_was_read_is_refused(
+    state: ClusterState,
+) -> None:
+    now = [0.0]
+
+    def slow_fence() -> str:
+        now[0] += 5.0
+        return ""
+
+    apiserver = Apiserver()
+    context = Context(state=state, fence=slow_fence)
+    context.request(UNBOUND)
+    bound = bind(ARGS, context, apiserver, late=lambda: now[0] > 4.0)
+    assert (bound.outcome, bound.error) == (BindOutcome.ERROR, TOO_LATE)
+    assert apiserver.sent == []
+    assert state.reserved() == 0
+
+
 BOUND_HERE, BOUND_THERE = tmpfs("ram", on="a"), tmpfs("ram", on="b")
 ANOTHER = msgspec.structs.replace(
     tmpfs("ram"), metadata=msgspec.structs.replace(tmpfs("ram").metadata, uid="another")
@@ -135,13 +158,18 @@ ANOTHER = msgspec.structs.replace(
     [
         (Sent.REFUSED, None, BindOutcome.ERROR, ()),
         (Sent.CONFLICT, BOUND_HERE, BindOutcome.BOUND, ("a",)),
-        (Sent.CONFLICT, BOUND_THERE, BindOutcome.ELSEWHERE, ("a", "b")),
+        (Sent.CONFLICT, BOUND_THERE, BindOutcome.ELSEWHERE, ("b",)),
         (Sent.CONFLICT, tmpfs("ram"), BindOutcome.ERROR, ()),
         (Sent.CONFLICT, None, BindOutcome.GONE, ()),
         (Sent.CONFLICT, ANOTHER, BindOutcome.GONE, ()),
         (Sent.CONFLICT, "no answer", BindOutcome.UNKNOWN, ("a",)),
+        (Sent.UNCLEAR, BOUND_HERE, BindOutcome.BOUND, ("a",)),
+        (Sent.UNCLEAR, BOUND_THERE, BindOutcome.ELSEWHERE, ("b",)),
+        (Sent.UNCLEAR, tmpfs("ram"), BindOutcome.UNKNOWN, ("a",)),
+        (Sent.UNCLEAR, None, BindOutcome.GONE, ()),
+        (Sent.UNCLEAR, "no answer", BindOutcome.UNKNOWN, ("a",)),
         (Sent.LOST, BOUND_HERE, BindOutcome.BOUND, ("a",)),
-        (Sent.LOST, BOUND_THERE, BindOutcome.ELSEWHERE, ("a", "b")),
+        (Sent.LOST, BOUND_THERE, BindOutcome.ELSEWHERE, ("b",)),
         (Sent.LOST, tmpfs("ram"), BindOutcome.UNKNOWN, ("a",)),
         (Sent.LOST, None, BindOutcome.GONE, ()),
         (Sent.LOST, "no answer", BindOutcome.UNKNOWN, ("a",)),
@@ -158,17 +186,75 @@ def test_an_answer_that_is_not_a_yes_is_looked_up(
     bound = ask(state, apiserver)
     assert bound.outcome is outcome
     assert bool(bound.error) == (outcome is not BindOutcome.BOUND)
+    assert bool(bound.doubt) == (outcome is BindOutcome.UNKNOWN)
     assert len(apiserver.sent) == 1  # never repeated blindly
     nodes = state.view().nodes
     assert tuple(name for name in ("a", "b") if nodes[name].reserved) == kept_on
 
 
-def test_a_refused_second_binding_leaves_what_a_lost_first_one_may_need(
+class Overtaken(Apiserver):
+    """While the first Binding is on its way, kube-scheduler gives it up and asks for a second."""
+
+    def __init__(self, answer: Answer, context: Context, second: Apiserver) -> None:
+        super().__init__(answer, tmpfs("ram"))
+        self.context = context
+        self.second = second
+        self.outcome: BindOutcome | None = None
+
+    def create(self, args: BindArgs, annotations: dict[str, str]) -> Answer:
+        self.outcome = bind(args, self.context, self.second).outcome
+        return super().create(args, annotations)
+
+
+@pytest.mark.parametrize(
+    ("second", "outcome"),
+    [(DONE, BindOutcome.BOUND), (Answer(Sent.LOST), BindOutcome.UNKNOWN)],
+    ids=["that worked", "in doubt"],
+)
+def test_a_binding_that_is_refused_late_leaves_the_memory_of_a_later_one(
+    state: ClusterState, second: Answer, outcome: BindOutcome
+) -> None:
+    context = Context(state=state)
+    context.request(tmpfs("ram", size="20Gi"))
+    first = Overtaken(Answer(Sent.REFUSED, "429"), context, Apiserver(second, tmpfs("ram")))
+    assert bind(ARGS, context, first).outcome is BindOutcome.ERROR
+    assert first.outcome is outcome
+    assert state.view().nodes["a"].free_for("another", 0) == 43 * 2**30
+
+
+@pytest.mark.parametrize(
+    ("found", "given_back"),
+    [(UNBOUND, True), (None, True), (ANOTHER, True), (BOUND_THERE, True), (BOUND_HERE, False)],
+    ids=["unbound", "gone", "another by that name", "elsewhere", "there"],
+)
+def test_a_doubt_is_settled_by_what_a_later_write_to_the_pod_finds(
+    state: ClusterState, found: Pod | None, *, given_back: bool
+) -> None:
+    doubt = ask(state, Apiserver(Answer(Sent.LOST), UNBOUND)).doubt
+    assert doubt is not None
+    assert settle(doubt, found, state) is given_back
+    assert bool(state.view().nodes["a"].reserved) is not given_back
+
+
+def test_what_settles_one_binding_settles_no_later_one(state: ClusterState) -> None:
+    context = Context(state=state)
+    context.request(UNBOUND)
+    lost = Apiserver(Answer(Sent.LOST), UNBOUND)
+    first, second = (bind(ARGS, context, lost).doubt for _ in range(2))
+    assert first is not None
+    assert second is not None
+    assert settle(first, UNBOUND, state)
+    assert state.view().nodes["a"].reserved
+    assert settle(second, UNBOUND, state)
+    assert not state.view().nodes["a"].reserved
+
+
+def test_an_answered_doubt_is_looked_at_sooner_than_one_without_an_answer(
     state: ClusterState,
 ) -> None:
-    ask(state, Apiserver(Answer(Sent.LOST), tmpfs("ram")))
-    ask(state, Apiserver(Answer(Sent.REFUSED, "429")))
-    assert state.view().nodes["a"].reserved
+    """Without one a proxy may still hold the Binding, or the apiserver work at it."""
+    doubts = [ask(state, Apiserver(Answer(s), UNBOUND)).doubt for s in (Sent.UNCLEAR, Sent.LOST)]
+    assert [doubt.seconds for doubt in doubts if doubt] == [5.0, 75.0]
 
 
 def test_a_pod_that_filter_never_saw_is_read_from_the_apiserver(state: ClusterState) -> None:

@@ -43,7 +43,7 @@ from tests.waiting.room import Room
 GIB = 2**30
 ZONE = {"topology.kubernetes.io/zone": "near"}
 TAKER = tmpfs("taker", size="60Gi", on="a")
-MINE = Reservation(uid="x", node="a", bytes=60 * GIB, expires=1_010.0, firm=True)
+MINE = Reservation(uid="x", node="a", bytes=60 * GIB, expires=1_010.0, claim=1)
 
 
 def from_claim(name: str = "reads", on: str = "") -> Pod:
@@ -196,7 +196,7 @@ EDGES = [
         "a binding failed",
         (node("a"),),
         tmpfs(),
-        lambda room: room.state.release("x", "a"),
+        lambda room: room.state.release("x", "a", 1),
         {"r": MINE},
     ),
     Edge(

@@ -100,7 +100,7 @@ def test_a_node_that_takes_no_pods_is_not_named(room: Room) -> None:
 
 def test_a_pod_that_is_being_bound_is_not_nominated(room: Room) -> None:
     room.refuse(vllm("llama"), "a", "b")
-    entry = Reservation(uid="uid-llama", node="a", bytes=1, expires=2_000.0, firm=True)
+    entry = Reservation(uid="uid-llama", node="a", bytes=1, expires=2_000.0, claim=1)
     room.state.hold(entry)
     room.state.upsert(loader_pod("b", READY))
     assert room.nominated() == {"llama": ""}

@@ -80,7 +80,7 @@ def test_a_claim_that_is_bound_and_a_job_that_completes_wake(room: Room) -> None
 def test_a_reservation_that_runs_out_wakes(room: Room) -> None:
     from extender.cluster.reservations import Reservation
 
-    entry = Reservation(uid="x", node="a", bytes=60 * 2**30, expires=1_010.0, firm=True)
+    entry = Reservation(uid="x", node="a", bytes=60 * 2**30, expires=1_010.0, claim=1)
     room.state.hold(entry)
     room.refuse(tmpfs("ram", size="20Gi"), "a")
     assert room.woken() == []

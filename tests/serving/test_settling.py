@@ -1,0 +1,83 @@
+"""Bindings in doubt: when they are looked at, how often, and what becomes of their memory."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+import pytest
+
+from extender.cluster.reservations import Reservation
+from extender.cluster.state import ClusterState
+from extender.kube.objects import Pod
+from extender.serving.settling import LAST_RETRY_SECONDS, Settling
+from extender.verbs.doubt import UNCLEAR_SECONDS, Doubt
+from tests.builders import node, tmpfs
+
+DOUBT = Doubt(
+    namespace="inference", name="ram", uid="uid-ram", node="a", claim=1, seconds=UNCLEAR_SECONDS
+)
+
+
+class Settled:
+    """Settling that is looked at by hand, and an apiserver that answers as told."""
+
+    def __init__(self, *answers: Pod | str | None) -> None:
+        self.state = ClusterState(clock=lambda: 1_000.0)
+        self.state.upsert(node("a", memory="64Gi"))
+        entry = Reservation(uid="uid-ram", node="a", bytes=2**34, expires=1_300.0, claim=1)
+        self.state.hold(entry)
+        self.answers = deque(answers)
+        self.asked: list[float] = []
+        self.settling = Settling(self.state, self._ask)
+        self.began = time.monotonic()
+        self.settling.add(DOUBT)
+        self.now = 0.0
+
+    def _ask(self, doubt: Doubt) -> Pod | str | None:
+        assert doubt is DOUBT
+        self.asked.append(self.now)
+        return self.answers.popleft()
+
+    def look_until(self, seconds: int) -> None:
+        """Look once a second from the time of the doubt on (and a bit, as adding it took time)."""
+        for second in range(seconds + 1):
+            self.now = float(second)
+            self.settling.look(self.began + second + 0.5)
+
+
+@pytest.mark.parametrize("found", [tmpfs("ram"), None], ids=["not bound", "gone"])
+def test_memory_that_nobody_needs_is_given_back_seconds_after_the_answer(found: Pod | None) -> None:
+    settled = Settled(found)
+    settled.look_until(int(UNCLEAR_SECONDS) - 1)
+    assert settled.asked == []
+    assert settled.state.reserved() == 1
+    settled.look_until(int(UNCLEAR_SECONDS) + 60)
+    assert settled.asked == [UNCLEAR_SECONDS]
+    assert settled.state.reserved() == 0
+
+
+def test_the_memory_of_a_pod_that_is_there_stays_until_the_watch_tells_of_it() -> None:
+    settled = Settled(tmpfs("ram", on="a"))
+    settled.look_until(60)
+    assert settled.asked == [UNCLEAR_SECONDS]
+    assert settled.state.reserved() == 1
+    settled.state.upsert(tmpfs("ram", on="a"))
+    assert settled.state.reserved() == 0
+
+
+def test_where_there_is_no_answer_it_is_asked_again_seldomer_and_seldomer() -> None:
+    settled = Settled(*["no answer"] * 7, tmpfs("ram"))
+    settled.look_until(200)
+    waits = [
+        after - before for before, after in zip(settled.asked, settled.asked[1:], strict=False)
+    ]
+    assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, LAST_RETRY_SECONDS, LAST_RETRY_SECONDS]
+    assert settled.state.reserved() == 0
+
+
+def test_what_the_watch_has_settled_costs_no_request() -> None:
+    settled = Settled()
+    settled.state.upsert(tmpfs("ram", on="a"))
+    settled.look_until(60)
+    assert settled.asked == []
