@@ -21,6 +21,7 @@ from cachetools import LRUCache
 from extender.cluster.holdings import Holding, ModelState
 from extender.cluster.inventory import Answer
 from extender.cluster.memory import MemoryDemand
+from extender.placement.request import PodRequest
 from extender.placement.verdict import Judge
 from extender.workload.model import ModelReference, Need, Workload
 
@@ -48,7 +49,10 @@ Tab = TypeVar("Tab", bound=Table[Any])
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """Pods of the same kind get the same answers. ``workload`` is its identity in memory."""
+    """Pods of the same kind get the same answers, but where something is kept for one of them.
+
+    ``workload`` is its identity in memory.
+    """
 
     workload: int
     namespace: str
@@ -56,6 +60,18 @@ class Kind(msgspec.Struct, frozen=True):
     priority: int
     impatient: bool
     stale: tuple[str, ...]
+
+
+def kind_of(request: PodRequest, *, impatient: bool, stale: tuple[str, ...] = ()) -> Kind:
+    """Return a pod's kind; ``impatient`` and ``stale`` are those of its judge."""
+    return Kind(
+        workload=id(request.workload),
+        namespace=request.namespace,
+        demand=request.demand,
+        priority=request.priority,
+        impatient=impatient,
+        stale=stale,
+    )
 
 
 class _Kept(msgspec.Struct, Generic[Tab], frozen=True):
@@ -102,7 +118,7 @@ class Tables(Generic[Tab]):
 
     def of(self, judge: Judge, late: Callable[[], bool]) -> Tab | None:
         """Return the answers of all known nodes for a pod; None where they would come too late."""
-        kind = _kind(judge)
+        kind = kind_of(judge.asked, impatient=judge.impatient, stale=judge.stale)
         with self._lock:
             kept = self._kept.get(kind)
         table = None
@@ -149,18 +165,6 @@ class Tables(Generic[Tab]):
             if name not in answers or answers[name] != answer
         }
         return table.replaced(differ) if differ else table
-
-
-def _kind(judge: Judge) -> Kind:
-    asked = judge.asked
-    return Kind(
-        workload=id(asked.workload),
-        namespace=asked.namespace,
-        demand=asked.demand,
-        priority=asked.priority,
-        impatient=judge.impatient,
-        stale=judge.stale,
-    )
 
 
 def _keep(table: Tab, judge: Judge, besides: object) -> _Kept[Tab]:

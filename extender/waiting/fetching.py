@@ -20,9 +20,11 @@ from extender.cluster.holdings import Holding, ModelState
 from extender.cluster.view import Key, View
 from extender.kube.times import time_text, unix_time
 from extender.placement.estimate import model_bytes
+from extender.placement.patience import impatient
 from extender.placement.policy import Policy
 from extender.placement.progress import bytes_left
 from extender.placement.request import PodRequest
+from extender.placement.tables import Kind, kind_of
 from extender.placement.verdict import Judge
 from extender.report import WantedModel
 from extender.waiting.pods import WaitingPod
@@ -91,7 +93,7 @@ class Wishing:
     def wishes(self, waiting: Iterable[WaitingPod]) -> Wishes:
         """Return what every loader should be asked for; those asked for nothing are left out."""
         judged = set()
-        for request, asked, pods in _groups(waiting):
+        for request, asked, pods in self._groups(waiting):
             if asked is None:
                 continue  # it is asked about anew in seconds; until then what is asked for stands
             judged |= {f"{pod.request.namespace}/{pod.request.name}" for pod in pods}
@@ -103,6 +105,18 @@ class Wishing:
         for (key, _), model in sorted(self._wishes.items()):
             found.setdefault(key, []).append(model)
         return {key: tuple(models) for key, models in found.items()}
+
+    def _groups(
+        self, waiting: Iterable[WaitingPod]
+    ) -> Iterator[tuple[PodRequest, frozenset[str] | None, list[WaitingPod]]]:
+        """Yield pods that ask for the same together, in the order of the first of each."""
+        table: dict[tuple[Kind, int], list[WaitingPod]] = {}
+        for pod in waiting:
+            hurried = impatient(pod.request, self._policy, self._view.now)
+            key = kind_of(pod.request, impatient=hurried), id(pod.asked)
+            table.setdefault(key, []).append(pod)
+        for pods in table.values():
+            yield pods[0].request, pods[0].asked, pods
 
     def _wish(self, request: PodRequest, asked: frozenset[str], pods: list[WaitingPod]) -> None:
         judge = Judge(request, self._view, self._policy)
@@ -235,16 +249,3 @@ def _preferring(request: PodRequest, references: Collection[ModelReference]) -> 
     )
     workload = msgspec.structs.replace(request.workload, references=changed)
     return msgspec.structs.replace(request, workload=workload)
-
-
-def _groups(
-    waiting: Iterable[WaitingPod],
-) -> Iterator[tuple[PodRequest, frozenset[str] | None, list[WaitingPod]]]:
-    """Yield pods that ask for the same together, in the order of the first of each."""
-    table: dict[tuple[str, int, int, int], list[WaitingPod]] = {}
-    for pod in waiting:
-        request = pod.request
-        key = (request.namespace, id(request.workload), request.demand.bytes, id(pod.asked))
-        table.setdefault(key, []).append(pod)
-    for pods in table.values():
-        yield pods[0].request, pods[0].asked, pods

@@ -32,7 +32,8 @@ class WaitingPod(msgspec.Struct, frozen=True, kw_only=True):
     Times are UNIX seconds; ``created`` is RFC 3339, as in the pod.
     ``touches`` counts the times that it was woken since the last refusal: none, where only
     ``touched_at`` is set, which is when it could not be told. ``right_node`` is the only node that
-    has a place for it when it is woken, empty where there are several.
+    has a place for it when it is woken, empty where there are several. ``seen``: the watch has
+    shown it.
     """
 
     request: PodRequest
@@ -45,6 +46,7 @@ class WaitingPod(msgspec.Struct, frozen=True, kw_only=True):
     touched_at: float | None = None
     touches: int = 0
     right_node: str = ""
+    seen: bool = False
 
     @property
     def order(self) -> tuple[int, str, str]:
@@ -59,6 +61,8 @@ class WaitingPods:
         self._pods: LRUCache[str, WaitingPod] = LRUCache(size)
         self._node_sets: LRUCache[frozenset[str], frozenset[str]] = LRUCache(_KEPT_NODE_SETS)
         self._lock = Lock()
+        self.refusals = 0
+        """How many pods were added so far, again and again the same ones: what has changed."""
 
     def __len__(self) -> int:
         return len(self._pods)
@@ -69,12 +73,22 @@ class WaitingPods:
     def add(self, pod: WaitingPod) -> None:
         """Keep a pod that was refused (again); it waits since the first time."""
         with self._lock:
+            self.refusals += 1
             before = self._pods.get(pod.request.uid)
-            since = before.since if before is not None else pod.since
             asked = pod.asked
             if asked is not None:  # pods of one workload share one set of thousands of names
                 asked = self._node_sets.setdefault(asked, asked)
-            self._pods[pod.request.uid] = msgspec.structs.replace(pod, since=since, asked=asked)
+            self._pods[pod.request.uid] = msgspec.structs.replace(
+                pod,
+                since=before.since if before is not None else pod.since,
+                asked=asked,
+                seen=before is not None and before.seen,
+            )
+
+    def get(self, uid: str) -> WaitingPod | None:
+        """Return a pod as it waits now."""
+        with self._lock:
+            return self._pods.get(uid)
 
     def refuse(
         self,
@@ -142,8 +156,7 @@ class WaitingPods:
 
         kube-scheduler tries refused pods by itself too, at every event that might help them.
         """
-        with self._lock:
-            pod = self._pods.get(uid)
+        pod = self.get(uid)
         if pod is None:
             return None
         return "woken" if pod.touches else "scheduler"
@@ -156,19 +169,29 @@ class WaitingPods:
     def prune(self, state: ClusterState, *, blind: bool = False) -> None:
         """Forget the pods that are bound, finished or gone.
 
-        While the watch is ``blind``, one that it has not shown may well be there.
+        One that the watch has not shown yet may well be there, while the watch is ``blind`` above
+        all; one that it has shown before is gone.
         """
         now = state.now()
         with self._lock:
             pods = list(self._pods.values())
         for pod in pods:
-            facts = state.pod(pod.request.uid)
-            if facts is None:
-                over = not blind and now - pod.refused_at > UNSEEN_SECONDS
-            else:
+            uid = pod.request.uid
+            facts = state.pod(uid)
+            if facts is not None:
                 over = bool(facts.node) or not facts.counts
+            else:
+                over = pod.seen or (not blind and now - pod.refused_at > UNSEEN_SECONDS)
             if over:
-                self.drop(pod.request.uid)
+                self.drop(uid)
+            elif facts is not None and not pod.seen:
+                self._see(uid)
+
+    def _see(self, uid: str) -> None:
+        with self._lock:
+            pod = self._pods.get(uid)
+            if pod is not None:
+                self._pods[uid] = msgspec.structs.replace(pod, seen=True)
 
     def all(self) -> list[WaitingPod]:
         """Return the pods in the order in which they are woken."""

@@ -7,12 +7,15 @@ from typing import Any
 import msgspec
 import pytest
 
+from extender.cluster.reservations import Reservation
 from extender.kube.objects import Pod
 from extender.placement.policy import Policy
 from extender.waiting.pods import UNSEEN_SECONDS, WaitingPods
 from extender.waiting.wake import FIRST_RETRY_SECONDS, MISSED_RETRY_SECONDS
 from tests.builders import LOADING, READY, claim, job, loader, loader_pod, node, pod, tmpfs, vllm
 from tests.waiting.room import Room
+
+GIB = 2**30
 
 
 def test_nobody_is_woken_while_nothing_changes(room: Room) -> None:
@@ -47,12 +50,6 @@ def test_memory_that_comes_back_wakes_as_many_as_it_holds(room: Room) -> None:
 
 
 def test_the_highest_priority_is_woken_first_then_the_oldest(room: Room) -> None:
-    def prioritized(name: str, priority: int) -> Pod:
-        plain = tmpfs(name, size="40Gi")
-        return Pod(
-            metadata=plain.metadata, spec=_with(plain.spec, priority=priority), status=plain.status
-        )
-
     room.state.upsert(tmpfs("taker", size="60Gi", on="a"))
     room.refuse(prioritized("young", 5), "a", created="2026-01-03T00:00:00Z")
     room.refuse(prioritized("old", 5), "a", created="2026-01-02T00:00:00Z")
@@ -78,8 +75,6 @@ def test_a_claim_that_is_bound_and_a_job_that_completes_wake(room: Room) -> None
 
 
 def test_a_reservation_that_runs_out_wakes(room: Room) -> None:
-    from extender.cluster.reservations import Reservation
-
     entry = Reservation(uid="x", node="a", bytes=60 * 2**30, expires=1_010.0, claim=1)
     room.state.hold(entry)
     room.refuse(tmpfs("ram", size="20Gi"), "a")
@@ -214,3 +209,105 @@ def test_the_number_of_waiting_pods_is_bounded() -> None:
         room.pods = pods
         room.refuse(tmpfs(f"ram-{number}"), "a")
     assert len(pods) == 10
+
+
+def prioritized(name: str, priority: int, size: str = "40Gi") -> Pod:
+    plain = tmpfs(name, size=size)
+    return msgspec.structs.replace(plain, spec=_with(plain.spec, priority=priority))
+
+
+def test_a_pod_with_memory_of_its_own_is_not_judged_by_a_sibling_that_has_none(room: Room) -> None:
+    """What bind reserved for it is free for it alone: its sibling's no is another."""
+    entry = Reservation(uid="uid-second", node="a", bytes=50 * GIB, expires=1_300.0, claim=1)
+    room.state.hold(entry)
+    room.state.upsert(tmpfs("taker", size="60Gi", on="b"))
+    room.refuse(tmpfs("first", size="40Gi"), "a", "b", created="2026-01-01T00:00:00Z")
+    room.refuse(tmpfs("second", size="40Gi"), "a", "b", created="2026-01-02T00:00:00Z")
+    assert room.woken() == ["second"]
+
+
+def test_a_pod_without_memory_of_its_own_is_not_judged_by_a_sibling_that_has_some(
+    room: Room,
+) -> None:
+    entry = Reservation(uid="uid-first", node="a", bytes=50 * GIB, expires=1_300.0, claim=1)
+    room.state.hold(entry)
+    room.state.upsert(tmpfs("taker", size="60Gi", on="b"))
+    room.refuse(tmpfs("first", size="10Gi"), "a", "b", created="2026-01-01T00:00:00Z")
+    room.refuse(tmpfs("second", size="10Gi"), "a", "b", created="2026-01-02T00:00:00Z")
+    room.refuse(tmpfs("third", size="10Gi"), "a", "b", created="2026-01-03T00:00:00Z")
+    assert room.woken() == ["first", "second"]
+
+
+def test_a_hold_that_runs_out_wakes_whom_it_was_for_as_everybody_else(room: Room) -> None:
+    room.state.upsert(tmpfs("taker", size="60Gi", on="b"))
+    room.state.hold(Reservation(uid="uid-x", node="a", bytes=60 * GIB, expires=1_005.0))
+    room.refuse(tmpfs("x", size="62Gi", memory="1Gi"), "a")
+    room.refuse(tmpfs("y", size="62Gi", memory="1Gi"), "a", created="2026-01-02T00:00:00Z")
+    assert room.woken() == ["x"]
+    room.pods.drop("uid-x")
+    room.state.delete(tmpfs("x"))
+    assert room.woken() == ["y"]
+
+
+def test_pods_of_one_template_with_different_demands_are_judged_apart(room: Room) -> None:
+    """Where knowledge is old, only those with memory that nobody else counts need certainty."""
+    plain = tmpfs("plain", size="20Gi")
+    request = room.context.request(plain)
+    seen = msgspec.structs.replace(request.demand, request=request.demand.bytes)
+    counted = msgspec.structs.replace(request, uid="uid-counted", name="counted", demand=seen)
+    room.refuse(plain, "a")
+    waiting = room.pods.get("uid-plain")
+    assert waiting is not None
+    room.pods.add(msgspec.structs.replace(waiting, request=counted, created="2026-01-02"))
+    room.stale = ("Pod",)
+    assert room.woken() == ["counted"]
+
+
+def test_a_more_urgent_pod_that_comes_while_others_are_woken_is_woken_next(room: Room) -> None:
+    room.state.upsert(tmpfs("taker", size="60Gi", on="a"))
+    for number in range(8):
+        low = tmpfs(f"low-{number}", size="4Gi")
+        room.refuse(low, "a", created=f"2026-01-0{number + 1}T00:00:00Z")
+    room.state.delete(tmpfs("taker", size="60Gi", on="a"))
+    names = []
+    for waiting in room.waker.due():
+        room.pods.touched(waiting.request.uid, room.now)
+        names.append(waiting.request.name)
+        room.now += 0.02
+        if len(names) == 2:
+            room.refuse(prioritized("high", 9, "4Gi"), "a", created="2026-02-01T00:00:00Z")
+    assert names[:4] == ["low-0", "low-1", "high", "low-2"]
+    assert len(names) == 9
+
+
+@pytest.mark.parametrize("end", ["bound", "deleted", "asked about", "room taken", "node gone"])
+def test_before_each_touch_it_is_looked_whether_the_pod_waits_and_has_a_place(
+    room: Room, end: str
+) -> None:
+    room.state.upsert(loader_pod("a", READY))
+    for number in range(3):
+        room.refuse(vllm(f"llama-{number}"), "a", created=f"2026-01-0{number + 1}T00:00:00Z")
+    walk = room.waker.due()
+    assert next(walk).request.name == "llama-0"
+    if end == "bound":
+        room.state.upsert(vllm("llama-1", on="a"))
+    elif end == "deleted":
+        room.state.delete(vllm("llama-1"))
+    elif end == "asked about":
+        room.now += 1e-6
+        room.refuse(vllm("llama-1"), "a", created="2026-01-02T00:00:00Z")
+    elif end == "room taken":
+        room.state.upsert(tmpfs("taker", size="63Gi", on="a"))
+    else:
+        room.state.delete(node("a"))
+    left = [waiting.request.name for waiting in walk]
+    assert left == ([] if end in {"room taken", "node gone"} else ["llama-2"])
+
+
+def test_a_pod_that_the_watch_has_shown_and_shows_no_more_is_forgotten_at_once(room: Room) -> None:
+    room.refuse(tmpfs("ram", size="20Gi"), "a")
+    room.pods.prune(room.state)
+    room.refuse(tmpfs("ram", size="20Gi"), "a", known=False)
+    room.state.delete(tmpfs("ram", size="20Gi"))
+    room.pods.prune(room.state)
+    assert len(room.pods) == 0
