@@ -20,6 +20,7 @@ MAX_BODY_BYTES = 256 * 1024
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*(?=\r\n)")
 _HEALTH = (b"GET /healthz HTTP/", b"GET /readyz HTTP/")
+_BIND = b"POST /bind HTTP/"
 
 
 _BEGUN: ContextVar[float] = ContextVar("begun")
@@ -46,6 +47,8 @@ class Arrival(Enum):
     WHOLE = auto()
     HEALTH = auto()
     """Whole, and a question about health, which is never kept waiting by others."""
+    BIND = auto()
+    """Whole, and a bind, which waits for the apiserver while others only compute."""
     PARTLY = auto()
     """The rest has to be read by whoever serves it."""
     ENDLESS = auto()
@@ -71,5 +74,7 @@ def arrival(data: bytes | bytearray, *, max_body_bytes: int) -> Arrival:
         return Arrival.PARTLY
     arrived = len(data) - end - 4
     if arrived >= announced:
+        if data.startswith(_BIND):
+            return Arrival.BIND
         return Arrival.HEALTH if data.startswith(_HEALTH) else Arrival.WHOLE
     return Arrival.PARTLY if arrived >= MAX_BODY_BYTES else Arrival.WAITS

@@ -123,6 +123,7 @@ class Leadership:
         self._fence = fence
         self._takeover = takeover
         self._looking = Lock()
+        self._looks = 0
         self._stopping = Event()
 
     def start(self) -> None:
@@ -155,7 +156,12 @@ class Leadership:
                 log.info("leader", holder=before)
 
     def _look(self) -> None:
+        """Look once for all who wait for it: binds are refused by the dozen, and a look is slow."""
+        looks = self._looks
         with self._looking:
+            if self._looks != looks:
+                return  # one has begun since, and ended
+            self._looks += 1
             self._read()
             if not self._fence.closed():
                 self._takeover.ask(self._fence.term)

@@ -1,4 +1,8 @@
-"""The threads that serve requests: each kind of caller has its own, so that none starves others."""
+"""The threads that serve requests: each kind of caller has its own, so that none starves others.
+
+Bind has its own, too: it waits for the apiserver, seconds where that is slow, and kube-scheduler
+binds any number of pods side by side. With the same threads as filter it would leave it none.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,10 @@ from extender.serving.arrival import Arrival
 
 
 class Pools(Executor):
-    """Threads for the first listener's requests, for those of the others, and for health."""
+    """Threads for the first listener's requests, for binds, for the other listeners', for health.
+
+    ``threads`` is how many each of them has; what finds none waits.
+    """
 
     def __init__(self, threads: int) -> None:
         self._whole = {
@@ -19,15 +26,19 @@ class Pools(Executor):
             verbs: ThreadPoolExecutor(threads, thread_name_prefix=f"{name}-arriving")
             for verbs, name in ((True, "verbs"), (False, "status"))
         }
+        self._binds = ThreadPoolExecutor(threads, thread_name_prefix="binds")
         self._health = ThreadPoolExecutor(2, thread_name_prefix="health")
 
     def of(self, *, verbs: bool, found: Arrival) -> Executor:
         """Return the threads for a request."""
         if found is Arrival.HEALTH:
             return self._health
+        if found is Arrival.BIND and verbs:
+            return self._binds
         return (self._partly if found is Arrival.PARTLY else self._whole)[verbs]
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
         """Stop them all."""
-        for pool in (*self._whole.values(), *self._partly.values(), self._health):
+        pools = (*self._whole.values(), *self._partly.values(), self._binds, self._health)
+        for pool in pools:
             pool.shutdown(wait, cancel_futures=cancel_futures)

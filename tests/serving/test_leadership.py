@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -15,8 +18,12 @@ from extender.serving.leadership import (
     SETTLE_AFTER_EXPIRY_SECONDS,
     SETTLE_SECONDS,
     Fence,
+    Leadership,
     lease_path,
 )
+from extender.serving.takeover import Takeover
+from extender.watch.client import connect
+from tests.serving.answering import answering, kubeconfig
 
 NOW = 1_800_000_000.0
 
@@ -149,6 +156,20 @@ def test_a_binding_fits_between_the_last_look_and_the_next_leader() -> None:
     assert binding < SETTLE_SECONDS
     sees_a_renewal = POLL_SECONDS + 2 * _READ_SECONDS  # to connect, and to read
     assert sees_a_renewal - SETTLE_SECONDS + binding < SETTLE_AFTER_EXPIRY_SECONDS
+
+
+def test_binds_that_are_refused_together_look_at_the_lease_once(tmp_path: Path) -> None:
+    """One after another they would wait for seconds each, where the apiserver is slow."""
+    with answering() as apiserver:
+        transport = connect(str(kubeconfig(apiserver.url, tmp_path)))
+        takeover = Takeover(transport, lambda: None)
+        leadership = Leadership(transport, "kube-system/x", Fence("pod-a"), takeover)
+        with ThreadPoolExecutor(8) as binds:
+            with leadership._looking:  # a look that is slow
+                refused = [binds.submit(leadership.closed) for _ in range(8)]
+                time.sleep(0.5)
+            assert all(each.result() for each in refused)
+    assert len(apiserver.seen) <= 2  # a thread may have begun late
 
 
 @pytest.mark.parametrize("lease", ["", "x", "/x", "x/", "a/b/c"])
