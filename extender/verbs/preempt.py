@@ -4,6 +4,9 @@ The candidates are nodes that failed in-tree, which filter never judged. One is 
 model is there, or can be fetched, and where the node has the memory once its victims are gone. All
 others would evict pods for nothing. Victims come back as they were proposed: kube-scheduler has
 found that fewer do not suffice.
+
+With old knowledge nobody is evicted for a pod that needs certainty, whatever ``onStale`` says: that
+is about where pods may go, which they can leave again. An eviction on a guess cannot be taken back.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ def preempt(
     kept: dict[str, Victims] = {}
     refused: dict[str, Reason] = {}
     for node, victims in args.candidates.items():
-        reason = judge.reason(node, freed=_freed(judge, context, node, victims))
+        reason = _reason(judge, context, node, victims)
         if reason is None:
             kept[node] = victims
         else:
@@ -43,6 +46,12 @@ def preempt(
         stale=judge.stale,
     )
     return kept, made
+
+
+def _reason(judge: Judge, context: Context, node: str, victims: Victims) -> Reason | None:
+    if judge.stale and judge.request.needs_certainty:
+        return Reason.KNOWLEDGE_STALE
+    return judge.reason(node, freed=_freed(judge, context, node, victims))
 
 
 def _freed(judge: Judge, context: Context, node: str, victims: Victims) -> int:

@@ -11,10 +11,11 @@ import pytest
 from extender.cluster.state import ClusterState
 from extender.errors import ProtocolError
 from extender.kube.objects import Pod
+from extender.placement.policy import OnStale, Policy
 from extender.verbs.context import Context
 from extender.verbs.preempt import preempt
 from extender.wire import PreemptArgs, Victims, read_preempt_args, write_preempt_result
-from tests.builders import LOADING, READY, loader, loader_pod, node, tmpfs, vllm
+from tests.builders import LOADING, READY, loader, loader_pod, node, pod, tmpfs, vllm
 
 
 @pytest.fixture
@@ -82,6 +83,29 @@ def test_before_the_first_lists_nobody_is_evicted(state: ClusterState) -> None:
 def test_nobody_is_evicted_by_an_answer_that_comes_too_late(state: ClusterState) -> None:
     args = PreemptArgs(pod=vllm("asks"), candidates={"warm": victims("uid-big-warm")})
     assert preempt(args, Context(state=state), late=lambda: True) == ({}, None)
+
+
+@pytest.mark.parametrize("on_stale", list(OnStale))
+@pytest.mark.parametrize("asks", [vllm("asks"), tmpfs("asks", size="4Gi")], ids=["model", "tmpfs"])
+def test_with_old_knowledge_nobody_is_evicted_for_a_pod_that_needs_certainty(
+    state: ClusterState, asks: Pod, on_stale: OnStale
+) -> None:
+    """``neutral`` lets such a pod go anywhere; it does not let others be evicted on a guess."""
+    args = PreemptArgs(pod=asks, candidates={"warm": victims("uid-big-warm")})
+    context = Context(state=state, policy=Policy(on_stale=on_stale), stale=lambda: ("Pod",))
+    kept, made = preempt(args, context)
+    assert kept == {}
+    assert made is not None
+    assert (made.refused, made.stale) == ({"KnowledgeStale": 1}, ("Pod",))
+
+
+@pytest.mark.parametrize("on_stale", list(OnStale))
+def test_with_old_knowledge_a_pod_that_needs_none_of_it_preempts_as_without_us(
+    state: ClusterState, on_stale: OnStale
+) -> None:
+    args = PreemptArgs(pod=pod("asks"), candidates={"warm": victims("uid-big-warm")})
+    context = Context(state=state, policy=Policy(on_stale=on_stale), stale=lambda: ("Pod",))
+    assert preempt(args, context)[0] == args.candidates
 
 
 POD = {"metadata": {"name": "asks", "namespace": "inference", "uid": "u"}}
