@@ -36,6 +36,11 @@ LOOK_SECONDS = 5.0
 WAITED_SECONDS = 10.0
 """What ends sooner deserves no event: a burst that is still being placed, a node that is new."""
 
+MOST_FAILURES = 3
+"""After so many events in one look that the apiserver failed to take, the rest waits for the next
+look, and those that failed for longer (``told``): one bad pod hides no other, and an apiserver that
+is ill is left in peace."""
+
 _PAUSE_SECONDS = 0.05
 _LONGEST_NOTE = 1024  # bytes: what events.k8s.io/v1 takes
 _REMEDY = "give the service account the right to create events in events.k8s.io"
@@ -79,17 +84,21 @@ class Events:
     def _run(self) -> None:
         while not self._stopping.wait(LOOK_SECONDS):
             try:
-                self._look()
+                self.look()
             except Exception:
                 log.exception("events could not be told; they are tried again")
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Tell what there is to be said, until the apiserver does not listen."""
         if self._context.unsynced() or self._context.stale() or not self._leads():
             return
+        failures = 0
         for request, remarks in self._subjects():
             for remark in remarks:
-                if self._stopping.is_set() or not self._tell(request, remark):
+                if self._stopping.is_set():
+                    return
+                failures += not self._tell(request, remark)
+                if failures >= MOST_FAILURES:
                     return
 
     def _subjects(self) -> Iterator[tuple[PodRequest, Iterable[Warned]]]:
@@ -113,7 +122,7 @@ class Events:
             yield request, known[key]
 
     def _tell(self, request: PodRequest, remark: Warned) -> bool:
-        """Write one event unless it was said lately; return whether to go on."""
+        """Write one event unless it was said lately; return false where the apiserver failed."""
         (reason, message), now = remark, self._context.now()
         subject = request.uid, request.namespace, reason, message
         if not self._told.take(*subject, now):
@@ -133,7 +142,7 @@ class Events:
                 # It will say the same of this one in a minute; the others are heard all the same.
                 self._failed(request, reason, problem)
                 return True
-        self._told.undo(*subject)
+        self._told.undo(*subject, now)
         self._failed(request, reason, problem)
         return False
 

@@ -1,4 +1,7 @@
-"""What was said already: once an hour for each pod and reason, and never more than so many."""
+"""What was said already: once an hour for each pod and reason, and never more than so many.
+
+What could not be said is tried again after a while: till then it is the others' turn.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from hashlib import sha256
 
 HOUR = 3600.0
 """Seconds. The apiserver keeps events for an hour unless it is told otherwise (``--event-ttl``)."""
+
+AGAIN_SECONDS = 60.0
 
 ALIKE = 20
 """Of many pods with the same thing to be said, so many are told: a Deployment may have hundreds."""
@@ -20,6 +25,7 @@ class Told:
         self._hour = 0
         self._said: set[tuple[str, str]] = set()
         self._alike: Counter[tuple[str, str, str]] = Counter()
+        self._failed: dict[tuple[str, str], float] = {}
 
     def full(self, now: float) -> bool:
         """Tell whether this hour's events are used up; ``now`` is UNIX seconds."""
@@ -31,12 +37,15 @@ class Told:
         alike = namespace, reason, message
         if self.full(now) or (uid, reason) in self._said or self._alike[alike] >= ALIKE:
             return False
+        if now < self._failed.get((uid, reason), now):
+            return False
         self._said.add((uid, reason))
         self._alike[alike] += 1
         return True
 
-    def undo(self, uid: str, namespace: str, reason: str, message: str) -> None:
-        """Take back what could not be said."""
+    def undo(self, uid: str, namespace: str, reason: str, message: str, now: float) -> None:
+        """Take back what could not be said; it may be tried again ``AGAIN_SECONDS`` later."""
+        self._failed[uid, reason] = now + AGAIN_SECONDS
         self._said.discard((uid, reason))
         self._alike[namespace, reason, message] -= 1
 
@@ -45,6 +54,7 @@ class Told:
         if hour != self._hour:
             self._hour = hour
             self._said.clear()
+            self._failed.clear()
             self._alike.clear()
 
 

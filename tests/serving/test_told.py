@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extender.serving.told import ALIKE, HOUR, Told, event_name
+from extender.serving.told import AGAIN_SECONDS, ALIKE, HOUR, Told, event_name
 
 
 def test_the_same_is_said_of_a_pod_once_an_hour() -> None:
@@ -53,9 +53,10 @@ def test_what_could_not_be_said_is_not_counted() -> None:
     say = ("u", "inference", "NoNewNode", "text")
     assert told.take(*say, 0.0)
     assert told.full(0.0)
-    told.undo(*say)
+    told.undo(*say, 0.0)
     assert not told.full(0.0)
-    assert told.take(*say, 1.0)
+    assert not told.take(*say, AGAIN_SECONDS - 1)
+    assert told.take(*say, AGAIN_SECONDS)
 
 
 @given(st.from_regex(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", fullmatch=True))
