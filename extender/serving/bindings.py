@@ -37,6 +37,10 @@ BIND_SECONDS = 2.5
 LOOK_UP_SECONDS = 1.0
 """Together below the 5 s after which kube-scheduler gives up (``httpTimeout``)."""
 
+AGAIN_SECONDS = 0.4
+"""So long after the first try a Binding is sent once more with a new credential, not later: the
+fence was looked at before the first (see ``leadership``)."""
+
 _BEFORE_THE_WRITE = re.compile(
     r"failed calling webhook|admission webhook .* denied the request"
     r"|AdmissionWebhook/.* has panicked|resource quota evaluation timed out"
@@ -84,6 +88,7 @@ class ApiBindings:
                 body=msgspec.json.encode(document),
                 connect_timeout=CONNECT_SECONDS,
                 read_timeout=BIND_SECONDS,
+                again_within=AGAIN_SECONDS,
             )
         except UnreachableError as error:
             sent = Sent.LOST if error.sent else Sent.REFUSED

@@ -80,7 +80,7 @@ class BindOutcome(StrEnum):
 class Bound(msgspec.Struct, frozen=True, kw_only=True):
     """The answer of bind. ``error`` is empty where the pod is bound to the node asked for.
 
-    ``doubt`` is what has to be settled where nobody knows whether it is.
+    ``doubt`` is what has to be settled where memory is kept and nobody knows for how long.
     """
 
     outcome: BindOutcome
@@ -206,6 +206,7 @@ class _Binder:
             return Bound(
                 outcome=BindOutcome.ELSEWHERE,
                 error=f"the pod is already bound to node {pod.spec.node_name}",
+                doubt=self._doubt(pod.spec.node_name, UNCLEAR_SECONDS),  # it may be gone by now
             )
         if answer.sent is Sent.CONFLICT:
             return self._failed(answer)
@@ -213,20 +214,24 @@ class _Binder:
 
     def _unknown(self, answer: Answer, found: str) -> Bound:
         """Keep the reservation: the Binding may yet take effect."""
+        node = self._args.node
+        seconds = LOST_SECONDS if answer.sent is Sent.LOST else UNCLEAR_SECONDS
+        return Bound(
+            outcome=BindOutcome.UNKNOWN,
+            error=f"{answer.message}; {found}; its memory stays reserved on {node} until it is "
+            f"certain, which is looked at again in {seconds:.0f} s",
+            doubt=self._doubt(node, seconds),
+        )
+
+    def _doubt(self, node: str, seconds: float) -> Doubt:
         args = self._args
-        doubt = Doubt(
+        return Doubt(
             namespace=args.namespace,
             name=args.name,
             uid=args.uid,
-            node=args.node,
+            node=node,
             claim=self._claim,
-            seconds=LOST_SECONDS if answer.sent is Sent.LOST else UNCLEAR_SECONDS,
-        )
-        return Bound(
-            outcome=BindOutcome.UNKNOWN,
-            error=f"{answer.message}; {found}; its memory stays reserved on {args.node} until it "
-            f"is certain, which is looked at again in {doubt.seconds:.0f} s",
-            doubt=doubt,
+            seconds=seconds,
         )
 
     def _decision(self, refused: Reason | None) -> Decision:

@@ -32,9 +32,9 @@ LAST_RETRY_SECONDS = 60.0
 MISSED_RETRY_SECONDS = 1.0
 """One that could not be told is told again after so long: nobody knows of it yet."""
 
-PLAN_SECONDS_PER_POD = 50e-6
-"""After a change it is planned anew once so long has passed for each waiting pod, about five times
-what that takes; before, only the next pod is looked at again. A hundred wait 5 ms, 20,000 a second.
+PLAN_SECONDS_PER_POD = 15e-6
+"""After a change it is planned anew once so long has passed for each waiting pod, about six times
+what that takes; before, only the next pod is looked at again. That is 0.3 s for 20,000 pods.
 """
 
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Mapping
+from math import inf
 from ssl import SSLCertVerificationError
 from threading import Lock
+from time import monotonic
 from typing import Any
 from urllib.parse import urlencode
 from weakref import WeakSet
@@ -63,11 +65,13 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         connect_timeout: float = CONNECT_TIMEOUT,
         read_timeout: float = READ_TIMEOUT,
+        again_within: float = inf,
     ) -> Answer:
         """Send one request and return the whole answer, whatever its status.
 
         Raises UnreachableError where there is none. A refused credential (401) is read anew from
-        its source and tried once more: a request that was not let in has changed nothing.
+        its source and tried once more: a request that was not let in has changed nothing. Where
+        that has taken more than ``again_within`` seconds (a plugin may be slow) it is not sent.
         """
         return self.stream(
             method,
@@ -77,6 +81,7 @@ class Transport:
             headers=headers,
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
+            again_within=again_within,
         ).answer()
 
     def stream(
@@ -89,8 +94,10 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         connect_timeout: float = CONNECT_TIMEOUT,
         read_timeout: float = READ_TIMEOUT,
+        again_within: float = inf,
     ) -> Stream:
         """Send one request and return as soon as the answer's head is there."""
+        began = monotonic()
         url = path + ("?" + urlencode(query) if query else "")
         timeout = urllib3.Timeout(connect=connect_timeout, read=read_timeout)
         generation = self._connect()
@@ -99,9 +106,12 @@ class Transport:
         except HandshakeError as error:
             if error.sent or not self._access.renew(generation):
                 raise
+            if monotonic() - began > again_within:
+                raise
             self._connect()
             return Stream(self._send(method, url, body, headers, timeout))
-        if self._refused(response.status) and self._access.renew(generation):
+        refused = self._refused(response.status) and self._access.renew(generation)
+        if refused and monotonic() - began <= again_within:
             response.drain_conn()
             response.release_conn()
             self._connect()

@@ -188,6 +188,18 @@ def test_a_token_that_is_refused_again_is_the_answer(api: FakeApiserver) -> None
     assert len(api.requests) == 2
 
 
+def test_what_may_not_be_late_is_not_sent_again_after_a_new_token_took_its_time(
+    api: FakeApiserver,
+) -> None:
+    """A Binding may not go out long after the Lease was seen; the next request has the token."""
+    api.tokens = {"new"}
+    transport = Transport(tokens(api, "old", "new"))
+    assert transport.request("GET", NODES, again_within=0.0).status == 401
+    assert transport.request("GET", NODES, again_within=0.0).status == 200
+    sent = [request.headers["Authorization"] for request in api.requests]
+    assert sent == ["Bearer old", "Bearer new"]
+
+
 def test_a_token_that_was_read_just_now_is_not_read_again(api: FakeApiserver) -> None:
     """A wrong credential must not become a loop of plugins that fetch it."""
     api.tokens = {"another"}
