@@ -1,20 +1,23 @@
 """``make e2e``: find or build the parts, then run the tests of this folder on a real node.
 
 ``python -m e2e [PYTEST ARGUMENTS]``. As root, on Linux. Whatever happens, the machine is left as it
-was.
+was. Ends with 0 where everything passed, 1 where a test failed, 2 where this machine cannot run it
+or a part cannot be built, 124 where the tests took longer than E2E_SECONDS.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 from controlplane.build import BuildError, build, build_node, say
 from e2e import images
-from e2e.apart import Run, new_run
+from e2e.apart import PREFIX, TOO_LONG, UNSHARE, Run, new_run
+from e2e.machine import hierarchies
 
 TOOLS = (
     "containerd",
@@ -28,6 +31,9 @@ TOOLS = (
     "setpriv",
 )
 PLUGINS = Path("/usr/lib/cni")
+BUILD_SECONDS = 1800.0
+TEST_SECONDS = 1800.0
+"""A run takes a third of it on two cores that have nothing else to do."""
 
 
 class NotHereError(Exception):
@@ -46,6 +52,24 @@ def check() -> None:
     ]
     if lacking:
         raise NotHereError(f"there is no {', '.join(lacking)}; run: sh e2e/install.sh")
+    refused = subprocess.run(
+        [*UNSHARE, "--net", "true"], capture_output=True, text=True, check=False
+    )
+    if refused.returncode:
+        raise NotHereError(
+            f"no namespaces can be made here: {refused.stderr.strip()}; in a container of its own "
+            "this needs --privileged and a cgroup namespace of the host"
+        )
+    for hierarchy in hierarchies():
+        probe = hierarchy / f"{PREFIX}probe-{os.getpid()}"
+        try:
+            probe.mkdir()
+            probe.rmdir()
+        except OSError as error:
+            raise NotHereError(
+                f"no cgroup can be made in {hierarchy}: {error.strerror}; a kubelet needs it "
+                "writable (in a container: --privileged --cgroupns=host)"
+            ) from error
 
 
 def prepare(run: Run) -> None:
@@ -57,7 +81,7 @@ def prepare(run: Run) -> None:
     if wanted:
         say(f"==> {len(wanted)} images to build (about four minutes the first time)")
         command = [sys.executable, "-m", "e2e.images", str(folder), str(run.folder)]
-        if run.command(command, network=True):
+        if run.command(command, network=True, seconds=BUILD_SECONDS):
             raise BuildError("the images cannot be built")
     say(f"==> everything is there after {time.monotonic() - begin:.0f} s")
 
@@ -65,11 +89,15 @@ def prepare(run: Run) -> None:
 def test(run: Run, arguments: list[str]) -> int:
     """Run the tests inside the namespaces."""
     os.environ["E2E_RUN"] = str(run.folder)
-    pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly"]
+    pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
     pytest += [f"--basetemp={run.folder / 'tests'}", "--ignore=e2e/test_kills.py", "e2e"]
     pytest += arguments
-    inside = [sys.executable, "-m", "e2e.inside", str(run.folder), *pytest]
-    return run.command(inside, network=False)
+    inside = [sys.executable, "-m", "e2e.inside", *pytest]
+    seconds = float(os.environ.get("E2E_SECONDS") or TEST_SECONDS)
+    status = run.command(inside, network=False, seconds=seconds)
+    if status == TOO_LONG:
+        say(f"error: the tests took longer than {seconds:.0f} s (E2E_SECONDS); they were ended")
+    return status
 
 
 def main() -> int:

@@ -25,7 +25,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,8 @@ UNSHARE = (
     "--kill-child",
 )
 GONE_SECONDS = 20.0
+TOO_LONG = 124
+"""The exit status of a command that took too long, as of timeout(1)."""
 
 
 @dataclass(frozen=True)
@@ -58,21 +60,23 @@ class Run:
         """Return the name of its cgroups."""
         return PREFIX + self.folder.name
 
-    def command(self, command: Sequence[str], *, network: bool) -> int:
-        """Run a command apart and return its exit status; ``network``: with the machine's own."""
+    def command(self, command: Sequence[str], *, network: bool, seconds: float) -> int:
+        """Run a command apart and return its exit status, TOO_LONG where it had to be ended.
+
+        ``network``: with the machine's own.
+        """
         namespaces = UNSHARE if network else (*UNSHARE, "--net")
         keeper = [sys.executable, "-m", "e2e.apart", str(self.folder), *TIED, *namespaces, *command]
         with subprocess.Popen(keeper, stdin=subprocess.PIPE, start_new_session=True) as process:
-            return process.wait()
+            try:
+                return process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                process.communicate()  # the end of the pipe: the keeper ends everything
+                return TOO_LONG
 
     def clean(self) -> None:
         """Remove what no namespace holds, once its processes are gone."""
-        deadline = time.monotonic() + GONE_SECONDS
-        while self.cgroups() and time.monotonic() < deadline:
-            for cgroup in self.cgroups():
-                with contextlib.suppress(OSError):  # its last process is still on its way out
-                    remove_cgroup(cgroup)
-            time.sleep(0.05)
+        remove_cgroups(self.cgroups)
         shutil.rmtree(self.folder, ignore_errors=True)
         self.lock.unlink(missing_ok=True)
 
@@ -82,14 +86,19 @@ class Run:
         return self.folder.with_suffix(".lock")
 
     def cgroups(self) -> list[Path]:
-        """Its cgroups: one in every hierarchy of version 1, or the one of version 2."""
-        return [*CGROUPS.glob(self.name), *CGROUPS.glob(f"*/{self.name}")]
+        """Its cgroups: one a machine in every hierarchy of version 1, or in that of version 2."""
+        return [*CGROUPS.glob(f"{self.name}-*"), *CGROUPS.glob(f"*/{self.name}-*")]
 
 
-def remove_cgroup(top: Path) -> None:
-    """Remove a cgroup and those below it."""
-    for folder, _, _ in os.walk(top, topdown=False):
-        Path(folder).rmdir()
+def remove_cgroups(find: Callable[[], list[Path]]) -> None:
+    """Remove cgroups and those below them, until none is found; the last processes may linger."""
+    deadline = time.monotonic() + GONE_SECONDS
+    while (found := find()) and time.monotonic() < deadline:
+        for top in found:
+            with contextlib.suppress(OSError):  # its last process is still on its way out
+                for folder, _, _ in os.walk(top, topdown=False):
+                    Path(folder).rmdir()
+        time.sleep(0.05)
 
 
 def runs() -> Path:

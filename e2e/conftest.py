@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from controlplane.build import binaries, build_node
-from e2e import images
 from e2e.apart import Run
 from e2e.cluster import RealCluster
-from e2e.inside import NODE_ADDRESS
+from e2e.inside import HOST_ADDRESS
 from e2e.shipped import REPOSITORY, deploy_loader, deploy_scheduler
 from tests.loader.hub import Hub, Repository
 from tests.loader.models import real_model
@@ -31,16 +30,11 @@ def run() -> Run:
 @pytest.fixture(scope="session")
 def cluster(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
     """Start a control plane with the cluster's own scheduler, one real node and three fake ones."""
-    parts = binaries()
     workdir = tmp_path_factory.mktemp("cluster")
-    found = RealCluster(parts, build_node() / "kubelet", workdir, run.name)
-    archives = {
-        image.name: image.archive() for image in images.images(parts) if image.name != images.BAKED
-    }
+    found = RealCluster(run, binaries(), build_node() / "kubelet", workdir)
     try:
         found.start()
-        found.start_containerd(archives, images.PAUSE)
-        found.start_kubelet()
+        found.add_real_node(1)
         found.start_scheduler(name="default-scheduler")
         found.add_fake_nodes("fake-1", "fake-2", "fake-3")
         yield found
@@ -50,8 +44,8 @@ def cluster(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real
 
 @pytest.fixture(scope="session")
 def hub() -> Iterator[Hub]:
-    """Run a stand-in for the hub on the node's address; it has the real model."""
-    with Hub(address=NODE_ADDRESS, page=100, piece=1 << 20) as found:
+    """Run a stand-in for the hub; it has the real model."""
+    with Hub(address=HOST_ADDRESS, page=100, piece=1 << 20) as found:
         found.repositories[REPOSITORY] = Repository(real_model())
         yield found
 

@@ -59,7 +59,7 @@ class Image:
         """Return a digest of everything that the image is made of."""
         digest = hashlib.sha256(repr((self.name, sorted(self.arguments.items()))).encode())
         for path in sorted(files_of((self.dockerfile, *self.inputs))):
-            digest.update(str(path).encode())
+            digest.update(os.path.relpath(path, ROOT).encode())
             digest.update(path.read_bytes())
         return digest.hexdigest()[:12]
 
@@ -117,6 +117,11 @@ def images(binaries: Path) -> list[Image]:
             prepare=baked_context,
         ),
     ]
+
+
+def given(binaries: Path) -> dict[str, Path]:
+    """Return the archives that a node is given from the start, by the image's name."""
+    return {one.name: one.archive() for one in images(binaries) if one.name != BAKED}
 
 
 SOURCES = ("pyproject.toml", "requirements.lock", "README.md", "LICENSE", ".dockerignore")

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from e2e.apart import CGROUPS
 from e2e.cluster import RealCluster
 
 Object = dict[str, Any]
+VERSION_1 = (CGROUPS / "memory").is_dir()
+"""Of cgroups; on version 2 there is one hierarchy for all."""
 
 
 def pod(name: str, image: str, command: Sequence[str], **spec: Any) -> Object:
-    """Return a pod of one container that runs once."""
+    """Return a pod of one container that runs once.
+
+    It requests a little memory: one that requests none is refused by a kubelet that has just been
+    short of it.
+    """
     main: Object = {"name": "main", "image": image, "command": list(command)}
+    main["resources"] = {"requests": {"memory": "16Mi"}}
     main.update(spec.pop("container", {}))
     return {
         "apiVersion": "v1",

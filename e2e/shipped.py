@@ -1,4 +1,7 @@
-"""``deploy/`` as it is shipped, applied to the real cluster; only the hub's address is ours."""
+"""``deploy/`` as it is shipped, applied to the real cluster.
+
+Ours are the hub's address, and one more model in the catalog, which is every user's to change.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,21 @@ from typing import Any
 
 import yaml
 
-from e2e.cluster import FAKE_TAINT, RealCluster
-from e2e.images import SERVER
+from e2e.cluster import FAKE_TAINT, NODE, RealCluster
+from e2e.images import PRODUCT, SERVER
 from e2e.objects import Object
 from tests.controlplane.cluster import is_ready
 from tests.controlplane.shipped import SCHEDULER, SYSTEM, kustomized
+from tests.loader.hub import Hub
 
 LOADERS = "model-cache-loaders"
 REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
 MODEL = "all-minilm-l6-v2"
+LATE = "fetched-on-demand"
+"""The same repository under another name, which only a waiting pod brings to a node."""
 PORT = 8000
 CACHE = Path("/var/lib/models")
+USER = {"runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532}
 TOLERATED = {key: FAKE_TAINT[key] for key in ("key", "value", "effect")}
 
 
@@ -36,6 +43,10 @@ def deploy_loader(cluster: RealCluster, hub: str) -> None:
     (loader,) = (found for found in documents if found["kind"] == "DaemonSet")
     (container,) = loader["spec"]["template"]["spec"]["containers"]
     container["env"].append({"name": "HF_ENDPOINT", "value": hub})
+    (catalog,) = (found for found in documents if found["kind"] == "ConfigMap")
+    content = yaml.safe_load(catalog["data"]["catalog.yaml"])
+    content["models"].append({**content["models"][0], "name": LATE, "onDemand": True})
+    catalog["data"]["catalog.yaml"] = yaml.safe_dump(content)
     cluster.apply(documents)
     rolled_out(cluster, LOADERS, "daemonset/model-cache-loader")
 
@@ -52,17 +63,39 @@ def rolled_out(cluster: RealCluster, namespace: str, workload: str) -> None:
         raise AssertionError("\n".join(text)) from error
 
 
-def report(cluster: RealCluster) -> dict[str, Any]:
-    """Return what the loader on the real node has reported; empty before it has."""
-    (found,) = cluster.get_json("pods", "-n", LOADERS)["items"]
-    text = found["metadata"].get("annotations", {}).get("modelcache.dev/report", "{}")
+def loader_pods(cluster: RealCluster, node: str = NODE) -> list[Any]:
+    """Return the loader's pods on a real node that are not on their way out: one, or none yet."""
+    path = f"/api/v1/namespaces/{LOADERS}/pods"
+    found = cluster.read(path, fieldSelector=f"spec.nodeName={node}")
+    return [pod for pod in found["items"] if "deletionTimestamp" not in pod["metadata"]]
+
+
+def report(cluster: RealCluster, node: str = NODE) -> dict[str, Any]:
+    """Return what the loader on a real node has reported; empty before it has."""
+    pods = loader_pods(cluster, node)
+    if not pods:
+        return {}
+    text = pods[0]["metadata"].get("annotations", {}).get("modelcache.dev/report", "{}")
     document: dict[str, Any] = json.loads(text)
     return document
 
 
-def has_model(cluster: RealCluster) -> bool:
-    """Say whether the loader on the real node reports its model whole."""
-    return any(model["state"] == "ready" for model in report(cluster).get("models", []))
+def has_model(cluster: RealCluster, node: str = NODE, model: str = MODEL) -> bool:
+    """Say whether the loader on a real node reports a model whole."""
+    reported = report(cluster, node).get("models", [])
+    return any(one["path"] == model and one["state"] == "ready" for one in reported)
+
+
+def another_loader(cluster: RealCluster) -> None:
+    """Let the loader's pod be replaced: the next one finds the node's directory as it is then."""
+    (former,) = (pod["metadata"]["name"] for pod in loader_pods(cluster))
+    cluster.kubectl("delete", "pod", former, "-n", LOADERS, "--grace-period=1")
+
+    def replaced() -> bool:
+        pods = loader_pods(cluster)
+        return bool(pods) and pods[0]["metadata"]["name"] != former and is_ready(pods[0])
+
+    cluster.wait_for(replaced, 120, "another loader to be ready")
 
 
 def leader(cluster: RealCluster) -> str:
@@ -97,15 +130,46 @@ def server(name: str, directory: str, volumes: list[Object], mounts: list[Object
     }
 
 
-def from_node_cache(name: str) -> Object:
+def from_node_cache(name: str, model: str = MODEL) -> Object:
     """Return a server that reads the node cache and cannot fetch: the model is required."""
     host = {"path": str(CACHE), "type": "Directory"}
     return server(
         name,
-        f"/models/{MODEL}",
+        f"/models/{model}",
         [{"name": "models", "hostPath": host}],
         [{"name": "models", "mountPath": "/models", "readOnly": True}],
     )
+
+
+def filling(hub: Hub, directory: str, mounts: list[Object], *more: str) -> Object:
+    """Return the container that fetches the model with ``loader fill``."""
+    command = ["model-cache-extender", "loader", "fill", f"hf://{REPOSITORY}", directory, *more]
+    return {
+        "name": "fill",
+        "image": PRODUCT,
+        "command": command,
+        "env": [{"name": "HF_ENDPOINT", "value": hub.url}],
+        "volumeMounts": mounts,
+        "resources": {"requests": {"memory": "256Mi"}},
+    }
+
+
+def in_memory(hub: Hub, *, cached: bool) -> Object:
+    """Return a server whose init container fills a memory-backed volume."""
+    mounts: list[Object] = [{"name": "model", "mountPath": "/models"}]
+    volumes: list[Object] = [
+        {"name": "model", "emptyDir": {"medium": "Memory", "sizeLimit": "256Mi"}}
+    ]
+    name = "memory-cached" if cached else "memory-hub"
+    pod = server(name, f"/models/{MODEL}", volumes, mounts)
+    fill = filling(hub, f"/models/{MODEL}", list(mounts))
+    if cached:
+        host = {"path": str(CACHE), "type": "Directory"}
+        volumes.append({"name": "cache", "hostPath": host})
+        fill["command"] += ["--from", f"/cache/{MODEL}"]
+        fill["volumeMounts"] = [*mounts, {"name": "cache", "mountPath": "/cache", "readOnly": True}]
+    pod["spec"] |= {"initContainers": [fill], "securityContext": USER}
+    return pod
 
 
 def serving(cluster: RealCluster, namespace: str, name: str) -> dict[str, int]:

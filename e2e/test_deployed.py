@@ -11,6 +11,7 @@ from e2e.shipped import (
     from_node_cache,
     has_model,
     leader,
+    loader_pods,
     rolled_out,
     serving,
 )
@@ -35,10 +36,11 @@ def test_both_replicas_of_the_scheduler_are_ready_and_one_leads(deployed: RealCl
 
 def test_the_loader_fills_the_real_directory_and_reports_it(deployed: RealCluster) -> None:
     deployed.wait_for(lambda: has_model(deployed), 60, "the loader to report its model")
-    weights = CACHE / MODEL / "model.safetensors"
+    cache = deployed.real[NODE].path(CACHE)
+    weights = cache / MODEL / "model.safetensors"
     assert weights.stat().st_size > 80_000_000
     assert weights.stat().st_uid == 65532
-    assert CACHE.stat().st_uid == 65532
+    assert cache.stat().st_uid == 65532
 
 
 def test_a_server_goes_where_the_model_really_is_and_serves_it(
@@ -75,11 +77,11 @@ def test_a_model_is_read_all_through_a_rolling_update_of_the_loader(
     reader["spec"]["nodeName"] = NODE  # what a shell reads in a loop no scheduler can tell
     deployed.apply(reader, namespace)
     deployed.wait_for(lambda: phase(deployed, namespace, "reader") == "Running", 60, "the reader")
-    (before,) = deployed.get_json("pods", "-n", LOADERS)["items"]
+    (before,) = loader_pods(deployed)
     deployed.kubectl("rollout", "restart", "-n", LOADERS, "daemonset/model-cache-loader")
     rolled_out(deployed, LOADERS, "daemonset/model-cache-loader")
     deployed.wait_for(lambda: has_model(deployed), 60, "the new loader to report the model")
-    (after,) = deployed.get_json("pods", "-n", LOADERS)["items"]
+    (after,) = loader_pods(deployed)
     assert after["metadata"]["name"] != before["metadata"]["name"]
     pod = deployed.pod(namespace, "reader")
     assert pod["status"]["containerStatuses"][0]["restartCount"] == 0

@@ -1,65 +1,55 @@
-"""What breaks on a real node, and what the scheduler believes meanwhile, moment by moment."""
+"""What breaks on a real node, and what the scheduler believes meanwhile, second by second."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from e2e.apart import CGROUPS
+from e2e.beliefs import Beliefs, believed
 from e2e.cluster import NODE, RealCluster
-from e2e.shipped import CACHE, LOADERS, MODEL, from_node_cache, has_model, serving
-from tests.controlplane.cluster import http_get, is_ready
-from tests.controlplane.shipped import SYSTEM
+from e2e.objects import VERSION_1
+from e2e.shipped import (
+    CACHE,
+    LOADERS,
+    MODEL,
+    REPOSITORY,
+    another_loader,
+    from_node_cache,
+    has_model,
+    loader_pods,
+    report,
+    serving,
+)
 from tests.loader.hub import Hub
 
+WEIGHTS = "model.safetensors"
+DISK_BYTES = 4 << 30
+"""Of a small disk: the 2 GiB that the shipped catalog keeps free, and room for the model."""
 
-class Believed(threading.Thread):
-    """Asks a replica of the extender again and again what the real node holds."""
 
-    def __init__(self, url: str) -> None:
-        super().__init__(daemon=True)
-        self.url = url
-        self.begin = time.monotonic()
-        self.changes: list[tuple[float, str]] = []
-        self.over = threading.Event()
-
-    def run(self) -> None:
-        while not self.over.wait(0.1):
-            status, body = http_get(self.url)
-            state = self.state(body) if status == 200 else "silent"
-            if not self.changes or self.changes[-1][1] != state:
-                self.changes.append((round(time.monotonic() - self.begin, 1), state))
-
-    @staticmethod
-    def state(body: str) -> str:
-        for node in json.loads(body)["nodes"]:
-            for model in node["models"]:
-                if node["name"] == NODE and model["path"].endswith(MODEL):
-                    return str(model["state"])
-        return "absent"
-
-    def states(self) -> list[str]:
-        return [state for _, state in self.changes]
+@pytest.fixture
+def whole(deployed: RealCluster) -> RealCluster:
+    """Return the cluster once its loader has the model."""
+    deployed.wait_for(lambda: has_model(deployed), 120, "the loader to have the model")
+    return deployed
 
 
 @contextmanager
-def believed(cluster: RealCluster) -> Iterator[Believed]:
-    """Watch what the scheduler believes while a block runs; print it afterwards."""
-    replica = next(pod for pod in cluster.get_json("pods", "-n", SYSTEM)["items"] if is_ready(pod))
-    found = Believed(f"http://{replica['status']['podIP']}:8889/api/v1/models")
-    found.start()
+def slowly(hub: Hub) -> Iterator[None]:
+    """Let downloads come at 8 MB a second over 8 connections."""
+    hub.delay = 1.0
     try:
-        yield found
+        yield
     finally:
-        found.over.set()
-        found.join(5)
-        print("believed:", ", ".join(f"{state} at {second} s" for second, state in found.changes))
+        hub.delay = 0.0
 
 
 def loader_process() -> int:
@@ -72,36 +62,135 @@ def loader_process() -> int:
     raise AssertionError("no loader runs")
 
 
+def loader_status(cluster: RealCluster) -> dict[str, Any]:
+    """Return the status of the loader's container."""
+    (pod,) = loader_pods(cluster)
+    (status,) = pod["status"]["containerStatuses"]
+    return dict(status)
+
+
+def fetched(cluster: RealCluster, hub: Hub, since: int, share: float, size: int) -> None:
+    """Wait until so much of the weights was sent."""
+    cluster.wait_for(
+        lambda: hub.bytes_sent(WEIGHTS) - since > size * share, 120, f"{share:.0%} of the model"
+    )
+
+
+def believed_again(cluster: RealCluster, beliefs: Beliefs) -> None:
+    """Wait until the model is believed to be there."""
+    cluster.wait_for(lambda: beliefs.now == "ready", 180, "the model to be believed in again")
+
+
 def test_a_model_removed_under_the_loader_is_not_believed_in_and_survives_a_kill_in_mid_download(
-    deployed: RealCluster, hub: Hub, namespace: str
+    whole: RealCluster, hub: Hub, namespace: str
 ) -> None:
-    deployed.wait_for(lambda: has_model(deployed), 60, "the loader to have the model")
-    size = (CACHE / MODEL / "model.safetensors").stat().st_size
-    sent = hub.bytes_sent("model.safetensors")
-    hub.delay = 1.0  # 8 MB a second over 8 connections
-    try:
-        with believed(deployed) as beliefs:
-            shutil.rmtree(CACHE / MODEL)
-            deployed.wait_for(
-                # By then each of the 8 connections has synced a part of 8 MiB.
-                lambda: hub.bytes_sent("model.safetensors") - sent > size * 0.85,
-                120,
-                "most of it",
-            )
-            assert not has_model(deployed)
-            os.kill(loader_process(), signal.SIGKILL)
-            deployed.wait_for(
-                (CACHE / MODEL / "model.safetensors").is_file, 120, "the model to be back"
-            )
-            deployed.wait_for(lambda: beliefs.states()[-1] == "ready", 60, "it to be believed in")
-    finally:
-        hub.delay = 0.0
-    states = beliefs.states()
-    assert states[0] == states[-1] == "ready"
-    assert {"absent", "loading", "failed", "stale"} & set(states[1:-1])
-    (pod,) = deployed.get_json("pods", "-n", LOADERS)["items"]
-    assert pod["status"]["containerStatuses"][0]["restartCount"] == 1
+    cache = whole.real[NODE].path(CACHE)
+    size = (cache / MODEL / WEIGHTS).stat().st_size
+    sent = hub.bytes_sent(WEIGHTS)
+    before = loader_status(whole)["restartCount"]
+    with slowly(hub), believed(whole, "model removed, loader killed") as beliefs:
+        whole.wait_for(lambda: beliefs.now == "ready", 30, "the model to be believed in")
+        shutil.rmtree(cache / MODEL)
+        fetched(whole, hub, sent, 0.85, size)  # each connection has synced a part by then
+        assert not has_model(whole)
+        os.kill(loader_process(), signal.SIGKILL)
+        whole.wait_for((cache / MODEL / WEIGHTS).is_file, 120, "the model to be back")
+        believed_again(whole, beliefs)
+    assert {"absent", "loading"} <= set(beliefs.believed())
+    assert loader_status(whole)["restartCount"] == before + 1
     # What had been synced before the kill was not fetched again, but for the parts in flight.
-    assert hub.bytes_sent("model.safetensors") - sent < size + size // 2
-    deployed.apply(from_node_cache("after"), namespace)
-    serving(deployed, namespace, "after")
+    assert hub.bytes_sent(WEIGHTS) - sent < size + size // 2
+    whole.apply(from_node_cache("after"), namespace)
+    serving(whole, namespace, "after")
+
+
+def test_a_loader_that_the_kernel_kills_for_memory_in_mid_download_goes_on_where_it_was(
+    whole: RealCluster, hub: Hub, namespace: str
+) -> None:
+    cache = whole.real[NODE].path(CACHE)
+    size = (cache / MODEL / WEIGHTS).stat().st_size
+    sent = hub.bytes_sent(WEIGHTS)
+    with slowly(hub), believed(whole, "loader killed for memory") as beliefs:
+        shutil.rmtree(cache / MODEL)
+        another_loader(whole)
+        fetched(whole, hub, sent, 0.85, size)
+        run_out_of_memory(whole)
+        whole.wait_for(
+            lambda: loader_status(whole)["restartCount"] == 1, 60, "the loader to be killed"
+        )
+        believed_again(whole, beliefs)
+    ended = loader_status(whole)["lastState"]["terminated"]
+    assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137)
+    assert hub.bytes_sent(WEIGHTS) - sent < size + size // 2
+    whole.apply(from_node_cache("after"), namespace)
+    serving(whole, namespace, "after")
+
+
+def run_out_of_memory(cluster: RealCluster) -> None:
+    """Lower the limit of the loader's container to what it has, then let it need more.
+
+    What it needs more lies in memory that nobody can be asked to give back; its page cache, of
+    which most of what it has consists, the kernel takes first.
+    """
+    (pod,) = loader_pods(cluster)
+    container = loader_status(cluster)["containerID"].rpartition("/")[2]
+    top = (CGROUPS / "memory" if VERSION_1 else CGROUPS) / cluster.real[NODE].machine.cgroup
+    (folder,) = top.rglob(container)
+    limit = folder / ("memory.limit_in_bytes" if VERSION_1 else "memory.max")
+    limit.write_text(str(resident(loader_process()) + (32 << 20)), encoding="ascii")
+    ballast = ["dd", "if=/dev/zero", "of=/dev/shm/ballast", "bs=1M", "count=60"]
+    with suppress(AssertionError):  # it ends with the container
+        cluster.kubectl("exec", "-n", LOADERS, pod["metadata"]["name"], "--", *ballast)
+
+
+def resident(process: int) -> int:
+    """Return the memory that a process holds and no file has, bytes."""
+    for line in Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError(f"process {process} tells no RssAnon")
+
+
+def test_a_disk_that_fills_up_in_mid_download_is_said_and_the_download_goes_on_with_room(
+    whole: RealCluster, hub: Hub, namespace: str
+) -> None:
+    machine = whole.real[NODE].machine
+    image = machine.folder / "models.ext4"
+    machine.run("truncate", f"--size={DISK_BYTES}", str(image))
+    machine.run("mkfs.ext4", "-q", "-m", "0", str(image))
+    machine.run("mount", "-o", "loop", str(image), str(CACHE))
+    size = len(hub.repositories[REPOSITORY].files[WEIGHTS])
+    sent = hub.bytes_sent(WEIGHTS)
+    ballast = f"{CACHE}/ballast"
+    try:
+        with slowly(hub), believed(whole, "disk full") as beliefs:
+            another_loader(whole)
+            fetched(whole, hub, sent, 0.4, size)
+            free = int(machine.run("df", "--output=avail", "-B1", str(CACHE)).split()[-1])
+            machine.run("fallocate", f"--length={free - (1 << 20)}", ballast)
+            whole.wait_for(lambda: beliefs.now == "failed", 60, "the full disk to be known")
+            (model,) = (m for m in report(whole)["models"] if m["path"] == MODEL)
+            assert "free" in model["reason"]
+            machine.run("rm", ballast)
+            believed_again(whole, beliefs)
+        assert hub.bytes_sent(WEIGHTS) - sent < size + size // 2
+        whole.apply(from_node_cache("after"), namespace)
+        serving(whole, namespace, "after")
+    finally:
+        machine.run("umount", "--lazy", str(CACHE))
+        another_loader(whole)
+
+
+def test_a_cache_directory_that_is_removed_under_the_loader_is_said_to_need_another_loader(
+    whole: RealCluster, namespace: str
+) -> None:
+    with believed(whole, "cache directory removed") as beliefs:
+        whole.wait_for(lambda: beliefs.now == "ready", 30, "the model to be believed in")
+        shutil.rmtree(whole.real[NODE].path(CACHE))
+        whole.wait_for(lambda: beliefs.now == "failed", 120, "the loss to be known")
+        (model,) = (m for m in report(whole)["models"] if m["path"] == MODEL)
+        assert "delete the loader's pod" in model["reason"]
+        another_loader(whole)
+        believed_again(whole, beliefs)
+    whole.apply(from_node_cache("after"), namespace)
+    serving(whole, namespace, "after")

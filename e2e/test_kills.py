@@ -17,11 +17,12 @@ from pathlib import Path
 import pytest
 
 from e2e.apart import CGROUPS, PREFIX, runs, sweep
-from e2e.inside import SYSCTLS
+from e2e.machine import SYSCTLS
 from tests.controlplane.processes import wait_for
 
 KILLS = int(os.environ.get("KILLS", "4"))
 SEED = int(os.environ.get("KILL_SEED") or random.SystemRandom().randrange(10**6))
+BLOCKS = Path("/sys/block")
 ROOT = Path(__file__).resolve().parents[1]
 VICTIMS = {
     "starter": ("-m e2e -q",),
@@ -51,6 +52,7 @@ def machine() -> dict[str, object]:
     lines = Path("/proc/mounts").read_text(encoding="utf-8").splitlines()
     return {
         "mounts": sorted(lines),
+        "loops": sorted(path.read_text() for path in BLOCKS.glob("loop*/loop/backing_file")),
         "links": sorted(path.name for path in Path("/sys/class/net").iterdir()),
         "cgroups": sorted(str(path) for path in CGROUPS.rglob("*kubepods*"))
         + sorted(str(path) for path in CGROUPS.glob(f"*/{PREFIX}*")),
@@ -88,7 +90,7 @@ def test_nothing_stays_of_a_run_that_was_killed(number: int, tmp_path: Path) -> 
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
         wait_for(
-            lambda: not of_run(mark) and process.poll() is not None, 30, "all processes to end"
+            lambda: not of_run(mark) and process.poll() is not None, 120, "all processes to end"
         )
     if victim == "starter and keeper":
         sweep()  # nobody is left to clean up: the next run does it first of all

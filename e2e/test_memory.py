@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from e2e.apart import CGROUPS, Run
-from e2e.cluster import ALLOCATABLE, NODE, RealCluster
+from e2e.apart import CGROUPS
+from e2e.cluster import NODE, RealCluster
 from e2e.explained import explained
 from e2e.images import PAUSE
-from e2e.objects import Object, ended, phase, pod
+from e2e.node import ALLOCATABLE
+from e2e.objects import VERSION_1, Object, ended, phase, pod
 
 MI = 1 << 20
 SLACK = 6 * MI
 """What a container's own few pages and the kernel's bookkeeping come to."""
-VERSION_1 = (CGROUPS / "memory").is_dir()
 ROWS: list[tuple[str, ...]] = []
 
 
@@ -158,10 +158,10 @@ def table() -> Iterator[None]:
     print("\n" + "\n".join(f"| {' | '.join(row)} |" for row in (heads, *ROWS)))
 
 
-def charged(run: Run, uid: str) -> int:
+def charged(cluster: RealCluster, uid: str) -> int:
     """Return the most that was ever charged to a pod's cgroup, bytes; 0 once it is gone."""
     name = "memory.max_usage_in_bytes" if VERSION_1 else "memory.peak"
-    top = (CGROUPS / "memory" if VERSION_1 else CGROUPS) / run.name
+    top = (CGROUPS / "memory" if VERSION_1 else CGROUPS) / cluster.real[NODE].machine.cgroup
     for folder in top.rglob(f"pod{uid}"):
         try:
             return int((folder / name).read_text(encoding="ascii"))
@@ -172,7 +172,7 @@ def charged(run: Run, uid: str) -> int:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_the_kernel_does_as_the_ledger_counts(
-    cluster: RealCluster, run: Run, namespace: str, tmp_path: Path, case: Case
+    cluster: RealCluster, namespace: str, tmp_path: Path, case: Case
 ) -> None:
     manifest = case.manifest()
     manifest["spec"]["nodeName"] = NODE
@@ -185,7 +185,7 @@ def test_the_kernel_does_as_the_ledger_counts(
 
     def over() -> bool:
         nonlocal most
-        most = max(most, charged(run, uid))
+        most = max(most, charged(cluster, uid))
         return ended(cluster.pod(namespace, "case")) is not None
 
     cluster.wait_for(over, 90, "the pod's end")
@@ -214,7 +214,7 @@ def test_a_volumes_size_is_the_least_of_its_limit_the_pods_and_the_nodes(
     expected: int,
 ) -> None:
     look = "df -m /memory | tail -1 | awk '{print $2}'"
-    case = Case("size", 0, "", 0, size_limit=size_limit, limit=limit, command=look)
+    case = Case("size", 0, "", 0, size_limit, limit, request=16, command=look)
     cluster.apply(case.manifest(), namespace)
     cluster.wait_for(lambda: phase(cluster, namespace, "case") == "Succeeded", 90, "the pod's end")
     assert abs(int(cluster.logs(namespace, "case")) - expected) <= 1
@@ -268,3 +268,13 @@ def test_a_pod_that_the_ledger_admits_runs_and_one_that_it_refuses_is_killed_or_
         )
 
     cluster.wait_for(somebody_suffers, 120, "the kernel or the kubelet to kill for memory")
+    cluster.kubectl("delete", "pod", "admitted", "refused", "-n", namespace, "--grace-period=1")
+    # By this the kubelet judges whether to evict more pods.
+    cluster.wait_for(lambda: available(cluster) > 1 << 30, 120, "the kubelet to see it is over")
+
+
+def available(cluster: RealCluster) -> int:
+    """Return the bytes that the kubelet believes to be available for pods."""
+    stats = cluster.read(f"/api/v1/nodes/{NODE}/proxy/stats/summary")
+    (pods,) = (one for one in stats["node"]["systemContainers"] if one["name"] == "pods")
+    return int(pods["memory"]["availableBytes"])

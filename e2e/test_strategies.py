@@ -14,15 +14,14 @@ import pytest
 
 from e2e.cluster import NODE, RealCluster
 from e2e.explained import explained
-from e2e.images import BAKED, PRODUCT, images
+from e2e.images import BAKED, images
 from e2e.objects import Object, phase
-from e2e.shipped import CACHE, MODEL, REPOSITORY, from_node_cache, has_model, server
+from e2e.shipped import MODEL, USER, filling, from_node_cache, has_model, in_memory, server
 from tests.controlplane.cluster import is_ready
 from tests.loader.hub import Hub
 
 STORE = Path("/var/lib/shared-store")
 """Stands in for a file server: a directory that a PersistentVolume of type hostPath names."""
-USER = {"runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532}
 ROWS: list[tuple[str, ...]] = []
 
 
@@ -32,19 +31,6 @@ def table() -> Iterator[None]:
     yield
     heads = ("strategy", "seconds", "estimate")
     print("\n" + "\n".join(f"| {' | '.join(row)} |" for row in (heads, *ROWS)))
-
-
-def filling(hub: Hub, directory: str, mounts: list[Object], *more: str) -> Object:
-    """Return the container that fetches the model with ``loader fill``."""
-    command = ["model-cache-extender", "loader", "fill", f"hf://{REPOSITORY}", directory, *more]
-    return {
-        "name": "fill",
-        "image": PRODUCT,
-        "command": command,
-        "env": [{"name": "HF_ENDPOINT", "value": hub.url}],
-        "volumeMounts": mounts,
-        "resources": {"requests": {"memory": "256Mi"}},
-    }
 
 
 def seconds(
@@ -104,30 +90,13 @@ def shared_volume(namespace: str, hub: Hub) -> list[Object]:
     return [volume, claim, job, server("shared", f"/models/{MODEL}", volumes, mounts)]
 
 
-def in_memory(hub: Hub, *, cached: bool) -> Object:
-    """Return a server whose init container fills a memory-backed volume."""
-    mounts: list[Object] = [{"name": "model", "mountPath": "/models"}]
-    volumes: list[Object] = [
-        {"name": "model", "emptyDir": {"medium": "Memory", "sizeLimit": "256Mi"}}
-    ]
-    name = "memory-cached" if cached else "memory-hub"
-    pod = server(name, f"/models/{MODEL}", volumes, mounts)
-    fill = filling(hub, f"/models/{MODEL}", list(mounts))
-    if cached:
-        host = {"path": str(CACHE), "type": "Directory"}
-        volumes.append({"name": "cache", "hostPath": host})
-        fill["command"] += ["--from", f"/cache/{MODEL}"]
-        fill["volumeMounts"] = [*mounts, {"name": "cache", "mountPath": "/cache", "readOnly": True}]
-    pod["spec"] |= {"initContainers": [fill], "securityContext": USER}
-    return pod
-
-
 def test_what_has_nothing_to_move_serves_first(
     deployed: RealCluster, hub: Hub, namespace: str, tmp_path: Path
 ) -> None:
     deployed.wait_for(lambda: has_model(deployed), 60, "the loader to have the model")
-    STORE.mkdir(exist_ok=True)
-    STORE.chmod(0o777)
+    store = deployed.real[NODE].path(STORE)
+    store.mkdir(exist_ok=True)
+    store.chmod(0o777)
     warm = seconds(deployed, namespace, "node cache", [from_node_cache("cached")], tmp_path)
     first = seconds(
         deployed,
@@ -151,7 +120,7 @@ def test_what_has_nothing_to_move_serves_first(
     )
     begin = time.monotonic()
     archive = next(one.archive() for one in images(deployed.binaries) if one.name == BAKED)
-    deployed.ctr("images", "import", str(archive))
+    deployed.real[NODE].ctr("images", "import", str(archive))
     brought = time.monotonic() - begin
     baked = server("baked", f"/models/{MODEL}", [], [])
     baked["spec"]["containers"][0]["image"] = BAKED

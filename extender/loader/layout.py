@@ -21,6 +21,7 @@ written in place, and only the marker says that it is complete.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -239,10 +240,24 @@ def make_parents(disk: Disk, path: Path) -> None:
 
 def unwritable(root: Path, error: OSError) -> CacheError:
     """Return an error of the file system in words that name the remedy."""
+    if error.errno == errno.ENOENT and _is_removed(root):
+        return CacheError(
+            f"the cache directory {root} was removed from under this program, which can make no "
+            "other where it was mounted; delete the loader's pod: the next one begins with a new "
+            "directory"
+        )
     return CacheError(
         f"{error.filename or root}: {error.strerror or error}; the cache directory {root} must be "
         "writable for this user and have space left"
     )
+
+
+def _is_removed(root: Path) -> bool:
+    """Tell whether a directory that is still open or mounted here has no name any more."""
+    try:
+        return root.stat().st_nlink == 0
+    except OSError:
+        return False
 
 
 def checked_path(path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -108,3 +109,18 @@ def test_a_directory_that_cannot_be_written_is_named_with_the_remedy() -> None:
         writing(CacheDirectory(Path("/proc")), "m"),
     ):
         pytest.fail("wrote to /proc")
+
+
+def test_a_directory_that_was_removed_while_it_is_mounted_needs_another_loader(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "models"
+    root.mkdir()
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)  # as a mount keeps it
+    root.rmdir()
+    try:
+        seen = CacheDirectory(Path(f"/proc/self/fd/{descriptor}"))
+        with pytest.raises(CacheError, match="delete the loader's pod"), writing(seen, "m"):
+            pytest.fail("wrote to a directory that is gone")
+    finally:
+        os.close(descriptor)
