@@ -125,7 +125,7 @@ def container(cluster: RealCluster, node: str) -> str:
         for status in pod["status"].get("containerStatuses", []):
             (kind,) = status["state"]
             reason = str(status["state"][kind].get("reason", ""))
-            again = f", restarted {status['restartCount']} times" if status["restartCount"] else ""
+            again = f", restarts: {status['restartCount']}" if status["restartCount"] else ""
             unready = "" if status["ready"] else ", not ready"
             return (reason or str(kind)) + (unready if kind == "running" else "") + again
     return "none"
