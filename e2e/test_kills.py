@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.apart import CGROUPS, PREFIX, runs, sweep
+from e2e.apart import CGROUPS, PREFIX, TOO_LONG, new_run, runs, sweep
 from e2e.machine import SYSCTLS
 from tests.controlplane.processes import wait_for
 
@@ -66,6 +66,13 @@ def machine() -> dict[str, object]:
         },
         "runs": sorted(path.name for path in runs().iterdir()) if runs().is_dir() else [],
     }
+
+
+def test_nothing_stays_of_a_command_that_takes_too_long() -> None:
+    before = machine()
+    with new_run() as run:
+        assert run.command(["sleep", "600"], network=False, seconds=1) == TOO_LONG
+    assert machine() == before
 
 
 @pytest.mark.parametrize("number", range(KILLS))

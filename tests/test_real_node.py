@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,35 @@ def test_a_missing_tool_is_named_with_the_script_that_installs_it(
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(command, "TOOLS", ("no-such-tool",))
     with pytest.raises(command.NotHereError, match=r"no-such-tool.*e2e/install\.sh"):
+        command.check()
+
+
+@pytest.fixture
+def equipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let there be root and every tool."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(command, "TOOLS", ())
+    monkeypatch.setattr(command, "PLUGINS", tmp_path)
+    for name in ("bridge", "host-local"):
+        (tmp_path / name).touch()
+
+
+@pytest.mark.usefixtures("equipped")
+def test_where_no_namespaces_can_be_made_it_says_what_a_container_needs_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(command, "UNSHARE", ("sh", "-c", "echo not permitted >&2; exit 1"))
+    with pytest.raises(command.NotHereError, match=r"not permitted.*--privileged"):
+        command.check()
+
+
+@pytest.mark.usefixtures("equipped")
+def test_where_no_cgroups_can_be_made_it_names_the_hierarchy_and_what_a_container_needs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(command, "UNSHARE", ("true",))
+    monkeypatch.setattr(command, "hierarchies", lambda: [Path("/proc")])
+    with pytest.raises(command.NotHereError, match=r"in /proc: .*--privileged"):
         command.check()
 
 
