@@ -1,7 +1,9 @@
 """The threads that serve requests: each kind of caller has its own, so that none starves others.
 
-Bind has its own, too: it waits for the apiserver, seconds where that is slow, and kube-scheduler
-binds any number of pods side by side. With the same threads as filter it would leave it none.
+Bind has its own, too, and many: it waits for the apiserver, seconds where that is slow, and
+kube-scheduler binds any number of pods side by side. With the same threads as filter it would leave
+it none; with few of its own it would come late to reserve, and filter pass more pods meanwhile than
+there is room for.
 """
 
 from __future__ import annotations
@@ -10,11 +12,14 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 
 from extender.serving.arrival import Arrival
 
+BIND_THREADS = 256
+"""Threads are made when they are needed, and nearly all of these only wait."""
+
 
 class Pools(Executor):
     """Threads for the first listener's requests, for binds, for the other listeners', for health.
 
-    ``threads`` is how many each of them has; what finds none waits.
+    ``threads`` is how many each of the listeners has; what finds none waits.
     """
 
     def __init__(self, threads: int) -> None:
@@ -26,7 +31,7 @@ class Pools(Executor):
             verbs: ThreadPoolExecutor(threads, thread_name_prefix=f"{name}-arriving")
             for verbs, name in ((True, "verbs"), (False, "status"))
         }
-        self._binds = ThreadPoolExecutor(threads, thread_name_prefix="binds")
+        self._binds = ThreadPoolExecutor(BIND_THREADS, thread_name_prefix="binds")
         self._health = ThreadPoolExecutor(2, thread_name_prefix="health")
 
     def of(self, *, verbs: bool, found: Arrival) -> Executor:
