@@ -59,8 +59,11 @@ controlplane: $(STAMP) ## Build the control-plane binaries into the cache (needs
 test-controlplane: controlplane browser ## Tests on a real etcd, kube-apiserver, controller-manager and kube-scheduler
 	REQUIRE_CONTROL_PLANE=1 $(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile tests/controlplane
 
+CALM := tests/controlplane/test_scheduler_behaviour.py::test_a_shortage_that_only_the_extender_sees_evicts_nobody_and_makes_no_storm
+
 test-faults: controlplane ## Every fault between watch and apiserver, many times (FAULT_ROUNDS, FAULT_SEED)
-	REQUIRE_CONTROL_PLANE=1 FAULT_ROUNDS=$${FAULT_ROUNDS:-20} $(BIN)/pytest tests/controlplane/faults
+	REQUIRE_CONTROL_PLANE=1 FAULT_ROUNDS=$${FAULT_ROUNDS:-20} CALM_SECONDS=$${CALM_SECONDS:-60} \
+	  $(BIN)/pytest tests/controlplane/faults $(CALM)
 
 test-kills: $(STAMP) ## SIGKILL the loader at random moments, 200 times (KILLS, KILL_SEED)
 	KILLS=$${KILLS:-200} $(BIN)/pytest --timeout 1800 $(wildcard tests/loader/test_*kills.py)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from extender.kube.objects import KubeObject, Pod
 from extender.kube.times import time_text
+from extender.placement.policy import Policy
 from extender.report import Disk, Progress, Report, ReportedState, Wanted, WantedModel
+from extender.verbs.context import Context
 from extender.waiting.fetching import RENEW_SECONDS, VALID_SECONDS, Bounds, Wishes, Wishing
 from tests.builders import (
     READY,
@@ -223,3 +226,22 @@ def test_many_pods_have_as_many_copies_made_as_their_memory_needs_within_the_bou
 
     assert len(waiting(Fleet("a", "b", "c", "d")).asked()) == 3
     assert len(waiting(Fleet("a", "b", "c", "d", bounds=Bounds(copies=1))).asked()) == 1
+
+
+def test_an_older_pod_that_insists_no_longer_hides_what_a_younger_one_waits_for() -> None:
+    """Both are of one template, and can fetch by themselves; the older one does by now."""
+    fleet = Fleet("a")
+    fleet.context = Context(state=fleet.state, policy=Policy(required_timeout=100.0))
+    plain = fleet.context.request(vllm()).workload
+    fetches = tuple(msgspec.structs.replace(r, can_fetch=True) for r in plain.references)
+    template = msgspec.structs.replace(plain, references=fetches)
+    for name, age in (("older", 101.0), ("younger", 1.0)):
+        fleet.refuse(vllm(name), "a", created=time_text(fleet.now - age))
+        waiting = fleet.pods.get(f"uid-{name}")
+        assert waiting is not None
+        request = msgspec.structs.replace(
+            waiting.request, workload=template, created=fleet.now - age
+        )
+        fleet.pods.add(msgspec.structs.replace(waiting, request=request))
+    (wish,) = fleet.wishes()["inference", "a"]
+    assert wish.pod == "inference/younger"
