@@ -11,12 +11,12 @@ import os
 from pathlib import Path
 
 from extender.errors import CacheError
-from extender.loader.layout import Writing
+from extender.loader.layout import Writing, holds_something
 from extender.loader.proof.marker import Marker
 from extender.loader.proof.reading import Reader
 from extender.loader.proof.scan import Found, scan
 from extender.loader.publish import DamagedError, Publisher
-from extender.loader.sources import RESERVED, Listing
+from extender.loader.sources import Listing
 
 
 class ForeignError(CacheError):
@@ -40,17 +40,6 @@ def left_by_others(held: Writing, listing: Listing) -> bool:
             f"{error.filename or held.final}: {error.strerror or error}; it cannot be told who put "
             "it there, and it is left as it is: look at its owner and mode"
         ) from error
-
-
-def holds_something(path: Path) -> bool:
-    """Tell whether there is a file at a path, or below it, or a link. Raises OSError."""
-    if path.is_symlink() or not path.is_dir():
-        return os.path.lexists(path)
-    return any(
-        not name.startswith(RESERVED)
-        for parent, folders, names in os.walk(path, onerror=_raise)
-        for name in (*names, *(f for f in folders if Path(parent, f).is_symlink()))
-    )
 
 
 class Foreigners:
@@ -87,7 +76,3 @@ def _seen(path: Path) -> dict[str, Found]:
         return scan(path).files
     except OSError:
         return {}
-
-
-def _raise(error: OSError) -> None:
-    raise error

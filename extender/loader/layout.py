@@ -36,7 +36,7 @@ import msgspec
 
 from extender.errors import CacheError, LockHeldError
 from extender.loader.disk import Disk
-from extender.loader.sources import path_problem
+from extender.loader.sources import RESERVED, path_problem
 
 WORK_AREA = ".modelcache"
 MARKER = ".modelcache.json"
@@ -236,6 +236,24 @@ def make_parents(disk: Disk, path: Path) -> None:
         parent = parent.parent
     for directory in reversed(missing):
         disk.make_directory(directory)
+
+
+def holds_something(path: Path) -> bool:
+    """Tell whether a file or a link is at a path or below it. Raises OSError.
+
+    Directories alone are nothing: the kubelet makes one for a pod that comes before its model.
+    """
+    if path.is_symlink() or not path.is_dir():
+        return os.path.lexists(path)
+    return any(
+        not name.startswith(RESERVED)
+        for parent, folders, names in os.walk(path, onerror=_raise)
+        for name in (*names, *(f for f in folders if Path(parent, f).is_symlink()))
+    )
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def unwritable(root: Path, error: OSError) -> CacheError:

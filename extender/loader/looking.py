@@ -12,8 +12,7 @@ import msgspec
 import structlog
 
 from extender.errors import CacheError, LockHeldError
-from extender.loader.foreign import holds_something
-from extender.loader.layout import CacheDirectory, writing
+from extender.loader.layout import CacheDirectory, holds_something, writing
 from extender.loader.mend import condemn
 from extender.loader.metrics import LoaderMetrics
 from extender.loader.proof.marker import (
@@ -85,8 +84,11 @@ class Looker:
             verdict = verify(final, level=level, expected=marker, reader=Reader(stop=self._stop))
         except FileNotFoundError:  # removed while it was looked at
             return self._table.absent(path)
-        except OSError as error:
-            return self._table.damaged(path, f"cannot be read: {error.strerror or error}")
+        except OSError as error:  # as with its marker
+            self._table.unknown(
+                path, f"{error.filename}: {error.strerror or error}; look at the disk"
+            )
+            return False
         self._metrics.proofs.labels("whole" if verdict.ok else "damaged").inc()
         if not verdict.ok:
             return self.condemn(path, marker, verdict)

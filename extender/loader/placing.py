@@ -19,11 +19,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from extender.errors import CacheError
 from extender.loader.disk import Disk, regular_file
-from extender.loader.layout import Writing, make_parents, unwritable
+from extender.loader.layout import Writing, holds_something, make_parents, unwritable
 from extender.loader.proof.marker import Marker, MarkerError, UnreadableMarkerError, read_marker
+
+log = structlog.get_logger("extender.loader")
 
 READERS = ".modelcache.readers.json"
 """In a directory that was replaced while pods read it: their UIDs."""
@@ -120,6 +123,8 @@ class Placing:
         in_use = self._may_go(held)
         if in_use.pods and held.final.is_dir():
             self.disk.write(held.final / READERS, msgspec.json.encode(sorted(in_use.pods)))
+            names = sorted(in_use.pods.values())
+            log.info("replaced under its readers", model=held.path, pods=names)
         if self.disk.exchange(incoming, held.final):
             old = incoming
         else:
@@ -132,6 +137,8 @@ class Placing:
 
     def _may_go(self, held: Writing) -> InUse:
         """Return who reads what stands there, where that does not matter. Raises InUseError."""
+        if not holds_something(held.final):  # and a pod may wait for it there
+            return InUse()
         try:
             in_use = self._uses(held.path)
         except CacheError as error:

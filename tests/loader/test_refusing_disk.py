@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
@@ -98,14 +99,20 @@ def test_it_says_that_the_disk_refuses_and_goes_on_when_it_does_not(
     run_on_tmpfs("tests.loader.test_refusing_disk", what, tmp_path, at="cache", size="3m")
 
 
+def shut_out(directory: Path, mode: int) -> None:
+    """Let a loader in a user namespace of its own have no more than the mode says.
+
+    Root in there has no power over a file whose owner does not exist in there.
+    """
+    directory.chmod(mode)
+    if os.geteuid() == 0:
+        os.chown(directory, 12345, 12345)
+
+
 def test_without_permission_it_says_whose_directory_it_is(fast: Path) -> None:
     cache = fast / "cache"
     cache.mkdir()
-    # Root in a user namespace has no power over a file whose owner does not exist in there.
-    if os.geteuid() == 0:
-        os.chown(cache, 12345, 12345)
-    else:
-        cache.chmod(0o555)
+    shut_out(cache, 0o555)
     with hub() as running:
         process = loader(fast, cache, running, MODEL)
         process.arguments[:0] = ["unshare", "-Ur"]
@@ -113,6 +120,22 @@ def test_without_permission_it_says_whose_directory_it_is(fast: Path) -> None:
             wait_for(lambda: process.models("failed") == 1)
             assert "must be writable for this user" in process.log
             assert process.get("/readyz")[0] == 200
+
+
+def test_a_directory_that_cannot_be_listed_is_failed_and_costs_no_byte(fast: Path) -> None:
+    cache = fast / "cache"
+    with hub() as running:
+        with loader(fast, cache, running, MODEL) as process:
+            wait_for(lambda: process.models("ready") == 1)
+        running.served.clear()
+        shut_out(cache / "small", 0o711)  # its marker can be opened by name
+        process = loader(fast, cache, running, MODEL)
+        process.arguments[:0] = ["unshare", "-Ur"]
+        with process:
+            wait_for(lambda: process.models("failed") == 1)
+            time.sleep(1.2)  # two looks
+            assert process.models("failed") == 1
+        assert running.served == []
 
 
 if __name__ == "__main__":

@@ -177,6 +177,14 @@ def test_a_damaged_model_is_replaced_at_once_and_kept_for_those_who_have_it_open
     assert len(scene.aside) == 1
 
 
+def test_a_pod_that_came_before_its_model_is_not_waited_for(scene: Scene) -> None:
+    with writing(scene.cache, "small") as held:
+        scene.publisher.remove(held)
+    (scene.final / "original").mkdir(parents=True)
+    scene.obtain()
+    assert contents(scene.final) == NEW
+
+
 def test_replaced_at_once_the_old_one_is_kept_until_its_readers_have_ended(scene: Scene) -> None:
     scene.in_use = InUse(SERVER, replaced=True)
     before = os.open(scene.final, os.O_RDONLY)
