@@ -300,6 +300,20 @@ def test_a_claim_that_another_tool_filled_up_to_its_root_is_proven_and_kept(
     assert (memory / SHARD).stat().st_ino == inode
 
 
+def test_what_another_tool_left_that_is_not_the_model_is_said_and_left_unless_told_otherwise(
+    hub: Hub, fast: Path
+) -> None:
+    other = {**FILES, SHARD: FILES[SHARD][:-1] + b"!"}
+    put(fast / "small", other)
+    refused = Process(hub, fast / "small")
+    assert refused.ended() == 1
+    assert "another program put it there" in refused.log
+    assert "fill --replace" in refused.log
+    assert contents(fast / "small") == other
+    assert Process(hub, fast / "small", "--replace").ended() == 0
+    assert contents(fast / "small") == FILES
+
+
 def used(directory: Path) -> int:
     return shutil.disk_usage(directory).used
 

@@ -20,12 +20,15 @@ from extender.errors import CacheError
 from extender.loader.disk import Disk
 from extender.loader.layout import IN_PLACE, CacheDirectory, Writing, writing
 from extender.loader.mend import condemn, mend, missing
+from extender.loader.obtaining import Obtainer, Origin, opener
 from extender.loader.placing import InUse
 from extender.loader.proof.marker import read_marker
 from extender.loader.proof.verdict import Level
 from extender.loader.proof.verify import verify
 from extender.loader.publish import Publisher
+from extender.loader.sources import Credentials
 from extender.loader.sweep import sweep
+from extender.loader.transfer.limits import Limits
 from tests.loader.dying import WithoutExchange, dying, in_child, refusing
 from tests.loader.models import contents, listing, put, small_model
 
@@ -219,6 +222,29 @@ def test_in_place_too_a_marker_only_ever_stands_beside_a_whole_model(fast: Path)
             assert contents(root) in (OLD, other), step
         fill(root, other, Disk())
         assert contents(root) == other
+        step += 1
+    assert step > 10
+
+
+def obtain_in_place(root: Path, source: Path, disk: Disk) -> None:
+    """Fill a mount point as ``loader fill`` does."""
+    opened = opener(Credentials())
+    obtainer = Obtainer(
+        CacheDirectory(root), Publisher(disk=disk), open_source=opened, limits=Limits()
+    )
+    obtainer.obtain(IN_PLACE, Origin(source=f"file://{source}"))
+
+
+def test_in_place_what_a_kill_left_is_never_taken_for_another_program_s(fast: Path) -> None:
+    source = put(fast / "source", OLD)
+    step, ended = 0, False
+    while not ended:
+        put(source, OLD)
+        root = begun(fast, step, lambda at: obtain_in_place(at, source, Disk()))
+        put(source, NEW)
+        ended = in_child(partial(obtain_in_place, root, source, dying(Disk, step)))
+        obtain_in_place(root, source, Disk())
+        assert contents(root) == NEW, step
         step += 1
     assert step > 10
 
