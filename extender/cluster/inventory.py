@@ -23,7 +23,9 @@ from extender.workload.volumes import is_within, normal
 PROVIDES_ANNOTATION = "modelcache.dev/provides"
 """On nodes, by you: paths of models that are baked into the machine, one a line."""
 
-_MAX_ANSWERS = 2_000
+MAX_ANSWERS = 2_000
+"""Paths that are remembered, those of an inventory's predecessors included."""
+
 _MAX_PENDING = 512
 """An answer is made anew rather than mended where more nodes changed since it was asked for."""
 
@@ -142,7 +144,7 @@ class Inventory:
         key = (path, namespace)
         answer = self._answers.get(key)
         if answer is None:
-            if len(self._answers) >= _MAX_ANSWERS:
+            if len(self._found) >= MAX_ANSWERS:
                 self._answers.clear()
                 self._found.clear()
             answer = self._answers[key] = self._build(path, namespace)

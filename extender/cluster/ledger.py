@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from extender.cluster.memory import MemoryDemand
+from extender.cluster.nested import Nested
 from extender.cluster.reservations import Reservation, Reservations
 from extender.cluster.view import Changes, NodeView, Nominated, PodFacts, WarmKey, warm_key
 from extender.cluster.witnesses import is_ready
@@ -26,8 +27,8 @@ class Ledger:
     def __init__(self) -> None:
         self.nodes: dict[str, NodeView] = {}
         self.pods: dict[str, PodFacts] = {}
-        self._on_node: dict[str, dict[str, PodFacts]] = {}
-        self._nominated: dict[str, dict[str, PodFacts]] = {}
+        self._on_node: Nested[PodFacts] = Nested()
+        self._nominated: Nested[PodFacts] = Nested()
         self._reservations = Reservations()
         self._changed: set[str] = set()
         self._log: list[str] = []
@@ -37,16 +38,16 @@ class Ledger:
         """Renew the nodes that changed, and note that they have."""
         for name in self._changed & self.nodes.keys():
             self._rebuild(name)
-            self._log.append(name)
+            self.note(name)
         self._changed.clear()
+
+    def note(self, name: str) -> None:
+        """Note that a node has changed, or what is known of it and not kept here."""
+        self._log.append(name)
         if len(self._log) > 2 * KEPT_CHANGES:
             # A new list: views that were made before keep the old one.
             self._forgotten += len(self._log) - KEPT_CHANGES
             self._log = self._log[-KEPT_CHANGES:]
-
-    def note(self, name: str) -> None:
-        """Note that something is known of a node that is not kept here."""
-        self._log.append(name)
 
     def changes(self) -> Changes:
         """Return the changes so far."""
@@ -62,7 +63,7 @@ class Ledger:
     def forget_node(self, name: str) -> None:
         """Forget a node; its pods are still known, for one that comes back."""
         if self.nodes.pop(name, None) is not None:
-            self._log.append(name)
+            self.note(name)
 
     def put_pod(self, facts: PodFacts) -> None:
         """Keep a pod that was added or modified; once on a node it needs no reservation."""
@@ -71,11 +72,11 @@ class Ledger:
             return  # as after most lists: no node has to be added up again
         self.pods[facts.uid] = facts
         if before is not None and before.node and before.node != facts.node:
-            self._on_node.get(before.node, {}).pop(facts.uid, None)
+            self._on_node.pop(before.node, facts.uid)
             self._changed.add(before.node)
         self._nominate(before, facts)
         if facts.node:
-            self._on_node.setdefault(facts.node, {})[facts.uid] = facts
+            self._on_node.put(facts.node, facts.uid, facts)
             self._changed.add(facts.node)
             self._changed |= self._reservations.drop(facts.uid)
 
@@ -85,17 +86,17 @@ class Ledger:
         self._nominate(facts, None)
         self._changed |= self._reservations.drop(uid)
         if facts is not None and facts.node:
-            self._on_node.get(facts.node, {}).pop(uid, None)
+            self._on_node.pop(facts.node, uid)
             self._changed.add(facts.node)
 
     def _nominate(self, before: PodFacts | None, now: PodFacts | None) -> None:
         """Note where an unbound pod is about to go once its victims are gone."""
         for facts in (before, now):
             if facts is not None and facts.nominated:
-                self._nominated.get(facts.nominated, {}).pop(facts.uid, None)
+                self._nominated.pop(facts.nominated, facts.uid)
                 self._changed.add(facts.nominated)
         if now is not None and now.nominated and not now.node and now.counts:
-            self._nominated.setdefault(now.nominated, {})[now.uid] = now
+            self._nominated.put(now.nominated, now.uid, now)
 
     # -- reservations ----------------------------------------------------------------------------
 
@@ -145,7 +146,7 @@ class Ledger:
         node = self.nodes[name]
         promised = requested = 0
         warm: set[WarmKey] = set()
-        for pod in self._on_node.get(name, {}).values():
+        for pod in self._on_node.of(name).values():
             if not pod.counts:
                 continue
             promised += pod.demand.on(node.allocatable)
@@ -156,7 +157,7 @@ class Ledger:
         reserved = tuple(self._reservations.on(name))
         nominated = tuple(
             Nominated(uid=p.uid, priority=p.priority, bytes=p.demand.on(node.allocatable))
-            for p in self._nominated.get(name, {}).values()
+            for p in self._nominated.of(name).values()
             if p.uid not in self._reservations
         )
         self.nodes[name] = msgspec.structs.replace(

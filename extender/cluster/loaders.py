@@ -18,6 +18,7 @@ from extender.cluster.inventory import (
     NodeWitnesses,
     provided_paths,
 )
+from extender.cluster.nested import Nested
 from extender.cluster.reports import Reported, read_report
 from extender.cluster.templates import Templates
 from extender.cluster.view import Key
@@ -51,8 +52,8 @@ class Loaders:
         self._templates = templates
         self._configured_trust = frozenset(trusted)
         self._pods: dict[str, LoaderPod] = {}
-        self._on_node: dict[str, dict[str, LoaderPod]] = {}
-        self._remembered: dict[str, dict[str, LoaderPod]] = {}
+        self._on_node: Nested[LoaderPod] = Nested()
+        self._remembered: Nested[LoaderPod] = Nested()
         self._silent: dict[Key, float] = {}
         self._node_created: dict[str, str] = {}
         self._provides: dict[str, tuple[str, ...]] = {}
@@ -81,12 +82,12 @@ class Loaders:
 
     def _said_of(self, node: str) -> NodeWitnesses | None:
         """Return who speaks of a node; before a loader speaks again, what it said last stands."""
-        pods = [p for p in self._on_node.get(node, {}).values() if self._is_of_this_machine(p)]
+        pods = [p for p in self._on_node.of(node).values() if self._is_of_this_machine(p)]
         successors = {pod.loader: pod for pod in pods}
         speaking = {pod.loader for pod in pods if pod.speaks}
         left = tuple(
             Witness(before, Silence(_why_gone(successors.get(loader)), before.since))
-            for loader, before in self._remembered.get(node, {}).items()
+            for loader, before in self._remembered.of(node).items()
             if loader not in speaking
         )
         present = tuple(Witness(pod, self._silence(pod)) for pod in pods)
@@ -134,8 +135,8 @@ class Loaders:
         if loader is None:
             return
         name = f"{loader.namespace}/{loader.name}"
-        for node, left in self._remembered.items():
-            if left.pop(name, None) is not None:
+        for node in list(self._remembered):
+            if self._remembered.pop(node, name) is not None:
                 self._changed.add(node)
         self._inventory = None
 
@@ -178,10 +179,10 @@ class Loaders:
         if now == before:
             return unread
         self._pods[uid] = now
-        self._on_node.setdefault(now.node, {})[uid] = now
+        self._on_node.put(now.node, uid, now)
         self._changed.add(now.node)
         if now.leaves:
-            self._remembered.get(now.node, {}).pop(now.loader, None)
+            self._remembered.pop(now.node, now.loader)
         elif before is not None:
             self._remember(before)
         return unread
@@ -219,7 +220,7 @@ class Loaders:
         """Forget a pod; what it left on its node is remembered."""
         before = self._pods.pop(uid, None)
         if before is not None:
-            del self._on_node[before.node][uid]
+            self._on_node.pop(before.node, uid)
             self._remember(before)
             self._changed.add(before.node)
 
@@ -236,8 +237,8 @@ class Loaders:
         since = before.since if silent is None else silent.since
         if since is None or (silent is None and before.state is ModelState.READY):
             since = self._clock()
-        left = self._remembered.setdefault(before.node, {})
-        left[before.loader] = msgspec.structs.replace(before, since=since)
+        left = msgspec.structs.replace(before, since=since)
+        self._remembered.put(before.node, before.loader, left)
 
     def _is_of_this_machine(self, pod: LoaderPod) -> bool:
         """Tell a loader pod of the node from one of a machine that had its name before."""
@@ -250,7 +251,7 @@ class Loaders:
         """Note what a node says it provides, and whether it is another machine now."""
         name, created = node.metadata.name, node.metadata.creation_timestamp
         if self._node_created.get(name) != created:
-            self._remembered.pop(name, None)
+            self._remembered.drop(name)
             self._node_created[name] = created
             self._changed.add(name)
         provides = provided_paths(node.metadata.annotations.get(PROVIDES_ANNOTATION))
@@ -262,7 +263,7 @@ class Loaders:
         """Forget a node and all that was on it."""
         self._provides.pop(name, None)
         self._node_created.pop(name, None)
-        self._remembered.pop(name, None)
+        self._remembered.drop(name)
         self._changed.add(name)
 
     def put_namespace(self, namespace: Namespace) -> None:

@@ -1,13 +1,17 @@
 """Reading pod templates once: thousands of pods share a few hundred templates.
 
-The key is the exact content that the readers look at (containers, volumes, annotations, labels),
-so two pods share a reading only where it cannot differ. Volumes and mounts of service account
-tokens carry a random name in each pod and are left out of it.
+The key is made of the exact content that the readers look at (containers, volumes, annotations,
+labels), so two pods share a reading only where it cannot differ. Volumes and mounts of service
+account tokens carry a random name in each pod and are left out of it.
+
+Some labels differ in each pod or Job (``controller-uid``, ``pod-index``). Pods that ask for the
+same all the same share one workload, and with it whatever is worked out for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import sha256
 from threading import Lock
 from typing import TypeVar
 
@@ -40,11 +44,17 @@ class Templates:
     def __init__(self, size: int = 4096) -> None:
         self._workloads: LRUCache[bytes, Workload] = LRUCache(size)
         self._loaders: LRUCache[bytes, LoaderTemplate | None] = LRUCache(size)
+        self._shared: LRUCache[Workload, Workload] = LRUCache(size)
         self._lock = Lock()
 
     def workload(self, pod: Pod) -> Workload:
-        """Return what the pod asks for."""
-        return self._once(self._workloads, pod, lambda: read_workload(pod.metadata, pod.spec))
+        """Return what the pod asks for: the same object for pods that ask for the same."""
+        return self._once(self._workloads, pod, lambda: self._read(pod))
+
+    def _read(self, pod: Pod) -> Workload:
+        workload = read_workload(pod.metadata, pod.spec)
+        with self._lock:
+            return self._shared.setdefault(workload, workload)
 
     def loader(self, pod: Pod) -> LoaderTemplate | None:
         """Return what a DaemonSet's pod loads; None where it is no loader."""
@@ -72,10 +82,11 @@ _encoder = msgspec.json.Encoder(order="deterministic")
 
 
 def _key(pod: Pod) -> bytes:
+    """Return a digest: what it is of takes a hundred times as much to keep."""
     spec, metadata = pod.spec, pod.metadata
     ours = {k: v for k, v in metadata.annotations.items() if _matters(k)}
     owner = metadata.controller()
-    return _encoder.encode(
+    read = _encoder.encode(
         (
             [_without_token(container) for container in spec.containers],
             [_without_token(container) for container in spec.init_containers],
@@ -87,6 +98,7 @@ def _key(pod: Pod) -> bytes:
             _referred(pod),
         )
     )
+    return sha256(read).digest()
 
 
 def _matters(annotation: str) -> bool:

@@ -31,6 +31,10 @@ LOOK_AT_THE_CLOCK_EVERY = 256
 MAX_ANSWERS = 400_000
 """Answers of nodes that are kept in all, some 100 bytes each: 80 kinds of pods at 5,000 nodes."""
 
+KIND_ANSWERS = 200
+"""So many answers a kind counts for besides. Where nodes are few, what is kept of a kind takes more
+room than its answers (some 3 KB), and those are worked out anew in no time."""
+
 T = TypeVar("T")
 
 
@@ -112,7 +116,7 @@ class Tables(Generic[Tab]):
         self._ask = ask
         self._besides = besides
         self._kept: LRUCache[Kind, _Kept[Tab]] = LRUCache(
-            MAX_ANSWERS, getsizeof=lambda kept: max(1, len(kept.table.answers))
+            MAX_ANSWERS, getsizeof=lambda kept: KIND_ANSWERS + len(kept.table.answers)
         )
         self._lock = Lock()
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from hashlib import sha256
 
+from cachetools import LRUCache
+
 HOUR = 3600.0
 """Seconds. The apiserver keeps events for an hour unless it is told otherwise (``--event-ttl``)."""
 
@@ -25,7 +27,7 @@ class Told:
         self._hour = 0
         self._said: set[tuple[str, str]] = set()
         self._alike: Counter[tuple[str, str, str]] = Counter()
-        self._failed: dict[tuple[str, str], float] = {}
+        self._failed: LRUCache[tuple[str, str], float] = LRUCache(per_hour)
 
     def full(self, now: float) -> bool:
         """Tell whether this hour's events are used up; ``now`` is UNIX seconds."""
@@ -47,7 +49,7 @@ class Told:
         """Take back what could not be said; it may be tried again ``AGAIN_SECONDS`` later."""
         self._failed[uid, reason] = now + AGAIN_SECONDS
         self._said.discard((uid, reason))
-        self._alike[namespace, reason, message] -= 1
+        self._alike -= Counter([(namespace, reason, message)])
 
     def _turn(self, now: float) -> None:
         hour = int(now // HOUR)

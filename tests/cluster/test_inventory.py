@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from extender.cluster import inventory
 from extender.cluster.holdings import Evidence, ModelState
 from extender.cluster.inventory import Answer
 from extender.cluster.state import ClusterState
@@ -324,6 +325,17 @@ def test_a_list_replaces_what_was_known(state: ClusterState) -> None:
     assert asked(state).nodes["b"].state is ModelState.READY
     state.replace(DaemonSet, [])
     assert not asked(state, "/var/lib/models/other").known
+
+
+def test_paths_that_nobody_asks_for_any_more_are_forgotten(
+    state: ClusterState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where every inventory was asked for a few alone, and few nodes change."""
+    monkeypatch.setattr(inventory, "MAX_ANSWERS", 20)
+    for number in range(100):
+        apply(state, loader_pod("a", READY if number % 2 else STOPPED))
+        assert asked(state, f"/var/lib/models/{number}").known
+    assert len(state.view().inventory._found) <= 20
 
 
 def _labelled(daemonset: DaemonSet, labels: dict[str, str]) -> DaemonSet:

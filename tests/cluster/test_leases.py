@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from extender.cluster import ledger
 from extender.cluster.holdings import ModelState
 from extender.cluster.state import ClusterState
 from extender.kube.times import time_text
@@ -159,3 +160,14 @@ def test_an_audit_sees_a_lease_that_the_watch_missed(state: ClusterState) -> Non
     state.upsert(lease)
     assert not state.differs(lease)
     assert state.differs(loader_lease("a", time_text(BEGIN + 30)))
+
+
+def test_progress_that_changes_for_long_while_nothing_else_does_is_not_remembered_for_ever(
+    state: ClusterState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "KEPT_CHANGES", 10)
+    for done in range(100):
+        moving = Transfer(path="x", bytes_done=done, bytes_total=100)
+        renewed = time_text(BEGIN + done)
+        state.upsert(loader_lease("a", renewed, progress=Progress(transfers=(moving,))))
+    assert len(state.view().changes.names) <= 20

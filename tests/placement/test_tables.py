@@ -13,7 +13,9 @@ from extender.cluster import ledger
 from extender.cluster.reservations import HOLD, Reservation
 from extender.cluster.state import ClusterState
 from extender.kube.objects import Lease, Pod
+from extender.placement import tables
 from extender.placement.reasons import Reason
+from extender.placement.refusals import refusals
 from extender.placement.verdict import Judge
 from extender.report import Progress, Report, ReportedState, Transfer, Unlisted
 from extender.verbs.context import Context
@@ -223,3 +225,23 @@ def test_only_the_nodes_that_changed_are_judged_again(monkeypatch: pytest.Monkey
     state.upsert(tmpfs("taker", size="40Gi", on="n7"))
     assert "n7" not in filter_nodes(args, context)[0].names
     assert judged == ["n7"]
+
+
+def test_where_nodes_are_few_kinds_of_pods_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "MAX_ANSWERS", 4_000)
+    context = Context(state=cluster(node("a")), refusals=refusals())
+    for number in range(200):
+        pod = memory_pod(size=f"{number + 1}Gi")
+        filter_nodes(ExtenderArgs(pod=pod, names=("a",), nodes=None), context)
+    assert len(context.refusals._kept) <= 20
+
+
+def test_pods_that_differ_in_their_labels_alone_share_what_was_worked_out() -> None:
+    context = Context(state=cluster(node("a")))
+    for number in range(5):
+        pod = memory_pod(size="40Gi")
+        labels = {"batch.kubernetes.io/controller-uid": f"{number}"}
+        metadata = msgspec.structs.replace(pod.metadata, uid=f"u{number}", labels=labels)
+        pod = msgspec.structs.replace(pod, metadata=metadata)
+        filter_nodes(ExtenderArgs(pod=pod, names=("a",), nodes=None), context)
+    assert len(context.refusals._kept) == 1

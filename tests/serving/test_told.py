@@ -25,6 +25,16 @@ def test_another_reason_is_another_event_and_another_wording_is_not() -> None:
     assert told.take("u", "inference", "LoaderFailed", "text", 0.0)
 
 
+def test_what_could_not_be_said_leaves_nothing_behind() -> None:
+    told = Told(per_hour=100)
+    for number in range(1000):
+        say = (f"u{number}", "inference", "NoNewNode", f"text {number}")
+        assert told.take(*say, 0.0)
+        told.undo(*say, 0.0)
+    assert (len(told._said), len(told._alike)) == (0, 0)
+    assert len(told._failed) <= 100
+
+
 def test_of_hundreds_of_pods_that_are_alike_some_are_told() -> None:
     told = Told(per_hour=1000)
     said = [told.take(f"u{n}", "inference", "NoNewNode", "text", 0.0) for n in range(500)]

@@ -195,6 +195,16 @@ def test_a_pod_that_is_bound_or_gone_is_forgotten(room: Room, end: str) -> None:
     assert len(room.pods) == 0
 
 
+def test_once_nobody_waits_no_view_of_the_past_is_kept(room: Room) -> None:
+    waits = vllm("llama")
+    room.refuse(waits, "a", "b")
+    room.woken()
+    assert room.waker._hopeless
+    room.state.delete(waits)
+    room.woken()
+    assert room.waker._hopeless == {}
+
+
 def test_a_pod_that_a_blind_watch_has_not_shown_is_not_forgotten(room: Room) -> None:
     room.refuse(tmpfs("ram", size="20Gi"), "a", known=False)
     room.now += UNSEEN_SECONDS + 1

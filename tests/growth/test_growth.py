@@ -1,0 +1,118 @@
+"""What is kept follows what there is: a cluster that has changed for long takes no more memory.
+
+The whole program runs (watch, state, verbs, waking, events, wishes) on an apiserver over HTTP, and
+generations of a cluster come and go. ``GROWTH_GENERATIONS`` makes it more of them.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from extender.cli.live import watched_service
+from extender.cli.source import new_state
+from extender.cluster.inventory import MAX_ANSWERS
+from extender.cluster.ledger import KEPT_CHANGES
+from extender.config import ExtenderConfiguration
+from extender.serving.service import Service
+from tests.clock import Clock
+from tests.growth.churn import Churn, Object
+from tests.growth.retained import endless_caches, entries, modules
+from tests.serving.running import kubeconfig
+from tests.watch.fake_apiserver import FakeApiserver
+
+FIRST = 2
+"""Generations until whatever is made once is made."""
+MORE = int(os.environ.get("GROWTH_GENERATIONS", "6"))
+LONG = 4_000.0
+"""Seconds between generations: reservations, graces and the hour of events are over."""
+SOON = 20.0
+
+BOUNDED = {
+    "Ledger._log": 2 * KEPT_CHANGES,
+    "Changes.names": 2 * KEPT_CHANGES,
+    "Inventory._found": MAX_ANSWERS,
+    "Inventory._answers": MAX_ANSWERS,
+    "Told._said": ExtenderConfiguration().events.per_hour,
+    "Told._alike": ExtenderConfiguration().events.per_hour,
+    "extender.wire._NO_SCORE": 50_000,
+}
+"""What is thrown away by its number."""
+
+
+class Grown:
+    """The program over an apiserver whose cluster changes."""
+
+    def __init__(self, api: FakeApiserver, service: Service, clock: Clock) -> None:
+        self._clock = clock
+        self.service = service
+        self.churn = Churn(api, self._ask, clock)
+
+    def live(self) -> None:
+        """Let a generation come and go, and everything that it may leave for a while be over."""
+        self.churn.live(self._await_nodes)
+        self._clock.now += LONG
+        state = self.service.context.state
+        waits_for(lambda: len(self.service.waiting) == 0, "the waiting pods to be forgotten")
+        waits_for(lambda: len(state.pods()) == 1, "the pods to be forgotten")
+        state.view()  # as the next request would
+
+    def kept(self) -> Counter[str]:
+        return entries(self.service, *modules(), bounds=BOUNDED)
+
+    def _await_nodes(self, number: int) -> None:
+        state = self.service.context.state
+        waits_for(lambda: len(state.view().nodes) == number, f"{number} nodes to be known")
+
+    def _ask(self, verb: str, document: Object) -> Any:
+        return msgspec.json.decode(self.service.verbs[verb](msgspec.json.encode(document)))
+
+
+def waits_for(condition: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + SOON
+    while not condition():
+        assert time.monotonic() < end, f"waited in vain for {what}"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def grown(tmp_path: Path) -> Iterator[Grown]:
+    clock = Clock(1_800_000_000.0)
+    configuration = ExtenderConfiguration()
+    with FakeApiserver() as api:
+        service = watched_service(
+            new_state(configuration, clock),
+            configuration,
+            kubeconfig=kubeconfig(tmp_path, api.url),
+            kube_context=None,
+            observe=False,
+        )
+        made = Grown(api, service, clock)
+        service.start()
+        try:
+            waits_for(lambda: not service.context.unsynced(), "the first lists")
+            yield made
+        finally:
+            service.stop()
+
+
+def test_a_cluster_that_came_and_went_leaves_nothing_behind(grown: Grown) -> None:
+    for _ in range(FIRST):
+        grown.live()
+    before = grown.kept()
+    for _ in range(MORE):
+        grown.live()
+    after = grown.kept()
+    grew = {name: (before[name], now) for name, now in after.items() if now >= before[name] + MORE}
+    assert grew == {}
+
+
+def test_every_cache_has_a_bound() -> None:
+    assert endless_caches() == []
