@@ -141,6 +141,7 @@ class Extender:
             self.waiting.refuse(
                 request,
                 asked=names,
+                nodes=self.state.view().nodes,
                 refused=made.refused,
                 examples=made.examples,
                 created=pod.metadata.creation_timestamp,

@@ -143,6 +143,7 @@ class Core:
             self._waiting.refuse(
                 request,
                 asked=names,
+                nodes=self._context.state.view().nodes,
                 refused=made.refused,
                 examples=made.examples,
                 created=asked.metadata.creation_timestamp,

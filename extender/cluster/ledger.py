@@ -30,6 +30,7 @@ class Ledger:
         self._on_node: Nested[PodFacts] = Nested()
         self._nominated: Nested[PodFacts] = Nested()
         self._reservations = Reservations()
+        self._free_numbers: list[int] = []
         self._changed: set[str] = set()
         self._log: list[str] = []
         self._forgotten = 0
@@ -57,12 +58,19 @@ class Ledger:
 
     def put_node(self, node: NodeView) -> None:
         """Keep a node that was added or modified; its sums are made when it is settled."""
-        self.nodes[node.name] = node
+        before = self.nodes.get(node.name)
+        if before is not None:
+            number = before.number
+        else:
+            number = self._free_numbers.pop() if self._free_numbers else len(self.nodes)
+        self.nodes[node.name] = msgspec.structs.replace(node, number=number)
         self._changed.add(node.name)
 
     def forget_node(self, name: str) -> None:
         """Forget a node; its pods are still known, for one that comes back."""
-        if self.nodes.pop(name, None) is not None:
+        node = self.nodes.pop(name, None)
+        if node is not None:
+            self._free_numbers.append(node.number)
             self.note(name)
 
     def put_pod(self, facts: PodFacts) -> None:

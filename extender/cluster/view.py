@@ -39,10 +39,12 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     are being deleted still count) and what is ``reserved`` there; ``requested`` is what the pods
     request, as kube-scheduler counts. What is ``nominated`` is not part of it: it counts against
     pods of no higher priority only. ``warm`` is what Ready pods on it have open. ``images`` maps
-    image names to bytes. A cordoned node is not ``schedulable``.
+    image names to bytes. A cordoned node is not ``schedulable``. ``number`` is its own for as long
+    as it is known: numbers stay below the most nodes that there ever were.
     """
 
     name: str
+    number: int = 0
     labels: Mapping[str, str] = {}
     allocatable: int = 0
     promised: int = 0

@@ -204,7 +204,8 @@ class Service:
         elif request is not None:
             self.waiting.refuse(
                 request,
-                asked=args.asked,
+                asked=args.names,
+                nodes=self.context.state.view().nodes,
                 refused=made.refused,
                 examples=made.examples,
                 created=args.pod.metadata.creation_timestamp,

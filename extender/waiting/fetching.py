@@ -27,6 +27,7 @@ from extender.placement.request import PodRequest
 from extender.placement.tables import Kind, kind_of
 from extender.placement.verdict import Judge
 from extender.report import WantedModel
+from extender.waiting.asked import AskedNodes
 from extender.waiting.pods import WaitingPod
 from extender.waiting.slots import slots
 from extender.workload.model import ModelReference, Need
@@ -97,7 +98,7 @@ class Wishing:
             if asked is None:
                 continue  # it is asked about anew in seconds; until then what is asked for stands
             judged |= {f"{pod.request.namespace}/{pod.request.name}" for pod in pods}
-            self._wish(request, asked, pods)
+            self._wish(request, tuple(asked.among(self._view.nodes)), pods)
         for place, model in self._old.items():
             if model.pod not in judged:
                 self._wishes.setdefault(place, model)
@@ -108,7 +109,7 @@ class Wishing:
 
     def _groups(
         self, waiting: Iterable[WaitingPod]
-    ) -> Iterator[tuple[PodRequest, frozenset[str] | None, list[WaitingPod]]]:
+    ) -> Iterator[tuple[PodRequest, AskedNodes | None, list[WaitingPod]]]:
         """Yield pods that ask for the same together, in the order of the first of each."""
         table: dict[tuple[Kind, int], list[WaitingPod]] = {}
         for pod in waiting:
@@ -118,7 +119,7 @@ class Wishing:
         for pods in table.values():
             yield pods[0].request, pods[0].asked, pods
 
-    def _wish(self, request: PodRequest, asked: frozenset[str], pods: list[WaitingPod]) -> None:
+    def _wish(self, request: PodRequest, asked: tuple[str, ...], pods: list[WaitingPod]) -> None:
         judge = Judge(request, self._view, self._policy)
         references = [
             reference

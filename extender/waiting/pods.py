@@ -12,8 +12,9 @@ import msgspec
 from cachetools import LRUCache
 
 from extender.cluster.state import ClusterState
-from extender.cluster.view import PodFacts
+from extender.cluster.view import NodeView, PodFacts
 from extender.placement.request import PodRequest
+from extender.waiting.asked import AskedNodes, asked_nodes
 
 MAX_WAITING = 20_000
 _KEPT_NODE_SETS = 1024
@@ -37,7 +38,7 @@ class WaitingPod(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     request: PodRequest
-    asked: frozenset[str] | None
+    asked: AskedNodes | None
     refused: Mapping[str, int]
     examples: Mapping[str, str] = {}
     created: str
@@ -59,7 +60,7 @@ class WaitingPods:
 
     def __init__(self, size: int = MAX_WAITING) -> None:
         self._pods: LRUCache[str, WaitingPod] = LRUCache(size)
-        self._node_sets: LRUCache[frozenset[str], frozenset[str]] = LRUCache(_KEPT_NODE_SETS)
+        self._node_sets: LRUCache[AskedNodes, AskedNodes] = LRUCache(_KEPT_NODE_SETS)
         self._lock = Lock()
         self.refusals = 0
         """How many pods were added so far, again and again the same ones: what has changed."""
@@ -76,7 +77,7 @@ class WaitingPods:
             self.refusals += 1
             before = self._pods.get(pod.request.uid)
             asked = pod.asked
-            if asked is not None:  # pods of one workload share one set of thousands of names
+            if asked is not None:  # pods of one workload are often asked about on the same nodes
                 asked = self._node_sets.setdefault(asked, asked)
             self._pods[pod.request.uid] = msgspec.structs.replace(
                 pod,
@@ -95,16 +96,20 @@ class WaitingPods:
         request: PodRequest,
         *,
         asked: Iterable[str],
+        nodes: Mapping[str, NodeView],
         refused: Mapping[str, int],
         examples: Mapping[str, str],
         created: str,
         now: float,
     ) -> None:
-        """Keep a pod that filter has just refused on all nodes that it was asked about."""
+        """Keep a pod that filter has just refused on all nodes that it was asked about.
+
+        ``nodes`` are those that are known.
+        """
         self.add(
             WaitingPod(
                 request=request,
-                asked=frozenset(asked),
+                asked=asked_nodes(asked, nodes),
                 refused=refused,
                 examples=examples,
                 created=created,

@@ -12,16 +12,17 @@ looked whether it still waits and still has a place, and whether somebody more u
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
 from extender.cluster.state import ClusterState
-from extender.cluster.view import View
+from extender.cluster.view import NodeView, View
 from extender.placement.patience import impatient
 from extender.placement.policy import Policy
 from extender.placement.tables import Kind, kind_of
 from extender.placement.verdict import Judge
+from extender.waiting.asked import AskedNodes
 from extender.waiting.pods import WaitingPod, WaitingPods
 from extender.waiting.slots import slots
 
@@ -119,10 +120,11 @@ class Waker:
         request, asked = pods[0].request, pods[0].asked
         judge = Judge(request, view, self._policy, stale=key.kind.stale)
         group = _Group(judge)
-        names: Iterable[str] = view.nodes if asked is None else asked
-        changed = self._changed(key, judge)
-        if changed is not None:
-            names = changed.intersection(names)
+        nodes = self._changed(key, judge)
+        if nodes is None:
+            names: Iterable[str] = view.nodes if asked is None else asked.among(view.nodes)
+        else:
+            names = [name for name, node in nodes.items() if asked is None or asked.has(node)]
         for name in names:
             if group.room >= len(pods) and len(group.fitting) > 1:
                 break
@@ -146,7 +148,7 @@ class Waker:
             asked=pod.asked,
         )
 
-    def _changed(self, key: _Key, judge: Judge) -> set[str] | None:
+    def _changed(self, key: _Key, judge: Judge) -> Mapping[str, NodeView] | None:
         """Return the nodes that changed since a group had no place anywhere; None for all.
 
         The clock alone opens no node: what is reserved runs out by a change of its node, a pod's
@@ -158,7 +160,7 @@ class Waker:
         old = before.judge.view.nodes
         if now.inventory is not before.judge.view.inventory or judge.claims != before.claims:
             return None
-        return {name for name, node in now.nodes.items() if node is not old.get(name)}
+        return {name: node for name, node in now.nodes.items() if node is not old.get(name)}
 
 
 class _Judged(msgspec.Struct, frozen=True):
@@ -211,7 +213,7 @@ class _Key(msgspec.Struct, frozen=True, order=False):
 
     own: str
     kind: Kind
-    asked: frozenset[str] | None
+    asked: AskedNodes | None
 
 
 def _may_be_woken(pod: WaitingPod, now: float) -> bool:

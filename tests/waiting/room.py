@@ -6,6 +6,7 @@ from extender.cluster.state import ClusterState
 from extender.kube.objects import Pod
 from extender.placement.policy import Policy
 from extender.verbs.context import Context
+from extender.waiting.asked import asked_nodes
 from extender.waiting.nominate import Nominations
 from extender.waiting.pods import WaitingPod, WaitingPods
 from extender.waiting.wake import Waker
@@ -35,7 +36,7 @@ class Room:
         self.pods.add(
             WaitingPod(
                 request=self.context.request(pod),
-                asked=frozenset(asked) if asked else None,
+                asked=asked_nodes(asked, self.state.view().nodes) if asked else None,
                 refused={"ModelLoading": len(asked)},
                 created=created,
                 since=self.now,
