@@ -4,7 +4,11 @@ K8S_VERSION ?= 1.37
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PYTEST_WORKERS ?= 2
+# Tests wait more than they work: for processes that start, deadlines, a real control plane. So there are
+# more workers than cores; each of CONTROLPLANE_WORKERS has a control plane of its own.
+PYTEST_WORKERS ?= 4
+CONTROLPLANE_WORKERS ?= 3
+PYTEST := $(BIN)/pytest --dist loadfile --no-loadscope-reorder
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --no-annotate --no-header
 export K8S_VERSION
@@ -51,13 +55,13 @@ docs-reference: $(STAMP) ## Write the reference pages of docs/ from the code
 	$(BIN)/python -m documentation
 
 test-unit: $(STAMP) browser prometheus ## Tests that need no control plane
-	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile --ignore tests/controlplane
+	$(PYTEST) -n $(PYTEST_WORKERS) --ignore tests/controlplane
 
 controlplane: $(STAMP) ## Build the control-plane binaries into the cache (needs Go, about six minutes, once)
 	@$(BIN)/python controlplane/build.py --kubernetes $(K8S_VERSION)
 
 test-controlplane: controlplane browser ## Tests on a real etcd, kube-apiserver, controller-manager and kube-scheduler
-	REQUIRE_CONTROL_PLANE=1 $(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile tests/controlplane
+	REQUIRE_CONTROL_PLANE=1 $(PYTEST) -n $(CONTROLPLANE_WORKERS) tests/controlplane
 
 CALM := tests/controlplane/test_scheduler_behaviour.py::test_a_shortage_that_only_the_extender_sees_evicts_nobody_and_makes_no_storm
 

@@ -2,8 +2,8 @@
 
 It runs as a process of its own (``python -m bench.apiserver``), so that serving costs the measured
 program nothing. The world moves only while it is watched, by one watcher: nothing can be missed.
-``POST /events?rate=N`` sets the changes a second; ``POST /expire`` ends the watch of pods with 410
-so that they are listed anew.
+``POST /events?rate=N`` sets the changes a second. ``POST /expire`` ends the watch of pods with 410
+and answers once they have been listed anew, with the seconds from the first page to the last.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ class World:
         self.version = 2
         self.rate = 0.0
         self.expired = Event()
+        self.listed = Event()
+        self.list_began = self.list_ended = 0.0
         self._random = random.Random(1)
         self._changed: dict[int, tuple[bool, int]] = {}
         dumped = {
@@ -87,7 +89,12 @@ class _Handler(BaseHTTPRequestHandler):
         if parts.path == "/events":
             self.world.rate = float(dict(parse_qsl(parts.query))["rate"])
         else:
-            self.world.expired.set()
+            world = self.world
+            world.listed.clear()
+            world.expired.set()
+            world.listed.wait()
+            self._answer(f"{world.list_ended - world.list_began:.3f}")
+            return
         self._answer("ok")
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
@@ -97,11 +104,16 @@ class _Handler(BaseHTTPRequestHandler):
         begin = int(query.get("continue") or 0)
         count = self.world.count(path)
         end = min(count, begin + int(query.get("limit") or count))
+        if path == PODS and begin == 0:
+            self.world.list_began = time.monotonic()
         metadata: dict[str, Any] = {"resourceVersion": str(self.world.version)}
         if end < count:
             metadata["continue"] = str(end)
         items = ",".join(self.world.page(path, begin, end))
         self._answer(f'{{"kind":"List","metadata":{_dump(metadata)},"items":[{items}]}}')
+        if path == PODS and end == count:
+            self.world.list_ended = time.monotonic()
+            self.world.listed.set()
 
     def _watch(self, path: str, seconds: float) -> None:
         self.send_response(200)

@@ -1,4 +1,4 @@
-"""The command line: one command a benchmark, ``all``, and ``compare``."""
+"""The command line: one command a benchmark, ``all``, ``compare``, and ``publish``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from bench import answer, loader, loader_cut, relist, results, storm, throughput
+from bench import answer, churn, loader, loader_cut, publish, relist, results, storm, throughput
 from bench.placement.measure import measure as measure_placement
 from bench.results import Row
 from controlplane.build import DEFAULT_VERSION
@@ -40,6 +40,10 @@ def _storm(folder: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
     return storm.measure(folder, quick=quick)
 
 
+def _churn(folder: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
+    return churn.measure(folder, quick=quick)
+
+
 def _loader(folder: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
     return loader.measure(folder, megabytes=100 if quick else 500, rounds=1 if quick else 3)
 
@@ -61,6 +65,7 @@ BENCHMARKS: dict[str, Measure] = {
     "throughput": _throughput,
     "relist": _relist,
     "storm": _storm,
+    "churn": _churn,
     "loader": _loader,
     "loader-cut": _loader_cut,
     "placement": _placement,
@@ -77,7 +82,7 @@ def _run(names: list[str], *, quick: bool, out: Path | None) -> None:
             for row in {**BENCHMARKS, **ALONE}[name](Path(folder), quick):
                 click.echo(f"    {dict(row.case)}: {_brief(row)}", err=True)
                 rows.append(row)
-    kept = results.report(rows, kubernetes=DEFAULT_VERSION)
+    kept = results.report(rows, kubernetes=DEFAULT_VERSION, quick=quick)
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     path = out or results.ROOT / "build" / "bench" / f"{'-'.join(names)}-{stamp}.json"
     results.write(path, kept)
@@ -116,3 +121,14 @@ def compare(before: Path, after: Path) -> None:
     for name, kept in (("before", old), ("after", new)):
         click.echo(f"{name}: {kept.begun} {dict(kept.machine)}")
     sys.stdout.write("\n" + results.compared(old, new) + "\n")
+
+
+@main.command("publish")
+@click.argument("runs", type=_file, nargs=-1, required=True)
+def publish_runs(runs: tuple[Path, ...]) -> None:
+    """Show the figures of kept runs in the tables of docs/."""
+    try:
+        changed = publish.publish(map(results.read, runs))
+    except publish.UnfitFiguresError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"==> {publish.FIGURES}, {', '.join(changed) or 'no page'} written", err=True)

@@ -121,10 +121,11 @@ def load(plan: Plan, folder: Path) -> dict[str, Latency]:
     return seen
 
 
-def post(url: str) -> None:
-    """POST without a body."""
-    with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=10):  # noqa: S310
-        pass
+def post(url: str, *, patience: float = 10.0) -> str:
+    """POST without a body, and return the answer's; ``patience`` is seconds."""
+    request = urllib.request.Request(url, method="POST")  # noqa: S310 - loopback
+    with urllib.request.urlopen(request, timeout=patience) as answer:  # noqa: S310
+        return str(answer.read(), "ascii")
 
 
 def cpu_seconds(process: Process) -> float:

@@ -2,6 +2,8 @@
 
 The pods come from the local apiserver in pages, each as large as a real one. A relist is what
 follows a watch that the apiserver has ended with 410; filters about 5,000 nodes go on meanwhile.
+Each load in a relist lasts about as long as one, or most of it would be calm; of several the worst
+percentiles count.
 """
 
 from __future__ import annotations
@@ -9,12 +11,15 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Timer
+
+import msgspec
 
 from bench.answer import Case, decisions, write_bodies
 from bench.fleet import Fleet
 from bench.programs import (
+    Latency,
     Plan,
     cpu_seconds,
     extender,
@@ -26,8 +31,16 @@ from bench.programs import (
 from bench.results import Row
 from tests.controlplane.cluster import Extender
 
+BOUND_MS = 250.0
+"""No request may take longer, relist or not: kube-scheduler decides about a pod in some ten
+milliseconds, and a quarter of a second is what nobody notices in the start of a model server."""
+
 _RATE = 50.0
 _STREAM = 5_000.0
+_ROUNDS = 3
+_CALM_SECONDS = 0.5
+"""Of each load before its relist begins."""
+
 _COUNTER = r'^model_cache_extender_watch_{}_total\{{resource="Pod"\}} (\S+)'
 
 
@@ -53,11 +66,11 @@ def measure(folder: Path, *, quick: bool) -> Iterator[Row]:
                 calm = load(plan, folder)["filter"]
                 resident = resident_bytes(ours)
                 stream, stream_cpu = _stream(ours, apiserver, 2.0 if quick else 5.0)
-                before = _counted(ours, "relists")
-                Timer(2.0, post, [f"{apiserver}/expire"]).start()
-                busy = load(plan, folder)["filter"]
-                relists = _counted(ours, "relists") - before
+                short = msgspec.structs.replace(plan, seconds=ready + 1.0)
+                rounds = [_relisted(apiserver, short, folder) for _ in range(_ROUNDS)]
                 grown = resident_bytes(ours)
+        p99 = max(busy.p99 for busy, _ in rounds)
+        longest = max(busy.max for busy, _ in rounds)
         yield Row(
             benchmark="cold start and relist",
             case={"nodes": fleet.nodes, "pods": pods},
@@ -65,16 +78,32 @@ def measure(folder: Path, *, quick: bool) -> Iterator[Row]:
                 "start to ready s": ready,
                 "CPU s": cpu,
                 "resident MB": resident / 1e6,
-                "resident after relist MB": grown / 1e6,
+                "resident after relists MB": grown / 1e6,
                 "events/s taken": stream,
                 "CPU us/event": stream_cpu,
+                "relist s": max(seconds for _, seconds in rounds),
                 "filter p99 ms": calm.p99,
+                "p99 in relist ms": p99,
+                "p99 ratio": p99 / calm.p99,
                 "filter max ms": calm.max,
-                "relists": relists,
-                "p99 in relist ms": busy.p99,
-                "max in relist ms": busy.max,
+                "max in relist ms": longest,
+                "max of the bound": longest / BOUND_MS,
             },
         )
+
+
+def _relisted(apiserver: str, plan: Plan, folder: Path) -> tuple[Latency, float]:
+    """Ask while every pod is listed anew; return what was seen, and the seconds of the relist."""
+    with ThreadPoolExecutor(1) as beside:
+        relist = beside.submit(_expire, apiserver, plan.warm_up + _CALM_SECONDS)
+        seen = load(plan, folder)["filter"]
+        return seen, relist.result()
+
+
+def _expire(apiserver: str, after: float) -> float:
+    """End the watch of pods after some seconds; return how many the list that follows takes."""
+    time.sleep(after)
+    return float(post(f"{apiserver}/expire", patience=120.0))
 
 
 def _stream(ours: Extender, apiserver: str, seconds: float) -> tuple[float, float]:

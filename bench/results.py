@@ -26,11 +26,12 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """One run: what was measured, where, and when (RFC 3339)."""
+    """One run: what was measured, where, and when (RFC 3339). ``quick``: not for figures."""
 
     machine: Mapping[str, str]
     begun: str
     rows: Sequence[Row]
+    quick: bool = False
 
 
 def machine(kubernetes: str) -> dict[str, str]:
@@ -51,11 +52,15 @@ def machine(kubernetes: str) -> dict[str, str]:
     }
 
 
-def report(rows: Iterable[Row], *, kubernetes: str) -> Report:
+def report(rows: Iterable[Row], *, kubernetes: str, quick: bool) -> Report:
     """Wrap rows with the machine and the time."""
     begun = datetime.now(UTC).isoformat(timespec="seconds")
-    about = machine(kubernetes)
-    return Report(machine=about, begun=begun, rows=list(rows))
+    return Report(machine=machine(kubernetes), begun=begun, rows=list(rows), quick=quick)
+
+
+def about(kept: Report) -> str:
+    """Say in a line what a run was made on."""
+    return ", ".join(f"{key} {value}" for key, value in kept.machine.items())
 
 
 def read(path: Path) -> Report:
@@ -71,8 +76,7 @@ def write(path: Path, kept: Report) -> None:
 
 def text(kept: Report) -> str:
     """Return a run as Markdown: the machine, then one table for each benchmark."""
-    about = ", ".join(f"{key} {value}" for key, value in kept.machine.items())
-    parts = [f"{kept.begun}: {about}"]
+    parts = [f"{kept.begun}: {about(kept)}"]
     for name in dict.fromkeys(row.benchmark for row in kept.rows):
         rows = [{**row.case, **row.figures} for row in kept.rows if row.benchmark == name]
         parts.append(f"### {name}\n\n{table(rows)}")

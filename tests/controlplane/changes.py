@@ -94,9 +94,10 @@ class Changes:
         """Nodes that may hold more than they have, by when they were changed."""
 
     def begin(self) -> None:
-        """Go back to a cluster without pods, whose nodes are all there, open, and still load."""
+        """Go back to a cluster without pods and claims, whose nodes are there, open, and load."""
         self.send("DELETE", f"{self._pods}?{LABELLED}", {"gracePeriodSeconds": 0})
         self.alive.clear()
+        self._take_claims()
         for node in NODES:
             self.bring_back(node)
         self.put_loader()
@@ -237,6 +238,17 @@ class Changes:
         self.send("POST", f"/apis/batch/v1/{space}/jobs", job)
         self.claims.append(name)
         self.unfilled.append(name)
+
+    def _take_claims(self) -> None:
+        """Delete the claims, with the volumes, the Jobs and the Jobs' pods."""
+        space = f"namespaces/{self.namespace}"
+        for name in self.claims:
+            background = {"propagationPolicy": "Background"}
+            self.send("DELETE", f"/apis/batch/v1/{space}/jobs/{name}", background)
+            self.send("DELETE", f"/api/v1/{space}/persistentvolumeclaims/{name}", {})
+            self.send("DELETE", f"/api/v1/persistentvolumes/{self.namespace}-{name}", {})
+        self.claims.clear()
+        self.unfilled.clear()
 
     def fill(self) -> None:
         """Let the oldest Job that is under way complete."""

@@ -16,7 +16,7 @@ SEED = int(os.environ.get("RANDOM_CHANGES_SEED") or secrets.randbelow(2**32))
 STEPS = 100
 BATCH = 50
 CLAIMS = 3
-"""Claims that are made in one example: the volumes stay until the control plane is gone."""
+"""Claims that are made in one example."""
 
 NODE = st.sampled_from(NODES)
 

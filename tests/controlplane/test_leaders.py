@@ -44,6 +44,8 @@ somebody else writes himself into the Lease."""
 ROUNDS = int(os.environ.get("LEADER_ROUNDS") or 1)
 SEED = os.environ.get("LEADER_SEED") or str(secrets.randbelow(2**32))
 
+pytestmark = pytest.mark.long
+
 
 @dataclass
 class Replica:

@@ -18,6 +18,8 @@ from tests.simulation.clusters import SCENARIOS
 
 STEPS = 1_500
 
+pytestmark = pytest.mark.long
+
 
 def test_no_seed_breaks_a_law() -> None:
     """Memory is never promised twice, bind never says yes wrongly, nobody waits in vain."""

@@ -37,6 +37,8 @@ NEVER = 3600.0
 RESTART_BOUND = 45.0
 """Seconds: the wait between two tries has grown to 30 s at most while the apiserver was away."""
 
+pytestmark = pytest.mark.long
+
 
 class SmallPlane(ControlPlane):
     """etcd and kube-apiserver alone: nothing but the test writes much."""

@@ -36,6 +36,8 @@ from tests.controlplane.faults.scene import (
 
 SLOW_LIST = 30.0 if LONG else 4.0
 
+pytestmark = pytest.mark.long
+
 
 class Case(msgspec.Struct, frozen=True):
     """Where a fault is met, and whether everything is listed anew after it."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from extender.placement.reasons import TEXTS, Reason
 from tests.cli.program import run
 from tests.controlplane.cluster import ControlPlane
@@ -15,6 +17,8 @@ from tests.loader.loader_process import wait_for
 from tests.loader.models import contents
 
 SIZE = sum(map(len, FILES.values()))
+
+pytestmark = pytest.mark.long
 
 
 def damage(scene: Scene, node: str) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from extender.report import WANTED_ANNOTATION
 from tests.controlplane.cluster import ControlPlane
 from tests.controlplane.loaders.scene import MODEL, NAME, SHARD, Scene
 from tests.controlplane.shipped import places, wait_for_pods
 
 ON_DEMAND = MODEL | {"onDemand": True}
+
+pytestmark = pytest.mark.long
 
 
 def wanted(scene: Scene, node: str) -> str:
