@@ -56,15 +56,21 @@ class Ledger:
 
     # -- nodes and pods --------------------------------------------------------------------------
 
-    def put_node(self, node: NodeView) -> None:
-        """Keep a node that was added or modified; its sums are made when it is settled."""
+    def put_node(self, node: NodeView) -> bool:
+        """Keep a node that was added or modified; its sums are made when it is settled.
+
+        False where it is as before, as after the heartbeats of its kubelet.
+        """
         before = self.nodes.get(node.name)
-        if before is not None:
-            number = before.number
-        else:
+        if before is None:
             number = self._free_numbers.pop() if self._free_numbers else len(self.nodes)
-        self.nodes[node.name] = msgspec.structs.replace(node, number=number)
+            self.nodes[node.name] = msgspec.structs.replace(node, number=number)
+        elif _alike(node, before):
+            return False
+        else:
+            self.nodes[node.name] = msgspec.structs.replace(node, number=before.number)
         self._changed.add(node.name)
+        return True
 
     def forget_node(self, name: str) -> None:
         """Forget a node; its pods are still known, for one that comes back."""
@@ -176,6 +182,16 @@ class Ledger:
             nominated=nominated,
             warm=frozenset(warm),
         )
+
+
+def _alike(one: NodeView, other: NodeView) -> bool:
+    """Tell whether two nodes are the same without what is on them."""
+    return (one.labels, one.allocatable, one.images, one.schedulable) == (
+        other.labels,
+        other.allocatable,
+        other.images,
+        other.schedulable,
+    )
 
 
 def node_view(node: Node, allocatable: int) -> NodeView:

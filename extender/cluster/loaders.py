@@ -148,7 +148,7 @@ class Loaders:
         Returns what is wrong with its report, empty where nothing is.
         """
         owner = pod.metadata.controller()
-        if owner is None or owner.kind != "DaemonSet" or not pod.spec.node_name:
+        if owner is None or not is_daemon(pod) or not pod.spec.node_name:
             return ""
         before = self._pods.get(uid)
         template = self._templates.loader(pod)
@@ -247,17 +247,22 @@ class Loaders:
 
     # -- nodes and namespaces --------------------------------------------------------------------
 
-    def put_node(self, node: Node) -> None:
-        """Note what a node says it provides, and whether it is another machine now."""
+    def put_node(self, node: Node) -> bool:
+        """Note what a node says it provides, and whether it is another machine now.
+
+        Returns whether either has changed.
+        """
         name, created = node.metadata.name, node.metadata.creation_timestamp
-        if self._node_created.get(name) != created:
+        provides = provided_paths(node.metadata.annotations.get(PROVIDES_ANNOTATION))
+        another = self._node_created.get(name) != created
+        if not another and provides == self._provides.get(name, ()):
+            return False
+        if another:
             self._remembered.drop(name)
             self._node_created[name] = created
-            self._changed.add(name)
-        provides = provided_paths(node.metadata.annotations.get(PROVIDES_ANNOTATION))
-        if provides != self._provides.get(name, ()):
-            self._provides[name] = provides
-            self._changed.add(name)
+        self._provides[name] = provides
+        self._changed.add(name)
+        return True
 
     def forget_node(self, name: str) -> None:
         """Forget a node and all that was on it."""
@@ -295,6 +300,12 @@ def _why_gone(now: LoaderPod | None) -> str:
     if now.template.reports:
         return now.unread or "its loader has not reported yet"
     return f"its loader is {now.state}"
+
+
+def is_daemon(pod: Pod) -> bool:
+    """Tell whether a pod is a DaemonSet's, and so perhaps a loader's."""
+    owner = pod.metadata.controller()
+    return owner is not None and owner.kind == "DaemonSet"
 
 
 def is_trusted(namespace: Namespace) -> bool:

@@ -18,7 +18,7 @@ from cachetools import LRUCache
 from extender.cluster.corrections import Basis
 from extender.cluster.leases import Leases, lease_key
 from extender.cluster.ledger import Ledger, node_view, pod_facts
-from extender.cluster.loaders import Loaders, is_trusted
+from extender.cluster.loaders import Loaders, is_daemon, is_trusted
 from extender.cluster.memory import MEMORY, MemoryDemand, VolumeCounting, memory_demand
 from extender.cluster.reservations import Reservation
 from extender.cluster.starts import Seen, Started, Starts
@@ -199,19 +199,23 @@ class ClusterState:
 
         A pod that memory was kept for when the list was asked for was there by then. Where the list
         does not have it, it is gone, though no watch ever told of it.
+
+        Requests wait for the lock, so most of a list is compared before: nobody but the watch of a
+        kind changes what is known of it.
         """
         prepared = [self._prepare(obj) for obj in objects]
         present = {_identity(obj) for obj in objects}
+        gone = self._identities(kind) - present
+        news = [pair for pair in zip(objects, prepared, strict=True) if not self._is_known(*pair)]
         with self._lock:
-            known = self._identities(kind)
             if kind is Pod:
-                known |= self._listed_for
+                gone |= self._listed_for - present
                 self._listed_for = set()
-            for gone in known - present:
-                self._forget(kind, gone)
-            for obj, facts in zip(objects, prepared, strict=True):
-                self._apply(obj, facts)
-            self._settle()
+            for identity in gone:
+                self._forget(kind, identity)
+            changed = [self._apply(obj, facts) for obj, facts in news]
+            if gone or any(changed):
+                self._settle()
 
     def upsert(self, obj: KubeObject) -> None:
         """Apply one added or modified object."""
@@ -309,11 +313,19 @@ class ClusterState:
             demand = MemoryDemand(bytes=0, request=0)
         return pod_facts(_identity(obj), obj, demand, workload)
 
+    def _is_known(self, obj: KubeObject, facts: PodFacts | None) -> bool:
+        """Tell whether a pod is known as it is; a loader's pod says more than its facts."""
+        if facts is None or not isinstance(obj, Pod) or is_daemon(obj):
+            return False
+        return self._ledger.pods.get(facts.uid) == facts
+
     def _apply(self, obj: KubeObject, facts: PodFacts | None) -> bool:
         """Apply one object; false where that changed nothing that anybody waits for."""
         match obj:
             case Pod():
                 assert facts is not None
+                if self._is_known(obj, facts):
+                    return False
                 before = self._ledger.pods.get(facts.uid)
                 self._ledger.put_pod(facts)
                 if facts.ready:
@@ -325,7 +337,7 @@ class ClusterState:
                 self._problem(obj, problem)
                 return self._turn(self._leases.turned(key))
             case Node():
-                self._apply_node(obj)
+                return self._apply_node(obj)
             case DaemonSet():
                 self._loaders.put_daemonset(_identity(obj), obj)
             case Job():
@@ -348,14 +360,14 @@ class ClusterState:
             self._loaders.hear(key, self._leases.silent.get(key))
         return bool(turned)
 
-    def _apply_node(self, node: Node) -> None:
+    def _apply_node(self, node: Node) -> bool:
         try:
             allocatable = parse_quantity(node.status.allocatable.get(MEMORY, 0))
         except ExtenderError as error:
             self._problem(node, str(error))
             allocatable = 0
-        self._ledger.put_node(node_view(node, allocatable))
-        self._loaders.put_node(node)
+        changed = self._ledger.put_node(node_view(node, allocatable))
+        return self._loaders.put_node(node) or changed
 
     def _identities(self, kind: type[KubeObject]) -> set[str]:
         tables: dict[type[KubeObject], Iterable[str]] = {
