@@ -203,10 +203,10 @@ class ClusterState:
         Requests wait for the lock, so most of a list is compared before: nobody but the watch of a
         kind changes what is known of it.
         """
-        prepared = [self._prepare(obj) for obj in objects]
+        pairs = ((obj, self._prepare(obj)) for obj in objects)
+        news = [(obj, facts) for obj, facts in pairs if not self._is_known(obj, facts)]
         present = {_identity(obj) for obj in objects}
         gone = self._identities(kind) - present
-        news = [pair for pair in zip(objects, prepared, strict=True) if not self._is_known(*pair)]
         with self._lock:
             if kind is Pod:
                 gone |= self._listed_for - present

@@ -7,6 +7,7 @@ fork, and stops with it.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import flask
@@ -23,6 +24,10 @@ from extender.serving.service import Service
 from extender.serving.worker import Worker, keep_signals_over_forks
 
 log = structlog.get_logger("extender.server")
+
+SWITCH_SECONDS = 0.001
+"""After so long a thread that works lets others have a turn; Python's own 5 ms are long beside a
+filter. A request takes some turns, and while pods are listed anew waits for each."""
 
 
 class Server(BaseApplication):  # type: ignore[misc]
@@ -89,6 +94,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         log.info("listening", addresses=[f"{name[0]}:{name[1]}" for name in names])
 
     def _worker_started(self, _worker: Any) -> None:
+        sys.setswitchinterval(SWITCH_SECONDS)
         self._service.start()
 
     def _worker_stopped(self, _arbiter: Any, _worker: Any) -> None:

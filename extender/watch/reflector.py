@@ -75,7 +75,10 @@ class Sink(Known, Protocol):
         """Note that a complete list is about to be asked for; it may be so in vain."""
 
     def replace(self, kind: type[KubeObject], objects: Sequence[KubeObject]) -> None:
-        """Make the objects of a complete list all there is of their kind, in one step."""
+        """Make the objects of a complete list all there is of their kind, in one step.
+
+        The list itself is not for keeping: it is emptied afterwards.
+        """
 
     def upsert(self, obj: KubeObject) -> None:
         """Apply one added or modified object; it may be one that is known already."""
@@ -233,6 +236,7 @@ class Reflector:
             unreadable=len(listing.unreadable),
             version=listing.version,
         )
+        listing.let_go()
         return listing.version
 
     def _audit(self, known: str, listing: Listing) -> None:

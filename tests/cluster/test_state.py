@@ -230,6 +230,25 @@ def test_a_size_larger_than_any_number_that_is_not_counted_takes_nothing() -> No
     )
 
 
+@pytest.mark.parametrize(
+    "obj", [node("b"), tmpfs("ram", on="a"), vllm("llama", on="a")], ids=["node", "tmpfs", "reader"]
+)
+def test_what_is_as_before_changes_no_view_and_tells_nobody(
+    state: ClusterState, obj: Node | Pod
+) -> None:
+    """As after the heartbeats of kubelets, and most of a list."""
+    state.upsert(obj)
+    before, told = state.view(), list[str]()
+    state.subscribe(lambda: told.append("told"))
+    metadata = msgspec.structs.replace(obj.metadata, resource_version="7")
+    state.upsert(msgspec.structs.replace(obj, metadata=metadata))
+    if isinstance(obj, Pod):
+        state.replace(Pod, [obj])
+    assert told == []
+    assert state.view().nodes is before.nodes
+    assert state.view().changes.count == before.changes.count
+
+
 def test_pods_whose_variables_take_other_metadata_are_not_read_as_one() -> None:
     def server(name: str) -> Pod:
         field = {"fieldRef": {"fieldPath": "metadata.annotations['acme/model']"}}
