@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 
+import click
 import pytest
 
 from documentation import keys
 from documentation.generated import DOCS, PARTS, names, pages, renewed
 from documentation.sections import catalog, configuration
+from extender.cli.main import cli
 from extender.doctor.labels import KEYS
+from tests.serving.openapi import DOCUMENT, OPERATIONS
 
 
 @pytest.mark.parametrize("page", [path.relative_to(DOCS).as_posix() for path in pages()])
@@ -36,6 +39,28 @@ def test_every_annotation_and_label_that_doctor_knows_is_told() -> None:
     told = {(key.name, key.kind) for key in keys.constants()}
     assert {(name, known.what) for name, known in KEYS.items()} <= told
     assert len(told) == len(re.findall(r"^\| `modelcache", keys.keys(), re.MULTILINE))
+
+
+def test_every_operation_and_every_field_of_a_form_is_on_the_page() -> None:
+    page = PARTS["http"]()
+    for path, method in OPERATIONS:
+        assert f"\n### {method} {path}\n" in page
+    for name, schema in DOCUMENT["components"]["schemas"].items():
+        (form,) = re.findall(rf"^### {name}$(.*?)(?=^### |\Z)", page, re.MULTILINE | re.DOTALL)
+        assert all(f"| `{field}` |" in form for field in schema.get("properties", {}))
+
+
+def test_every_command_and_option_is_on_the_page() -> None:
+    page = PARTS["command line"]()
+    loader = cli.commands["loader"]
+    assert isinstance(loader, click.Group)
+    for name, command in [*cli.commands.items(), *loader.commands.items()]:
+        (section,) = re.findall(
+            rf"^## (?:loader )?{name}$(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL
+        )
+        options = [one for one in command.params if isinstance(one, click.Option)]
+        for option in options:
+            assert option.hidden or all(name in section for name in option.opts)
 
 
 def test_a_key_without_its_docstring_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
