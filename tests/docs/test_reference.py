@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from pathlib import Path
 
 import click
 import pytest
@@ -12,6 +14,7 @@ from documentation.generated import DOCS, PARTS, names, pages, renewed
 from documentation.sections import catalog, configuration
 from extender.cli.main import cli
 from extender.doctor.labels import KEYS
+from extender.explain import remarks
 from tests.serving.openapi import DOCUMENT, OPERATIONS
 
 
@@ -61,6 +64,15 @@ def test_every_command_and_option_is_on_the_page() -> None:
         options = [one for one in command.params if isinstance(one, click.Option)]
         for option in options:
             assert option.hidden or all(name in section for name in option.opts)
+
+
+def test_every_event_is_told() -> None:
+    tree = ast.parse(Path(remarks.__file__).read_text("utf-8"))
+    words = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    said = {word for word in words if re.fullmatch(r"(?:[A-Z][a-z]+){2,}", str(word))}
+    text = (DOCS / "reference" / "reasons.md").read_text("utf-8")
+    _, events = text.split("## Events of the extender")
+    assert set(re.findall(r"^\| `(\w+)`", events, re.MULTILINE)) == said
 
 
 def test_a_key_without_its_docstring_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
