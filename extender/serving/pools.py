@@ -12,8 +12,9 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 
 from extender.serving.arrival import Arrival
 
-BIND_THREADS = 256
-"""Threads are made when they are needed, and nearly all of these only wait."""
+BIND_THREADS = 64
+"""Threads are made when they are needed, and most of these only wait. So many Bindings at once are
+as much as one client should ask of an apiserver that is slow."""
 
 
 class Pools(Executor):
