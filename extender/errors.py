@@ -27,6 +27,10 @@ class CacheError(ExtenderError):
     """A cache directory in which something cannot be done as asked."""
 
 
+class NotRemovedError(CacheError):
+    """Nothing is removed now, because that might cost a pod its model."""
+
+
 class LockHeldError(CacheError):
     """Another process is writing the same model."""
 

@@ -16,7 +16,7 @@ Paths of models are relative to the report's ``directory``, so that no entry can
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
@@ -44,6 +44,10 @@ MAX_REPORT_BYTES = 32 * 1024
 
 https://kubernetes.io/docs/concepts/overview/working-with-objects/annotations/
 """
+
+WISH_SECONDS = 180.0
+"""A wish is forgotten so long after it was last renewed: longer than a new leader of the extender
+needs to take over, or the extender to start again."""
 
 MAX_REASON_CHARACTERS = 200
 
@@ -75,7 +79,9 @@ class ReportedModel(Document, frozen=True, kw_only=True):
 
     ``path`` is relative to the report's directory, ``model`` the source as the catalog names it
     (``hf://org/name``), ``bytes`` its size, ``proven_at`` an RFC 3339 time, ``reason`` why it
-    failed, in words. ``on_demand``: it is not fetched here unless a pod waits for it.
+    failed, in words. ``on_demand``: it is fetched here where a pod waits, and not otherwise.
+    ``leaves_at`` is an RFC 3339 time: the catalog does not have it on this node any more, and after
+    that time it goes, unless a pod of the node reads it.
     """
 
     path: str
@@ -86,6 +92,7 @@ class ReportedModel(Document, frozen=True, kw_only=True):
     proven_at: str | None = None
     reason: str = ""
     on_demand: bool = False
+    leaves_at: str | None = None
 
 
 class Unlisted(Document, frozen=True, kw_only=True):
@@ -135,11 +142,17 @@ class Progress(Document, frozen=True, kw_only=True):
     disk: Disk | None = None
 
 
-class WantedModel(Document, frozen=True, kw_only=True):
-    """A model that a waiting pod (``namespace/name``) needs here; to be forgotten after ``until``.
+Renewal = tuple[str, str]
+"""A wish's path and its ``until``."""
 
-    ``until`` is an RFC 3339 time, renewed for as long as the pod waits; ``asked_at`` is when it
-    was asked for first.
+
+class WantedModel(Document, frozen=True, kw_only=True):
+    """A model that a waiting pod (``namespace/name``) needs here.
+
+    ``until`` is an RFC 3339 time by the clock of whoever wrote it, renewed for as long as the pod
+    waits. Two machines' clocks may differ by more than a wish lasts, so whoever reads it compares
+    it with no clock: a wish is forgotten ``WISH_SECONDS`` after a new ``until`` was first seen.
+    ``asked_at`` is when it was asked for first.
     """
 
     path: str
@@ -147,12 +160,22 @@ class WantedModel(Document, frozen=True, kw_only=True):
     pod: str = ""
     asked_at: str = ""
 
+    @property
+    def renewal(self) -> Renewal:
+        """Return what is another one whenever the wish was renewed."""
+        return self.path, self.until
+
 
 class Wanted(Document, frozen=True, kw_only=True):
     """What the extender asks of one node's loader."""
 
     version: int = VERSION
     models: tuple[WantedModel, ...] = ()
+
+
+def first_seen(wanted: Wanted, before: Mapping[Renewal, float], now: float) -> dict[Renewal, float]:
+    """Return since when each wish has been seen as it is; ``before``: what this returned last."""
+    return {model.renewal: before.get(model.renewal, now) for model in wanted.models}
 
 
 D = TypeVar("D", Report, Progress, Wanted)

@@ -20,7 +20,7 @@ from extender.kube.quantity import format_bytes
 from extender.loader.proof.verdict import Level, Verdict
 
 if TYPE_CHECKING:
-    from extender.kube.objects import Pod
+    from extender.kube.objects import KubeObject, Pod
     from extender.loader.evict import Decided
 
 directory_argument = click.Path(path_type=Path, file_okay=False)
@@ -165,23 +165,43 @@ def _pods(
         )
     if snapshot is not None:
         return _pods_of_snapshot(snapshot, node)
-    from extender.loader.usage import pods_of_node
+    from extender.loader.node_pods import NodePods
     from extender.watch.client import connect
 
-    return pods_of_node(connect(str(kubeconfig) if kubeconfig else None, kube_context), node)
+    return NodePods(connect(str(kubeconfig) if kubeconfig else None, kube_context), node)()
 
 
 def _pods_of_snapshot(path: Path, node: str) -> list[Pod]:
+    from extender.kube.objects import PersistentVolume, PersistentVolumeClaim, Pod
+    from extender.loader.node_pods import followed, unbound
+
+    def volume_of(pod: Pod, claim: str) -> PersistentVolume:
+        bound = claims.get((pod.metadata.namespace, claim))
+        volume = volumes.get(bound.spec.volume_name) if bound is not None else None
+        if volume is None:
+            raise unbound(pod, claim)
+        return volume
+
+    found = _objects(path, Pod, PersistentVolumeClaim, PersistentVolume)
+    kept = [one for one in found if isinstance(one, PersistentVolumeClaim)]
+    claims = {(one.metadata.namespace, one.metadata.name): one for one in kept}
+    volumes = {one.metadata.name: one for one in found if isinstance(one, PersistentVolume)}
+    pods = [one for one in found if isinstance(one, Pod) and one.spec.node_name == node]
+    running = [pod for pod in pods if pod.status.phase not in {"Succeeded", "Failed"}]
+    return [followed(pod, volume_of) for pod in running]
+
+
+def _objects(path: Path, *kinds: type[KubeObject]) -> list[KubeObject]:
+    """Read the objects of these kinds in a dump."""
     from extender.kube.decode import convert
-    from extender.kube.objects import Pod
     from extender.snapshot import read_documents
 
+    known = {kind.__name__: kind for kind in kinds}
+    documents = [d for d in read_documents(path) if d.get("kind") in known]
     try:
-        pods = [convert(d, Pod) for d in read_documents(path) if d.get("kind") == "Pod"]
+        return [convert(document, known[document["kind"]]) for document in documents]
     except InvalidObjectError as error:
-        raise UsageError(f"{path}: {error}; what it reads cannot be known") from error
-    ended = {"Succeeded", "Failed"}
-    return [p for p in pods if p.spec.node_name == node and p.status.phase not in ended]
+        raise UsageError(f"{path}: {error}; what is in use cannot be known") from error
 
 
 def _print_json(document: dict[str, Any]) -> None:

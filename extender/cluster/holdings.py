@@ -6,6 +6,10 @@ from enum import StrEnum
 
 import msgspec
 
+LEAVING_SECONDS = 300.0
+"""What leaves its node within so many seconds takes no more pods: one that comes late would find
+nothing to start from a second time. Far more than the clocks of two machines differ by."""
+
 
 class ModelState(StrEnum):
     """State of a model on a node, best first."""
@@ -37,8 +41,9 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     far as it is known. ``reason`` is why it is not ready, in words or in the kubelet's own.
     ``witness`` names the loader pod (``namespace/name``) or the node's annotation, ``namespace`` is
     the loader's. Only where the loader reported: ``bytes``, ``proven_at`` and ``told`` (when it was
-    reported; UNIX seconds), ``entry`` (the path as in the report, and so on the loader's Lease) and
-    ``on_demand`` (it is fetched once a pod waits for it).
+    reported; UNIX seconds), ``entry`` (the path as in the report, and so on the loader's Lease),
+    ``on_demand`` (it is fetched once a pod waits for it) and ``leaves_at`` (UNIX seconds: it goes
+    then, because the catalog does not have it there any more).
     """
 
     path: str
@@ -54,6 +59,11 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     told: float = 0.0
     entry: str = ""
     on_demand: bool = False
+    leaves_at: float | None = None
+
+    def leaves_soon(self, now: float) -> bool:
+        """Tell whether it goes within minutes, or is only kept for the pods that read it."""
+        return self.leaves_at is not None and now > self.leaves_at - LEAVING_SECONDS
 
     def rank(self) -> tuple[int, float, int]:
         """Return a sort key: what is surer comes first, then what is newer, then the better.

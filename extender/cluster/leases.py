@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import inf
 
+import msgspec
+
 from extender.cluster.view import Key, LoaderLease
 from extender.errors import InvalidReportError
 from extender.kube.objects import Lease, ObjectMeta
@@ -24,6 +26,7 @@ from extender.report import (
     WANTED_ANNOTATION,
     Progress,
     Wanted,
+    first_seen,
     lease_name,
     read,
 )
@@ -73,7 +76,10 @@ class Leases:
             self._heard[key] = now
         self._next_silence = min(self._next_silence, self._ends(key))
         facts, problem = _read(lease)
-        if facts != self._facts.get(key):
+        known = self._facts.get(key)
+        since = first_seen(facts.wanted, known.wanted_since if known else {}, now)
+        facts = msgspec.structs.replace(facts, wanted_since=since)
+        if facts != known:
             self._facts[key] = facts
             self._shown = None
             self._changed(key[1])

@@ -96,6 +96,7 @@ def _holding(
         told=told,
         entry=sys.intern(model.path),
         on_demand=model.on_demand,
+        leaves_at=unix_time(model.leaves_at) if model.leaves_at else None,
     )
 
 

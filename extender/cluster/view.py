@@ -14,7 +14,7 @@ from extender.cluster.inventory import Answer, Inventory
 from extender.cluster.memory import MemoryDemand
 from extender.cluster.reservations import Reservation
 from extender.kube.objects import PersistentVolume, PersistentVolumeClaim, StorageClass
-from extender.report import Disk, Progress, Transfer, Wanted, WantedModel
+from extender.report import Disk, Progress, Renewal, Transfer, Wanted, WantedModel
 from extender.workload.model import DeclaredModel, ModelReference, Source, Workload
 
 WarmKey = tuple[Literal["hostPath", "claim"], str, str, str]
@@ -88,10 +88,15 @@ class PodFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class LoaderLease(msgspec.Struct, frozen=True, kw_only=True):
-    """What the Lease of one node's loader says, and what it was asked for there."""
+    """What the Lease of one node's loader says, and what it was asked for there.
+
+    ``wanted_since`` is when each wish was first seen as it is, in UNIX seconds by the clock of
+    whoever sees it: the one that wrote it may go by another.
+    """
 
     progress: Progress = Progress()
     wanted: Wanted = Wanted()
+    wanted_since: Mapping[Renewal, float] = {}
 
 
 class Changes(msgspec.Struct, frozen=True):

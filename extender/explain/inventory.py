@@ -10,7 +10,10 @@ from extender.kube.times import time_text
 
 
 def inventory(view: View) -> dict[str, Any]:
-    """List every node with what it holds. ``provenAt`` is null without a verified report."""
+    """List every node with what it holds. ``provenAt`` is null without a verified report.
+
+    ``leavesAt`` is when a model goes that the catalog does not have there any more; else null.
+    """
     held = view.inventory.holdings()
     return {
         "nodes": [
@@ -25,6 +28,7 @@ def inventory(view: View) -> dict[str, Any]:
                         "bytes": holding.bytes,
                         "provenAt": _time(holding.proven_at),
                         "progress": _progress(holding, name, view),
+                        "leavesAt": _time(holding.leaves_at),
                         "since": _time(holding.since),
                         "reason": holding.reason or None,
                         "witness": holding.witness,

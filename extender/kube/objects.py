@@ -412,11 +412,19 @@ class VolumeNodeAffinity(KubeStruct, frozen=True):
     required: NodeSelector | None = None
 
 
+class LocalSource(KubeStruct, frozen=True):
+    """``spec.local`` of a PersistentVolume: a directory or a disk of one node."""
+
+    path: str = ""
+
+
 class VolumeSpec(KubeStruct, frozen=True):
-    """``spec`` of a PersistentVolume."""
+    """``spec`` of a PersistentVolume; of its sources only those that are paths on a node."""
 
     node_affinity: VolumeNodeAffinity | None = None
     storage_class_name: str = ""
+    host_path: HostPathSource | None = None
+    local: LocalSource | None = None
 
 
 class PersistentVolume(KubeObject, frozen=True):

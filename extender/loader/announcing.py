@@ -7,6 +7,7 @@ goes on, and what is true then is written once it is back.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from random import Random
 from threading import Event, Thread
@@ -67,6 +68,7 @@ class Announcer:
         self._backoff = Backoff(random=random, clock=clock)
         self._renew_seconds = lease_seconds / RENEWALS
         self._stopping = Event()
+        self._asked: deque[Event] = deque()
         self._renewed_at = float("-inf")
         self._progress = Progress()
         self._thread = Thread(target=self._run, name="announcing", daemon=True)
@@ -85,6 +87,15 @@ class Announcer:
         except ExtenderError as error:
             log.warning("not announced", error=str(error))
 
+    def told(self, seconds: float) -> bool:
+        """Wait until what is known now is in the report; False where it is not within so long.
+
+        Called from other threads.
+        """
+        told = Event()
+        self._asked.append(told)
+        return told.wait(seconds)
+
     def _run(self) -> None:
         wait = 0.0
         while not self._stopping.wait(wait):
@@ -99,10 +110,23 @@ class Announcer:
     def _announce(self) -> None:
         if not self._looked():
             return
+        asked = [self._asked.popleft() for _ in range(len(self._asked))]
+        try:
+            self._report()
+        except ExtenderError:
+            self._asked.extend(asked)
+            raise
+        for told in asked:
+            told.set()
+        self._renew()
+
+    def _report(self) -> None:
         report = self._table.report(self._host_directory(), self._catalog.catalog)
         if self._reporter.report(report):
             states = [model.state.value for model in report.models]
             log.info("reported", **{state: states.count(state) for state in sorted(set(states))})
+
+    def _renew(self) -> None:
         progress = self._table.progress(disk_space(self._cache.root, self._metrics.read_speed))
         moved = progress.transfers != self._progress.transfers
         due = min(PROGRESS_SECONDS, self._renew_seconds) if moved else self._renew_seconds

@@ -36,7 +36,8 @@ class CatalogModel(Section, frozen=True):
     patterns on the paths of its files. ``path``: where it lies under the cache's directory; left
     out, its name. ``node_selector`` and ``copies``: the nodes that should hold it, see
     ``spreading.holders``. ``priority``: higher ones are fetched first and removed last. ``pin``:
-    never removed to make room. ``on_demand``: fetched only where a pod waits for it.
+    never removed to make room. ``on_demand``: true, fetched only where a pod waits for it; false,
+    never because a pod waits for it; left out, also where a pod waits for it.
     ``replace_foreign``: what another program left at its path may go where it is not this model.
     ``replace_in_use``: a new revision takes the old one's place though pods read it.
     """
@@ -51,7 +52,7 @@ class CatalogModel(Section, frozen=True):
     copies: Annotated[int, Meta(ge=1, le=100_000)] | None = None
     priority: Annotated[int, Meta(ge=-1_000_000, le=1_000_000)] = 0
     pin: bool = False
-    on_demand: bool = False
+    on_demand: bool | None = None
     replace_foreign: bool = False
     replace_in_use: bool = False
 
@@ -116,6 +117,10 @@ class Catalog(Section, frozen=True):
     watermarks: WatermarkSection = WatermarkSection()
     limits: LimitSection = LimitSection()
     models: tuple[CatalogModel, ...] = ()
+
+    def fetches_on_demand(self, model: CatalogModel) -> bool:
+        """Tell whether a model is fetched on a node where a pod waits for it."""
+        return self.on_demand and model.on_demand is not False
 
     @property
     def digest(self) -> str:

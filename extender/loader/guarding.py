@@ -14,7 +14,7 @@ from typing import ParamSpec
 
 import structlog
 
-from extender.errors import CacheError, ExtenderError, LockHeldError
+from extender.errors import CacheError, ExtenderError, LockHeldError, NotRemovedError
 from extender.loader.catalog import Catalog
 from extender.loader.disk_space import read_speed
 from extender.loader.layout import CacheDirectory, writing
@@ -210,6 +210,8 @@ class Guard:
             work(*args, **kwargs)
         except ReadingStoppedError:
             return
+        except NotRemovedError as error:
+            log.warning("nothing removed", why=str(error))
         except (CacheError, OSError) as error:
             log.warning("the cache directory refuses", error=str(error))
             self._stopping.wait(self._look_seconds / 10)

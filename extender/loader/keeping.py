@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 from threading import Event
-from time import monotonic, time
+from time import monotonic
 from typing import Protocol
 
 import structlog
@@ -21,6 +21,7 @@ from extender.errors import ExtenderError
 from extender.loader.catalog import Catalog, CatalogModel
 from extender.loader.catalog_file import CatalogFile
 from extender.loader.guarding import Guard
+from extender.loader.leaving import Leftovers
 from extender.loader.making_room import RoomMaker
 from extender.loader.metrics import LoaderMetrics
 from extender.loader.obtaining import Obtainer, Origin
@@ -29,8 +30,8 @@ from extender.loader.sources import TRANSIENT
 from extender.loader.table import ModelTable
 from extender.loader.telling import LogLines
 from extender.loader.transfer.limits import Limits
-from extender.loader.wishes import Nodes, Wish, allowed, needs_all_nodes, wishes
-from extender.loader.workers import FOREIGN, Failure, Workers
+from extender.loader.wishes import Nodes, Wish, needs_all_nodes, on_node, wishes
+from extender.loader.workers import Failure, OwnCause, Workers
 from extender.report import ReportedState, Transfer, Wanted
 
 log = structlog.get_logger("extender.loader")
@@ -48,7 +49,7 @@ class Ask(Protocol):
 
 
 class Keeper:
-    """Keeps one node's cache. ``clock`` gives UNIX seconds.
+    """Keeps one node's cache.
 
     ``nodes`` and ``wanted`` tell of the cluster; see ``surroundings.Surroundings``.
     """
@@ -62,12 +63,12 @@ class Keeper:
         obtainer: Obtainer,
         guard: Guard,
         room: RoomMaker,
+        leftovers: Leftovers,
         limits: Limits,
         metrics: LoaderMetrics,
         nodes: Ask,
         wanted: Callable[[], Wanted],
         random: Random,
-        clock: Callable[[], float] = time,
     ) -> None:
         self._node = node
         self._catalog = catalog
@@ -75,11 +76,11 @@ class Keeper:
         self._obtainer = obtainer
         self._guard = guard
         self._room = room
+        self._leftovers = leftovers
         self._limits = limits
         self._metrics = metrics
         self._nodes = nodes
         self._wanted = wanted
-        self._clock = clock
         self._tell = LogLines()
         self._soon = Event()
         self._told_error = ""
@@ -144,7 +145,7 @@ class Keeper:
             reserve_bytes=catalog.watermarks.reserve_bytes,
         )
         nodes = self._nodes(every=needs_all_nodes(catalog))
-        found = wishes(catalog, self._node, nodes, self._wanted(), now=self._clock())
+        found = wishes(catalog, self._node, nodes, self._wanted())
         self._follow(catalog, found, nodes)
         looked_at = [
             wish
@@ -156,16 +157,18 @@ class Keeper:
     def _to_mend(self, found: tuple[Wish, ...]) -> list[Wish]:
         """Return what is damaged here and nobody wishes for now: a pod may still read it."""
         wished = {wish.model.directory for wish in found}
-        rows = self._table.all()
-        return [Wish(model=row.model) for row in rows if row.damaged and row.path not in wished]
+        rows = [row for row in self._table.all() if row.damaged and row.left is None]
+        return [Wish(model=row.model) for row in rows if row.path not in wished]
 
     def _follow(self, catalog: Catalog, found: tuple[Wish, ...], nodes: Nodes) -> None:
+        here = on_node(catalog, nodes.get(self._node, {}))
         self._table.follow(
             (wish.model for wish in found),
-            allowed(catalog, nodes.get(self._node, {})),
-            on_demand=catalog.on_demand,
+            here.models,
+            self._leftovers.of(here),
+            asked=catalog.fetches_on_demand,
         )
-        self._room.follow(catalog, found)
+        self._room.follow(here, found)
         self._guard.follow(catalog)
 
     def _tell_of_catalog(self) -> None:
@@ -209,7 +212,7 @@ class Keeper:
     def _failed(self, wish: Wish, failure: Failure) -> None:
         path = wish.model.directory
         row = self._table.get(path)
-        if failure.cause == FOREIGN:
+        if failure.cause == OwnCause.FOREIGN:
             self._table.refused(path, failure.message)
         elif row is not None and row.state is ReportedState.READY and failure.cause in TRANSIENT:
             # What is here is as good as before, and the report would wake all refused pods twice.

@@ -79,7 +79,7 @@ class Looker:
             return self._table.absent(path)
         if marker.damaged:
             names = ["the whole" if name == WHOLE else name for name in marker.damaged]
-            return self._table.damaged(path, f"{', '.join(names)}: damaged")
+            return self._damaged(path, f"{', '.join(names)}: not what was proven of it")
         try:
             verdict = verify(final, level=level, expected=marker, reader=Reader(stop=self._stop))
         except FileNotFoundError:  # removed while it was looked at
@@ -128,7 +128,7 @@ class Looker:
             with writing(self._cache, path, wait=_LOCK_SECONDS, name=self._name) as held:
                 if _id(self._cache, path) != marker.id:
                     return False  # another publication by now: looked at next time
-                news = self._table.damaged(path, verdict.told())
+                news = self._damaged(path, verdict.told())
                 log.error("model damaged", model=path, problem=verdict.told())
                 if damaged:
                     condemn(self._publisher, held, damaged)
@@ -141,7 +141,18 @@ class Looker:
             return False
         except (CacheError, OSError) as error:
             log.warning("damage not marked", model=path, error=str(error))
-            return self._table.damaged(path, verdict.told()) or news
+            return self._damaged(path, verdict.told()) or news
+
+    def _damaged(self, path: str, problem: str) -> bool:
+        """Note that a model is damaged, and what becomes of it; return whether it was ready."""
+        row = self._table.get(path)
+        left = row is not None and row.left is not None
+        then = (
+            "it is not fetched again, because the catalog does not have it here"
+            if left
+            else "what is damaged is fetched again"
+        )
+        return self._table.damaged(path, f"{problem}; {then}")
 
 
 def _was_touched(marker: Marker, verdict: Verdict) -> bool:

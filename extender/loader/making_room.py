@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from threading import Lock
-from time import sleep, time
+from time import time
 
+import msgspec
 import structlog
 
-from extender.errors import CacheError
 from extender.kube.objects import Pod
+from extender.kube.quantity import format_bytes
 from extender.loader.catalog import Catalog
 from extender.loader.disk_space import file_system
 from extender.loader.evict import Decided, carry_out, decide
-from extender.loader.layout import CacheDirectory
+from extender.loader.layout import CacheDirectory, unwritable
 from extender.loader.metrics import LoaderMetrics
 from extender.loader.publish import Publisher
 from extender.loader.space import Plan
@@ -32,9 +33,10 @@ log = structlog.get_logger("extender.loader")
 class RoomMaker:
     """Makes room in one cache directory. Safe to use from threads.
 
-    ``pods`` lists the pods of the node, or raises CacheError. What goes is reported absent
-    ``notice_seconds`` before, so that no pod is sent there meanwhile. ``changed`` is told each
-    model that went or came to its place; whoever works on wishes sets it.
+    ``pods`` lists the pods of the node. What goes is reported absent before: ``notice`` returns
+    once that has been said and seen, so that no pod is on its way there. Either raises
+    NotRemovedError where it cannot. ``changed`` is told each model that went or came to its place;
+    whoever works on wishes sets it.
     """
 
     def __init__(
@@ -47,8 +49,7 @@ class RoomMaker:
         pods: Callable[[], list[Pod]],
         host_directory: Callable[[], str],
         clock: Callable[[], float] = time,
-        notice_seconds: float = 0.0,
-        sleep: Callable[[float], None] = sleep,
+        notice: Callable[[], None] = lambda: None,
     ) -> None:
         self._cache = cache
         self._publisher = publisher
@@ -57,8 +58,7 @@ class RoomMaker:
         self._pods = pods
         self._host_directory = host_directory
         self._clock = clock
-        self._notice_seconds = notice_seconds
-        self._sleep = sleep
+        self._notice = notice
         self.changed: Callable[[str], None] = lambda _: None
         self._lock = Lock()
         self._catalog = Catalog()
@@ -98,7 +98,7 @@ class RoomMaker:
         try:
             disk = file_system(self._cache.root)
         except OSError as error:
-            raise CacheError(f"{self._cache.root}: {error.strerror or error}") from error
+            raise unwritable(self._cache.root, error) from error
         return disk.free < needed or disk.used_above(self._catalog.watermarks.high_percent) > 0
 
     def _sweep(self, *, needed: int) -> None:
@@ -112,16 +112,19 @@ class RoomMaker:
         return frozenset(model.directory for model in self._catalog.models)
 
     def _collect(self, *, keep: set[str], needed: int) -> None:
-        """Say what goes before it goes, so that no pod is on its way there; then ask once more."""
+        """Say what goes before it goes, so that no pod is on its way there; then ask once more.
+
+        What would go only by the second answer has not been said, and stays until next time.
+        """
         with self._lock:
             decided = self._decide(keep=keep, needed=needed)
-            if decided.plan.evictions:
-                for leaving in decided.plan.evictions:
-                    self._table.absent(leaving.path)
-                self._sleep(self._notice_seconds)
-                decided = self._decide(keep=keep, needed=needed)
-            busy = carry_out(self._publisher, self._cache, decided)
-        self._note(decided.plan, busy)
+            said = {eviction.path for eviction in decided.plan.evictions}
+            with self._table.going(said):
+                if said:
+                    self._notice()
+                    decided = _only(said, self._decide(keep=keep, needed=needed))
+                busy = carry_out(self._publisher, self._cache, decided)
+                self._note(decided.plan, busy)
 
     def _decide(self, *, keep: set[str], needed: int) -> Decided:
         try:
@@ -135,7 +138,7 @@ class RoomMaker:
                 keep=frozenset(keep),
             )
         except OSError as error:
-            raise CacheError(f"{self._cache.root}: {error.strerror or error}") from error
+            raise unwritable(self._cache.root, error) from error
 
     def _note(self, plan: Plan, busy: list[str]) -> None:
         for gone in plan.evictions:
@@ -155,6 +158,14 @@ class RoomMaker:
         if plan.missing:
             log.warning(
                 "disk too full",
+                error=f"{self._cache.root}: {format_bytes(plan.missing)} more should be free; end "
+                "pods that read models, unpin models, or enlarge the disk",
                 missing_bytes=plan.missing,
                 stays={stay.path: stay.reason.value for stay in plan.stays[:20]},
             )
+
+
+def _only(paths: set[str], decided: Decided) -> Decided:
+    evictions = tuple(one for one in decided.plan.evictions if one.path in paths)
+    plan = msgspec.structs.replace(decided.plan, evictions=evictions)
+    return msgspec.structs.replace(decided, plan=plan)

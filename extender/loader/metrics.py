@@ -6,7 +6,7 @@ No label grows with the number of models: which model it is stands in the log an
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter
@@ -20,6 +20,7 @@ from extender.loader.sources import Cause
 from extender.loader.space import Reason
 from extender.loader.table import ModelTable
 from extender.loader.transfer.failures import LocalCause
+from extender.loader.workers import OwnCause
 from extender.report import ReportedState
 
 PREFIX = "model_cache_extender_loader"
@@ -37,31 +38,41 @@ class LoaderMetrics:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.registry = CollectorRegistry()
-        self.downloaded = self._counter("downloaded_bytes", "Bytes of models fetched")
+        self.downloaded = self._counter("downloaded_bytes", "Bytes of models fetched.")
         self.repeated = self._counter(
-            "repeated_bytes", "Bytes fetched that this node had had: lost, damaged, removed", "why"
+            "repeated_bytes", "Bytes fetched that this node had had, by why", "why", Repeat
         )
-        self.downloads = self._counter("downloads", "Downloads by outcome", "outcome")
-        self.failures = self._counter("failures", "Failures by cause", "cause")
-        self.proofs = self._counter("proofs", "Proofs of published models by result", "result")
-        self.evicted = self._counter("evicted_models", "Models removed by reason", "reason")
-        self.evicted_bytes = self._counter("evicted_bytes", "Bytes of models removed")
-        self.unreported = self._counter("report_failures", "Writes to the apiserver that failed")
-        # From zero, so that the first increment is one to see.
-        for counter, values in (
-            (self.repeated, Repeat),
-            (self.downloads, ("obtained", "failed")),
-            (self.failures, (*Cause, *LocalCause)),
-            (self.proofs, ("whole", "damaged")),
-            (self.evicted, Reason),
-        ):
-            for value in values:
-                counter.labels(value)
+        self.downloads = self._counter(
+            "downloads", "Tries to obtain a model, by outcome", "outcome", ("obtained", "failed")
+        )
+        self.failures = self._counter(
+            "failures", "Tries that failed, by cause", "cause", (*Cause, *LocalCause, *OwnCause)
+        )
+        self.proofs = self._counter(
+            "proofs", "Proofs of published models, by result", "result", ("whole", "damaged")
+        )
+        self.evicted = self._counter(
+            "evicted_models", "Models removed, by reason", "reason", Reason
+        )
+        self.evicted_bytes = self._counter("evicted_bytes", "Bytes of models removed.")
+        self.unreported = self._counter("report_failures", "Writes to the apiserver that failed.")
         self.read_speed: float | None = None
         self.registry.register(_Present(self, table, directory, catalog_error, clock))
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"{PREFIX}_{name}", text, labels, registry=self.registry)
+    def _counter(
+        self, name: str, text: str, label: str = "", values: Iterable[str] = ()
+    ) -> Counter:
+        """Make a counter whose text names the label's values.
+
+        They begin at zero, so that the first increment is one to see.
+        """
+        known = list(map(str, values))
+        told = f"{text}: {', '.join(known)}." if known else text
+        labels = (label,) if label else ()
+        counter = Counter(f"{PREFIX}_{name}", told, labels, registry=self.registry)
+        for value in known:
+            counter.labels(value)
+        return counter
 
 
 class _Present(Collector):
@@ -84,28 +95,30 @@ class _Present(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the gauges."""
         rows = self._table.all()
-        models = GaugeMetricFamily(f"{PREFIX}_models", "Models by state", labels=["state"])
+        models = GaugeMetricFamily(
+            f"{PREFIX}_models", f"Models by state: {', '.join(ReportedState)}.", labels=["state"]
+        )
         for state in ReportedState:
             models.add_metric([state.value], sum(row.state is state for row in rows))
         yield models
         transfers = [row.transfer for row in rows if row.transfer is not None]
         rate = sum(transfer.bytes_per_second for transfer in transfers)
-        yield _gauge("download_bytes_per_second", "Rate of all downloads together", rate)
+        yield _gauge("download_bytes_per_second", "Rate of all downloads together.", rate)
         left = sum(transfer.bytes_total - transfer.bytes_done for transfer in transfers)
-        yield _gauge("download_left_bytes", "Bytes that downloads under way still lack", left)
+        yield _gauge("download_left_bytes", "Bytes that downloads under way still lack.", left)
         proven = [unix_time(row.proven_at) for row in rows if row.proven_at]
         ages = [max(0.0, self._clock() - moment) for moment in proven if moment is not None]
-        text = "Seconds since the model proven longest ago was proven"
+        text = "Seconds since the model proven longest ago was proven."
         yield _gauge("oldest_proof_seconds", text, max(ages, default=0.0))
         space = disk_space(self._directory)
         if space is not None:
-            yield _gauge("disk_free_bytes", "Free bytes of the cache's disk", space.free_bytes)
-            yield _gauge("disk_total_bytes", "Bytes of the cache's disk", space.total_bytes)
+            yield _gauge("disk_free_bytes", "Free bytes of the cache's disk.", space.free_bytes)
+            yield _gauge("disk_total_bytes", "Bytes of the cache's disk.", space.total_bytes)
         if self._metrics.read_speed is not None:
-            text = "Measured read throughput of the cache's disk"
+            text = "Measured read throughput of the cache's disk."
             yield _gauge("disk_read_bytes_per_second", text, self._metrics.read_speed)
         bad = float(bool(self._catalog_error()))
-        yield _gauge("catalog_refused", "1 while the catalog's file is not in force", bad)
+        yield _gauge("catalog_refused", "1 while the catalog's file is not in force.", bad)
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

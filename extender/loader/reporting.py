@@ -70,7 +70,8 @@ class Reporter:
             return False
         metadata = {"uid": self._me.uid, "annotations": {REPORT_ANNOTATION: write(report)}}
         answer = self._send("PATCH", self._pod_path, {"metadata": metadata}, MERGE_PATCH)
-        _check(answer, "the report", "patch pods (its own)")
+        me = f"{self._me.namespace}/{self._me.pod}"
+        _check(answer, f"the report on pod {me}", "patch pods (its own)")
         self._said = essence
         return True
 
@@ -88,14 +89,17 @@ class Reporter:
             )
         if answer.status == 409:  # created meanwhile by the pod that this one takes over from
             answer = self._send("PATCH", self._lease_path, body, MERGE_PATCH)
-        _check(answer, "the Lease", "get, create and patch leases in its namespace")
+        _check(answer, self._lease_told, "get, create and patch leases in its namespace")
 
     def release(self) -> None:
         """Let go of the Lease, for the loader pod that comes after this one."""
         body = self._lease({PROGRESS_ANNOTATION: write(Progress())}, holder="")
-        _check(
-            self._send("PATCH", self._lease_path, body, MERGE_PATCH), "the Lease", "patch leases"
-        )
+        answer = self._send("PATCH", self._lease_path, body, MERGE_PATCH)
+        _check(answer, self._lease_told, "patch leases in its namespace")
+
+    @property
+    def _lease_told(self) -> str:
+        return f"Lease {self._me.namespace}/{lease_name(self._me.node)}"
 
     @property
     def _lease_path(self) -> str:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import posixpath
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from threading import Event
-from time import monotonic, time
+from time import monotonic, sleep, time
 
 import msgspec
 import structlog
 
 from extender.backoff import Backoff
-from extender.errors import CacheError, UsageError
+from extender.errors import CacheError, NotRemovedError, UsageError
 from extender.kube.decode import decode
 from extender.kube.objects import Pod
 from extender.loader.announcing import Announcer
@@ -22,8 +23,10 @@ from extender.loader.guarding import LOOK_SECONDS, Guard
 from extender.loader.identity import Identity
 from extender.loader.keeping import Keeper
 from extender.loader.layout import CacheDirectory
+from extender.loader.leaving import Leftovers
 from extender.loader.making_room import RoomMaker
 from extender.loader.metrics import LoaderMetrics
+from extender.loader.node_pods import NodePods
 from extender.loader.obtaining import Obtainer, opener
 from extender.loader.publish import Publisher
 from extender.loader.readers import Readers
@@ -34,7 +37,6 @@ from extender.loader.surroundings import READ_SECONDS, Alone, Surroundings
 from extender.loader.sweep import sweep
 from extender.loader.table import ModelTable
 from extender.loader.transfer.limits import Limits
-from extender.loader.usage import pods_of_node
 from extender.watch.answers import UnreachableError
 from extender.watch.client import Transport
 from extender.watch.paths import pod_path
@@ -45,8 +47,12 @@ CATALOG_COPY = "catalog.yaml"
 """In the work area: the last good catalog, for a start while the mounted one is bad."""
 
 
-NOTICE_SECONDS = 3.0
-"""From the report that a model goes to its going: written within a second, and seen at once."""
+NOTICE_SECONDS = 2.0
+"""From the report that a model goes to its going: the extender sees it at once, and a pod that was
+bound just before is seen when pods are asked for again."""
+
+REPORT_SECONDS = 30.0
+"""So long a removal waits for the apiserver to take the report of it."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,10 +89,13 @@ class Loader:
         cache = CacheDirectory(settings.directory.absolute())
         catalog = CatalogFile(settings.catalog, keep=cache.work_area / CATALOG_COPY)
         table = ModelTable()
+        pods: Callable[[], list[Pod]] = list
+        if cluster is not None:
+            pods = NodePods(cluster.transport, cluster.me.node)
         publisher = Publisher(
             writer=name,
             uses=Readers(
-                self._pods,
+                pods,
                 catalog=lambda: catalog.catalog,
                 host_directory=lambda: self._on_node,
             ),
@@ -102,9 +111,9 @@ class Loader:
             publisher,
             table,
             metrics,
-            pods=self._pods,
+            pods=pods,
             host_directory=lambda: self._on_node,
-            notice_seconds=NOTICE_SECONDS if cluster else 0.0,
+            notice=self._give_notice,
         )
         guard = Guard(
             cache,
@@ -156,6 +165,7 @@ class Loader:
             ),
             guard=guard,
             room=room,
+            leftovers=Leftovers(cache),
             limits=limits,
             metrics=metrics,
             nodes=self._surroundings.nodes,
@@ -228,13 +238,20 @@ class Loader:
                 )
                 stopping.wait(wait)
 
-    def _pods(self) -> list[Pod]:
-        """Return the pods of this node. Raises CacheError where they cannot be known."""
-        cluster = self._cluster
-        return pods_of_node(cluster.transport, cluster.me.node) if cluster else []
-
     def _look(self) -> None:
         self._keeper.look()
+
+    def _give_notice(self) -> None:
+        """Return once the cluster knows what goes. Raises NotRemovedError where it does not."""
+        if self._announcer is None:
+            return  # nobody sends pods here
+        if not self._announcer.told(REPORT_SECONDS):
+            raise NotRemovedError(
+                f"nothing is removed: the report that it goes was not taken within "
+                f"{REPORT_SECONDS:.0f} s, and pods would be sent to what is not there; the "
+                "loader's log says why (not announced), unless it still looks at the disk"
+            )
+        sleep(NOTICE_SECONDS)
 
 
 def host_directory(cluster: Cluster, directory: Path) -> str:
@@ -251,9 +268,13 @@ def host_directory(cluster: Cluster, directory: Path) -> str:
         raise UnreachableError(answer.problem().message or f"HTTP {answer.status}", sent=True)
     if not answer.ok:
         said = answer.problem().message or f"HTTP {answer.status}"
+        remedy = (
+            "let POD_NAME and POD_NAMESPACE name the pod that the loader runs in"
+            if answer.status == 404
+            else "give the loader's service account the right to get pods"
+        )
         raise UsageError(
-            f"pod {me.namespace}/{me.pod} cannot be read: {said}; give the loader's service "
-            "account the right to get pods, or say --host-directory"
+            f"pod {me.namespace}/{me.pod} cannot be read: {said}; {remedy}, or say --host-directory"
         )
     pod = decode(answer.body, Pod)
     paths = {v.name: v.host_path.path for v in pod.spec.volumes if v.host_path is not None}

@@ -19,7 +19,15 @@ from extender.kube.decode import decode
 from extender.kube.objects import KubeObject, KubeStruct, Lease, ObjectMeta
 from extender.loader.identity import Identity
 from extender.loader.wishes import Nodes
-from extender.report import WANTED_ANNOTATION, Wanted, lease_name, read
+from extender.report import (
+    WANTED_ANNOTATION,
+    WISH_SECONDS,
+    Renewal,
+    Wanted,
+    first_seen,
+    lease_name,
+    read,
+)
 from extender.watch.client import Transport
 from extender.watch.paths import leases_path
 from extender.watch.resources import Resource
@@ -59,7 +67,7 @@ class Surroundings:
         self._random = random
         self._nodes: dict[str, dict[str, str]] = {}
         self._own_due = self._all_due = float("-inf")
-        self._wishes = _Wishes(changed)
+        self._wishes = _Wishes(changed, clock)
         selectors = {"fieldSelector": f"metadata.name={lease_name(me.node)}"}
         self._watching = Watching(
             transport,
@@ -77,8 +85,8 @@ class Surroundings:
         self._watching.stop()
 
     def wanted(self) -> Wanted:
-        """Return what waiting pods need on this node."""
-        return self._wishes.wanted
+        """Return what waiting pods need on this node, and have asked for lately."""
+        return self._wishes.lasting()
 
     def nodes(self, *, every: bool) -> Nodes:
         """Return the labels of this node, and of ``every`` other one too where that is needed.
@@ -113,7 +121,9 @@ class Surroundings:
         answer = self._transport.request("GET", path, headers=headers, read_timeout=READ_SECONDS)
         if not answer.ok:
             said = answer.problem().message or f"HTTP {answer.status}"
-            raise ExtenderError(f"{path}: {said}; the loader needs the right to get and list nodes")
+            right = "give the loader's service account the right to get and list nodes"
+            remedy = f"; {right}, as deploy/loader does" * (answer.status == 403)
+            raise ExtenderError(f"{path}: {said}{remedy}")
         return answer.body
 
 
@@ -141,12 +151,26 @@ class Alone:
 
 
 class _Wishes:
-    """The sink of the Lease's watch: keeps what it says is wanted."""
+    """The sink of the Lease's watch: keeps what it says is wanted, and since when it says so.
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    How long a wish lasts is counted from the moment when it was seen first, by the clock here: the
+    one that wrote it may have another idea of the time, by minutes or years.
+    """
+
+    def __init__(self, changed: Callable[[], None], clock: Callable[[], float]) -> None:
         self._changed = changed
+        self._clock = clock
         self._lock = Lock()
-        self.wanted = Wanted()
+        self._told = Wanted()
+        self._since: dict[Renewal, float] = {}
+
+    def lasting(self) -> Wanted:
+        """Return the wishes that were made, or renewed, lately."""
+        with self._lock:
+            told, since = self._told, self._since
+        now = self._clock()
+        lasting = (one for one in told.models if now - since[one.renewal] < WISH_SECONDS)
+        return Wanted(models=tuple(lasting))
 
     def asked(self, _kind: type[KubeObject]) -> None:
         """One Lease is all there is: nothing is kept that a list would end."""
@@ -167,15 +191,16 @@ class _Wishes:
         return True
 
     def phantoms(self, kind: type[KubeObject], present: Sequence[KubeObject]) -> list[str]:
-        return [] if present or self.wanted == Wanted() else [kind.__name__]
+        return [] if present or self._told == Wanted() else [kind.__name__]
 
     def differs(self, obj: KubeObject) -> bool:
-        return _wanted(obj.metadata) != self.wanted
+        return _wanted(obj.metadata) != self._told
 
     def _take(self, metadata: ObjectMeta) -> None:
-        wanted = _wanted(metadata)
+        wanted, now = _wanted(metadata), self._clock()
         with self._lock:
-            new, self.wanted = wanted != self.wanted, wanted
+            new, self._told = wanted != self._told, wanted
+            self._since = first_seen(wanted, self._since, now)
         if new:
             self._changed()
 

@@ -1,17 +1,19 @@
 """What this node's cache holds, as the loader knows it: the table behind report and progress.
 
 Written by whoever works on a model, read by the reporter. Every model of the catalog that may be
-on this node has a row.
+on this node has a row, and so has what lies here of a catalog that had more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from threading import Lock
 
 import msgspec
 
 from extender.loader.catalog import Catalog, CatalogModel
+from extender.loader.leaving import Left
 from extender.loader.sources.urls import shown
 from extender.report import Disk, Progress, Report, ReportedModel, ReportedState, Transfer
 
@@ -22,7 +24,8 @@ class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
     ``bytes`` and ``proven_at`` (RFC 3339) are those of what is published, where it is. A model can
     be ready and have a ``transfer``: another revision is on its way. ``damaged``: it is published
     and not what it should be. ``unproven``: another program put something there; ``refused``: and
-    it is not the model.
+    it is not the model. ``left``: the catalog does not have it on this node any more, so that it
+    is only looked at. ``going``: it is about to be removed, and is reported absent before that.
     """
 
     model: CatalogModel
@@ -35,12 +38,33 @@ class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
     damaged: bool = False
     unproven: bool = False
     refused: bool = False
+    left: Left | None = None
+    going: bool = False
     transfer: Transfer | None = None
 
     @property
     def path(self) -> str:
         """Where it lies under the cache's directory."""
         return self.model.directory
+
+    def reported(self) -> ReportedModel:
+        """Return what the report says of it."""
+        if self.going:
+            return ReportedModel(
+                path=self.path, state=ReportedState.ABSENT, reason="it is being removed"
+            )
+        left = self.left if self.state is ReportedState.READY else None
+        return ReportedModel(
+            path=self.path,
+            state=self.state,
+            model=shown(self.model.source) or None,
+            revision=self.revision,
+            bytes=self.bytes,
+            proven_at=self.proven_at,
+            reason=self.reason or (left.told if left is not None else ""),
+            on_demand=self.on_demand,
+            leaves_at=left.leaves_at if left is not None else None,
+        )
 
 
 def _known(before: ModelRow | None, model: CatalogModel) -> ModelRow:
@@ -61,25 +85,30 @@ class ModelTable:
         self,
         models: Iterable[CatalogModel],
         others: Iterable[CatalogModel],
+        left: Iterable[Left] = (),
         *,
-        on_demand: bool = True,
+        asked: Callable[[CatalogModel], bool] = lambda _: True,
     ) -> None:
         """Have a row for each of these models and for no other; what is known of them is kept.
 
-        ``models`` should be here; ``others`` may be, and are fetched where a pod waits for them if
-        that is switched on (``on_demand``).
+        ``models`` should be here in any case; ``others`` may be, and those that ``asked`` says yes
+        to are fetched where a pod waits for them; what was ``left`` here is not fetched.
         """
         wished = {model.directory: model for model in models}
         possible = {model.directory: model for model in others}
+        named = possible | wished
+        leaving = {one.model.directory: one for one in left if one.model.directory not in named}
+        named |= {path: one.model for path, one in leaving.items()}
         with self._lock:
             before = self._rows
             self._rows = {
                 path: msgspec.structs.replace(
                     _known(before.get(path), model),
                     model=model,
-                    on_demand=on_demand and path not in wished,
+                    on_demand=path in possible and path not in wished and asked(model),
+                    left=leaving.get(path),
                 )
-                for path, model in sorted((possible | wished).items())
+                for path, model in sorted(named.items())
             }
 
     def get(self, path: str) -> ModelRow | None:
@@ -201,6 +230,26 @@ class ModelTable:
             transfer=None,
         )
 
+    @contextmanager
+    def going(self, paths: Collection[str]) -> Iterator[None]:
+        """Report models absent that are about to be removed, whatever is found of them meanwhile.
+
+        Afterwards the report says again what is known: of those that went, that they are absent.
+        """
+        for path in paths:
+            self._mark(path, going=True)
+        try:
+            yield
+        finally:
+            for path in paths:
+                self._mark(path, going=False)
+
+    def _mark(self, path: str, *, going: bool) -> None:
+        with self._lock:
+            row = self._rows.get(path)
+            if row is not None:
+                self._rows[path] = msgspec.structs.replace(row, going=going)
+
     def _change(self, path: str, **values: object) -> bool:
         """Change a row, if there is one; return whether its model was ready before."""
         with self._lock:
@@ -216,20 +265,7 @@ class ModelTable:
         return Report(
             directory=directory,
             catalog=catalog.digest if catalog else "",
-            models=tuple(
-                ReportedModel(
-                    path=row.path,
-                    state=row.state,
-                    model=shown(row.model.source),
-                    revision=row.revision,
-                    bytes=row.bytes,
-                    proven_at=row.proven_at,
-                    reason=row.reason,
-                    on_demand=row.on_demand,
-                )
-                for row in self.all()
-                if not row.unproven
-            ),
+            models=tuple(row.reported() for row in self.all() if row.going or not row.unproven),
         )
 
     def progress(self, disk: Disk | None) -> Progress:

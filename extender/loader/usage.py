@@ -2,28 +2,22 @@
 
 The API tells: every pod that is bound to the node and has not ended counts, from the moment it is
 bound. What a pod reads is told from its spec, as the extender does it; a pod that mounts the cache
-and whose model cannot be told may read all that it mounts.
+and whose model cannot be told may read all that it mounts. Claims on the node's own disk are
+hostPaths here (see ``node_pods``).
 """
 
 from __future__ import annotations
 
 import posixpath
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 
-from extender.errors import CacheError
 from extender.kube.objects import DaemonSet, DaemonSetSpec, Pod, PodTemplate
 from extender.loader.disk import Disk, regular_file
 from extender.loader.layout import CacheDirectory, make_parents
 from extender.report import REPORT_ANNOTATION
-from extender.watch.answers import UnreachableError
-from extender.watch.client import Transport
-from extender.watch.failures import WatchFailedError
-from extender.watch.listing import list_all
-from extender.watch.resources import PODS, Resource
 from extender.workload.loaders import read_loader
 from extender.workload.model import ModelReference, Source
 from extender.workload.references import read_workload
@@ -71,22 +65,6 @@ def save_record(directory: CacheDirectory, record: Record, disk: Disk) -> None:
     file = _record_file(directory)
     make_parents(disk, file)
     disk.write(file, msgspec.json.encode(record))
-
-
-def pods_of_node(transport: Transport, node: str) -> list[Pod]:
-    """List the pods of a node that have not ended. Raises CacheError where that cannot be known."""
-    selector = f"{PODS.selectors['fieldSelector']},spec.nodeName={node}"
-    resource = Resource(Pod, PODS.path, {"fieldSelector": selector})
-    try:
-        listing = list_all(transport, resource, pause=lambda asked: time.sleep(max(asked, 1.0)))
-    except (WatchFailedError, UnreachableError) as error:
-        raise CacheError(
-            f"pods of node {node}: {error}; which models are in use cannot be known"
-        ) from error
-    for odd in listing.unreadable:
-        name = f"{odd.metadata.namespace}/{odd.metadata.name}" if odd.metadata else "one"
-        raise CacheError(f"pod {name} of node {node}: {odd.error}; what it reads cannot be known")
-    return [pod for pod in listing.objects if isinstance(pod, Pod)]
 
 
 def models_in_use(pods: Iterable[Pod], host_directory: str, paths: Iterable[str]) -> set[str]:

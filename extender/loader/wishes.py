@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import msgspec
 
-from extender.kube.times import unix_time
 from extender.loader.catalog import Catalog, CatalogModel
 from extender.loader.spreading import holders, selected
 from extender.report import Wanted
@@ -27,19 +26,17 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
         return (0 if self.pod else 1, -self.model.priority, self.model.name)
 
 
-def wishes(
-    catalog: Catalog, node: str, nodes: Nodes, wanted: Wanted, *, now: float
-) -> tuple[Wish, ...]:
+def wishes(catalog: Catalog, node: str, nodes: Nodes, wanted: Wanted) -> tuple[Wish, ...]:
     """Return what ``node`` should hold, the most urgent first.
 
-    ``nodes`` has this node, and all others where a model has ``copies``; ``now`` is UNIX seconds.
-    A pod is given only what the catalog allows on this node. Where on-demand is switched off, a
-    model that is fetched on demand only is held nowhere.
+    ``nodes`` has this node, and all others where a model has ``copies``. A pod is given only what
+    the catalog allows on this node. Where on-demand is switched off, a model that is fetched on
+    demand only is held nowhere.
     """
-    asked = _asked(catalog, wanted, now)
+    asked = {model.path: model.pod or "a waiting pod" for model in wanted.models}
     found = []
     for model in catalog.models:
-        pod = asked.get(model.directory, "")
+        pod = asked.get(model.directory, "") if catalog.fetches_on_demand(model) else ""
         if pod and selected(model, nodes.get(node, {})):
             found.append(Wish(model=model, pod=pod))
         elif not model.on_demand and node in holders(model, nodes):
@@ -47,21 +44,12 @@ def wishes(
     return tuple(sorted(found, key=lambda wish: wish.order))
 
 
-def allowed(catalog: Catalog, labels: Mapping[str, str]) -> tuple[CatalogModel, ...]:
-    """Return what may be on a node with these labels."""
-    return tuple(model for model in catalog.models if selected(model, labels))
+def on_node(catalog: Catalog, labels: Mapping[str, str]) -> Catalog:
+    """Return the catalog with those models alone that may be on a node with these labels."""
+    here = tuple(model for model in catalog.models if selected(model, labels))
+    return msgspec.structs.replace(catalog, models=here)
 
 
 def needs_all_nodes(catalog: Catalog) -> bool:
     """Tell whether other nodes have to be known to say what one should hold."""
     return any(model.copies is not None for model in catalog.models)
-
-
-def _asked(catalog: Catalog, wanted: Wanted, now: float) -> dict[str, str]:
-    if not catalog.on_demand:
-        return {}
-    return {
-        model.path: model.pod or "a waiting pod"
-        for model in wanted.models
-        if (unix_time(model.until) or 0.0) > now
-    }

@@ -8,6 +8,7 @@ was obtained is looked up at its source again now and then, unless that cannot h
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from enum import StrEnum
 from random import Random
 from threading import Event, Thread
 
@@ -15,7 +16,7 @@ import msgspec
 import structlog
 
 from extender.backoff import Backoff
-from extender.errors import CacheError, ExtenderError, LockHeldError
+from extender.errors import CacheError, ExtenderError, LockHeldError, NotRemovedError
 from extender.loader.catalog import CatalogModel
 from extender.loader.foreign import ForeignError
 from extender.loader.placing import InUseError
@@ -36,11 +37,21 @@ _PERMANENT_SECONDS = 600.0
 _LONGEST_ASKED_SECONDS = 3600.0
 """A source that asks for more with ``Retry-After`` is asked again all the same."""
 
-FOREIGN = "foreign"
-"""The cause of a failure: another program put something at the model's path that is not it."""
-
 Work = Callable[[Wish, Callable[[], bool]], Marker]
 """Obtain a wish; asked often whether to stop. See ``Obtainer.obtain`` for what it raises."""
+
+
+class OwnCause(StrEnum):
+    """Why a model was not obtained, beside ``sources.Cause`` and ``LocalCause``."""
+
+    FOREIGN = "foreign"
+    """Another program put something at the model's path that is not it."""
+    DAMAGED = "damaged"
+    """What came was not what the source had said, again and again."""
+    NOT_REMOVED = "not-removed"
+    """Room is short, and nothing may go: what pods read, or the report, cannot be settled now."""
+    FAULT = "fault"
+    OTHER = "other"
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +73,7 @@ class _Job:
         self.done = False
         self.done_at = 0.0
         self.refresh_share = 1.0
+        self.waits = False
         self.not_before = float("-inf")
 
     @property
@@ -186,13 +198,18 @@ class Workers:
     def _note(self, job: _Job, error: Exception) -> None:
         if isinstance(error, LockHeldError):
             job.not_before = self._clock() + _BUSY_SECONDS
-            log.info("another loader is at work", model=job.wish.model.directory, why=str(error))
+            if not job.waits:
+                log.info(
+                    "another loader is at work", model=job.wish.model.directory, why=str(error)
+                )
+            job.waits = True
             return
         if isinstance(error, InUseError):  # whoever looks at the disk shows it once it can
             self._has_done(job)
             log.info("new revision waits", model=job.wish.model.directory, why=str(error))
             self._waits(job.wish, str(error))
             return
+        job.waits = False
         failure = _failure(error)
         asked = getattr(error, "retry_after", None) or 0.0
         least = _PERMANENT_SECONDS if failure.permanent else min(asked, _LONGEST_ASKED_SECONDS)
@@ -233,11 +250,19 @@ def _failure(error: Exception) -> Failure:
     if isinstance(error, ExtenderError):
         foreign = isinstance(error, ForeignError)
         return Failure(message=str(error), cause=_token(error), permanent=foreign)
-    return Failure(
-        message="a fault of the loader; its log has the details", cause="fault", permanent=False
-    )
+    message = "a fault of the loader; its log has the details"
+    return Failure(message=message, cause=OwnCause.FAULT, permanent=False)
 
 
 def _token(error: ExtenderError) -> str:
-    kinds = (DamagedError, "damaged"), (ForeignError, FOREIGN), (CacheError, "disk")
-    return next((token for kind, token in kinds if isinstance(error, kind)), "other")
+    match error:
+        case DamagedError():
+            return OwnCause.DAMAGED
+        case ForeignError():
+            return OwnCause.FOREIGN
+        case NotRemovedError():
+            return OwnCause.NOT_REMOVED
+        case CacheError():
+            return LocalCause.DISK
+        case _:
+            return OwnCause.OTHER

@@ -27,7 +27,8 @@ PLAUSIBLE_DISK = (0.01, 50.0)
 """GB/s between which a loader's measurement of its cache disk is believed."""
 
 STALE_PENALTY = 5.0
-"""Seconds added to a stale node, so that every ready node comes before it."""
+"""Seconds added to a node whose copy is stale or leaves, so that every other ready node comes
+before it."""
 
 _PARAMETERS = re.compile(r"(?<![A-Za-z0-9.])(\d{1,4}(?:\.\d{1,3})?)\s?[bB](?![A-Za-z])")
 _EXPERTS = re.compile(r"(?<![A-Za-z0-9])(\d{1,2})x(\d{1,3}(?:\.\d{1,2})?)[bB](?![A-Za-z])")
@@ -41,7 +42,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An estimate and its parts, in seconds before ``correction``, a factor.
 
     ``tier`` is where the weights are read from, ``evidence`` that a node's cache has them. A stale
-    node has no tier: its penalty is no time that anybody measures.
+    or leaving copy has no tier: its penalty is no time that anybody measures.
     """
 
     fetch: float = 0.0
@@ -101,7 +102,10 @@ def from_cache(
     speeds = policy.bandwidths
     engine = policy.engine_start
     read = size / disk_speed(disk, policy) / GB
-    if holding is not None and holding.state is ModelState.STALE:
+    if holding is not None and (
+        holding.state is ModelState.STALE
+        or (holding.state is ModelState.READY and holding.leaves_at is not None)
+    ):
         # Never as warm: for a large model that would be worth more than the penalty.
         return Start(read=read, engine=engine, penalty=STALE_PENALTY)
     if holding is not None and holding.state is ModelState.READY:

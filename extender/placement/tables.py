@@ -18,7 +18,7 @@ from typing import Any, Generic, Self, TypeVar
 import msgspec
 from cachetools import LRUCache
 
-from extender.cluster.holdings import Holding, ModelState
+from extender.cluster.holdings import LEAVING_SECONDS, Holding, ModelState
 from extender.cluster.inventory import Answer
 from extender.cluster.memory import MemoryDemand
 from extender.placement.request import PodRequest
@@ -218,11 +218,20 @@ def _held_otherwise(before: Mapping[str, Holding], now: Mapping[str, Holding]) -
 
 
 def _ends_of_grace(judge: Judge) -> list[float]:
-    """Return when stale holdings stop to pass: all that the clock alone changes."""
-    return [
+    """Return when stale and leaving holdings stop to pass: all that the clock alone changes."""
+    required = [
+        said for reference, said in judge.answers.items() if reference.need is Need.REQUIRED
+    ]
+    stale = (
         holding.since + judge.policy.stale_grace
-        for reference, said in judge.answers.items()
-        if reference.need is Need.REQUIRED
+        for said in required
         for holding in said.nodes.values()
         if holding.state is ModelState.STALE and holding.since is not None
-    ]
+    )
+    leaving = (
+        holding.leaves_at - LEAVING_SECONDS
+        for said in required
+        for holding in said.nodes.values()
+        if holding.leaves_at is not None
+    )
+    return [*stale, *leaving]

@@ -238,9 +238,12 @@ class Judge:
     def _cache_refusal(self, holding: Holding | None, node: str) -> tuple[Reason, str] | None:
         if holding is None:
             return Reason.MODEL_ABSENT, "no loader pod on this node vouches for it"
-        if holding.state is ModelState.READY:
+        leaves = holding.leaves_soon(self.view.now)
+        if holding.state is ModelState.READY and not leaves:
             return None
         detail = f"{holding.witness}: {holding.reason}" if holding.reason else holding.witness
+        if leaves:
+            return Reason.MODEL_ABSENT, detail
         if holding.state is ModelState.STALE:
             age = self.view.now - holding.since if holding.since is not None else 0.0
             if age <= self.policy.stale_grace:

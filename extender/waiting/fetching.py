@@ -26,15 +26,12 @@ from extender.placement.progress import bytes_left
 from extender.placement.request import PodRequest
 from extender.placement.tables import Kind, kind_of
 from extender.placement.verdict import Judge
-from extender.report import WantedModel
+from extender.report import WISH_SECONDS, WantedModel
 from extender.waiting.asked import AskedNodes
 from extender.waiting.pods import WaitingPod
 from extender.waiting.slots import slots
 from extender.workload.model import ModelReference, Need
 
-VALID_SECONDS = 180.0
-"""A wish is forgotten by its loader so long after it was last renewed: longer than a new leader
-needs to take over, or this program to start again."""
 RENEW_SECONDS = 60.0
 """A wish that has less left is renewed."""
 
@@ -88,7 +85,8 @@ class Wishing:
         self._old: dict[tuple[Key, str], WantedModel] = {}
         for key, lease in view.leases.items():
             for model in lease.wanted.models:
-                if model.pod in pending and (unix_time(model.until) or 0.0) > view.now:
+                seen = lease.wanted_since.get(model.renewal, view.now)
+                if model.pod in pending and view.now - seen < WISH_SECONDS:
                     self._old[key, model.path] = model
 
     def wishes(self, waiting: Iterable[WaitingPod]) -> Wishes:
@@ -150,7 +148,8 @@ class Wishing:
                 continue
             held = {reference: judge.holding(reference, name) for reference in references}
             missing = {r: h for r, h in held.items() if h and h.state in _UNDER_WAY}
-            if not missing or not all(map(_may_come, held.values())):
+            now = self._view.now
+            if not missing or not all(_may_come(one, now) for one in held.values()):
                 continue
             crowded = self._crowded(missing, name)
             if crowded is not None:
@@ -220,20 +219,28 @@ class Wishing:
         """Return the wish as it is, as long as it is for a pod that waits and has time left."""
         name = f"{pod.request.namespace}/{pod.request.name}"
         now, old = self._view.now, self._old.get(place)
-        lasts = (unix_time(old.until) or 0.0) - now if old is not None else 0.0
-        if old is not None and old.pod == name and lasts > RENEW_SECONDS:
+        if old is not None and old.pod == name and self._lasts(place[0], old) > RENEW_SECONDS:
             return old
         return WantedModel(
             path=place[1],
-            until=time_text(now + VALID_SECONDS),
+            until=time_text(now + WISH_SECONDS),
             pod=name,
             asked_at=old.asked_at if old is not None else time_text(now),
         )
 
+    def _lasts(self, key: Key, wish: WantedModel) -> float:
+        """Return for how many seconds more a wish is not forgotten, at least.
 
-def _may_come(holding: Holding | None) -> bool:
+        It may have been there before this program's first look: then its own words count, unless
+        they promise more than any wish lasts, as those of a clock that is ahead do.
+        """
+        seen = self._view.leases[key].wanted_since.get(wish.renewal, self._view.now)
+        return min(seen + WISH_SECONDS, unix_time(wish.until) or 0.0) - self._view.now
+
+
+def _may_come(holding: Holding | None, now: float) -> bool:
     """Tell whether a model is on a node, or would be fetched there when it is asked for."""
-    if holding is None:
+    if holding is None or holding.leaves_soon(now):
         return False
     if holding.state is ModelState.ABSENT:
         return holding.on_demand

@@ -13,6 +13,17 @@ def pod_path(namespace: str, name: str) -> str:
     return f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(name, safe='')}"
 
 
+def claim_path(namespace: str, name: str) -> str:
+    """Return the path of a PersistentVolumeClaim."""
+    claims = f"/api/v1/namespaces/{quote(namespace, safe='')}/persistentvolumeclaims"
+    return f"{claims}/{quote(name, safe='')}"
+
+
+def volume_path(name: str) -> str:
+    """Return the path of a PersistentVolume."""
+    return f"/api/v1/persistentvolumes/{quote(name, safe='')}"
+
+
 def leases_path(namespace: str) -> str:
     """Return the path of the Leases of a namespace."""
     return f"/apis/coordination.k8s.io/v1/namespaces/{quote(namespace, safe='')}/leases"

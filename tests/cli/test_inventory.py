@@ -9,7 +9,7 @@ import pytest
 from tests.cli.program import CLUSTER, Done, run
 
 MODEL_KEYS = {"path", "model", "state", "evidence", "bytes", "provenAt"}
-MORE_KEYS = {"progress", "since", "reason", "witness"}
+MORE_KEYS = {"leavesAt", "progress", "since", "reason", "witness"}
 LLAMA = "/var/lib/models/llama-3.1-8b-instruct"
 
 

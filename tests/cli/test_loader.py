@@ -176,6 +176,50 @@ def test_gc_keeps_what_a_pod_of_the_node_reads_and_what_others_put_there(
     assert {e["path"] for e in document["evictions"]} == {"a", "b", "foreign"}
 
 
+POD_WITH_CLAIM = """
+apiVersion: v1
+kind: Pod
+metadata: {name: p, namespace: d}
+spec:
+  nodeName: n1
+  containers:
+    - name: c
+      image: vllm/vllm-openai:v1
+      args: [--model, /m/b]
+      volumeMounts: [{name: v, mountPath: /m}]
+  volumes: [{name: v, persistentVolumeClaim: {claimName: local}}]
+status: {phase: Running}
+"""
+CLAIM = """
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: local, namespace: d}
+spec: {volumeName: disk}
+---
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: disk}
+spec: {local: {path: /var/lib/models}}
+"""
+
+
+def test_gc_keeps_what_a_pod_reads_through_a_claim_on_the_nodes_own_disk(
+    cache: Path, tmp_path: Path
+) -> None:
+    snapshot = tmp_path / "dump.yaml"
+    file = catalog(tmp_path / "catalog.yaml", high=0.001)
+    known = ("--node", "n1", "--snapshot", snapshot, "--host-directory", "/var/lib/models")
+    snapshot.write_text(POD_WITH_CLAIM + CLAIM)
+    document = gc(cache, file, *known, "--dry-run", "-o", "json").json()
+    assert [e["path"] for e in document["evictions"]] == ["a"]
+    assert {s["path"]: s["reason"] for s in document["stays"]} == {"b": "in-use"}
+    snapshot.write_text(POD_WITH_CLAIM)
+    refusal = gc(cache, file, *known).refusal()
+    assert "claim local of pod d/p is not there or not bound" in refusal
+    assert (cache / "a").is_dir()
+
+
 def test_gc_leaves_a_model_that_is_being_written_and_says_so(cache: Path, tmp_path: Path) -> None:
     file = catalog(tmp_path / "catalog.yaml", entry("a"))
     (cache / ".modelcache/usage.json").write_text('{"leftAt": {"b": 1000.0}}')

@@ -10,6 +10,7 @@ import pytest
 from extender.cluster.holdings import Evidence, ModelState
 from extender.cluster.inventory import Answer, Inventory
 from extender.cluster.state import ClusterState
+from extender.explain.inventory import inventory
 from extender.kube.objects import KubeObject, Pod
 from extender.report import MAX_REPORT_BYTES, Report, ReportedModel, ReportedState, Unlisted
 from tests.builders import (
@@ -85,6 +86,21 @@ def test_what_a_report_says_counts_at_once(
     apply(state, reporting_pod("a", READY, reported(said, reason="because")))
     held = asked(state).nodes["a"]
     assert (held.state, held.reason) == (expected, "because")
+
+
+@pytest.mark.parametrize(
+    ("said", "leaves_at"),
+    [("2026-01-01T01:00:00Z", 1_767_229_200.0), (None, None), ("soon", None)],
+)
+def test_a_report_says_when_a_model_leaves(
+    state: ClusterState, said: str | None, leaves_at: float | None
+) -> None:
+    apply(state, reporting_pod("a", READY, reported(leaves_at=said)))
+    held = asked(state).nodes["a"]
+    assert (held.state, held.leaves_at) == (ModelState.READY, leaves_at)
+    assert inventory(state.view())["nodes"][0]["models"][0]["leavesAt"] == (
+        said if leaves_at else None
+    )
 
 
 def test_what_a_report_does_not_name_is_absent(state: ClusterState) -> None:

@@ -408,9 +408,10 @@ class ControlPlane:
         timeout: float = 60,
         host: str | None = None,
         status_listen: bool = False,
+        port: int = 0,
     ) -> Extender:
         """Start the extender against this control plane and wait until it is ready."""
-        port = free_port()
+        port = port or free_port()
         listen = "--status-listen" if status_listen else "--listen"
         command = [sys.executable, "-m", "extender", "serve", f"{listen}=127.0.0.1:{port}"]
         command += [f"--kubeconfig={kubeconfig or self.kubeconfig()}", *args]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ from tests.controlplane.cluster import MANUAL_KUBELET, ControlPlane
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "deploy" / "examples"
 SYSTEM = "model-cache-system"
+LOADERS = "model-cache-loaders"
+LOADER_ACCOUNT = "model-cache-loader"
+EXAMPLE_MODEL = "llama-3.1-8b-instruct"
+"""What the server in deploy/examples/node-cache.yaml opens."""
 SCHEDULER = "model-cache-scheduler"
 MINOR = int((os.environ.get("K8S_VERSION") or "1.37").split(".")[1])
 OPTS_IN = MINOR >= 36
@@ -110,6 +115,15 @@ def wait_for_pods(
     return pods(control_plane, namespace, app)
 
 
+def clear_loaders(control_plane: ControlPlane) -> None:
+    """Delete what runs as a loader. Namespace, rights and policies stay: they are the shipped ones.
+
+    To wait until a namespace is gone takes longer than most tests.
+    """
+    kinds = "daemonsets,pods,leases"
+    control_plane.kubectl("delete", kinds, "--all", "-n", LOADERS, "--force")
+
+
 def opted_in(objects: list[Object]) -> list[Object]:
     """Let Deployments name the scheduler where no admission policy can."""
     for found in objects:
@@ -119,10 +133,17 @@ def opted_in(objects: list[Object]) -> list[Object]:
 
 
 def deploy(
-    control_plane: ControlPlane, namespace: str, file: str, replicas: int = 1, name: str = ""
+    control_plane: ControlPlane,
+    namespace: str,
+    file: str,
+    *,
+    replicas: int = 1,
+    name: str = "",
+    model: str = EXAMPLE_MODEL,
 ) -> str:
     """Apply an example's Deployment, by another name if one is given; return its app label."""
     (deployment,) = opted_in(example(file, namespace, "Deployment"))
+    deployment = json.loads(json.dumps(deployment).replace(EXAMPLE_MODEL, model))
     deployment["spec"]["replicas"] = replicas
     if name:
         deployment["metadata"]["name"] = name

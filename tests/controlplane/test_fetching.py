@@ -22,12 +22,18 @@ from extender.report import (
     write,
 )
 from tests.controlplane.cluster import ControlPlane
-from tests.controlplane.shipped import deploy, kustomized, places, said
+from tests.controlplane.shipped import (
+    EXAMPLE_MODEL,
+    LOADER_ACCOUNT,
+    LOADERS,
+    clear_loaders,
+    deploy,
+    kustomized,
+    places,
+    said,
+)
 
-LOADERS = "model-cache-loaders"
-ACCOUNT = "model-cache-loader"
 NODES = ("fetch-1", "fetch-2")
-MODEL = "llama-3.1-8b-instruct"
 
 
 class Loaders:
@@ -37,7 +43,7 @@ class Loaders:
         self._control_plane = control_plane
         self._pods = {node: self._pod_on(node) for node in NODES}
         self._kubeconfigs = {
-            node: control_plane.kubeconfig_for_service_account(LOADERS, ACCOUNT, pod=pod)
+            node: control_plane.kubeconfig_for_service_account(LOADERS, LOADER_ACCOUNT, pod=pod)
             for node, pod in self._pods.items()
         }
 
@@ -66,7 +72,7 @@ class Loaders:
         self._as(node, "create", "-f", "-", input=json.dumps(lease))
 
     def report(self, node: str, state: ReportedState, **more: Any) -> None:
-        model = ReportedModel(path=MODEL, state=state, bytes=16 * 10**9, **more)
+        model = ReportedModel(path=EXAMPLE_MODEL, state=state, bytes=16 * 10**9, **more)
         text = write(Report(directory="/var/lib/models", models=(model,)))
         patch = {"metadata": {"annotations": {REPORT_ANNOTATION: text}}}
         self._as(node, "patch", "pod", self._pods[node], "--type=merge", f"-p={json.dumps(patch)}")
@@ -93,7 +99,7 @@ def loaders(control_plane: ControlPlane, inference: str) -> Iterator[Loaders]:
     control_plane.add_nodes(NODES)
     control_plane.apply(kustomized(control_plane, "deploy/loader"))
     yield Loaders(control_plane)
-    control_plane.kubectl("delete", "namespace", LOADERS, "--wait=true")
+    clear_loaders(control_plane)
 
 
 def test_a_model_that_a_pod_waits_for_is_asked_for_on_one_node_and_the_pod_goes_there(
@@ -106,7 +112,7 @@ def test_a_model_that_a_pod_waits_for_is_asked_for_on_one_node_and_the_pod_goes_
     control_plane.wait_for(lambda: len(loaders.asked()) == 1, 30, "one loader asked")
     (chosen,) = loaders.asked()
     (wish,) = loaders.wanted(chosen).models
-    assert (wish.path, wish.pod.split("/")[0]) == (MODEL, inference)
+    assert (wish.path, wish.pod.split("/")[0]) == (EXAMPLE_MODEL, inference)
     assert places(control_plane, inference, app) == [""]
     control_plane.wait_for(
         lambda: f"being fetched on {chosen}" in said(control_plane, inference, app),

@@ -14,10 +14,14 @@ from typing import Any
 import pytest
 
 from tests.controlplane.cluster import ControlPlane, KubectlError
-from tests.controlplane.shipped import SYSTEM, kustomized
+from tests.controlplane.shipped import (
+    LOADER_ACCOUNT,
+    LOADERS,
+    SYSTEM,
+    clear_loaders,
+    kustomized,
+)
 
-LOADERS = "model-cache-loaders"
-ACCOUNT = "model-cache-loader"
 LABEL = {"modelcache.dev/loader-lease": "true"}
 UNLABEL = {"metadata": {"labels": {"modelcache.dev/loader-lease": None}}}
 ONLY_REPORT = "the annotation modelcache.dev/report and nothing else"
@@ -33,14 +37,16 @@ class Cast:
     def __init__(self, control_plane: ControlPlane) -> None:
         self.control_plane = control_plane
         self.accounts = {f"loader of {node}": self._bound(node, f"loader-{node}") for node in NODES}
-        self.accounts["unbound"] = control_plane.kubeconfig_for_service_account(LOADERS, ACCOUNT)
+        self.accounts["unbound"] = control_plane.kubeconfig_for_service_account(
+            LOADERS, LOADER_ACCOUNT
+        )
         self.accounts["extender"] = control_plane.kubeconfig_for_service_account(
             SYSTEM, "model-cache-extender"
         )
 
     def _bound(self, node: str, pod: str) -> Path:
         self.control_plane.apply(_pod(pod, node), LOADERS)
-        return self.control_plane.kubeconfig_for_service_account(LOADERS, ACCOUNT, pod=pod)
+        return self.control_plane.kubeconfig_for_service_account(LOADERS, LOADER_ACCOUNT, pod=pod)
 
     def patch(self, who: str, kind: str, name: str, patch: Object, *more: str) -> str:
         """Patch as an account; returns why it was refused, empty where it was not."""
@@ -65,7 +71,7 @@ def _pod(name: str, node: str) -> Object:
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name, "labels": {"app": "x"}},
-        "spec": {"nodeName": node, "serviceAccountName": ACCOUNT, "containers": [main]},
+        "spec": {"nodeName": node, "serviceAccountName": LOADER_ACCOUNT, "containers": [main]},
     }
 
 
@@ -95,8 +101,7 @@ def cast(control_plane: ControlPlane) -> Iterator[Cast]:
         "the policies in force",
     )
     yield made
-    control_plane.kubectl("delete", "-n", LOADERS, "pods,leases", "--all", "--wait=false")
-    control_plane.kubectl("delete", "-n", LOADERS, "daemonset", "--all")
+    clear_loaders(control_plane)
     control_plane.delete_nodes(NODES)
 
 

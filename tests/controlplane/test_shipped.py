@@ -167,11 +167,11 @@ def test_a_claims_pods_stay_where_its_volume_can_be_mounted_and_prefer_where_it_
     (claim,) = example("shared-volume.yaml", inference, "PersistentVolumeClaim")
     claim["spec"].update(storageClassName="", volumeName=f"pv-{inference}")
     control_plane.apply([store, claim])
-    app = deploy(control_plane, inference, "shared-volume.yaml", 1)
+    app = deploy(control_plane, inference, "shared-volume.yaml")
     wait_for_pods(control_plane, inference, app, 1)
     (first,) = places(control_plane, inference, app)
     assert zones[first] == "near"
-    deploy(control_plane, inference, "shared-volume.yaml", 3)
+    deploy(control_plane, inference, "shared-volume.yaml", replicas=3)
     wait_for_pods(control_plane, inference, app, 3)
     assert places(control_plane, inference, app) == [first] * 3
 

@@ -106,4 +106,5 @@ def test_its_rights_are_its_pods_its_leases_and_reading() -> None:
     assert {(*rule["resources"], *rule["verbs"]) for rule in reading["rules"]} == {
         ("nodes", "get", "list"),
         ("pods", "list"),
+        ("persistentvolumeclaims", "persistentvolumes", "get"),
     }

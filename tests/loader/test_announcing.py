@@ -121,6 +121,18 @@ def test_while_the_apiserver_is_away_loading_goes_on_and_the_truth_is_told_after
     assert '"state":"ready"' in str(desk.api.seen[0][2])
 
 
+def test_what_is_to_be_known_before_something_is_done_is_waited_for(desk: Desk) -> None:
+    desk.begin()
+    desk.api.at["/api/v1/namespaces/loaders/pods/loader-abc"] = (403, {})
+    desk.table.failed("a", "the disk is full")
+    assert not desk.announcer.told(1.0)
+    del desk.api.at["/api/v1/namespaces/loaders/pods/loader-abc"]
+    assert desk.announcer.told(30.0)
+    last = [body for _, path, body in desk.api.seen if "/pods/" in path][-1]
+    assert "the disk is full" in str(last)
+    assert desk.announcer.told(30.0)  # nothing is new, and so all is said
+
+
 def test_at_the_end_the_last_state_is_told_and_the_lease_let_go(desk: Desk) -> None:
     desk.begin()
     desk.table.failed("a", "the disk is full")

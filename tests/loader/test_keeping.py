@@ -11,11 +11,13 @@ from time import monotonic, time
 
 import pytest
 
-from extender.kube.times import time_text
+from extender.kube.objects import Pod
+from extender.kube.times import time_text, unix_time
 from extender.loader.catalog_file import CatalogFile
 from extender.loader.guarding import Guard
 from extender.loader.keeping import Keeper
 from extender.loader.layout import CacheDirectory
+from extender.loader.leaving import Leftovers
 from extender.loader.making_room import RoomMaker
 from extender.loader.metrics import LoaderMetrics
 from extender.loader.obtaining import Obtainer, opener
@@ -24,7 +26,8 @@ from extender.loader.publish import Publisher
 from extender.loader.sources import Credentials
 from extender.loader.table import ModelRow, ModelTable
 from extender.loader.transfer.limits import Limits
-from extender.report import ReportedState, Wanted, WantedModel
+from extender.report import ReportedModel, ReportedState, Wanted, WantedModel
+from tests.builders import vllm
 from tests.loader.hub import Hub, Repository, Trouble
 from tests.loader.loader_process import catalog, wait_for
 from tests.loader.models import contents, put, small_model
@@ -44,8 +47,12 @@ class Scene:
         hub.repositories["org/small"] = Repository(dict(FILES), large=500)
         self.hub = hub
         self.wanted = Wanted()
+        self.labels: dict[str, str] = {}
+        self.pods: list[Pod] = []
+        self.notices: list[ReportedState] = []
+        self.noticed: Callable[[], object] = lambda: None
         self.cache = CacheDirectory(root / "cache")
-        self.cache.root.mkdir()
+        self.cache.root.mkdir(exist_ok=True)
         self.table = ModelTable()
         self._file = root / "catalog.yaml"
         self._stopping = Event()
@@ -56,7 +63,8 @@ class Scene:
         self.registry = metrics.registry
         room = RoomMaker(
             self.cache, publisher, self.table, metrics,
-            pods=list, host_directory=lambda: str(root), clock=clock,
+            pods=lambda: self.pods, host_directory=lambda: "/var/lib/models", clock=clock,
+            notice=self._note,
         )  # fmt: skip
         guard = Guard(self.cache, publisher, self.table, metrics, room, name="", look_seconds=0.1)
         credentials = Credentials(hub_endpoint=hub.url)
@@ -69,12 +77,12 @@ class Scene:
             ),
             guard=guard,
             room=room,
+            leftovers=Leftovers(self.cache, clock=clock),
             limits=limits,
             metrics=metrics,
-            nodes=lambda *, every: {"node-1": {}} if not every else {},
+            nodes=lambda *, every: {"node-1": self.labels} if not every else {},
             wanted=lambda: self.wanted,
             random=Random(0),
-            clock=clock,
         )
         self._thread = Thread(target=self.keeper.run, args=(self._stopping,), daemon=True)
 
@@ -90,9 +98,19 @@ class Scene:
     def catalog(self, *models: Mapping[str, object], **more: object) -> None:
         self._file.write_text(catalog(*models, **more))
 
-    def want(self, *, seconds: float = 60) -> None:
-        until = time_text(time() + seconds)
+    def want(self) -> None:
+        until = time_text(time() + 60)
         self.wanted = Wanted(models=(WantedModel(path="small", until=until, pod="ml/server"),))
+
+    def _note(self) -> None:
+        """Note what the report says of the model when it is about to go, and that it is there."""
+        assert self.cache.final("small").exists()
+        self.notices.append(self.reported().state)
+        self.noticed()
+
+    def reported(self) -> ReportedModel:
+        (model,) = self.table.report("/var/lib/models", None).models
+        return model
 
     def row(self) -> ModelRow:
         row = self.table.get("small")
@@ -121,7 +139,7 @@ def test_a_wish_that_runs_out_ends_its_download_and_the_next_one_goes_on_where_i
     scene.want()
     wait_for(lambda: scene.hub.bytes_sent() > 300_000)
     assert scene.row().state is ReportedState.LOADING
-    scene.want(seconds=-1)
+    scene.wanted = Wanted()
     scene.wait_for_state(ReportedState.ABSENT)
     assert not scene.cache.final("small").exists()
     assert (scene.cache.staging("small") / SHARD).stat().st_size > 0
@@ -165,13 +183,90 @@ def test_a_model_that_leaves_the_catalog_in_mid_download_leaves_nothing_behind(
     assert not scene.cache.final("small").exists()
 
 
+def leave(scene: Scene, how: str, grace: float) -> None:
+    """Let the catalog have the model on this node no more."""
+    models = [MODEL | {"nodeSelector": {"cache": "here"}}] if how == "label" else []
+    scene.catalog(*models, graceSeconds=grace)
+
+
+@pytest.mark.parametrize("how", ["catalog", "label"])
+def test_what_the_catalog_does_not_have_here_any_more_is_ready_until_it_goes(
+    scene: Scene, how: str
+) -> None:
+    scene.begin(MODEL)
+    scene.wait_for_state(ReportedState.READY)
+    leave(scene, how, grace=3600)
+    wait_for(lambda: scene.reported().leaves_at is not None)
+    said = scene.reported()
+    assert said.state is ReportedState.READY
+    goes = unix_time(said.leaves_at or "")
+    assert goes is not None
+    assert 3500 < goes - time() < 3601
+    assert said.bytes == sum(map(len, FILES.values()))
+
+    with (scene.cache.final("small") / SHARD).open("r+b") as file:
+        file.write(b"?")
+    wait_for(lambda: scene.reported().state is ReportedState.FAILED)
+    assert "not fetched again" in scene.reported().reason
+    scene.hub.served.clear()
+
+    leave(scene, how, grace=0)
+    wait_for(lambda: scene.table.get("small") is None)
+    assert not scene.cache.final("small").exists()
+    assert scene.notices == [ReportedState.ABSENT]
+    assert not scene.hub.served
+
+
+def test_a_model_that_left_the_catalog_stays_ready_past_its_time_while_a_pod_reads_it(
+    scene: Scene,
+) -> None:
+    scene.begin(MODEL)
+    scene.wait_for_state(ReportedState.READY)
+    scene.pods = [vllm(model="/models/small", on="node-1")]
+    scene.catalog(graceSeconds=0)
+    wait_for(lambda: scene.reported().leaves_at is not None)
+    until = monotonic() + 1.0
+    while monotonic() < until:  # ten looks, and as many chances to remove it
+        assert scene.reported().state is ReportedState.READY
+    scene.pods = []
+    wait_for(lambda: scene.table.get("small") is None)
+    assert scene.notices == [ReportedState.ABSENT]
+
+
+def test_a_pod_that_comes_at_the_last_moment_keeps_its_model_and_the_report_says_so(
+    scene: Scene,
+) -> None:
+    scene.begin(MODEL)
+    scene.wait_for_state(ReportedState.READY)
+    came = vllm(model="/models/small", on="node-1")
+    scene.noticed = lambda: scene.pods.append(came)
+    scene.catalog(graceSeconds=0)
+    wait_for(lambda: bool(scene.notices))
+    wait_for(lambda: scene.reported().state is ReportedState.READY)
+    assert contents(scene.cache.final("small")) == FILES
+
+
+def test_a_new_loader_tells_of_what_left_the_catalog_before_it_began(
+    scene: Scene, fast: Path
+) -> None:
+    scene.begin(MODEL)
+    scene.wait_for_state(ReportedState.READY)
+    scene.stop()
+    again = Scene(fast, scene.hub)
+    again.begin(graceSeconds=3600)
+    wait_for(lambda: again.keeper.ready() == "")
+    assert again.reported().state is ReportedState.READY
+    assert again.reported().leaves_at is not None
+    again.stop()
+
+
 def test_a_damaged_model_that_nobody_wishes_for_now_is_mended_alone(scene: Scene) -> None:
     scene.begin(ON_DEMAND)
     scene.wait_for_state(ReportedState.ABSENT)
     scene.want()
     scene.wait_for_state(ReportedState.READY)
     scene.wanted = Wanted()
-    wait_for(lambda: scene.row().on_demand)
+    wait_for(lambda: scene.keeper._room._wishes == ())
     assert scene.row().state is ReportedState.READY
     scene.hub.served.clear()
     with (scene.cache.final("small") / SHARD).open("r+b") as file:

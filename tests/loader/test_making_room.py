@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from extender.errors import CacheError
+from extender.errors import CacheError, NotRemovedError
 from extender.kube.objects import Pod
+from extender.loader import evict, making_room
 from extender.loader.catalog import Catalog, CatalogModel, WatermarkSection
 from extender.loader.layout import CacheDirectory, writing
 from extender.loader.making_room import RoomMaker
 from extender.loader.metrics import LoaderMetrics
 from extender.loader.publish import Publisher
+from extender.loader.space import FileSystem
 from extender.loader.table import ModelTable
 from extender.loader.wishes import Wish
 from extender.report import ReportedState
+from tests.builders import vllm
 from tests.loader.models import listing, put, small_model
 
 TOO_MUCH = 10**18
@@ -42,12 +46,22 @@ class Scene:
             LoaderMetrics(self.table, root, catalog_error=lambda: ""),
             pods=self._pods,
             host_directory=lambda: "/var/lib/models",
+            notice=self._give_notice,
         )
+        self.notice: Callable[[], None] = lambda: None
+        self.readers: list[Pod] = []
 
     def _pods(self) -> list[Pod]:
         if self.away:
-            raise CacheError("which models are in use cannot be known")
-        return []
+            raise NotRemovedError("which models are in use cannot be known")
+        return self.readers
+
+    def _give_notice(self) -> None:
+        self.notice()
+
+    def said(self) -> dict[str, ReportedState]:
+        report = self.table.report("/var/lib/models", None)
+        return {model.path: model.state for model in report.models}
 
     def published(self, *names: str) -> None:
         for name in names:
@@ -116,6 +130,55 @@ def test_what_went_is_said_to_be_absent(scene: Scene) -> None:
     row = scene.table.get("gone")
     assert row is not None
     assert row.state is ReportedState.ABSENT
+
+
+def all_ready(scene: Scene, *names: str) -> None:
+    scene.published(*names)
+    scene.follow(FULL, *(model(name) for name in names))
+    for name in names:
+        scene.table.ready(name, revision="r", size=1, proven_at="2026-01-01T00:00:00Z")
+
+
+def test_what_goes_is_reported_absent_and_is_still_there_when_that_is_said(scene: Scene) -> None:
+    all_ready(scene, "one", "two")
+
+    def notice() -> None:
+        assert scene.said() == {"one": ReportedState.ABSENT, "two": ReportedState.ABSENT}
+        assert scene.there() == {"one", "two"}
+
+    scene.notice = notice
+    scene.room.tidy()
+    assert scene.there() == set()
+
+
+def test_where_it_cannot_be_said_nothing_goes_and_the_report_is_as_before(scene: Scene) -> None:
+    all_ready(scene, "one")
+
+    def notice() -> None:
+        raise CacheError("the apiserver does not take the report")
+
+    scene.notice = notice
+    with pytest.raises(CacheError, match="does not take"):
+        scene.room.tidy()
+    assert scene.there() == {"one"}
+    assert scene.said() == {"one": ReportedState.READY}
+
+
+def test_what_a_pod_came_for_meanwhile_stays_and_nothing_goes_for_it_unsaid(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk lacks one byte, so that one of the two is enough, and a pod comes for that one."""
+    for user in (evict, making_room):  # the real one is everybody's, and never lacks one byte
+        monkeypatch.setattr(user, "file_system", lambda _: FileSystem(total=10**9, free=1000))
+    all_ready(scene, "first", "second")
+    scene.follow(ROOMY, model("first"), model("second"), model("new", 5), wished="new")
+    scene.notice = lambda: scene.readers.append(vllm(model="/models/first", on="n1"))
+    scene.room.for_wish(Wish(model=model("new", 5)), 1001)
+    assert scene.there() == {"first", "second"}
+    assert scene.said()["first"] is ReportedState.READY
+    scene.notice = lambda: None
+    scene.room.for_wish(Wish(model=model("new", 5)), 1001)
+    assert scene.there() == {"first"}
 
 
 def test_half_a_download_goes_with_its_model(scene: Scene) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -11,7 +11,7 @@ import pytest
 
 from extender.errors import ExtenderError
 from extender.loader.surroundings import ALL_NODES_SECONDS, OWN_NODE_SECONDS, Surroundings
-from extender.report import WANTED_ANNOTATION, Wanted, WantedModel, write
+from extender.report import WANTED_ANNOTATION, WISH_SECONDS, Wanted, WantedModel, write
 from extender.watch.client import Transport
 from extender.watch.paths import leases_path
 from tests.clock import Clock
@@ -96,19 +96,45 @@ def test_what_is_known_holds_while_the_apiserver_is_away_and_is_not_asked_at_eve
         asked.surroundings.nodes(every=True)  # others were never known: copies cannot be counted
 
 
+def following(
+    api: FakeApiserver, clock: Clock, changed: Callable[[], None] = lambda: None
+) -> Surroundings:
+    transport = Transport(access_to(api))
+    surroundings = Surroundings(transport, ME, clock=clock, random=Random(0), changed=changed)
+    surroundings.start()
+    return surroundings
+
+
+@pytest.mark.parametrize("year", [1987, 2087], ids=["long ago", "far ahead"])
+def test_a_wish_lasts_from_when_it_was_seen_whatever_the_clocks_say(year: int) -> None:
+    """The extender's clock is wrong by decades, and the loader's own begins at nothing."""
+    path, clock = leases_path(ME.namespace), Clock()
+
+    def ask(day: int) -> None:
+        wish = WantedModel(path="a", until=f"{year}-01-0{day}T00:00:00Z", pod="ml/x")
+        annotations = {WANTED_ANNOTATION: write(Wanted(models=(wish,)))}
+        api.put(path, "loader.node-1", metadata={"annotations": annotations})
+        wait_for(lambda: surroundings.wanted().models == (wish,))
+
+    with FakeApiserver() as api:
+        surroundings = following(api, clock)
+        ask(1)
+        clock.now += WISH_SECONDS - 1
+        assert surroundings.wanted().models
+        ask(2)  # renewed
+        clock.now += WISH_SECONDS - 1
+        assert surroundings.wanted().models
+        clock.now += 1
+        assert surroundings.wanted() == Wanted()
+        surroundings.stop()
+
+
 def test_what_is_wanted_is_followed_on_its_own_lease() -> None:
     path = leases_path(ME.namespace)
     wanted = Wanted(models=(WantedModel(path="a", until="2030-01-01T00:00:00Z", pod="ml/x"),))
     news: list[bool] = []
     with FakeApiserver() as api:
-        surroundings = Surroundings(
-            Transport(access_to(api)),
-            ME,
-            clock=Clock(),
-            random=Random(0),
-            changed=lambda: news.append(True),
-        )
-        surroundings.start()
+        surroundings = following(api, Clock(), lambda: news.append(True))
         assert surroundings.wanted() == Wanted()
         annotations = {WANTED_ANNOTATION: write(wanted)}
         api.put(path, "loader.node-1", metadata={"annotations": annotations})

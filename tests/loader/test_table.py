@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from extender.loader.catalog import Catalog, CatalogModel
+from extender.loader.leaving import Left
 from extender.loader.table import ModelRow, ModelTable
 from extender.report import ReportedState, Transfer
 
@@ -118,8 +119,33 @@ def test_a_download_that_is_given_up_leaves_what_was_there(table: ModelTable) ->
 
 
 def test_where_fetching_on_demand_is_switched_off_nobody_is_told_to_ask(table: ModelTable) -> None:
-    table.follow([A], [A, B], on_demand=False)
+    table.follow([A], [A, B], asked=Catalog(on_demand=False).fetches_on_demand)
     assert not held(table, "b/deep").on_demand
+
+
+def test_what_the_catalog_left_is_ready_and_says_when_it_goes(table: ModelTable) -> None:
+    table.ready("a", revision="one", size=10, proven_at=PROVEN)
+    table.follow([], [B], [Left(model=A, leaves_at="2026-01-02T00:00:00Z")])
+    (left,) = [one for one in table.report("/models", None).models if one.path == "a"]
+    assert (left.state, left.leaves_at) == (ReportedState.READY, "2026-01-02T00:00:00Z")
+    assert "goes after 2026-01-02T00:00:00Z unless a pod of the node reads it" in left.reason
+    assert not left.on_demand
+    table.follow([A], [A, B])
+    (back,) = [one for one in table.report("/models", None).models if one.path == "a"]
+    assert (back.state, back.leaves_at, back.reason) == (ReportedState.READY, None, "")
+
+
+def test_what_is_about_to_go_is_reported_absent_whatever_is_found_of_it(table: ModelTable) -> None:
+    table.ready("a", revision="one", size=10, proven_at=PROVEN)
+
+    def said() -> ReportedState:
+        return table.report("/models", None).models[0].state
+
+    with table.going({"a"}):
+        assert said() is ReportedState.ABSENT
+        table.ready("a", revision="one", size=10, proven_at=PROVEN)
+        assert said() is ReportedState.ABSENT
+    assert said() is ReportedState.READY
 
 
 def test_a_changed_catalog_keeps_what_is_known_and_drops_what_left(table: ModelTable) -> None:

@@ -88,6 +88,8 @@ def _delete(obj: object) -> Change:
 REPORTS = {
     "loading": reported(ReportedState.LOADING, bytes=16 * 10**9),
     "ready": reported(ReportedState.READY, bytes=16 * 10**9),
+    # Five minutes before it goes, a minute from now, it takes no more pods.
+    "leaving": reported(ReportedState.READY, leaves_at="2026-01-01T00:21:00Z"),
     "full": Report(directory="/var/lib/models", unlisted=Unlisted(count=1, digest="sha256:0")),
 }
 
@@ -177,6 +179,9 @@ def twin(asker: Pod) -> Pod:
 @example(from_claim(), list(NAMES), [_upsert(volume("pv-model-store", zone="a"))], 99)
 @example(from_claim(), list(NAMES), [_upsert(job("download", ())), _upsert(READER)], 99)
 @example(vllm(), list(NAMES), [_upsert(loader_pod(NAMES[2], READY))], 99)
+@example(
+    vllm(), list(NAMES), [_upsert(_reporting(NAMES[2], "leaving")), _wait(61.0), _wait(-61.0)], 99
+)
 @example(vllm(), list(NAMES), [*BY_ITSELF, _delete(loader())], 99)
 @example(vllm(), list(NAMES), [BY_ITSELF[0], _delete(loader())], 99)
 @example(annotated(vllm(), need="preferred"), list(NAMES), [_upsert(_lease(NAMES[2], 90))], 99)

@@ -235,6 +235,28 @@ def test_a_loader_that_starts_again_after_it_was_ready_leaves_stale_files() -> N
     assert (verdict.fits, verdict.state) == (True, ModelState.STALE)
 
 
+def test_a_model_that_leaves_its_node_takes_pods_until_minutes_before_and_comes_last() -> None:
+    clock = Clock()
+    leaving = reported(leaves_at="2026-01-01T01:00:00Z", reason="the catalog does not have it here")
+    state = cluster(node("n"), node("stays"), our_loader(), clock=clock)
+    state.upsert(reporting_pod("n", READY, leaving))
+    state.upsert(reporting_pod("stays", READY, reported()))
+    verdicts = []
+    for now in ("2026-01-01T00:55:00Z", "2026-01-01T00:55:01Z", "2026-01-01T02:00:00Z"):
+        clock.set(now)
+        verdicts.append(judge(vllm(), state).verdict("n"))
+    assert [verdict.reason for verdict in verdicts] == [None, *[Reason.MODEL_ABSENT] * 2]
+    assert {verdict.state for verdict in verdicts} == {ModelState.READY}
+    assert verdicts[1].detail == (
+        "inference/model-cache-loader-n: the catalog does not have it here"
+    )
+    stays = judge(vllm(), state).verdict("stays")
+    assert stays.fits
+    assert verdicts[0].start is not None
+    assert stays.start is not None
+    assert stays.start.seconds < verdicts[0].start.seconds
+
+
 @pytest.mark.parametrize("need", ["preferred", "ignore"])
 def test_a_model_that_is_not_required_refuses_no_node(need: str) -> None:
     objects = (node("n"), loader(), loader_pod("n", CRASHING))

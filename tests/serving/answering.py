@@ -1,4 +1,4 @@
-"""An apiserver that gives one answer to everything, over real HTTP, and keeps what it was sent."""
+"""An apiserver that gives the answers of a test, over real HTTP, and keeps what it was sent."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ class Apiserver:
     """Gives one answer to everything, and keeps what it was sent.
 
     Status 0: it hangs up. ``first`` are the statuses of the first answers, used up one by one.
+    ``at`` has the status and the body of single paths.
     """
 
     status: int = 201
     first: list[int] = field(default_factory=list)
     body: Any = field(default_factory=dict)
+    at: dict[str, tuple[int, Any]] = field(default_factory=dict)
     url: str = ""
     seen: list[tuple[str, str, Any]] = field(default_factory=list)
 
@@ -42,11 +44,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, sent: Any) -> None:
         self.apiserver.seen.append((self.command, self.path, sent))
-        status = self.apiserver.first.pop(0) if self.apiserver.first else self.apiserver.status
+        usual = self.apiserver.status, self.apiserver.body
+        status, document = self.apiserver.at.get(self.path.partition("?")[0], usual)
+        if self.apiserver.first:
+            status = self.apiserver.first.pop(0)
         if status == 0:
             self.connection.shutdown(socket.SHUT_RDWR)
             return
-        body = json.dumps(self.apiserver.body).encode()
+        body = json.dumps(document).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))

@@ -8,9 +8,17 @@ import pytest
 from extender.kube.objects import KubeObject, Pod
 from extender.kube.times import time_text
 from extender.placement.policy import Policy
-from extender.report import Disk, Progress, Report, ReportedState, Wanted, WantedModel
+from extender.report import (
+    WISH_SECONDS,
+    Disk,
+    Progress,
+    Report,
+    ReportedState,
+    Wanted,
+    WantedModel,
+)
 from extender.verbs.context import Context
-from extender.waiting.fetching import RENEW_SECONDS, VALID_SECONDS, Bounds, Wishes, Wishing
+from extender.waiting.fetching import RENEW_SECONDS, Bounds, Wishes, Wishing
 from tests.builders import (
     READY,
     loader_lease,
@@ -80,7 +88,7 @@ def test_one_loader_is_asked_for_what_a_pod_waits_for() -> None:
         ("inference", "a"): (
             WantedModel(
                 path=MODEL,
-                until=time_text(fleet.now + VALID_SECONDS),
+                until=time_text(fleet.now + WISH_SECONDS),
                 pod="inference/llama",
                 asked_at=time_text(fleet.now),
             ),
@@ -172,11 +180,50 @@ def test_a_wish_is_renewed_before_it_runs_out_and_keeps_its_beginning() -> None:
     fleet.refuse(vllm(), "a")
     began = time_text(fleet.now)
     fleet.wishes()
-    fleet.now += VALID_SECONDS - RENEW_SECONDS + 1
+    fleet.now += WISH_SECONDS - RENEW_SECONDS + 1
     fleet.apply(fleet.lease("a", wanted=fleet.state.view().leases["inference", "a"].wanted))
     ((wish,),) = fleet.wishes().values()
-    assert wish.until == time_text(fleet.now + VALID_SECONDS)
+    assert wish.until == time_text(fleet.now + WISH_SECONDS)
     assert wish.asked_at == began
+
+
+YEAR = 365 * 86_400.0
+
+
+@pytest.mark.parametrize("ahead", [-YEAR, YEAR], ids=["behind", "ahead"])
+def test_a_leader_whose_clock_is_another_keeps_and_renews_what_the_one_before_asked_for(
+    ahead: float,
+) -> None:
+    """Its loader counts from when it saw the wish, and so does this one: never too late."""
+    fleet = Fleet("a", "b")
+    fleet.refuse(vllm(), "a", "b")
+    ((key, (wish,)),) = fleet.wishes().items()
+    wish = msgspec.structs.replace(wish, until=time_text(fleet.now + WISH_SECONDS - ahead))
+    other = Fleet("a", "b")
+    other.apply(other.lease("a", wanted=Wanted(models=(wish,))))
+    other.refuse(vllm(), "a", "b")
+    passed = 0.0
+    while passed < WISH_SECONDS - RENEW_SECONDS:
+        ((where, (same,)),) = other.wishes().items()
+        if same.until != wish.until:
+            break
+        assert (where, same) == (key, wish)
+        passed += 10
+        other.now += 10
+    ((where, (renewed,)),) = other.wishes().items()
+    assert (where, renewed.asked_at) == (key, wish.asked_at)
+    assert renewed.until != wish.until
+
+
+def test_a_wish_is_kept_for_a_pod_that_is_not_refused_again_until_its_loader_forgets_it() -> None:
+    fleet = Fleet("a")
+    fleet.refuse(vllm(), "a")
+    before = fleet.wishes()
+    fleet.pods.drop("uid-llama")
+    fleet.now += WISH_SECONDS - 1
+    assert fleet.wishes() == before
+    fleet.now += 1
+    assert fleet.wishes() == {}
 
 
 def test_a_restart_keeps_what_was_asked_for_until_the_pod_is_asked_about_again() -> None:

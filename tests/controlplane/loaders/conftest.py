@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.controlplane.cluster import ControlPlane, Extender
-from tests.controlplane.loaders.kubelet import LOADERS, Kubelet
+from tests.controlplane.loaders.kubelet import Kubelet
 from tests.controlplane.loaders.scene import MODEL, Scene
-from tests.controlplane.shipped import kustomized
+from tests.controlplane.shipped import clear_loaders, kustomized
 from tests.loader.hub import Hub
 
 LOOK_SECONDS = "0.5"
@@ -32,5 +32,4 @@ def scene(
             )
             scene.catalog(MODEL)
             yield scene
-            control_plane.kubectl("delete", "-n", LOADERS, "daemonsets,pods", "--all", "--force")
-    control_plane.kubectl("delete", "namespace", LOADERS, "--wait=true")
+            clear_loaders(control_plane)

@@ -16,11 +16,9 @@ from typing import Any, Self
 
 from extender.watch.client import connect
 from tests.controlplane.cluster import ControlPlane, fake_node
-from tests.controlplane.shipped import Object, done
+from tests.controlplane.shipped import LOADER_ACCOUNT, LOADERS, Object, done
 from tests.loader.loader_process import LoaderProcess
 
-LOADERS = "model-cache-loaders"
-ACCOUNT = "model-cache-loader"
 HOST_DIRECTORY = "/var/lib/models"
 
 _TICK_SECONDS = 0.1
@@ -129,7 +127,7 @@ class Kubelet:
     def _start(self, pod: Object) -> LoaderProcess:
         metadata, node = pod["metadata"], pod["spec"]["nodeName"]
         account = self._control_plane.kubeconfig_for_service_account(
-            LOADERS, ACCOUNT, pod=metadata["name"], uid=metadata["uid"]
+            LOADERS, LOADER_ACCOUNT, pod=metadata["name"], uid=metadata["uid"]
         )
         environment = {
             "POD_NAME": metadata["name"],

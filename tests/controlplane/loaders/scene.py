@@ -13,15 +13,14 @@ from extender.report import REPORT_ANNOTATION
 from extender.watch.answers import UnreachableError
 from extender.watch.client import connect
 from tests.controlplane.cluster import ControlPlane, Extender
-from tests.controlplane.loaders.kubelet import HOST_DIRECTORY, LOADERS, Kubelet
+from tests.controlplane.loaders.kubelet import HOST_DIRECTORY, Kubelet
 from tests.controlplane.processes import HarnessError
-from tests.controlplane.shipped import deploy, pods, said
+from tests.controlplane.shipped import EXAMPLE_MODEL, LOADERS, deploy, pods, said
 from tests.loader.hub import Hub, Repository, Trouble
 from tests.loader.loader_process import catalog
 from tests.loader.models import small_model
 
-NAME = "llama-3.1-8b-instruct"
-"""As deploy/examples/node-cache.yaml opens it."""
+NAME = EXAMPLE_MODEL
 MODEL: dict[str, Any] = {"name": NAME, "source": "hf://org/model"}
 PATH = f"{HOST_DIRECTORY}/{NAME}"
 SHARD = "model-00001-of-00002.safetensors"
@@ -67,12 +66,12 @@ class Scene:
             self.hub.troubles[file] = waits
         return answers
 
-    def held(self, node: str) -> dict[str, Any]:
-        """Return what the extender knows of the model on a node; empty where it knows nothing."""
+    def held(self, node: str, path: str = PATH) -> dict[str, Any]:
+        """Return what the extender knows of a model on a node; empty where it knows nothing."""
         status, body = self.extender.get("/api/v1/models")
         assert status == 200, body
         models = {one["name"]: one["models"] for one in json.loads(body)["nodes"]}
-        return next((model for model in models.get(node, []) if model["path"] == PATH), {})
+        return next((model for model in models.get(node, []) if model["path"] == path), {})
 
     def state(self, node: str) -> str:
         return str(self.held(node).get("state"))
@@ -88,7 +87,7 @@ class Scene:
             held = {node: self.held(node) for node in nodes}
             raise HarnessError(f"{error}\n{held}\n{self.kubelet.process(nodes[0]).log}") from None
 
-    def server(self, replicas: int = 1) -> str:
+    def server(self, replicas: int = 1, model: str = NAME) -> str:
         """Deploy the example's server under a name of its own; return its app label."""
         return deploy(
             self.control_plane,
@@ -96,7 +95,14 @@ class Scene:
             "node-cache.yaml",
             replicas=replicas,
             name=f"vllm-{secrets.token_hex(2)}",
+            model=model,
         )
+
+    def end(self, app: str) -> None:
+        """Delete a server and its pods, for which no kubelet has to say that they have ended."""
+        where = ("-n", self.namespace)
+        self.control_plane.kubectl("delete", "deployment", app, *where)
+        self.control_plane.kubectl("delete", "pods", "-l", f"app={app}", *where, "--force")
 
     def explained(self, app: str) -> dict[str, Any]:
         """Return what the extender explains of a pod."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from itertools import groupby
 
 import pytest
 
+from extender.loader.proof.marker import read_marker
+from extender.loader.proof.verdict import Level
 from extender.placement.reasons import TEXTS, Reason
 from tests.cli.program import run
 from tests.controlplane.cluster import ControlPlane
-from tests.controlplane.loaders.kubelet import HOST_DIRECTORY, LOADERS
+from tests.controlplane.loaders.kubelet import HOST_DIRECTORY
 from tests.controlplane.loaders.scene import FILES, MODEL, NAME, PATH, SHARD, Reports, Scene
-from tests.controlplane.shipped import places, wait_for_pods
+from tests.controlplane.shipped import LOADERS, places, wait_for_pods
 from tests.loader.hub import Trouble
 from tests.loader.loader_process import wait_for
 from tests.loader.models import contents
@@ -76,12 +79,32 @@ def test_pods_go_where_a_model_is_proven_leave_out_a_damaged_node_and_come_back(
         assert contents(scene.kubelet.directory(node) / NAME) == FILES
 
 
+def is_being_read(scene: Scene, node: str) -> bool:
+    """Tell whether the slow proof on a node is between the first file of a model and the last."""
+    cursor = scene.kubelet.directory(node) / ".modelcache" / "rereading.json"
+    return cursor.exists() and bool(json.loads(cursor.read_text()).get("path"))
+
+
+def proven_at(scene: Scene, node: str) -> str:
+    """Return when all bytes of the model were read last, as its marker says."""
+    marker = read_marker(scene.kubelet.directory(node) / NAME)
+    assert marker is not None
+    assert marker.level is Level.CONTENT
+    return marker.proven_at
+
+
 def test_while_loaders_are_replaced_what_they_hold_is_never_called_absent(
     control_plane: ControlPlane, scene: Scene
 ) -> None:
     nodes = ("rolled-1", "rolled-2")
     scene.kubelet.add_nodes(*nodes)
     scene.wait_for_state("ready", *nodes)
+    proven = {node: proven_at(scene, node) for node in nodes}
+    scene.catalog(MODEL, limits={"proofBytesPerSecond": "5k"})
+    for node in nodes:
+        scene.kubelet.restart(node)  # a new loader reads everything again, here in 80 seconds
+    wait_for(lambda: all(is_being_read(scene, node) for node in nodes))
+    wait_for(lambda: all(scene.kubelet.ready(node) for node in nodes))
     before = {scene.kubelet.ready(node) for node in nodes}
     annotations = {"test.modelcache.dev/roll": "once"}
     patch = {"spec": {"template": {"metadata": {"annotations": annotations}}}}
@@ -98,8 +121,36 @@ def test_while_loaders_are_replaced_what_they_hold_is_never_called_absent(
     scene.wait_for_state("ready", *nodes)
     assert states <= {"ready", "stale"}
     assert "stale" in states  # the update was seen at all
+    assert all(is_being_read(scene, node) for node in nodes)
+    scene.catalog(MODEL)
+    wait_for(lambda: all(proven_at(scene, node) > proven[node] for node in nodes))
+    assert {scene.state(node) for node in nodes} == {"ready"}
     app = scene.server()
     wait_for_pods(control_plane, scene.namespace, app, 1)
+
+
+def test_a_model_that_left_the_catalog_is_reported_until_it_goes_and_gone_before_it_is_removed(
+    control_plane: ControlPlane, scene: Scene
+) -> None:
+    scene.kubelet.add_nodes("left-1")
+    scene.wait_for_state("ready", "left-1")
+    app = scene.server()
+    wait_for_pods(control_plane, scene.namespace, app, 1)
+    with Reports(control_plane) as reports:
+        scene.catalog(graceSeconds=0)
+        control_plane.wait_for(
+            lambda: scene.held("left-1").get("leavesAt"), 30, "the time at which it goes"
+        )
+        assert scene.state("left-1") == "ready"
+        late = scene.server()
+        scene.wait_said(late, TEXTS[Reason.MODEL_ABSENT])  # nobody new is sent to what goes
+        assert (scene.kubelet.directory("left-1") / NAME / SHARD).is_file()
+        scene.end(app)
+        wait_for(lambda: not (scene.kubelet.directory("left-1") / NAME).exists())
+        told = [[m["state"] for m in report["models"]] for report in reports.written]
+    assert [states for states, _ in groupby(told)][:2] == [["ready"], ["absent"]]
+    assert scene.state("left-1") in {"absent", "None"}
+    assert places(control_plane, scene.namespace, late) == [""]
 
 
 def test_a_download_shows_on_the_lease_and_writes_the_pod_only_when_a_state_changes(

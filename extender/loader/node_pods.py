@@ -1,0 +1,153 @@
+"""The pods of one node as the API tells of them, with their claims followed to the node's disk.
+
+A claim whose volume is a ``local`` or ``hostPath`` one is to its pod what a hostPath is. So the
+pods come back with such a volume in place of the claim, and whoever reads them need not know of
+claims. Where it cannot be told what a claim is, nothing is told of the node: the pod may read
+anything.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from extender.errors import InvalidObjectError, NotRemovedError
+from extender.kube.decode import decode
+from extender.kube.objects import (
+    HostPathSource,
+    KubeObject,
+    PersistentVolume,
+    PersistentVolumeClaim,
+    Pod,
+    Volume,
+)
+from extender.watch.answers import UnreachableError
+from extender.watch.client import Transport
+from extender.watch.failures import WatchFailedError
+from extender.watch.listing import list_all
+from extender.watch.paths import claim_path, volume_path
+from extender.watch.resources import PODS, Resource
+
+_READ_SECONDS = 10.0
+
+Kind = TypeVar("Kind", bound=KubeObject)
+
+Find = Callable[[Pod, str], PersistentVolume]
+"""Returns the volume of a pod's claim, by the claim's name. Raises NotRemovedError."""
+
+
+def followed(pod: Pod, find: Find) -> Pod:
+    """Return a pod whose claims are the host directories that they stand for.
+
+    A claim on a volume of another kind lies on no path of the node and stays what it is. Raises
+    what ``find`` raises.
+    """
+    volumes = []
+    for volume in pod.spec.volumes:
+        claim = _claim(pod, volume)
+        directory = _directory(find(pod, claim)) if claim else None
+        volumes.append(
+            volume if directory is None else Volume(name=volume.name, host_path=directory)
+        )
+    spec = msgspec.structs.replace(pod.spec, volumes=tuple(volumes))
+    return msgspec.structs.replace(pod, spec=spec)
+
+
+def unbound(pod: Pod, claim: str) -> NotRemovedError:
+    """Return the error of a claim that is not there, or bound to no volume: it may become any."""
+    name = f"{pod.metadata.namespace}/{pod.metadata.name}"
+    return _unknown(
+        f"claim {claim} of pod {name} is not there or not bound; bind it, or delete the pod"
+    )
+
+
+def _unknown(why: str) -> NotRemovedError:
+    return NotRemovedError(f"{why}; which models are in use cannot be known, so none is removed")
+
+
+def _claim(pod: Pod, volume: Volume) -> str:
+    """Return the claim behind a volume; empty where there is none.
+
+    That of an ephemeral volume is named after both
+    (https://kubernetes.io/docs/concepts/storage/ephemeral-volumes/).
+    """
+    if volume.persistent_volume_claim is not None:
+        return volume.persistent_volume_claim.claim_name
+    return f"{pod.metadata.name}-{volume.name}" if volume.ephemeral is not None else ""
+
+
+def _directory(volume: PersistentVolume) -> HostPathSource | None:
+    if volume.spec.local is not None:
+        return HostPathSource(path=volume.spec.local.path)
+    return volume.spec.host_path
+
+
+class NodePods:
+    """Lists the pods of a node that have not ended. Safe to use from threads.
+
+    The volume of a claim is asked for once for each pod: as long as a pod uses a claim, neither
+    the claim nor its volume can be taken away, and what a bound volume is never changes
+    (https://kubernetes.io/docs/concepts/storage/persistent-volumes/).
+    """
+
+    def __init__(self, transport: Transport, node: str) -> None:
+        self._transport = transport
+        self._node = node
+        self._volumes: dict[tuple[str, str], PersistentVolume] = {}
+
+    def __call__(self) -> list[Pod]:
+        """Return the pods. Raises NotRemovedError where they, or their claims, cannot be known."""
+        pods = self._list()
+        here = {pod.metadata.uid for pod in pods}
+        self._volumes = {key: one for key, one in self._volumes.items() if key[0] in here}
+        return [followed(pod, self._volume) for pod in pods]
+
+    def _list(self) -> list[Pod]:
+        selector = f"{PODS.selectors['fieldSelector']},spec.nodeName={self._node}"
+        resource = Resource(Pod, PODS.path, {"fieldSelector": selector})
+        try:
+            found = list_all(
+                self._transport, resource, pause=lambda asked: time.sleep(max(asked, 1.0))
+            )
+        except (WatchFailedError, UnreachableError) as error:
+            raise _unknown(f"pods of node {self._node}: {error}") from error
+        for odd in found.unreadable:
+            name = f"{odd.metadata.namespace}/{odd.metadata.name}" if odd.metadata else "one"
+            raise _unknown(f"pod {name} of node {self._node}: {odd.error}")
+        return [pod for pod in found.objects if isinstance(pod, Pod)]
+
+    def _volume(self, pod: Pod, claim: str) -> PersistentVolume:
+        key = pod.metadata.uid, claim
+        volume = self._volumes.get(key)
+        if volume is None:
+            found = self._get(claim_path(pod.metadata.namespace, claim), PersistentVolumeClaim)
+            if found is None or not found.spec.volume_name:
+                raise unbound(pod, claim)
+            volume = self._get(volume_path(found.spec.volume_name), PersistentVolume)
+            if volume is None:
+                raise unbound(pod, claim)
+            self._volumes[key] = volume
+        return volume
+
+    def _get(self, path: str, kind: type[Kind]) -> Kind | None:
+        """Return an object, None where there is none. Raises NotRemovedError."""
+        try:
+            answer = self._transport.request("GET", path, read_timeout=_READ_SECONDS)
+        except UnreachableError as error:
+            raise _unknown(f"{path}: {error}") from error
+        if answer.status == 404:
+            return None
+        if not answer.ok:
+            said = answer.problem().message or f"HTTP {answer.status}"
+            remedy = (
+                "; give the loader's service account the right to get persistentvolumeclaims and "
+                "persistentvolumes, as deploy/loader does"
+            )
+            raise _unknown(f"{path}: {said}{remedy * (answer.status == 403)}")
+        try:
+            return decode(answer.body, kind)
+        except InvalidObjectError as error:
+            raise _unknown(f"{path}: {error}") from error
