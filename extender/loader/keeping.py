@@ -167,6 +167,8 @@ class Keeper:
             here.models,
             self._leftovers.of(here),
             asked=catalog.fetches_on_demand,
+            # It goes on being told as fetched on demand, or the extender would not ask on.
+            awaited={wish.model.directory for wish in found if wish.pod},
         )
         self._room.follow(here, found)
         self._guard.follow(catalog)

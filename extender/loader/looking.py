@@ -70,7 +70,8 @@ class Looker:
             log.warning("marker not readable", model=path, error=str(error))
             marker = None
         row = self._table.get(path)
-        if marker is None and row is not None and not row.on_demand and holds_something(final):
+        only_asked_for = row is None or (row.on_demand and not row.wished)
+        if marker is None and not only_asked_for and holds_something(final):
             return self._table.unproven(path)
         if marker is None and row is not None and row.refused:
             self._table.absent(path)  # what stood in the way has gone

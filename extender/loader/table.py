@@ -22,10 +22,11 @@ class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
     """One model of the catalog on this node.
 
     ``bytes`` and ``proven_at`` (RFC 3339) are those of what is published, where it is. A model can
-    be ready and have a ``transfer``: another revision is on its way. ``damaged``: it is published
-    and not what it should be. ``unproven``: another program put something there; ``refused``: and
-    it is not the model. ``left``: the catalog does not have it on this node any more, so that it
-    is only looked at. ``going``: it is about to be removed, and is reported absent before that.
+    be ready and have a ``transfer``: another revision is on its way. ``wished``: it should be here;
+    ``on_demand``: only where a pod waits for it. ``damaged``: it is published and not what it
+    should be. ``unproven``: another program put something there; ``refused``: and it is not the
+    model. ``left``: the catalog does not have it on this node any more, so that it is only looked
+    at. ``going``: it is about to be removed, and is reported absent before that.
     """
 
     model: CatalogModel
@@ -34,6 +35,7 @@ class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int | None = None
     proven_at: str | None = None
     reason: str = ""
+    wished: bool = False
     on_demand: bool = False
     damaged: bool = False
     unproven: bool = False
@@ -88,11 +90,13 @@ class ModelTable:
         left: Iterable[Left] = (),
         *,
         asked: Callable[[CatalogModel], bool] = lambda _: True,
+        awaited: Collection[str] = (),
     ) -> None:
         """Have a row for each of these models and for no other; what is known of them is kept.
 
-        ``models`` should be here in any case; ``others`` may be, and those that ``asked`` says yes
-        to are fetched where a pod waits for them; what was ``left`` here is not fetched.
+        ``models`` should be here, of which those ``awaited`` are because a pod waits; ``others``
+        may be, and those that ``asked`` says yes to are fetched where a pod waits for them; what
+        was ``left`` here is not fetched.
         """
         wished = {model.directory: model for model in models}
         possible = {model.directory: model for model in others}
@@ -105,7 +109,10 @@ class ModelTable:
                 path: msgspec.structs.replace(
                     _known(before.get(path), model),
                     model=model,
-                    on_demand=path in possible and path not in wished and asked(model),
+                    wished=path in wished,
+                    on_demand=path in possible
+                    and (path not in wished or path in awaited)
+                    and asked(model),
                     left=leaving.get(path),
                 )
                 for path, model in sorted(named.items())

@@ -123,7 +123,10 @@ class Wishing:
             reference
             for reference, answer in judge.answers.items()
             if reference.need is Need.REQUIRED
-            and any(held.on_demand for held in answer.nodes.values())
+            and any(
+                held.on_demand or self._place(held, name) in self._old
+                for name, held in answer.nodes.items()
+            )
         ]
         if not references or any(judge.reason(name) is None for name in asked):
             return  # nobody can be asked, or a node takes it and it is being woken

@@ -139,6 +139,7 @@ def test_a_wish_that_runs_out_ends_its_download_and_the_next_one_goes_on_where_i
     scene.want()
     wait_for(lambda: scene.hub.bytes_sent() > 300_000)
     assert scene.row().state is ReportedState.LOADING
+    assert scene.reported().on_demand  # or the extender would take back what it asked for
     scene.wanted = Wanted()
     scene.wait_for_state(ReportedState.ABSENT)
     assert not scene.cache.final("small").exists()

@@ -107,6 +107,18 @@ def test_what_was_asked_for_stays_asked_for_where_it_is() -> None:
     assert fleet.wishes() == before
 
 
+@pytest.mark.parametrize("on_demand", [True, False])
+def test_what_the_only_node_fetches_stays_asked_for_until_it_is_there(on_demand: bool) -> None:
+    fleet = Fleet("a")
+    fleet.refuse(vllm(), "a")
+    before = fleet.wishes()
+    loading = reported(ReportedState.LOADING, on_demand=on_demand, bytes=16 * GB)
+    fleet.apply(reporting_pod("a", READY, loading))
+    assert fleet.wishes() == before
+    fleet.apply(reporting_pod("a", READY, reported()))
+    assert fleet.wishes() == {}
+
+
 def test_the_node_where_the_pod_would_start_soonest_is_asked() -> None:
     fleet = Fleet("a", "b")
     fleet.apply(fleet.lease("a", disk(500, speed=1e8)), fleet.lease("b", disk(500, speed=4e9)))
