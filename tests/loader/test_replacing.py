@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -20,13 +21,15 @@ from extender.loader.obtaining import Obtainer, Origin, opener
 from extender.loader.placing import InUse, InUseError
 from extender.loader.publish import Publisher
 from extender.loader.readers import Readers
+from extender.loader.running import Cluster, Loader, Settings
 from extender.loader.sources import Credentials
 from extender.loader.sweep import sweep
 from extender.loader.transfer.limits import Limits
 from tests.builders import pod, vllm
+from tests.loader.cluster import ME, apiserver
 from tests.loader.dying import WithoutExchange
 from tests.loader.hub import Hub, Repository, sha256_of
-from tests.loader.models import contents, small_model
+from tests.loader.models import contents, listing, put, small_model
 
 OLD, NEW, NEWEST = (small_model(seed) for seed in (1, 2, 3))
 SHARD = "model-00002-of-00002.safetensors"
@@ -250,3 +253,47 @@ def test_readers_are_the_pods_of_the_node_that_may_open_it_and_the_catalog_says_
     assert readers("another").pods == {}
     catalog = Catalog(models=(llama,))
     assert readers(llama.directory).replaced
+
+
+def server_pod() -> dict[str, Any]:
+    mounts = [{"name": "models", "mountPath": "/models"}]
+    container = {
+        "name": "vllm",
+        "image": "vllm/vllm-openai:v0.11.0",
+        "args": ["--model", "/models/org/small"],
+        "volumeMounts": mounts,
+    }
+    volumes = [{"name": "models", "hostPath": {"path": "/var/lib/models"}}]
+    return {
+        "metadata": {"namespace": "ml", "name": "server-0", "uid": "uid-1"},
+        "spec": {"nodeName": ME.node, "containers": [container], "volumes": volumes},
+    }
+
+
+def test_a_loader_asks_its_cluster_before_another_revision_takes_its_place(
+    tmp_path: Path, fast: Path
+) -> None:
+    settings = Settings(
+        catalog=tmp_path / "catalog.yaml", directory=fast, host_directory="/var/lib/models"
+    )
+    cache, path = CacheDirectory(fast), "org/small"
+    with apiserver(tmp_path) as (api, transport):
+        publisher = Loader(settings, Cluster(transport, ME))._publisher
+        pods = {"apiVersion": "v1", "kind": "PodList", "metadata": {"resourceVersion": "1"}}
+
+        def publish(files: dict[str, bytes]) -> None:
+            with writing(cache, path) as held:
+                put(publisher.begin(held, listing(files)), files)
+                publisher.publish(held, listing(files))
+
+        publish(OLD)
+        assert api.seen == []  # nothing stood there
+        api.status, api.body = 200, {**pods, "items": [server_pod()]}
+        with pytest.raises(InUseError, match=r"waits for 1 reader .* \(ml/server-0\)"):
+            publish(NEW)
+        assert contents(cache.final(path)) == OLD
+        api.status = 403
+        assert sweep(publisher, cache).completed == []
+        api.status, api.body = 200, {**pods, "items": []}
+        assert sweep(publisher, cache).completed == [path]
+        assert contents(cache.final(path)) == NEW
