@@ -16,8 +16,14 @@ class Refusals(Table[Reason | None]):
 
     def among(self, asked: AbstractSet[str], judge: Judge) -> Refusals:
         """Return a table that has every node asked about, also those that are not known."""
-        unknown = asked - self.answers.keys()
-        return self.replaced({name: judge.reason(name) for name in unknown}) if unknown else self
+        if asked <= self._names:
+            return self
+        unknown = asked - self._names
+        return self.replaced({name: judge.reason(name) for name in unknown})
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(self.answers)
 
     @cached_property
     def passing(self) -> frozenset[str]:
@@ -26,6 +32,8 @@ class Refusals(Table[Reason | None]):
 
     def refused(self, asked: AbstractSet[str]) -> Mapping[Reason, AbstractSet[str]]:
         """Return the nodes among those asked about that refuse the pod, by reason."""
+        if len(asked) == len(self.answers):
+            return self._groups
         among = {reason: nodes & asked for reason, nodes in self._groups.items()}
         return {reason: nodes for reason, nodes in among.items() if nodes}
 

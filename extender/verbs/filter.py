@@ -35,7 +35,7 @@ def filter_nodes(
     passed, refused = args.names, _NOBODY
     if not args.asked <= table.passing:
         table = table.among(args.asked, judge)
-        passed = tuple(name for name in args.names if name in table.passing)
+        passed = tuple(filter(table.passing.__contains__, args.names))
         refused = table.refused(args.asked)
     made = decision(
         "filter",

@@ -39,9 +39,10 @@ def prioritize_nodes(
         table = context.starts.of(judge, late)
         if table is None:
             return nothing, None
-        ranking = Ranking(args.names, _scores(args.names, table, judge, context))
-        known = filter(table.answers.__contains__, args.names)
-        slowest = max(known, key=table.answers.__getitem__, default=None)
+        known, seconds = _seconds(args.names, table)
+        if known:
+            ranking = Ranking(args.names, _scores(known, seconds, table, judge, context))
+            slowest = known[seconds.index(max(seconds))]
     best = _best(ranking)
     starts = {} if ranking is nothing else _starts(judge, best)
     made = decision(
@@ -63,14 +64,17 @@ def _is_particular(judge: Judge) -> bool:
     return not judge.stale and (judge.has_preference or judge.request.demand.volume_bytes > 0)
 
 
-def _scores(names: tuple[str, ...], table: Starts, judge: Judge, context: Context) -> Scores:
+def _seconds(names: tuple[str, ...], table: Starts) -> tuple[tuple[str, ...], list[float]]:
+    """Return those of the nodes that are known, and what each is ranked by."""
     try:
-        seconds = list(map(table.answers.__getitem__, names))
+        return names, list(map(table.answers.__getitem__, names))
     except KeyError:
-        known = tuple(name for name in names if name in table.answers)
-        return _scores(known, table, judge, context)
-    if not seconds:
-        return NO_SCORES
+        return _seconds(tuple(filter(table.answers.__contains__, names)), table)
+
+
+def _scores(
+    names: tuple[str, ...], seconds: list[float], table: Starts, judge: Judge, context: Context
+) -> Scores:
     best = min(seconds)
     if not (judge.request.uid and judge.request.demand.volume_bytes):
         return table.scores(best, judge.policy, most=MAX_SCORE)
