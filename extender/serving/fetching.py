@@ -15,9 +15,10 @@ import structlog
 
 from extender.cluster.view import Key, LoaderLease
 from extender.report import WANTED_ANNOTATION, Wanted, WantedModel, write
+from extender.serving.touching import touch
 from extender.verbs.context import Context
 from extender.waiting.fetching import Bounds, Wishing
-from extender.waiting.pods import WaitingPods
+from extender.waiting.pods import WaitingPod, WaitingPods
 from extender.watch.answers import UnreachableError
 from extender.watch.client import Transport
 from extender.watch.paths import MERGE_PATCH, lease_path
@@ -88,6 +89,26 @@ class Fetching:
             before = view.leases.get(key, LoaderLease()).wanted.models
             if models != before and not self._stopping.is_set():
                 self._write(key, before, models)
+        for pod in wishing.unasked:
+            if not self._stopping.is_set():
+                self._have_asked(pod)
+
+    def _have_asked(self, pod: WaitingPod) -> None:
+        """Have kube-scheduler ask about a pod: only it knows which nodes could run that."""
+        request, now = pod.request, self._context.now()
+        self._pods.touched(request.uid, now)
+        try:
+            answer = touch(self._transport, request.namespace, request.name, request.uid, now)
+            error = "" if answer.ok else answer.problem().message or f"HTTP {answer.status}"
+        except UnreachableError as failure:
+            error = str(failure)
+        if error:
+            log.warning(
+                "pod not looked at again; it is tried in a minute",
+                namespace=request.namespace,
+                pod=request.name,
+                error=error,
+            )
 
     def _write(
         self, key: Key, before: tuple[WantedModel, ...], models: tuple[WantedModel, ...]

@@ -35,6 +35,9 @@ from extender.workload.model import ModelReference, Need
 RENEW_SECONDS = 60.0
 """A wish that has less left is renewed."""
 
+UNASKED_SECONDS = 60.0
+"""kube-scheduler is made to ask about a pod again so long after that came to nothing."""
+
 Wishes = dict[Key, tuple[WantedModel, ...]]
 """What loaders are asked for, by their namespace and node."""
 
@@ -81,6 +84,7 @@ class Wishing:
         self._view = view
         self._policy = policy
         self._bounds = bounds
+        self.unasked: list[WaitingPod] = []
         self._wishes: dict[tuple[Key, str], WantedModel] = {}
         self._old: dict[tuple[Key, str], WantedModel] = {}
         for key, lease in view.leases.items():
@@ -90,11 +94,17 @@ class Wishing:
                     self._old[key, model.path] = model
 
     def wishes(self, waiting: Iterable[WaitingPod]) -> Wishes:
-        """Return what every loader should be asked for; those asked for nothing are left out."""
+        """Return what every loader should be asked for; those asked for nothing are left out.
+
+        Where nobody has asked about a kind of pods since this program started, it is not known
+        which nodes could run them: one of each kind is then among the ``unasked``.
+        """
         judged = set()
         for request, asked, pods in self._groups(waiting):
-            if asked is None:
-                continue  # it is asked about anew in seconds; until then what is asked for stands
+            if asked is None:  # what is asked for stands until it is asked about
+                if self._may_be_fetched(request) and not self._asked_lately(pods):
+                    self.unasked.append(pods[0])
+                continue
             judged |= {f"{pod.request.namespace}/{pod.request.name}" for pod in pods}
             self._wish(request, tuple(asked.among(self._view.nodes)), pods)
         for place, model in self._old.items():
@@ -117,9 +127,17 @@ class Wishing:
         for pods in table.values():
             yield pods[0].request, pods[0].asked, pods
 
-    def _wish(self, request: PodRequest, asked: tuple[str, ...], pods: list[WaitingPod]) -> None:
-        judge = Judge(request, self._view, self._policy)
-        references = [
+    def _may_be_fetched(self, request: PodRequest) -> bool:
+        return bool(self._fetched_for(Judge(request, self._view, self._policy)))
+
+    def _asked_lately(self, pods: list[WaitingPod]) -> bool:
+        """Tell whether kube-scheduler was just made to ask about one of them."""
+        touched = (pod.touched_at for pod in pods if pod.touched_at is not None)
+        return self._view.now - max(touched, default=float("-inf")) < UNASKED_SECONDS
+
+    def _fetched_for(self, judge: Judge) -> list[ModelReference]:
+        """Return what a pod requires and some loader fetches, or is asked for."""
+        return [
             reference
             for reference, answer in judge.answers.items()
             if reference.need is Need.REQUIRED
@@ -128,6 +146,10 @@ class Wishing:
                 for name, held in answer.nodes.items()
             )
         ]
+
+    def _wish(self, request: PodRequest, asked: tuple[str, ...], pods: list[WaitingPod]) -> None:
+        judge = Judge(request, self._view, self._policy)
+        references = self._fetched_for(judge)
         if not references or any(judge.reason(name) is None for name in asked):
             return  # nobody can be asked, or a node takes it and it is being woken
         candidates = sorted(self._candidates(judge, references, asked), key=lambda one: one.order)

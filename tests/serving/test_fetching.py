@@ -107,6 +107,22 @@ def test_what_could_not_be_written_is_tried_again(
     assert asking.results == {result: 1, "written": 1}
 
 
+@pytest.mark.parametrize("status", [200, 403, 0])
+def test_a_pod_that_nobody_has_asked_about_since_the_start_is_touched_once(
+    apiserver: Apiserver, asking: Asking, status: int
+) -> None:
+    apiserver.status = status
+    asking.pods.drop("uid-llama")
+    asking.refuse(vllm())  # as after a restart: not known where it was refused
+    for _ in range(3):
+        asking.fetching.look()
+    touched = {path for _, path, _ in apiserver.seen}
+    assert touched == {"/api/v1/namespaces/inference/pods/llama/status"}
+    ((_, _, sent), *_) = apiserver.seen
+    assert sent["metadata"]["uid"] == "uid-llama"
+    assert asking.pods.all()[0].touches == 1
+
+
 def test_only_the_leader_asks(apiserver: Apiserver, asking: Asking) -> None:
     asking.leads = False
     asking.fetching.look()

@@ -18,7 +18,13 @@ from extender.report import (
     WantedModel,
 )
 from extender.verbs.context import Context
-from extender.waiting.fetching import RENEW_SECONDS, Bounds, Wishes, Wishing
+from extender.waiting.fetching import (
+    RENEW_SECONDS,
+    UNASKED_SECONDS,
+    Bounds,
+    Wishes,
+    Wishing,
+)
 from tests.builders import (
     READY,
     loader_lease,
@@ -251,6 +257,26 @@ def test_a_restart_keeps_what_was_asked_for_until_the_pod_is_asked_about_again()
     fleet.state.delete(vllm())
     fleet.pods.drop("uid-llama")
     assert fleet.wishes() == {}
+
+
+def unasked(fleet: Fleet) -> list[str]:
+    """Return the pods that kube-scheduler has to ask about before anybody can be asked."""
+    wishing = Wishing(fleet.state.view(), fleet.context.policy, fleet.bounds, pending=())
+    assert wishing.wishes(fleet.pods.all()) == {}
+    return [pod.request.name for pod in wishing.unasked]
+
+
+def test_after_a_restart_a_pod_is_asked_about_where_what_it_waits_for_could_be_fetched() -> None:
+    fleet = Fleet("a")
+    fleet.refuse(vllm())
+    assert unasked(fleet) == ["llama"]
+    fleet.pods.touched("uid-llama", fleet.now)
+    assert unasked(fleet) == []
+    fleet.now += UNASKED_SECONDS
+    fleet.apply(fleet.lease("a"))
+    assert unasked(fleet) == ["llama"]
+    fleet.apply(reporting_pod("a", READY, reported(ReportedState.ABSENT)))
+    assert unasked(fleet) == []  # no loader would fetch it
 
 
 def test_no_more_models_are_fetched_at_once_than_a_node_and_the_cluster_bear() -> None:
