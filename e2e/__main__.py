@@ -90,6 +90,7 @@ def test(run: Run, arguments: list[str]) -> int:
     """Run the tests inside the namespaces."""
     os.environ["E2E_RUN"] = str(run.folder)
     pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+    pytest += ["-o", "timeout=600"]  # of a test, on a machine that has other work
     pytest += [f"--basetemp={run.folder / 'tests'}", "--ignore=e2e/test_kills.py", "e2e"]
     pytest += arguments
     inside = [sys.executable, "-m", "e2e.inside", *pytest]

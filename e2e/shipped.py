@@ -64,10 +64,14 @@ def rolled_out(cluster: RealCluster, namespace: str, workload: str) -> None:
 
 
 def loader_pods(cluster: RealCluster, node: str = NODE) -> list[Any]:
-    """Return the loader's pods on a real node that are not on their way out: one, or none yet."""
+    """Return the loader's pods on a real node that live: one, or none yet."""
     path = f"/api/v1/namespaces/{LOADERS}/pods"
     found = cluster.read(path, fieldSelector=f"spec.nodeName={node}")
-    return [pod for pod in found["items"] if "deletionTimestamp" not in pod["metadata"]]
+    return [
+        pod
+        for pod in found["items"]
+        if "deletionTimestamp" not in pod["metadata"] and pod["status"]["phase"] != "Failed"
+    ]
 
 
 def report(cluster: RealCluster, node: str = NODE) -> dict[str, Any]:

@@ -1,17 +1,24 @@
-"""Two real nodes: pods go to the one with the model, and a node that is switched off comes back."""
+"""A second real node: which of two a pod goes to, and what nothing else should suffer from.
+
+One of the two is switched off here, and filled with memory to the brim.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from e2e.beliefs import believed
 from e2e.cluster import NODE, RealCluster
+from e2e.explained import explained
+from e2e.filling import MI, Case
 from e2e.node import RealNode
-from e2e.objects import Object
+from e2e.objects import Object, phase
 from e2e.shipped import (
     LATE,
     MODEL,
@@ -33,11 +40,16 @@ def second(deployed: RealCluster) -> Iterator[RealNode]:
     """Let another real node join, with a loader that has its model; it leaves again afterwards."""
     node = deployed.add_real_node(2)
     try:
-        for name in (NODE, node.name):
-            deployed.wait_for(partial(has_model, deployed, name), 120, f"the model on {name}")
         yield node
     finally:
         deployed.remove_real_node(node.name)
+
+
+@pytest.fixture(autouse=True)
+def both(deployed: RealCluster, second: RealNode) -> None:
+    """Begin each test with a loader on both nodes that has its model."""
+    for name in (NODE, second.name):
+        deployed.wait_for(partial(has_model, deployed, name), 180, f"the model on {name}")
 
 
 def on(node: str, pod: Object) -> Object:
@@ -110,3 +122,58 @@ def test_a_node_that_is_switched_off_keeps_its_models_and_its_pods_serve_again_a
         deployed.wait_for(lambda: beliefs.now == "ready", 120, "the model to be believed in")
     assert "absent" not in beliefs.believed()
     assert hub.bytes_sent() == sent  # the directory was kept, and memory filled from it again
+
+
+def test_what_the_ledger_admits_runs_and_what_it_refuses_is_killed_or_kills_where_it_is_forced(
+    deployed: RealCluster, second: RealNode, namespace: str, tmp_path: Path
+) -> None:
+    def filling(name: str, mebibytes: int) -> Object:
+        stay = "exec sleep 600"
+        case = Case(
+            name, 0, "", 0, mebibytes, request=32, init=mebibytes - 1, command=stay, pod=name
+        )
+        return on(second.name, case.manifest())
+
+    def verdict(pod: Object) -> Any:
+        (found,) = explained(deployed, namespace, pod, tmp_path, second.name)["nodes"]
+        return found
+
+    free = verdict(filling("probe", 32))["memoryFreeBytes"] // MI
+    admitted, refused = filling("admitted", free - 256), filling("refused", 1024)
+    assert verdict(admitted)["fits"]
+    deployed.apply(admitted, namespace)
+    running = partial(is_running, deployed, namespace, "admitted")
+    deployed.wait_for(running, 120, "the admitted pod to run")
+    assert verdict(refused)["reason"] == "InsufficientMemory"
+    refused["spec"]["nodeName"] = second.name
+    deployed.apply(refused, namespace)
+    killed = partial(somebody_is_killed, deployed, namespace, ("admitted", "refused"))
+    deployed.wait_for(killed, 120, "the kernel or the kubelet to kill for memory")
+    deployed.kubectl("delete", "pods", "--all", "-n", namespace, "--grace-period=1")
+    # By this the kubelet judges whether to evict more pods.
+    deployed.wait_for(lambda: available(deployed, second.name) > 1 << 30, 120, "it to be over")
+
+
+def is_running(cluster: RealCluster, namespace: str, name: str) -> bool:
+    """Say whether all init containers of a pod have ended well."""
+    return phase(cluster, namespace, name) == "Running"
+
+
+def somebody_is_killed(cluster: RealCluster, namespace: str, names: tuple[str, ...]) -> bool:
+    """Say whether a container of some pods was killed for memory, or a pod evicted."""
+    pods = [cluster.pod(namespace, name) for name in names]
+    reasons = [
+        status.get(when, {}).get("terminated", {}).get("reason")
+        for pod in pods
+        for kind in (INIT, MAIN)
+        for status in pod["status"].get(kind, [])
+        for when in ("state", "lastState")
+    ]
+    return "OOMKilled" in reasons or any(pod["status"]["phase"] == "Failed" for pod in pods)
+
+
+def available(cluster: RealCluster, node: str) -> int:
+    """Return the bytes that a kubelet believes to be available for pods."""
+    stats = cluster.read(f"/api/v1/nodes/{node}/proxy/stats/summary")
+    (pods,) = (one for one in stats["node"]["systemContainers"] if one["name"] == "pods")
+    return int(pods["memory"]["availableBytes"])
