@@ -18,12 +18,6 @@ class Nested(Generic[T]):
     def __init__(self) -> None:
         self._tables: dict[str, dict[str, T]] = {}
 
-    def __len__(self) -> int:
-        return len(self._tables)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._tables
-
     def __iter__(self) -> Iterator[str]:
         return iter(self._tables)
 
