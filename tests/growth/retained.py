@@ -11,11 +11,16 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sized
 from collections.abc import Set as AbstractSet
 from functools import partial
+from importlib import import_module
+from inspect import signature
+from pkgutil import walk_packages
 from threading import Thread
 from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from cachetools import Cache
+
+import extender
 
 _FOLLOWED = ("extender.", "prometheus_client.")
 """Objects of these packages are looked into; those of others are theirs to bound."""
@@ -49,12 +54,20 @@ def modules() -> list[ModuleType]:
 
 
 def endless_caches() -> list[str]:
-    """Name the functions whose answers are cached without a bound."""
+    """Name the functions of the whole package whose answers are cached without a bound.
+
+    One without parameters has a single answer.
+    """
+    for module in walk_packages(extender.__path__, "extender."):
+        if not module.name.endswith("__main__"):
+            import_module(module.name)
     return [
         f"{module.__name__}.{name}"
         for module in modules()
         for name, found in vars(module).items()
-        if hasattr(found, "cache_info") and found.cache_info().maxsize is None
+        if hasattr(found, "cache_info")
+        and found.cache_info().maxsize is None
+        and signature(found).parameters
     ]
 
 
