@@ -22,6 +22,8 @@ RUN python3 -m venv /opt/wheel \
  && rm -r /opt/model-cache-extender/lib/python3*/site-packages/kubernetes/aio
 
 FROM ${BASE_IMAGE}
+# Once more, so that this stage can name it in a label.
+ARG BASE_IMAGE
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="model-cache-extender" \
@@ -29,7 +31,8 @@ LABEL org.opencontainers.image.title="model-cache-extender" \
       org.opencontainers.image.source="https://github.com/model-cache-extender/model-cache-extender" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="${BASE_IMAGE}"
 COPY --from=build /opt/model-cache-extender /opt/model-cache-extender
 # The root file system is read-only in deploy/: byte code was compiled at installation, and /tmp is a volume there.
 ENV PATH=/opt/model-cache-extender/bin:$PATH \

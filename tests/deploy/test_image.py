@@ -22,6 +22,19 @@ def test_the_dockerfile_copies_only_what_dockerignore_lets_through() -> None:
     assert copied == let_through
 
 
+def test_both_stages_take_the_base_that_is_asked_for_and_the_image_says_what_it_is() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    bases = re.findall(r"^FROM (\S+)", dockerfile, flags=re.MULTILINE)
+    assert bases == ["${BASE_IMAGE}"] * 2, "so that a digest pins both"
+    labels = dict(re.findall(r'org\.opencontainers\.image\.([a-z.]+)="([^"]+)"', dockerfile))
+    said = {"title", "description", "source", "licenses", "version", "revision", "base.name"}
+    assert labels.keys() == said
+    declared = set(re.findall(r"^ARG (\w+)", dockerfile.rpartition("\nFROM ")[2], re.MULTILINE))
+    assert {labels[name] for name in ("version", "revision", "base.name")} == {
+        f"${{{name}}}" for name in declared
+    }
+
+
 def test_the_image_installs_what_is_locked_and_does_not_run_as_root() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
     assert "--require-hashes -r requirements.lock" in dockerfile
