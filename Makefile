@@ -16,7 +16,7 @@ export K8S_VERSION
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test browser prometheus dashboard docs docs-reference test-unit test-controlplane test-faults test-kills test-simulation \
   test-changes soak bench bench-programs bench-quick test-versions lint format controlplane lock clean \
-  audit release fuzz test-leaders e2e e2e-kills
+  audit release fuzz tools test-leaders e2e e2e-kills
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -54,13 +54,16 @@ docs: $(STAMP) ## Build the documentation as a site into build/site; a warning i
 docs-reference: $(STAMP) ## Write the reference pages of docs/ from the code
 	$(BIN)/python -m documentation
 
-test-unit: $(STAMP) browser prometheus ## Tests that need no control plane
+tools: $(STAMP) ## Build Helm and actionlint into the cache (needs Go, three minutes, once)
+	@nice $(BIN)/python controlplane/build.py --tools
+
+test-unit: $(STAMP) browser prometheus tools ## Tests that need no control plane
 	$(PYTEST) -n $(PYTEST_WORKERS) --ignore tests/controlplane
 
 controlplane: $(STAMP) ## Build the control-plane binaries into the cache (needs Go, about six minutes, once)
 	@$(BIN)/python controlplane/build.py --kubernetes $(K8S_VERSION)
 
-test-controlplane: controlplane browser ## Tests on a real etcd, kube-apiserver, controller-manager and kube-scheduler
+test-controlplane: controlplane browser tools ## Tests on a real etcd, kube-apiserver, controller-manager and kube-scheduler
 	REQUIRE_CONTROL_PLANE=1 $(PYTEST) -n $(CONTROLPLANE_WORKERS) tests/controlplane
 
 CALM := tests/controlplane/test_scheduler_behaviour.py::test_a_shortage_that_only_the_extender_sees_evicts_nobody_and_makes_no_storm
@@ -125,7 +128,7 @@ audit: $(STAMP) ## Known vulnerabilities and the licences of what ships (says so
 	@$(BIN)/python -m release.licences
 	@$(BIN)/python -m release.audit
 
-release: $(STAMP) ## sdist, wheel and SBOM in dist/; the wheel is tried in a fresh virtual environment
+release: tools ## sdist, wheel, SBOM, chart and their checksums in dist/; wheel and chart are tried as installed
 	@$(BIN)/python -m release.build
 
 lock: ## Renew the lock files from pyproject.toml (needs uv)

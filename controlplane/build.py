@@ -2,7 +2,8 @@
 
 ``python controlplane/build.py --kubernetes 1.37`` leaves six binaries in the cache and
 prints where; with ``--print-path`` it builds nothing. ``--bench`` builds the two programs of
-``bench/go`` in the same way, ``--node`` the kubelet. Only the standard library is needed, and Go.
+``bench/go`` in the same way, ``--node`` the kubelet, ``--tools`` Helm and actionlint. Only the
+standard library is needed, and Go.
 """
 
 from __future__ import annotations
@@ -75,6 +76,16 @@ def node_parts() -> list[Part]:
     return [Part("kubelet", MODULES / "kubelet", f"{KUBERNETES}/cmd/kubelet", KUBERNETES)]
 
 
+def tool_parts() -> list[Part]:
+    """Return what packs and tries the chart, and what reads the workflows: no control plane."""
+    helm = "helm.sh/helm/v4"
+    actionlint = "github.com/rhysd/actionlint"
+    return [
+        Part("actionlint", MODULES / "actionlint", f"{actionlint}/cmd/actionlint", actionlint),
+        Part("helm", MODULES / "helm", f"{helm}/cmd/helm", helm),
+    ]
+
+
 def supported() -> list[str]:
     """Return the Kubernetes minors that are pinned here, oldest first."""
     found = [path.name.removeprefix("v") for path in MODULES.glob("v*.*") if path.is_dir()]
@@ -111,11 +122,29 @@ def build_node() -> Path:
     return build_apart("node", node_parts())
 
 
+def build_tools() -> Path:
+    """Build what is missing of the tools and return their folder."""
+    return build_apart("tools", tool_parts())
+
+
+def tool(name: str) -> Path:
+    """Return the path of a tool; raise where it is not built."""
+    path = apart("tools", tool_parts()) / name
+    if not executable(path):
+        raise MissingBinariesError(f"{name} is not built: there is no {path}; run: make tools")
+    return path
+
+
 def build_apart(name: str, all_parts: list[Part]) -> Path:
     """Build what is missing of some parts in a folder of the cache, and return it."""
-    folder = assets() / name / digest_of(all_parts)
+    folder = apart(name, all_parts)
     build_missing(all_parts, folder)
     return folder
+
+
+def apart(name: str, all_parts: list[Part]) -> Path:
+    """Return the folder of the cache for some parts: new pins, new folder."""
+    return assets() / name / digest_of(all_parts)
 
 
 def build_missing(all_parts: list[Part], folder: Path) -> None:
@@ -323,6 +352,7 @@ def main() -> int:
     )
     parser.add_argument("--bench", action="store_true", help="build the programs of bench/go")
     parser.add_argument("--node", action="store_true", help="build the kubelet of `make e2e`")
+    parser.add_argument("--tools", action="store_true", help="build Helm and actionlint")
     arguments = parser.parse_args()
     version: str = arguments.kubernetes
     try:
@@ -331,6 +361,9 @@ def main() -> int:
             return 0
         if arguments.node:
             say(f"==> the kubelet is in {build_node()}")
+            return 0
+        if arguments.tools:
+            say(f"==> the tools are in {build_tools()}")
             return 0
         if arguments.print_path:
             print(ready_made(version) or cached(version))

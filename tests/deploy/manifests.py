@@ -12,7 +12,13 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFEST_FOLDERS = ("config", "deploy")
-FILES = sorted(path for folder in MANIFEST_FOLDERS for path in (ROOT / folder).rglob("*.yaml"))
+CHART = ROOT / "deploy" / "chart"  # templates over the very same files: tests/controlplane/chart
+FILES = sorted(
+    path
+    for folder in MANIFEST_FOLDERS
+    for path in (ROOT / folder).rglob("*.yaml")
+    if CHART not in path.parents
+)
 KUSTOMIZATIONS = [path for path in FILES if path.name == "kustomization.yaml"]
 EXISTING_SCHEDULER = Path("deploy/overlays/existing-scheduler")
 TWO_DEPLOYMENTS = Path("deploy/overlays/two-deployments")
