@@ -1,47 +1,25 @@
 """Build what is released, and try the wheel as somebody would who installs it.
 
-``python -m release.build`` leaves in ``dist/`` the sdist, the wheel that was built from it, and an
-SBOM of what is locked (CycloneDX). The wheel is installed with the locked dependencies in a fresh
-virtual environment outside of the tree, and run there.
+``python -m release.build`` leaves in ``dist/`` the sdist, the wheel that was built from it, an SBOM
+of what is locked (CycloneDX), the Helm chart, and their checksums. The wheel is installed with the
+locked dependencies in a fresh virtual environment outside of the tree, and run there.
 """
 
 from __future__ import annotations
 
-import os
+import hashlib
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from release import chart
+from release.running import ROOT, ReleaseError, run
+
 DIST = ROOT / "dist"
 SBOM = "model-cache-extender.cdx.json"
-LIMIT_SECONDS = 600
-
-
-class ReleaseError(Exception):
-    """What was built is not fit to be released; the message says what is wrong with it."""
-
-
-def run(command: Sequence[str | Path], cwd: Path = ROOT) -> str:
-    """Run a command away from this tree's modules; return its output."""
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run(
-        [str(word) for word in command],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_SECONDS,
-        cwd=cwd,
-        env=environment,
-    )
-    if done.returncode:
-        said = (done.stderr or done.stdout).strip()
-        raise ReleaseError(f"{' '.join(map(str, command))}: exit code {done.returncode}\n{said}")
-    return done.stdout
+CHECKSUMS = "SHA256SUMS"
 
 
 def build(out: Path) -> tuple[Path, Path]:
@@ -58,10 +36,25 @@ def write_sbom(path: Path) -> None:
     run([*command, "requirements.lock"])
 
 
+def version_of(sdist: Path) -> str:
+    """Return the version that an sdist's name tells."""
+    return sdist.name.removesuffix(".tar.gz").rpartition("-")[2]
+
+
+def write_checksums(folder: Path) -> None:
+    """Write the SHA-256 of every file in a folder, as ``sha256sum --check`` reads it."""
+    lines = [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+        for path in sorted(folder.iterdir())
+        if path.name != CHECKSUMS
+    ]
+    (folder / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
+
+
 def try_installed(bin_folder: Path, sdist: Path, workdir: Path) -> list[str]:
     """Use an installed wheel away from the tree; return what was tried. Raises ReleaseError."""
     program = bin_folder / "model-cache-extender"
-    version = sdist.name.removesuffix(".tar.gz").rpartition("-")[2]
+    version = version_of(sdist)
     said = run([program, "--version"], workdir)
     if version not in said:
         raise ReleaseError(f"--version says {said!r}, not {version}")
@@ -90,6 +83,8 @@ def main() -> int:
     try:
         sdist, wheel = build(DIST)
         write_sbom(DIST / SBOM)
+        packed = chart.pack(DIST)
+        write_checksums(DIST)
         with tempfile.TemporaryDirectory(prefix="release-") as folder:
             venv, workdir = Path(folder, "venv"), Path(folder, "work")
             workdir.mkdir()
@@ -103,10 +98,12 @@ def main() -> int:
             run([*pip, "--require-hashes", "--requirement", ROOT / "requirements.lock"])
             run([*pip, "--no-deps", wheel])
             tried = try_installed(venv / "bin", sdist, workdir)
+            tried += chart.try_packed(packed, version_of(sdist), workdir)
     except ReleaseError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"dist/: {sdist.name}, {wheel.name}, {SBOM}; tried as installed: {', '.join(tried)}")
+    made = ", ".join(path.name for path in sorted(DIST.iterdir()))
+    print(f"dist/: {made}; tried as installed: {', '.join(tried)}")
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -12,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from release import audit, licences
-from release.build import ROOT, ReleaseError, build, run, try_installed, write_sbom
+from release.build import CHECKSUMS, build, try_installed, write_checksums, write_sbom
+from release.running import ROOT, ReleaseError, run
+from tests.deploy.manifests import FILES
 
 
 @pytest.mark.parametrize(
@@ -65,6 +68,17 @@ def test_the_sbom_names_every_locked_package(tmp_path: Path) -> None:
     assert document["metadata"]["component"]["name"] == "model-cache-extender"
 
 
+def test_checksums_are_those_that_sha256sum_checks(tmp_path: Path) -> None:
+    (tmp_path / "one.whl").write_bytes(b"one")
+    (tmp_path / "two.tgz").write_bytes(b"two")
+    write_checksums(tmp_path)
+    said = run(["sha256sum", "--check", CHECKSUMS], tmp_path)
+    assert said.split() == ["one.whl:", "OK", "two.tgz:", "OK"]
+    (tmp_path / "two.tgz").write_bytes(b"other")
+    with pytest.raises(ReleaseError):
+        run(["sha256sum", "--check", CHECKSUMS], tmp_path)
+
+
 def test_the_wheel_holds_the_program_and_works_away_from_the_tree(tmp_path: Path) -> None:
     """`make release` installs the locked dependencies anew; here they are borrowed."""
     sdist, wheel = build(tmp_path / "dist")
@@ -74,6 +88,11 @@ def test_the_wheel_holds_the_program_and_works_away_from_the_tree(tmp_path: Path
         "extender",
         "model_cache_extender",
     }
+    with tarfile.open(sdist) as archive_of_sources:
+        sources = {name.partition("/")[2] for name in archive_of_sources.getnames()}
+    tree = {str(path.relative_to(ROOT)) for path in FILES}
+    assert tree <= sources, "the chart's links hide no folder from the sdist"
+    assert not [name for name in sources if name.startswith("deploy/chart")]
     assert {"extender/demo/cluster.yaml", "extender/py.typed"} <= set(held)
     home = tmp_path / "venv"
     venv.create(home, symlinks=True)
