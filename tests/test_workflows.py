@@ -1,0 +1,145 @@
+"""The workflows for people who fork this: valid, pinned, of few rights, for all versions."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from controlplane.build import BuildError, supported, tool
+
+ROOT = Path(__file__).resolve().parents[1]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yaml"))
+
+Document = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def actionlint() -> Path:
+    try:
+        return tool("actionlint")
+    except BuildError as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+def lint(actionlint: Path, *files: Path) -> subprocess.CompletedProcess[str]:
+    """Ask actionlint alone: what else is installed here is none of its business."""
+    command = [str(actionlint), "-no-color", "-shellcheck=", "-pyflakes=", *map(str, files)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+def loaded(name: str) -> Document:
+    found: Document = yaml.safe_load((ROOT / ".github" / "workflows" / name).read_text("utf-8"))
+    return found
+
+
+def jobs() -> Iterator[tuple[str, Document]]:
+    for path in WORKFLOWS:
+        for name, job in loaded(path.name)["jobs"].items():
+            yield f"{path.stem}/{name}", job
+
+
+JOBS = dict(jobs())
+
+
+def test_every_workflow_is_valid(actionlint: Path) -> None:
+    assert len(WORKFLOWS) == 2
+    done = lint(actionlint, *WORKFLOWS)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("runs-on: ubuntu-24.04", "runs-on: ubuntu-1.0", 'label "ubuntu-1.0" is unknown'),
+        ("${{ matrix.python }}", "${{ matrix.pyhton }}", 'property "pyhton" is not defined'),
+        ("fail-fast: false", "fail-fats: false", 'unexpected key "fail-fats"'),
+    ],
+)
+def test_the_linter_finds_what_would_fail_there(
+    actionlint: Path, tmp_path: Path, before: str, after: str, said: str
+) -> None:
+    (sound,) = [path for path in WORKFLOWS if path.name == "ci.yaml"]
+    broken = tmp_path / "broken.yaml"
+    broken.write_text(sound.read_text("utf-8").replace(before, after, 1), encoding="utf-8")
+    done = lint(actionlint, broken)
+    assert done.returncode == 1
+    assert said in done.stdout
+
+
+def test_every_action_is_pinned_by_its_commit_with_its_version_beside_it() -> None:
+    pinned: dict[str, str] = {}
+    for path in WORKFLOWS:
+        for line in re.findall(r"uses: (.+)$", path.read_text("utf-8"), re.MULTILINE):
+            if line.startswith("./"):
+                continue
+            found = re.fullmatch(r"([\w./-]+)@([0-9a-f]{40}) # v\d+\.\d+\.\d+", line)
+            assert found, line
+            assert pinned.setdefault(found[1], line) == line, "one version of each action"
+    assert "actions/checkout" in pinned
+
+
+def test_a_workflow_may_read_and_a_job_says_what_else_it_needs() -> None:
+    writes: dict[str, set[str]] = {}
+    for path in WORKFLOWS:
+        assert loaded(path.name)["permissions"] == {"contents": "read"}
+    for name, job in JOBS.items():
+        granted = job.get("permissions", {})
+        writes[name] = {scope for scope, level in granted.items() if level == "write"}
+    assert {name: scopes for name, scopes in writes.items() if scopes} == {
+        "release/image": {"packages", "id-token", "attestations"},
+        "release/publish": {"contents", "packages", "id-token", "attestations"},
+    }
+
+
+@pytest.mark.parametrize("name", [name for name, job in JOBS.items() if "steps" in job])
+def test_every_job_has_a_time_limit_and_keeps_no_credentials(name: str) -> None:
+    assert 0 < JOBS[name]["timeout-minutes"] <= 90
+    for step in JOBS[name]["steps"]:
+        if step.get("uses", "").startswith("actions/checkout@"):
+            assert step["with"]["persist-credentials"] is False
+        assert "${{" not in step.get("run", ""), "values reach a shell as variables alone"
+
+
+def test_the_matrix_has_every_python_and_every_kubernetes_that_is_supported() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    pythons = [
+        found[1]
+        for line in project["classifiers"]
+        if (found := re.fullmatch(r"Programming Language :: Python :: (3\.\d+)", line))
+    ]
+    assert JOBS["ci/unit"]["strategy"]["matrix"]["python"] == pythons
+    matrix = JOBS["ci/controlplane"]["strategy"]["matrix"]
+    assert matrix["kubernetes"] == supported()
+    tried = {*matrix["python"], *(extra["python"] for extra in matrix["include"])}
+    assert tried == set(pythons)
+    assert {extra["kubernetes"] for extra in matrix["include"]} == {supported()[-1]}
+
+
+def test_what_runs_is_what_a_newcomer_runs() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    asked = {
+        target
+        for job in JOBS.values()
+        for step in job.get("steps", [])
+        for target in re.findall(r"^make ([a-z0-9-]+)$", step.get("run", ""), re.MULTILINE)
+    }
+    assert asked == {"lint", "audit", "test-unit", "test-controlplane", "e2e", "release"}
+    for target in asked:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_dependabot_looks_at_folders_that_are_there() -> None:
+    document = yaml.safe_load((ROOT / ".github" / "dependabot.yml").read_text("utf-8"))
+    for update in document["updates"]:
+        for folder in update.get("directories", [update.get("directory")]):
+            assert (ROOT / folder.lstrip("/")).is_dir(), folder
