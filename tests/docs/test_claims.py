@@ -12,6 +12,7 @@ import pytest
 from extender.kube.quantity import parse_quantity
 from extender.placement.policy import GB, Policy
 from extender.placement.score import scores
+from extender.snapshot import DUMP_COMMAND
 from tests.cli.program import CLUSTER, run
 from tests.deploy.manifests import DEPLOYMENT, LOADER, Workload
 from tests.docs.pages import DOCS, PAGES, Page
@@ -100,6 +101,11 @@ def test_requests_and_limits_are_those_of_the_manifests() -> None:
         resources = found[name].container(name)["resources"]
         assert resources["requests"] == {"cpu": processor, "memory": memory}
         assert resources["limits"] == {"memory": limit}
+
+
+def test_the_command_that_makes_a_dump_is_the_one_that_help_prints() -> None:
+    text = (DOCS / "how-to/explain-a-pod.md").read_text("utf-8")
+    assert f"\n{DUMP_COMMAND} > cluster.yaml\n" in text
 
 
 @pytest.mark.parametrize(
