@@ -5,14 +5,22 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from extender.config import ServerSection
 from extender.placement.reasons import TEXTS, Reason
+from extender.verbs.context import TOO_LATE
 from extender.watch.answers import Answer
 from extender.watch.client import connect
 from extender.watch.paths import pod_path
 from tests.controlplane.cluster import ControlPlane, Extender
+from tests.controlplane.faults.kinds_of_fault import answers
+from tests.controlplane.faults.scene import kubeconfig_through, proxy_for
+from tests.controlplane.processes import free_port
 from tests.controlplane.shipped import (
     OPTS_IN,
     SCHEDULER,
@@ -117,15 +125,19 @@ def test_the_decision_is_written_on_the_pod_with_the_binding(
     assert decision["memoryFreeBytes"] >= decision["memoryDemandBytes"]
 
 
-@pytest.fixture
-def unbound(control_plane: ControlPlane, namespace: str) -> Object:
-    """A pod that no scheduler looks at."""
+def lonely(name: str = "lonely") -> Object:
+    """Return a pod that no scheduler looks at."""
     spec = {
         "schedulerName": "nobody",
         "containers": [{"name": "main", "image": "registry.k8s.io/pause:3.10"}],
     }
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "lonely"}, "spec": spec}
-    control_plane.apply(pod, namespace)
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+
+
+@pytest.fixture
+def unbound(control_plane: ControlPlane, namespace: str) -> Object:
+    """A pod that no scheduler looks at."""
+    control_plane.apply(lonely(), namespace)
     found: Object = control_plane.get_json("pod", "lonely", "-n", namespace)
     return found
 
@@ -173,7 +185,111 @@ def test_a_pod_deleted_between_filter_and_bind_leaves_nothing_behind(
     assert placing.post("/filter", args)[1]["NodeNames"] == ["gone-1"]
     control_plane.kubectl("delete", "pod", "lonely", "-n", namespace, "--grace-period=0", "--force")
     assert "does not exist any more" in bind(placing, unbound, "gone-1")
-    assert "model_cache_extender_reserved_pods 0.0" in placing.get("/metrics")[1]
+    assert NOTHING_KEPT in placing.get("/metrics")[1]
+
+
+NOTHING_KEPT = "model_cache_extender_reserved_pods 0.0"
+
+
+@pytest.fixture
+def unreachable_webhook(control_plane: ControlPlane, unbound: Object) -> Iterator[str]:
+    """A webhook that every Binding in the pod's namespace has to pass, where nothing listens."""
+    namespace = unbound["metadata"]["namespace"]
+    admin = connect(str(control_plane.kubeconfig()))
+    webhook = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": namespace},
+        "webhooks": [
+            {
+                "name": "bindings.example.com",
+                "clientConfig": {"url": f"https://127.0.0.1:{free_port()}/"},
+                "rules": [
+                    {
+                        "operations": ["CREATE"],
+                        "apiGroups": [""],
+                        "apiVersions": ["v1"],
+                        "resources": ["pods/binding"],
+                    }
+                ],
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+                "failurePolicy": "Fail",
+                "sideEffects": "None",
+                "admissionReviewVersions": ["v1"],
+            }
+        ],
+    }
+    control_plane.apply(webhook)
+
+    def asked() -> bool:
+        binding = {"metadata": {"name": "lonely"}, "target": {"kind": "Node", "name": "nowhere"}}
+        answer = admin.request(
+            "POST",
+            f"{pod_path(namespace, 'lonely')}/binding",
+            query={"dryRun": "All"},
+            body=json.dumps({"apiVersion": "v1", "kind": "Binding", **binding}).encode(),
+        )
+        return answer.status == 500
+
+    control_plane.wait_for(asked, 30, "the webhook to be asked")
+    yield namespace
+    control_plane.kubectl("delete", "validatingwebhookconfiguration", namespace)
+
+
+def test_a_webhook_that_cannot_be_called_refuses_a_bind_in_words_and_keeps_no_memory(
+    control_plane: ControlPlane, placing: Extender, unbound: Object, unreachable_webhook: str
+) -> None:
+    """A 500 like a failure of the storage, but said before anything was written."""
+    control_plane.add_nodes(["hooked-1"])
+    error = bind(placing, unbound, "hooked-1")
+    assert 'failed calling webhook "bindings.example.com"' in error
+    assert "nothing was written" in error
+    assert NOTHING_KEPT in placing.get("/metrics")[1]
+    assert control_plane.pod_node(unreachable_webhook, "lonely") is None
+
+
+def test_memory_that_an_unclear_answer_keeps_is_given_back_within_seconds(
+    control_plane: ControlPlane, unbound: Object, tmp_path: Path
+) -> None:
+    control_plane.add_nodes(["unclear-1"])
+    namespace = unbound["metadata"]["namespace"]
+    with proxy_for(control_plane) as proxy:
+        kubeconfig = kubeconfig_through(proxy, control_plane, tmp_path)
+        extender = control_plane.start_extender(kubeconfig=kubeconfig)
+        binding = f"{pod_path(namespace, 'lonely')}/binding"
+        proxy.meet("post", answers(500, "InternalError"), paths=[binding])
+        error = bind(extender, unbound, "unclear-1")
+        assert "(500)" in error
+        assert "stays reserved on unclear-1 until it is certain" in error
+        assert NOTHING_KEPT not in extender.get("/metrics")[1]
+        control_plane.wait_for(
+            lambda: NOTHING_KEPT in extender.get("/metrics")[1], 30, "the memory to be given back"
+        )
+    pod = control_plane.get_json("pod", "lonely", "-n", namespace)
+    assert "modelcache.dev/requeued-at" in pod["metadata"]["annotations"]
+    assert not pod["spec"].get("nodeName")
+
+
+def test_filter_is_answered_while_more_binds_than_threads_wait_for_the_apiserver(
+    control_plane: ControlPlane, namespace: str, tmp_path: Path
+) -> None:
+    """In turns they would take longer than filter has time, where the apiserver answers none."""
+    control_plane.add_nodes(["slow-1"])
+    made = [lonely(f"lonely-{number}") for number in range(3 * ServerSection().threads)]
+    control_plane.apply(made, namespace)
+    unbound = control_plane.get_json("pods", "-n", namespace)["items"]
+    with proxy_for(control_plane) as proxy, ThreadPoolExecutor(len(made)) as callers:
+        kubeconfig = kubeconfig_through(proxy, control_plane, tmp_path)
+        extender = control_plane.start_extender(kubeconfig=kubeconfig)
+        proxy.hold_bindings()
+        binds = [callers.submit(bind, extender, pod, "slow-1") for pod in unbound]
+        control_plane.wait_for(lambda: proxy.held > 0, 10, "binds to wait", poll=0.01)
+        asked = {"Pod": unbound[0], "Nodes": None, "NodeNames": ["slow-1"]}
+        answer = extender.post("/filter", asked)[1]
+        assert (answer["Error"], answer["NodeNames"]) == ("", ["slow-1"])
+        assert proxy.held, "it was answered while they waited"
+        errors = [each.result() for each in binds]
+    assert all("did not answer the binding" in error or TOO_LATE in error for error in errors)
 
 
 @pytest.mark.parametrize(
