@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 
 import yaml
 
-from tests.authority import Key
+from tests.authority import Key, self_signed
 from tests.controlplane.processes import (
     POLL_SECONDS,
     HarnessError,
@@ -166,12 +166,23 @@ class ControlPlane:
             f"--service-account-key-file={key}",
             f"--service-account-signing-key-file={key}",
             f"--token-auth-file={self._write_tokens()}",
+            f"--client-ca-file={self.trust_clients_of(self_signed(self.workdir, 'nobody').cert)}",
             "--authorization-mode=RBAC,Node",
             # Its taint on new nodes is taken off by the node-lifecycle controller only.
             "--disable-admission-plugins=TaintNodesByCondition",
             "--allow-privileged=true",
         )
         process.wait_ready(self._api_ready, 90)
+
+    def trust_clients_of(self, *authorities: Path) -> Path:
+        """Let in who shows a certificate of these authorities, and of no others, from now on.
+
+        The apiserver reads the file again whenever it changes; returns its path.
+        """
+        path = self.workdir / "client-authorities.crt"
+        unfinished = path.with_suffix(f".{secrets.token_hex(4)}")
+        unfinished.write_text("".join(each.read_text("ascii") for each in authorities), "ascii")
+        return unfinished.replace(path)
 
     def _api_ready(self) -> bool:
         if not (self.workdir / "certs" / "apiserver.crt").is_file():
