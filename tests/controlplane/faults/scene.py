@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 from kubernetes.client.configuration import Configuration
+from msgspec.structs import replace
 
 from extender.backoff import Backoff
 from extender.cluster.state import ClusterState
@@ -228,7 +229,8 @@ def facts(state: ClusterState) -> dict[str, Any]:
     view = state.view()
     return {
         "pods": {pod.uid: pod for pod in state.pods()},
-        "nodes": dict(view.nodes),
+        # Numbers are given in the order in which nodes came.
+        "nodes": {name: replace(node, number=0) for name, node in view.nodes.items()},
         "claims": dict(view.claims),
         "volumes": dict(view.volumes),
         "classes": dict(view.classes),
