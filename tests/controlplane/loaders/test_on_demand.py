@@ -108,6 +108,8 @@ def test_an_extender_that_is_told_not_to_asks_no_loader(
     control_plane.wait_for(
         lambda: scene.extender.get("/readyz")[0] == 200, 60, "the extender that may ask"
     )
+    wait_for_pods(control_plane, scene.namespace, app, 1)
+    assert places(control_plane, scene.namespace, app) == ["quiet-1"]
 
 
 def test_a_catalog_that_switches_it_off_ends_a_download_that_a_pod_asked_for(
