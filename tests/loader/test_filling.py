@@ -125,7 +125,7 @@ def test_a_signal_ends_it_at_once_in_words(hub: Hub, fast: Path, number: signal.
     began = time.monotonic()
     process.send(number)
     assert process.ended() == 1
-    assert time.monotonic() - began < 5  # and not the half minute that a silent server gets
+    assert time.monotonic() - began < 15  # and not the half minute that a silent server gets
     assert "stopped before it was complete" in process.log
 
 
