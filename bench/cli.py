@@ -10,8 +10,20 @@ from pathlib import Path
 
 import click
 
-from bench import answer, churn, loader, loader_cut, publish, relist, results, storm, throughput
-from bench.placement.measure import measure as measure_placement
+from bench import (
+    answer,
+    churn,
+    loader,
+    loader_cut,
+    publish,
+    realbytes,
+    relist,
+    results,
+    storm,
+    throughput,
+)
+from bench.placement import measure as placement
+from bench.placement import tune
 from bench.results import Row
 from controlplane.build import DEFAULT_VERSION
 
@@ -53,11 +65,19 @@ def _loader_cut(folder: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
 
 
 def _placement(_: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
-    return measure_placement(quick=quick)
+    return placement.measure(quick=quick)
 
 
 def _placement_full(_: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
-    return measure_placement(quick=quick, full=True)
+    return placement.measure(quick=quick, full=True)
+
+
+def _tune(_: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
+    return tune.measure(quick=quick)
+
+
+def _realbytes(folder: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
+    return realbytes.measure(folder, megabytes=100 if quick else 1000, rounds=1 if quick else 5)
 
 
 BENCHMARKS: dict[str, Measure] = {
@@ -69,8 +89,9 @@ BENCHMARKS: dict[str, Measure] = {
     "loader": _loader,
     "loader-cut": _loader_cut,
     "placement": _placement,
+    "realbytes": _realbytes,
 }
-ALONE: dict[str, Measure] = {"placement-full": _placement_full}
+ALONE: dict[str, Measure] = {"placement-full": _placement_full, "tune": _tune}
 """Not part of ``all``: they take longer."""
 
 

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from statistics import fmean
+from typing import TypeVar
 
 import msgspec
 
@@ -20,10 +21,14 @@ from bench.placement.settings import ALL, BASE, OMNISCIENT, ONE_BY_ONE, OURS, PO
 from bench.results import Row
 
 FIRST = next(iter(OURS))
-SEEDS = 8
+SEEDS = 10
 FULL_SEEDS = 30
 BENCHMARK = "placement"
 BOUND = "bound"
+
+
+T = TypeVar("T")
+Result = TypeVar("Result")
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +62,7 @@ def measure(*, quick: bool = False, full: bool = False) -> Iterator[Row]:
             yield from rows(case.setting.name, of_setting)
 
 
-def spread_over(work: Callable[[Case], Outcome], cases: Sequence[Case]) -> Iterator[Outcome]:
+def spread_over(work: Callable[[T], Result], cases: Sequence[T]) -> Iterator[Result]:
     """Run cases on all processors; yield what came of them in their order."""
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         yield from pool.map(work, cases)
@@ -97,6 +102,7 @@ def rows(setting: str, outcomes: dict[str, list[Outcome]]) -> Iterator[Row]:
     for policy, runs in sorted(outcomes.items(), key=lambda item: fmean(p99[item[0]])):
         low, high = interval(p99[policy])
         figures: dict[str, float | int | str] = {
+            "mean s": fmean(fmean(one.starts) for one in runs),
             "p50 s": fmean(percentile(one.starts, 0.50) for one in runs),
             "p95 s": fmean(percentile(one.starts, 0.95) for one in runs),
             "p99 s": fmean(p99[policy]),
@@ -116,13 +122,15 @@ def rows(setting: str, outcomes: dict[str, list[Outcome]]) -> Iterator[Row]:
         yield Row(benchmark=BENCHMARK, case={"setting": setting, "policy": policy}, figures=figures)
 
 
+def ratio(values: Sequence[float], others: Sequence[float]) -> tuple[float, float, float]:
+    """Return the ratio of values to others, pair by pair: the geometric mean, and its interval."""
+    logarithms = [math.log(mine / its) for mine, its in zip(values, others, strict=True)]
+    low, high = interval(logarithms)
+    return math.exp(fmean(logarithms)), math.exp(low), math.exp(high)
+
+
 def _compared(
     values: Sequence[float], others: Sequence[float], name: str
 ) -> dict[str, float | str]:
-    """Return the ratio to another policy's, seed by seed: the geometric mean, and its interval."""
-    logarithms = [math.log(mine / its) for mine, its in zip(values, others, strict=True)]
-    low, high = (math.exp(end) for end in interval(logarithms))
-    return {
-        f"x {name}": math.exp(fmean(logarithms)),
-        f"x {name} interval": f"{low:.2f} to {high:.2f}",
-    }
+    middle, low, high = ratio(values, others)
+    return {f"x {name}": middle, f"x {name} interval": f"{low:.2f} to {high:.2f}"}

@@ -11,7 +11,8 @@ import msgspec
 from extender.cluster.memory import MemoryDemand
 from extender.cluster.nested import Nested
 from extender.cluster.reservations import Reservation, Reservations
-from extender.cluster.view import Changes, NodeView, Nominated, PodFacts, WarmKey, warm_key
+from extender.cluster.view import Changes, NodeView, Nominated, PodFacts
+from extender.cluster.warmth import Opening, WarmKey, openings
 from extender.cluster.witnesses import is_ready
 from extender.kube.objects import Node, Pod
 from extender.workload.model import Workload
@@ -160,15 +161,20 @@ class Ledger:
         node = self.nodes[name]
         promised = requested = 0
         warm: set[WarmKey] = set()
+        opening: list[Opening] = []
         for pod in self._on_node.of(name).values():
             if not pod.counts:
                 continue
             promised += pod.demand.on(node.allocatable)
             requested += pod.demand.request
+            opens = openings(pod.uid, pod.workload, pod.namespace)
             if pod.ready:
-                keys = (warm_key(ref, pod.namespace) for ref in pod.workload.references)
-                warm.update(key for key in keys if key is not None)
+                warm.update(one.key for one in opens)
+            elif not pod.restarted:
+                opening.extend(opens)
         reserved = tuple(self._reservations.on(name))
+        for entry in reserved:
+            opening.extend(entry.opens)
         nominated = tuple(
             Nominated(uid=p.uid, priority=p.priority, bytes=p.demand.on(node.allocatable))
             for p in self._nominated.of(name).values()
@@ -181,6 +187,7 @@ class Ledger:
             reserved=reserved,
             nominated=nominated,
             warm=frozenset(warm),
+            opening=tuple(opening),
         )
 
 
@@ -219,5 +226,9 @@ def pod_facts(uid: str, pod: Pod, demand: MemoryDemand, workload: Workload) -> P
         created=pod.metadata.creation_timestamp,
         counts=pod.status.phase not in FINISHED,
         ready=is_ready(pod),
+        restarted=any(
+            status.restart_count
+            for status in (*pod.status.init_container_statuses, *pod.status.container_statuses)
+        ),
         workload=workload,
     )

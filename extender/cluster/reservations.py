@@ -17,6 +17,8 @@ from math import inf
 
 import msgspec
 
+from extender.cluster.warmth import Opening
+
 HOLD = 0
 """The claim of a hold; Bindings count from 1."""
 
@@ -24,7 +26,8 @@ HOLD = 0
 class Reservation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Bytes of one node's memory, kept for one pod until ``expires`` (UNIX seconds).
 
-    ``claim`` is the number of the Binding that they are kept for, ``HOLD`` for a hold.
+    ``claim`` is the number of the Binding that they are kept for, ``HOLD`` for a hold. ``opens`` is
+    what the pod is going to bring into the node's page cache, where it is certain to come.
     """
 
     uid: str
@@ -32,6 +35,7 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     bytes: int
     expires: float
     claim: int = HOLD
+    opens: tuple[Opening, ...] = ()
 
     @property
     def firm(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
 
 import msgspec
 
@@ -13,12 +12,10 @@ from extender.cluster.holdings import Holding
 from extender.cluster.inventory import Answer, Inventory
 from extender.cluster.memory import MemoryDemand
 from extender.cluster.reservations import Reservation
+from extender.cluster.warmth import Opening, WarmKey
 from extender.kube.objects import PersistentVolume, PersistentVolumeClaim, StorageClass
 from extender.report import Disk, Progress, Renewal, Transfer, Wanted, WantedModel
-from extender.workload.model import DeclaredModel, ModelReference, Source, Workload
-
-WarmKey = tuple[Literal["hostPath", "claim"], str, str, str]
-"""What a running pod keeps warm: (kind, namespace or "", claim or "", path)."""
+from extender.workload.model import DeclaredModel, Workload
 
 Key = tuple[str, str]
 """Namespace and name."""
@@ -38,9 +35,10 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``promised`` adds up the demands of the pods bound to the node that are not finished (those that
     are being deleted still count) and what is ``reserved`` there; ``requested`` is what the pods
     request, as kube-scheduler counts. What is ``nominated`` is not part of it: it counts against
-    pods of no higher priority only. ``warm`` is what Ready pods on it have open. ``images`` maps
-    image names to bytes. A cordoned node is not ``schedulable``. ``number`` is its own for as long
-    as it is known: numbers stay below the most nodes that there ever were.
+    pods of no higher priority only. ``warm`` is what Ready pods on it have open, ``opening`` what
+    those have open that are not Ready yet. ``images`` maps image names to bytes. A cordoned node is
+    not ``schedulable``. ``number`` is its own for as long as it is known: numbers stay below the
+    most nodes that there ever were.
     """
 
     name: str
@@ -52,6 +50,7 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     reserved: tuple[Reservation, ...] = ()
     nominated: tuple[Nominated, ...] = ()
     warm: frozenset[WarmKey] = frozenset()
+    opening: tuple[Opening, ...] = ()
     images: Mapping[str, int] = {}
     schedulable: bool = True
 
@@ -71,6 +70,7 @@ class PodFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is kept of one pod.
 
     ``nominated`` is the node that kube-scheduler means for it, ``created`` an RFC 3339 time.
+    ``restarted``: a container of it has failed before.
     """
 
     uid: str
@@ -84,6 +84,7 @@ class PodFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     created: str
     counts: bool
     ready: bool
+    restarted: bool
     workload: Workload
 
 
@@ -159,6 +160,13 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         leases = (self.leases.get((namespace, node)) for namespace in answer.namespaces)
         return next((x.progress.disk for x in leases if x and x.progress.disk), None)
 
+    def transfers(self, answer: Answer, node: str) -> Iterator[Transfer]:
+        """Yield the downloads on a node of the loaders that own what was asked for."""
+        for namespace in answer.namespaces:
+            lease = self.leases.get((namespace, node))
+            if lease is not None:
+                yield from lease.progress.transfers
+
     def claim(self, namespace: str, name: str) -> ClaimFacts | None:
         """Return a claim joined with its volume and class; None where there is none."""
         claim = self.claims.get((namespace, name))
@@ -176,12 +184,3 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
                 key = (namespace, claim, write.model.path)
                 if write.claim == claim and key not in self.completed_writes:
                     yield job, write.model
-
-
-def warm_key(reference: ModelReference, namespace: str) -> WarmKey | None:
-    """Return what a pod with this reference keeps in a node's page cache, if it can be named."""
-    if reference.source is Source.HOST_PATH and reference.host_path:
-        return "hostPath", "", "", reference.host_path
-    if reference.source is Source.CLAIM and reference.claim and reference.claim_path is not None:
-        return "claim", namespace, reference.claim, reference.claim_path
-    return None

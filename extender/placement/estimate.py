@@ -9,6 +9,7 @@ after ServerlessLLM's estimator (Fu et al., OSDI 2024), extended to nodes withou
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 
 import msgspec
@@ -20,8 +21,8 @@ from extender.placement.progress import bytes_left, seconds_left
 from extender.report import Disk, Transfer
 from extender.workload.model import ModelReference
 
-LOADING_CREDIT = 0.5
-"""Share of a download assumed done where its loader does not say; right on average."""
+HALF = 0.5
+"""How far something is that is under way, where nobody tells: right on average."""
 
 PLAUSIBLE_DISK = (0.01, 50.0)
 """GB/s between which a loader's measurement of its cache disk is believed."""
@@ -59,6 +60,26 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return (self.fetch + self.read + self.engine + self.penalty) * self.correction
 
 
+class Others(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What is under way on a node for others: pods that are starting there, and its loader.
+
+    ``same``: one of the pods brings in this very model. ``reading`` has the sizes of the other
+    models that they bring in, ``fetching`` what other downloads have left, both in bytes.
+    """
+
+    same: bool = False
+    reading: tuple[int, ...] = ()
+    fetching: tuple[int, ...] = ()
+
+
+NOBODY = Others()
+
+
+def _between(size: int, others: Iterable[int]) -> int:
+    """Return the bytes of others that move before this much has, where all share evenly."""
+    return sum(min(size, other) for other in others)
+
+
 def model_bytes(reference: ModelReference, held: int | None, policy: Policy) -> int:
     """Return a model's size: as proven, as stated, as its name says, or the default."""
     for known in (held, reference.bytes):
@@ -93,15 +114,24 @@ def from_cache(
     policy: Policy,
     transfer: Transfer | None = None,
     disk: Disk | None = None,
+    others: Others = NOBODY,
 ) -> Start:
     """Estimate a start from the node's disk, fetching first what is not there.
 
     ``transfer`` is the model's download where its loader tells of it, ``disk`` its disk as
     measured; without them a half of what is loading counts as there, and the disk is as configured.
+
+    What several read or fetch at once they share evenly. How much pods that are starting have read
+    already nobody tells: a half. What one of them is bringing in is brought in for all: the rest of
+    it is waited for, and then it is in the page cache.
     """
     speeds = policy.bandwidths
     engine = policy.engine_start
-    read = size / disk_speed(disk, policy) / GB
+    cached = size / speeds.page_cache / GB
+    speed = disk_speed(disk, policy) * GB
+    read = (size + HALF * _between(size, others.reading)) / speed
+    if others.same:
+        read = max(min(read, cached), HALF * size / speed)
     if holding is not None and (
         holding.state is ModelState.STALE
         or (holding.state is ModelState.READY and holding.leaves_at is not None)
@@ -110,14 +140,15 @@ def from_cache(
         return Start(read=read, engine=engine, penalty=STALE_PENALTY)
     if holding is not None and holding.state is ModelState.READY:
         if warm:
-            read = size / speeds.page_cache / GB
+            read = cached
         tier = Tier.PAGE_CACHE if warm else Tier.DISK
         return Start(read=read, engine=engine, tier=tier)
     if _is_loading(holding) and transfer is not None:
         left = seconds_left(transfer)
         fetch = bytes_left(transfer) / speeds.hub / GB if left is None else left
         return Start(fetch=fetch, read=read, engine=engine, tier=Tier.HUB)
-    missing = size * LOADING_CREDIT if _is_loading(holding) else float(size)
+    begun = _is_loading(holding) or (others.same and not _has_failed(holding))
+    missing = HALF * size if begun else size + _between(size, others.fetching)
     return Start(fetch=missing / speeds.hub / GB, read=read, engine=engine, tier=Tier.HUB)
 
 
@@ -152,6 +183,10 @@ def from_hub(size: int, policy: Policy) -> Start:
         engine=policy.engine_start,
         tier=Tier.HUB,
     )
+
+
+def _has_failed(holding: Holding | None) -> bool:
+    return holding is not None and holding.state is ModelState.FAILED
 
 
 def _is_loading(holding: Holding | None) -> bool:

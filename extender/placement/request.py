@@ -7,7 +7,8 @@ import msgspec
 from extender.cluster.claims import JobFacts, JobState
 from extender.cluster.inventory import Answer
 from extender.cluster.memory import MemoryDemand
-from extender.cluster.view import View, warm_key
+from extender.cluster.view import View
+from extender.cluster.warmth import warm_key
 from extender.placement.reasons import Reason
 from extender.workload.model import DeclaredModel, ModelReference, Need, Source, Workload
 from extender.workload.names import Kind, parse_name

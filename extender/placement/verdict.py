@@ -13,12 +13,13 @@ import msgspec
 from extender.cluster.claims import ClaimFacts
 from extender.cluster.holdings import Evidence, Holding, ModelState
 from extender.cluster.inventory import Answer
-from extender.cluster.view import NodeView, View, warm_key
+from extender.cluster.view import NodeView, View
+from extender.cluster.warmth import warm_key
 from extender.placement import estimate
-from extender.placement.estimate import Start
+from extender.placement.estimate import Others, Start
 from extender.placement.patience import impatient, without_patience
 from extender.placement.policy import OnStale, Policy
-from extender.placement.progress import describe
+from extender.placement.progress import bytes_left, describe
 from extender.placement.reasons import Reason
 from extender.placement.request import (
     ClaimProblem,
@@ -334,10 +335,35 @@ class Judge:
             policy=self.policy,
             transfer=self.view.transfer(holding, node.name) if holding else None,
             disk=self.view.disk(answer, node.name),
+            others=self._others(reference, node, answer),
         )
         if holding is None:
             return start
         return msgspec.structs.replace(start, evidence=holding.evidence)
+
+    def _others(self, reference: ModelReference, node: NodeView, answer: Answer) -> Others:
+        """Tell what is under way on a node, but for this pod."""
+        own = warm_key(reference, self.request.namespace)
+        opened = {
+            opening.key: opening.reference
+            for opening in node.opening
+            if opening.uid != self.request.uid and opening.key not in node.warm
+        }
+        same = own is not None and opened.pop(own, None) is not None
+        holding = answer.nodes.get(node.name)
+        return Others(
+            same=same,
+            reading=tuple(
+                estimate.model_bytes(other, None, self.policy)
+                for other in opened.values()
+                if other.source is Source.HOST_PATH
+            ),
+            fetching=tuple(
+                bytes_left(transfer)
+                for transfer in self.view.transfers(answer, node.name)
+                if holding is None or transfer.path != holding.entry
+            ),
+        )
 
     def _lookup(self, reference: ModelReference) -> Answer:
         assert reference.host_path is not None

@@ -24,6 +24,7 @@ import msgspec
 from extender.cluster.decisions import BoundDecision
 from extender.cluster.reservations import Reservation
 from extender.cluster.view import View
+from extender.cluster.warmth import openings
 from extender.kube.objects import Pod
 from extender.placement.reasons import TEXTS, Reason
 from extender.placement.request import PodRequest
@@ -164,6 +165,7 @@ class _Binder:
             bytes=self._request.demand.on(known.allocatable if known else 0),
             expires=self._context.now() + self._context.reservation_seconds,
             claim=self._claim,
+            opens=openings(self._args.uid, self._request.workload, self._request.namespace),
         )
 
     def _release(self) -> None:

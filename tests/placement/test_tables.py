@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from extender.cluster import ledger
 from extender.cluster.reservations import HOLD, Reservation
 from extender.cluster.state import ClusterState
-from extender.kube.objects import Lease, Pod
+from extender.kube.objects import Lease, Pod, PodStatus
 from extender.placement import tables
 from extender.placement.reasons import Reason
 from extender.placement.refusals import refusals
@@ -25,6 +25,7 @@ from extender.wire import ExtenderArgs, write_filter_result, write_priorities
 from tests.builders import (
     CRASHING,
     LOADING,
+    MODEL,
     READY,
     STOPPED,
     claim,
@@ -94,6 +95,12 @@ REPORTS = {
 }
 
 
+def _starting(name: str, model: str) -> Pod:
+    """Return a pod that is on its way to Ready and brings a model in."""
+    bound = vllm(f"starting-{name}", model=model, memory="0", on=name)
+    return msgspec.structs.replace(bound, status=PodStatus(phase="Pending"))
+
+
 def _reporting(name: str, report: str) -> Pod:
     return reporting_pod(name, READY, REPORTS[report])
 
@@ -126,6 +133,7 @@ def changes(draw: st.DrawFn) -> Change:
                 _upsert(loader_pod(name, status)),
                 _delete(loader_pod(name, READY)),
                 _upsert(vllm(f"reader-{name}", memory="0", on=name)),
+                _upsert(_starting(name, draw(st.sampled_from([MODEL, "/models/other-70b"])))),
                 _upsert(claim(phase=draw(st.sampled_from(["Bound", "Pending"])))),
                 _upsert(volume("pv-model-store", zone=draw(st.sampled_from([None, "a"])))),
                 _upsert(job("download", draw(st.sampled_from([(), ("Failed",), ("Complete",)])))),

@@ -305,6 +305,7 @@ ELSEWHERE = {
     "own": "a list of where nodes.reserved and nodes.nominated name a pod",
     "leases": "only the estimated start does; a loader that falls silent changes the inventory",
     "nodes.requested": "the part of what is promised that listings show",
+    "nodes.opening": "only the estimated start looks at it",
     "nodes.images": "only the estimated start looks at it",
     "nodes.number": "it only tells which nodes filter was asked about",
     "nodes.schedulable": "kube-scheduler's own filter, which wakes when it is uncordoned",
