@@ -76,6 +76,10 @@ def _tune(_: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
     return tune.measure(quick=quick)
 
 
+def _tune_full(_: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
+    return tune.measure(quick=quick, full=True)
+
+
 def _realbytes(folder: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
     return realbytes.measure(folder, megabytes=100 if quick else 1000, rounds=1 if quick else 5)
 
@@ -91,7 +95,11 @@ BENCHMARKS: dict[str, Measure] = {
     "placement": _placement,
     "realbytes": _realbytes,
 }
-ALONE: dict[str, Measure] = {"placement-full": _placement_full, "tune": _tune}
+ALONE: dict[str, Measure] = {
+    "placement-full": _placement_full,
+    "tune": _tune,
+    "tune-full": _tune_full,
+}
 """Not part of ``all``: they take longer."""
 
 

@@ -66,7 +66,7 @@ def measure(folder: Path, *, megabytes: int, rounds: int) -> Iterator[Row]:
         }
         assumed = _assumed().get(tier)
         if assumed is not None:
-            figures["x page cache, assumed"] = assumed
+            figures["assumed"] = assumed
         yield Row(benchmark=BENCHMARK, case={"tier": tier, "MB": size // 10**6}, figures=figures)
 
 

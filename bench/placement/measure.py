@@ -21,7 +21,7 @@ from bench.placement.settings import ALL, BASE, OMNISCIENT, ONE_BY_ONE, OURS, PO
 from bench.results import Row
 
 FIRST = next(iter(OURS))
-SEEDS = 10
+SEEDS = 8
 FULL_SEEDS = 30
 BENCHMARK = "placement"
 BOUND = "bound"
