@@ -57,7 +57,7 @@ class BandwidthSection(Section, frozen=True):
 
 
 class EstimateSection(Section, frozen=True):
-    """``estimate``: what the estimated start is made of."""
+    """``estimate``: what the estimated start is made of; ``bench tune`` tries the defaults."""
 
     engine_start_seconds: Seconds = 20.0
     default_model_size: Size = "16G"
