@@ -82,7 +82,7 @@ def test_the_manifests_of_the_pages_are_accepted_whole(
     ]
     assert len(found) > 25
     text = "\n---\n".join(json.dumps(manifest) for manifest in found)
-    control_plane.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", input=text)
+    control_plane.kubectl("apply", "--dry-run=server", "--validate=strict", "-f", "-", input=text)
 
 
 def needs_newer(block: Block) -> bool:
