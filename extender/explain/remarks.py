@@ -22,7 +22,11 @@ _WILL_FAIL = frozenset({"ModelExceedsLimit", "OversizedMemoryVolume", "VolumeToo
 
 
 def waiting_remarks(judge: Judge, refused: Collection[Reason]) -> Iterator[Warned]:
-    """Yield what is to be said of a pod that no node takes; ``refused`` has the reasons."""
+    """Yield what is to be said of a pod that no node takes.
+
+    ``refused`` has the reasons that kube-scheduler was told when it last asked: minutes ago, maybe.
+    """
+    refused = _as_it_is_now(judge, refused)
     yield from volume_remarks(judge.request)
     yield from fetched_remarks(judge)
     for reference, answer in judge.answers.items():
@@ -65,6 +69,19 @@ def fetched_remarks(judge: Judge) -> Iterator[Warned]:
 def volume_remarks(request: PodRequest) -> Iterator[Warned]:
     """Yield what is to be said of memory-backed volumes that have the pod fail once filled."""
     yield from (warned for warned in volume_warnings(request) if warned[0] in _WILL_FAIL)
+
+
+def _as_it_is_now(judge: Judge, refused: Collection[Reason]) -> frozenset[Reason]:
+    """Return the reasons without "still loading" where nobody loads any more what the pod needs."""
+    states = {
+        held.state
+        for reference, answer in judge.answers.items()
+        if reference.need is Need.REQUIRED
+        for held in answer.nodes.values()
+    }
+    if Reason.MODEL_LOADING not in refused or states - {ModelState.ABSENT}:
+        return frozenset(refused)
+    return frozenset(refused) - {Reason.MODEL_LOADING} | {Reason.MODEL_ABSENT}
 
 
 def _carried(answer: Answer) -> bool:

@@ -7,6 +7,7 @@ import pytest
 from extender.cluster.state import ClusterState
 from extender.explain.remarks import volume_remarks, waiting_remarks
 from extender.kube.objects import Pod
+from extender.placement.reasons import Reason
 from extender.verbs.context import Context
 from tests.builders import CRASHING, LOADING, loader, loader_pod, node, pod, tmpfs, vllm
 
@@ -81,3 +82,11 @@ def test_a_volume_that_has_the_pod_killed_is_told_also_where_nothing_is_refused(
     assert set(remarks) == {"OversizedMemoryVolume"}
     assert "4.0 GiB" in remarks["OversizedMemoryVolume"]
     assert dict(volume_remarks(context.request(tmpfs("fine")))) == {}
+
+
+def test_what_was_refused_as_loading_and_loads_nowhere_any_more_is_absent(context: Context) -> None:
+    context.state.upsert(loader_pod("a", LOADING))
+    asked = {Reason.MODEL_LOADING}
+    assert "NoNewNode" not in dict(waiting_remarks(context.judge(vllm()), asked))
+    context.state.delete(loader_pod("a", LOADING))
+    assert "NoNewNode" in dict(waiting_remarks(context.judge(vllm()), asked))
