@@ -86,7 +86,7 @@ def built() -> None:
 def test_nothing_stays_of_a_run_that_was_killed(number: int, tmp_path: Path) -> None:
     chance = random.Random(f"{SEED} {number}")
     victim = list(VICTIMS)[number % len(VICTIMS)]
-    seconds = chance.uniform(1, 40)
+    seconds = chance.uniform(1, 20)
     sweep()  # of what earlier runs left, so that its going is no difference
     before = machine()
     mark = f"E2E_KILL={SEED}-{number}"
