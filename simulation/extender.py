@@ -312,7 +312,9 @@ class Extender:
         if not self.running:
             return
         if self._closed():
-            self._recovered = False
+            if self._recovered:
+                self._recovered = False
+                self.waiting.clear()
             return
         if not self._recovered:
             self._recovered = True
@@ -326,6 +328,8 @@ class Extender:
         node = self.nominations.take(waiting)
         self.waiting.touched(request.uid, self.state.now())
         if self._faults.happens(10):
+            self.nominations.undo(waiting)
+            self.waiting.missed(request.uid, self.state.now())
             return
         pod = self._api.get(Pod, request.name, request.uid)
         if pod is None:

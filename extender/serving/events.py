@@ -107,6 +107,7 @@ class Events:
         while self._placed:
             request = self._placed.popleft()
             yield request, volume_remarks(request)
+        self._pods.prune(self._context.state)
         view = self._context.state.view()
         known: dict[tuple[str, int, frozenset[str]], list[Warned]] = {}
         for pod in self._pods.all():

@@ -72,8 +72,8 @@ class Fetching:
         context = self._context
         if context.unsynced() or context.stale() or not self._leads():
             return
-        view = context.state.view()
-        waiting = self._pods.all()
+        self._pods.prune(context.state)
+        view, waiting = context.state.view(), self._pods.all()
         asked = {key for key, lease in view.leases.items() if lease.wanted.models}
         if not waiting and not asked:
             return

@@ -6,7 +6,7 @@ from collections import Counter as Tally
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate, product
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client import CollectorRegistry, Counter, Histogram, Info
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -126,9 +126,6 @@ class Metrics:
             ["strategy"],
             registry=self.registry,
         )
-        Gauge(
-            f"{PREFIX}_waiting_pods", "Pods refused on every node.", registry=self.registry
-        ).set_function(lambda: len(waiting))
         self._begin_at_zero()
         self.registry.register(_ClusterCollector(context, knowledge, waiting))
 
@@ -213,7 +210,10 @@ class _ClusterCollector(Collector):
             (),
             [((), len(self._context.state.problems()))],
         )
-        reasons = Tally(reason for pod in self._waiting.all() for reason in pod.refused)
+        self._waiting.prune(self._context.state, blind=bool(self._context.stale()))
+        waiting = self._waiting.all()
+        yield _gauge("waiting_pods", "Pods refused on every node.", (), [((), len(waiting))])
+        reasons = Tally(reason for pod in waiting for reason in pod.refused)
         yield _gauge(
             "waiting_pods_by_reason",
             "Pods refused on every node, by reason; a pod counts once under each of its reasons.",

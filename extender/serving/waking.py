@@ -33,6 +33,9 @@ GATHER_SECONDS = 0.02
 
 _JSON_PATCH = {"Content-Type": "application/json-patch+json"}
 _TEST_FAILED = 422
+_NOT_FOUND = 404
+"""A 409 proves nothing: the apiserver gives it for another pod by that name, of which the watch
+tells soon, and for a write that met others again and again (its endpoints/handlers/patch.go)."""
 
 
 class Waking:
@@ -92,7 +95,9 @@ class Waking:
         if self._context.unsynced():
             return True
         if not self._leads():
-            self._recovered = False  # whoever leads meanwhile is told of refusals that we are not
+            if self._recovered:
+                self._recovered = False
+                self._pods.clear()  # whoever leads now is told what became of them, and we are not
             return True
         if not self._recovered:
             self._recovered = True
@@ -120,7 +125,7 @@ class Waking:
         except UnreachableError as error:
             self._failed(pod, str(error))
             return error.sent
-        if answer.status in {404, 409}:  # gone, or another pod by that name
+        if answer.status == _NOT_FOUND:
             self._pods.drop(request.uid)
             self._count("gone")
         elif answer.ok:

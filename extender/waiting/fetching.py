@@ -80,8 +80,10 @@ class Wishing:
 
         ``pending`` names the pods that are on no node yet (``namespace/name``): a wish for one of
         them is kept, if only until it runs out, where it is not known yet what the pod waits for.
+        No other pod is asked for, one that was deleted before the watch showed it among them.
         """
         self._view = view
+        self._pending = pending
         self._policy = policy
         self._bounds = bounds
         self.unasked: list[WaitingPod] = []
@@ -121,6 +123,8 @@ class Wishing:
         """Yield pods that ask for the same together, in the order of the first of each."""
         table: dict[tuple[Kind, int], list[WaitingPod]] = {}
         for pod in waiting:
+            if f"{pod.request.namespace}/{pod.request.name}" not in self._pending:
+                continue
             hurried = impatient(pod.request, self._policy, self._view.now)
             key = kind_of(pod.request, impatient=hurried), id(pod.asked)
             table.setdefault(key, []).append(pod)

@@ -171,6 +171,11 @@ class WaitingPods:
         with self._lock:
             self._pods.pop(uid, None)
 
+    def clear(self) -> None:
+        """Forget all pods."""
+        with self._lock:
+            self._pods.clear()
+
     def prune(self, state: ClusterState, *, blind: bool = False) -> None:
         """Forget the pods that are bound, finished or gone.
 

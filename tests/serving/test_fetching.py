@@ -88,9 +88,28 @@ def test_a_wish_that_nobody_waits_for_is_taken_off(apiserver: Apiserver, asking:
     text = apiserver.seen[0][2]["metadata"]["annotations"]["modelcache.dev/wanted"]
     asking.state.upsert(lease(read(text, Wanted)))
     asking.state.upsert(vllm(on="a"))
-    asking.pods.prune(asking.state)
     asking.fetching.look()
     assert apiserver.seen[1][2]["metadata"]["annotations"] == {"modelcache.dev/wanted": None}
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_wish_ends_with_its_pod_though_nobody_else_looks_at_who_waits(
+    apiserver: Apiserver, asking: Asking, known: bool
+) -> None:
+    asking.fetching.look()
+    text = apiserver.seen[0][2]["metadata"]["annotations"]["modelcache.dev/wanted"]
+    asking.state.delete(vllm())
+    if not known:
+        asking.pods.drop("uid-llama")
+        asking.refuse(vllm(), "a", known=False)  # deleted before the watch showed it
+    for _ in range(3):
+        asking.state.upsert(lease(read(text, Wanted)))
+        asking.fetching.look()
+        asking.state.upsert(lease())
+        asking.fetching.look()
+    written = [sent["metadata"]["annotations"] for _, _, sent in apiserver.seen[1:]]
+    assert written == [{"modelcache.dev/wanted": None}] * 3
+    assert len(asking.pods) == (0 if known else 1)
 
 
 @pytest.mark.parametrize(

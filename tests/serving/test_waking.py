@@ -23,14 +23,15 @@ class Woken(Room):
     def __init__(self, url: str, folder: Path) -> None:
         super().__init__()
         self.state.upsert(node("a"))
+        self.leads = True
         self.results: Counter[str] = Counter()
         self.waking = Waking(
             self.context,
             self.pods,
             connect(str(kubeconfig(url, folder))),
-            schedulers=("model-cache-scheduler",),
+            schedulers=("",),  # which is what the pods of a test name
             per_second=1000.0,
-            leads=lambda: True,
+            leads=lambda: self.leads,
             count=lambda result: self.results.update([result]),
         )
         for name in PODS:
@@ -52,10 +53,45 @@ def test_an_apiserver_that_is_not_there_is_tried_with_one_pod_a_second(tmp_path:
     assert room.results == {"failed": 1}
 
 
-@pytest.mark.parametrize("status", [403, 500])
+@pytest.mark.parametrize("status", [403, 409, 500])
 def test_a_refusal_of_one_pod_keeps_no_other_waiting(tmp_path: Path, status: int) -> None:
     with answering() as apiserver:
         apiserver.status = status
         room = Woken(apiserver.url, tmp_path)
         assert room.waking.wake()
     assert room.results == {"failed": len(PODS)}
+    assert len(room.pods) == len(PODS)
+
+
+def test_a_pod_that_is_gone_is_forgotten(tmp_path: Path) -> None:
+    with answering() as apiserver:
+        apiserver.status = 404
+        room = Woken(apiserver.url, tmp_path)
+        assert room.waking.wake()
+    assert room.results == {"gone": len(PODS)}
+    assert len(room.pods) == 0
+
+
+def test_whoever_no_longer_leads_knows_of_no_waiting_pods_until_it_leads_again(
+    tmp_path: Path,
+) -> None:
+    with answering() as apiserver:
+        apiserver.status = 200
+        room = Woken(apiserver.url, tmp_path)
+        assert room.waking.wake()
+        room.leads = False
+        assert room.waking.wake()
+        assert len(room.pods) == 0
+        room.state.upsert(tmpfs(PODS[0], size="20Gi", on="a"))
+        room.leads = True
+        assert room.waking.wake()
+    assert [pod.request.name for pod in room.pods.all()] == PODS[1:]
+
+
+def test_what_is_refused_before_it_leads_is_kept(tmp_path: Path) -> None:
+    """kube-scheduler asks at once, and the fence opens seconds later."""
+    with answering() as apiserver:
+        room = Woken(apiserver.url, tmp_path)
+        room.leads = False
+        assert room.waking.wake()
+    assert len(room.pods) == len(PODS)

@@ -70,12 +70,13 @@ class Fleet(Room):
             name, time_text(self.now), progress=progress or disk(500), wanted=wanted
         )
 
+    def wishing(self) -> Wishing:
+        pending = {f"{p.namespace}/{p.name}" for p in self.state.pods() if not p.node}
+        return Wishing(self.state.view(), self.context.policy, self.bounds, pending=pending)
+
     def wishes(self) -> Wishes:
         """Work out what is asked for, and let the Leases say so."""
-        pending = {f"{p.namespace}/{p.name}" for p in self.state.pods() if not p.node}
-        policy = self.context.policy
-        wishing = Wishing(self.state.view(), policy, self.bounds, pending=pending)
-        found = wishing.wishes(self.pods.all())
+        found = self.wishing().wishes(self.pods.all())
         for (namespace, name), lease in self.state.view().leases.items():
             models = found.get((namespace, name), ())
             self.apply(self.lease(name, lease.progress, Wanted(models=models)))
@@ -189,8 +190,16 @@ def test_a_wish_ends_with_the_wait() -> None:
     fleet.refuse(vllm(), "a")
     assert fleet.asked() == ["a"]
     fleet.state.upsert(vllm(on="a"))
-    fleet.pods.prune(fleet.state)
     assert fleet.asked() == []
+
+
+def test_nothing_is_asked_for_a_pod_that_the_watch_has_not_shown() -> None:
+    """It may be gone again: nobody would take the wish off, but its time."""
+    fleet = Fleet("a")
+    fleet.refuse(vllm(), "a", known=False)
+    assert fleet.asked() == []
+    fleet.apply(vllm())
+    assert fleet.asked() == ["a"]
 
 
 def test_a_wish_is_renewed_before_it_runs_out_and_keeps_its_beginning() -> None:
@@ -261,7 +270,7 @@ def test_a_restart_keeps_what_was_asked_for_until_the_pod_is_asked_about_again()
 
 def unasked(fleet: Fleet) -> list[str]:
     """Return the pods that kube-scheduler has to ask about before anybody can be asked."""
-    wishing = Wishing(fleet.state.view(), fleet.context.policy, fleet.bounds, pending=())
+    wishing = fleet.wishing()
     assert wishing.wishes(fleet.pods.all()) == {}
     return [pod.request.name for pod in wishing.unasked]
 
