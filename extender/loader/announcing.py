@@ -106,6 +106,10 @@ class Announcer:
                 self._metrics.unreported.inc()
                 wait = self._backoff.wait()
                 log.warning("not announced", error=str(error), again_in_seconds=round(wait, 1))
+            except Exception:
+                self._metrics.unreported.inc()
+                wait = self._backoff.wait()
+                log.exception("not announced: a fault of the loader; it is tried again")
 
     def _announce(self) -> None:
         if not self._looked():
@@ -113,7 +117,7 @@ class Announcer:
         asked = [self._asked.popleft() for _ in range(len(self._asked))]
         try:
             self._report()
-        except ExtenderError:
+        except Exception:
             self._asked.extend(asked)
             raise
         for told in asked:

@@ -77,6 +77,7 @@ class Guard:
         )
         self._catalog: Catalog | None = None
         self._looked_at: dict[str, float] = {}
+        self._measured_at = float("-inf")
         self._read_round = False
         self._busy: Callable[[str], bool] = lambda _: False
         self._again: Callable[[str], None] = lambda _: None
@@ -113,7 +114,7 @@ class Guard:
             thread.join(max(0.0, end - monotonic()))
 
     def _look_on(self) -> None:
-        tidied_at = measured_at = float("-inf")
+        tidied_at = float("-inf")
         while not self._stopping.wait(_TICK_SECONDS):
             for row in self._table.all():
                 due = self._looked_at.get(row.path, float("-inf")) + self._look_seconds
@@ -121,14 +122,14 @@ class Guard:
                     self._guarded(self._look, row.path)
             if not self.looked:
                 continue
-            if self._clock() - measured_at >= MEASURE_SECONDS and self._measure():
-                measured_at = self._clock()
+            if self._clock() - self._measured_at >= MEASURE_SECONDS:
+                self._guarded(self._measure)
             if self._clock() - tidied_at >= self._look_seconds:
                 self._guarded(self._room.tidy)
                 tidied_at = self._clock()
 
-    def _measure(self) -> bool:
-        """Measure how fast the disk reads, on what lies on it; return whether that was possible."""
+    def _measure(self) -> None:
+        """Measure how fast the disk reads, on the first model on it that tells."""
         for row in self._table.all():
             if row.state is not ReportedState.READY or self._busy(row.path):
                 continue
@@ -137,8 +138,8 @@ class Guard:
             speed = read_speed(self._cache.final(row.path) / files[0].path) if files else None
             if speed is not None:
                 self._metrics.read_speed = speed
-                return True
-        return False
+                self._measured_at = self._clock()
+                return
 
     def _look(self, path: str) -> None:
         level = Level.SIZES if path in self._looked_at else Level.HEADERS

@@ -150,7 +150,10 @@ class Leadership:
     def _run(self) -> None:
         before = None
         while not self._stopping.wait(POLL_SECONDS):
-            self._look()
+            try:
+                self._look()
+            except Exception:
+                log.exception("the lease could not be looked at; it is tried again")
             if self._fence.holder != before:
                 before = self._fence.holder
                 log.info("leader", holder=before)

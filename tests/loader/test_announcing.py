@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from threading import Event
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from extender.loader.layout import CacheDirectory
 from extender.loader.metrics import LoaderMetrics
 from extender.loader.reporting import Reporter
 from extender.loader.table import ModelTable
-from extender.report import Transfer
+from extender.report import Report, Transfer
 from tests.clock import Clock
 from tests.loader.cluster import ME, apiserver
 from tests.loader.loader_process import wait_for
@@ -119,6 +120,25 @@ def test_while_the_apiserver_is_away_loading_goes_on_and_the_truth_is_told_after
     desk.api.seen.clear()
     wait_for(lambda: desk.written("pods") == 1)
     assert '"state":"ready"' in str(desk.api.seen[0][2])
+
+
+def test_an_unexpected_failure_does_not_end_the_announcing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.begin()
+    failures = [RuntimeError("a fault of ours")]
+    real = desk.table.report
+
+    def report(*args: Any) -> Report:
+        if failures:
+            raise failures.pop()
+        return real(*args)
+
+    monkeypatch.setattr(desk.table, "report", report)
+    desk.table.failed("a", "the disk is full")
+    assert desk.announcer.told(30.0)
+    assert failures == []
+    assert any("the disk is full" in str(body) for _, _, body in desk.api.seen)
 
 
 def test_what_is_to_be_known_before_something_is_done_is_waited_for(desk: Desk) -> None:

@@ -97,6 +97,22 @@ def test_a_model_that_cannot_be_looked_at_does_not_keep_the_others_from_being_to
     assert "is too long" in scene.row(LONG).reason
 
 
+def test_a_disk_that_fails_to_be_measured_does_not_end_the_looking(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speeds: list[float | Exception] = [1.5e9, RuntimeError("a fault of ours")]
+
+    def measure(_: Path) -> float:
+        speed = speeds.pop()
+        if isinstance(speed, Exception):
+            raise speed
+        return speed
+
+    monkeypatch.setattr("extender.loader.guarding.read_speed", measure)
+    scene.begin(SHORT)
+    wait_for(lambda: scene.metrics.read_speed == 1.5e9)
+
+
 def change(scene: Scene, *, hide: bool) -> None:
     before = scene.shard.stat()
     with scene.shard.open("r+b") as file:

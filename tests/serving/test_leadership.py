@@ -24,6 +24,7 @@ from extender.serving.leadership import (
 from extender.serving.takeover import Takeover
 from extender.watch.client import connect
 from tests.serving.answering import answering, kubeconfig
+from tests.watch.harness import eventually
 
 NOW = 1_800_000_000.0
 
@@ -170,6 +171,29 @@ def test_binds_that_are_refused_together_look_at_the_lease_once(tmp_path: Path) 
                 time.sleep(0.5)
             assert all(each.result() for each in refused)
     assert len(apiserver.seen) <= 2  # a thread may have begun late
+
+
+def test_a_look_that_fails_unexpectedly_does_not_end_the_looking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [RuntimeError("a fault of ours")]
+    with answering() as apiserver:
+        transport = connect(str(kubeconfig(apiserver.url, tmp_path)))
+        fence, takeover = Fence("pod-a"), Takeover(transport, lambda: None)
+        real = fence.observe
+
+        def observe(spec: LeaseSpec, *, asked_at: float) -> None:
+            if failures:
+                raise failures.pop()
+            real(spec, asked_at=asked_at)
+
+        monkeypatch.setattr(fence, "observe", observe)
+        apiserver.status, apiserver.body = 200, {"spec": {"holderIdentity": "pod-a_1"}}
+        leadership = Leadership(transport, "kube-system/x", fence, takeover)
+        leadership.start()
+        assert eventually(lambda: fence.holder == "pod-a_1", 30)
+        leadership.stop()
+    assert failures == []
 
 
 @pytest.mark.parametrize("lease", ["", "x", "/x", "x/", "a/b/c"])
