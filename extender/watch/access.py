@@ -31,7 +31,9 @@ log = structlog.get_logger(__name__)
 _RENEW_AT_MOST_EVERY = 5.0  # seconds; a wrong credential must not become a loop of exec plugins
 _MISSING_KEY = re.compile(r"Expected key (\S+) in")
 _UNUSABLE = (ConfigException, OSError, ValueError, KeyError, TypeError, yaml.YAMLError)
-_POOL_SIZE = 32
+_POOL_SIZE = 72
+"""Connections that are kept: for all threads that bind side by side (``serving.pools``), and the
+few that share their transport. One more would be made anew for each request."""
 
 Load = Callable[[], Configuration]
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import pytest
 
 from extender.kube.objects import Pod
 from extender.serving.bindings import ApiBindings
+from extender.serving.pools import BIND_THREADS
 from extender.serving.touching import REQUEUED_ANNOTATION
 from extender.verbs.bind import Sent
 from extender.verbs.doubt import Doubt
 from extender.watch.client import connect
 from extender.wire import BindArgs
 from tests.serving.answering import Apiserver, answering, kubeconfig
+from tests.watch.fake_apiserver import Exchange, FakeApiserver
 
 ARGS = BindArgs(namespace="inference", name="llama", uid="u-1", node="gpu-1")
 PATH = "/api/v1/namespaces/inference/pods/llama"
@@ -112,6 +116,25 @@ def test_an_apiserver_that_is_not_there_has_not_done_it(tmp_path: Any) -> None:
     bindings = ApiBindings(connect(str(kubeconfig(f"http://127.0.0.1:{port}", tmp_path))))
     assert bindings.create(ARGS, {}).sent is Sent.REFUSED
     assert isinstance(bindings.pod("inference", "llama"), str)
+
+
+def test_as_many_binds_as_there_are_threads_keep_their_connections(tmp_path: Any) -> None:
+    """A connection that is not kept costs the next Binding a TLS handshake."""
+    all_at_once = Barrier(BIND_THREADS)
+    connections: set[Any] = set()
+
+    def answer(exchange: Exchange) -> None:
+        connections.add(exchange.handler.client_address)
+        all_at_once.wait(30)
+        exchange.refuse(404, "NotFound")
+
+    with FakeApiserver() as api, ThreadPoolExecutor(BIND_THREADS) as binds:
+        api.always["list"] = answer
+        bindings = ApiBindings(connect(str(kubeconfig(api.url, tmp_path))))
+        for _ in range(2):
+            asked = [binds.submit(bindings.pod, "inference", "llama") for _ in range(BIND_THREADS)]
+            assert [each.result() for each in asked] == [None] * BIND_THREADS
+    assert len(connections) == BIND_THREADS
 
 
 def test_a_pod_is_found_missing_or_unknown(apiserver: Apiserver, bindings: ApiBindings) -> None:
