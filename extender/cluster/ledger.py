@@ -121,18 +121,30 @@ class Ledger:
         if facts is not None and facts.node:
             return False
         changed = self._reservations.put(entry)
-        self._changed |= changed
+        self._kept_changed(entry.uid, changed)
         return bool(changed)
 
     def release(self, uid: str, node: str, claim: int) -> None:
         """Give back what was kept for a pod on a node for one claim."""
-        self._changed |= self._reservations.drop(uid, node, claim)
+        self._kept_changed(uid, self._reservations.drop(uid, node, claim))
 
     def expire(self, now: float) -> bool:
         """Forget the reservations that are past their time; true where there were any."""
         expired = self._reservations.expire(now)
-        self._changed |= expired
+        for entry in expired:
+            self._kept_changed(entry.uid, {entry.node})
         return bool(expired)
+
+    def _kept_changed(self, uid: str, nodes: set[str]) -> None:
+        """Note the nodes where what is kept for a pod has changed.
+
+        The node that it is nominated to is another one of them: there it counts as long as nothing
+        is kept for it anywhere.
+        """
+        facts = self.pods.get(uid)
+        if nodes and facts is not None and facts.nominated:
+            self._changed.add(facts.nominated)
+        self._changed |= nodes
 
     def has_reservation(self, uid: str) -> bool:
         """Tell whether bind has reserved memory for a pod anywhere."""

@@ -103,22 +103,21 @@ class Reservations:
             self._sum_up(uid, name)
         return changed
 
-    def expire(self, now: float) -> set[str]:
-        """Forget what is past its time; return the nodes that this changes."""
+    def expire(self, now: float) -> list[Reservation]:
+        """Forget what is past its time, and return it."""
         if now < self._next_expiry:
-            return set()
+            return []
         entries = [
             entry
             for nodes in self._of_pod.values()
             for claims in nodes.values()
             for entry in claims.values()
         ]
-        changed: set[str] = set()
-        for entry in entries:
-            if entry.expires <= now:
-                changed |= self.drop(entry.uid, entry.node, entry.claim)
+        expired = [entry for entry in entries if entry.expires <= now]
+        for entry in expired:
+            self.drop(entry.uid, entry.node, entry.claim)
         self._next_expiry = min((e.expires for e in entries if e.expires > now), default=inf)
-        return changed
+        return expired
 
     def _sum_up(self, uid: str, node: str) -> None:
         """Renew the one entry that stands for all claims of a pod on a node."""

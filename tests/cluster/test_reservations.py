@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from extender.cluster.reservations import HOLD, Reservation
@@ -129,6 +130,23 @@ def test_no_hold_is_taken_beside_a_reservation(state: ClusterState, clock: Clock
     assert (free(state, "a"), free(state, "b")) == (43, 64)
     clock.now = 1_006.0
     assert free(state, "a") == 43
+
+
+@pytest.mark.parametrize("end", ["released", "expired"])
+def test_a_nomination_counts_again_once_nothing_is_kept_elsewhere(
+    state: ClusterState, clock: Clock, end: str
+) -> None:
+    nominated = tmpfs("ram")
+    status = msgspec.structs.replace(nominated.status, nominated_node_name="a")
+    state.upsert(msgspec.structs.replace(nominated, status=status))
+    assert free(state, "a") == 43
+    state.reserve(entry(on="b"), lambda _: None)
+    assert (free(state, "a"), free(state, "b")) == (64, 43)
+    if end == "released":
+        state.release("uid-ram", "b", 1)
+    else:
+        clock.now = 1_300.0
+    assert (free(state, "a"), free(state, "b")) == (43, 64)
 
 
 def test_the_end_of_a_hold_is_not_the_end_of_the_reservation_in_its_place(

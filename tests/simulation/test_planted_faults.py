@@ -154,6 +154,11 @@ def _anybodys(drop: Any) -> Any:
     return dropped
 
 
+def _there_alone(self: Any, _uid: str, nodes: set[str]) -> None:
+    """Have what is kept for a pod change the nodes where it is kept, and no other."""
+    self._changed |= nodes
+
+
 def _hasty(_settle: Any) -> Any:
     """Take a Binding for lost as soon as it is looked at."""
 
@@ -269,6 +274,11 @@ FAULTS: list[tuple[str, str, Plant]] = [
         "a list forgets nothing",
         "the ledger is what was told",
         _instead(ClusterState, "_identities", lambda *_: set()),
+    ),
+    (
+        "a nomination is forgotten while memory is kept elsewhere",
+        "nominations are what was told",
+        _instead(Ledger, "_kept_changed", _there_alone),
     ),
     (
         "a bound pod keeps its reservation",
