@@ -35,7 +35,10 @@ from extender.wire import BindArgs
 CONNECT_SECONDS = 1.0
 BIND_SECONDS = 2.5
 LOOK_UP_SECONDS = 1.0
-"""Together below the 5 s after which kube-scheduler gives up (``httpTimeout``)."""
+SEND_SECONDS = CONNECT_SECONDS + BIND_SECONDS
+"""How long a Binding can be on its way. One is sent only where that is over by the deadline (4 s),
+which lies below the 5 s after which kube-scheduler gives up (``httpTimeout``). Only the look-up of
+one that was not answered can come later: it takes up to 2 s more, with a connection of its own."""
 
 AGAIN_SECONDS = 0.4
 """So long after the first try a Binding is sent once more with a new credential, not later: the

@@ -11,7 +11,7 @@ import structlog
 from extender.config import ExtenderConfiguration
 from extender.kube.objects import Pod
 from extender.serving.arrival import seconds_since_begin
-from extender.serving.bindings import ApiBindings
+from extender.serving.bindings import SEND_SECONDS, ApiBindings
 from extender.serving.events import Events
 from extender.serving.fetching import Fetching
 from extender.serving.knowledge import Knowledge
@@ -40,6 +40,10 @@ from extender.wire import (
 )
 
 log = structlog.get_logger("extender.decisions")
+
+AT_ONCE_SECONDS = 0.5
+"""What has waited no longer than this has come at once: a short ``deadlineSeconds`` is no reason
+never to bind."""
 
 T = TypeVar("T")
 Verb = Callable[[bytes], bytes]
@@ -158,7 +162,7 @@ class Service:
 
     def bind(self, body: bytes) -> bytes:
         """Answer ``POST /bind``. A "no" is an answer too; kube-scheduler tries the pod again."""
-        late = self._deadline()
+        late = self._deadline(then=SEND_SECONDS)
         args = read_bind_args(body)
         if self._bindings is None:
             return write_bind_result("this extender runs without a cluster to bind in")
@@ -187,10 +191,14 @@ class Service:
             )
         return write_bind_result(bound.error)
 
-    def _deadline(self) -> Late:
-        """Return when to give up: the scheduler has waited since its request began to arrive."""
-        left = self.configuration.server.deadline_seconds - seconds_since_begin()
-        end = time.monotonic() + left
+    def _deadline(self, *, then: float = 0.0) -> Late:
+        """Return when to give up: the scheduler has waited since its request began to arrive.
+
+        ``then`` is what may follow and cannot be cut short, in seconds. It is begun while it ends
+        in time, and by what did not have to wait in any case.
+        """
+        within = max(self.configuration.server.deadline_seconds - then, AT_ONCE_SECONDS)
+        end = time.monotonic() + within - seconds_since_begin()
         return lambda: time.monotonic() > end
 
     def _note_waiting(self, made: Decision, args: ExtenderArgs) -> None:

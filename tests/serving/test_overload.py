@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from extender.verbs.context import TOO_LATE
+from extender.cluster.state import ClusterState
+from extender.config import ExtenderConfiguration, ServerSection
+from extender.serving.arrival import note_begin
+from extender.serving.bindings import SEND_SECONDS, ApiBindings
+from extender.serving.knowledge import FileKnowledge
+from extender.serving.service import Service
+from extender.verbs.context import TOO_LATE, Context
+from extender.watch.client import connect
+from tests.builders import node, tmpfs
+from tests.serving.answering import answering, kubeconfig
 from tests.serving.running import DEMO_CLUSTER, GOOD, Running, answer_on, running
 from tests.serving.test_slow_clients import WHOLE
 
@@ -82,3 +94,38 @@ def test_the_status_listener_answers_while_the_verbs_have_no_thread(narrow: Runn
     with stuffed(narrow):
         assert narrow.ask("GET", "/readyz", at=narrow.status_address).status == 200
         assert narrow.ask("GET", "/api/v1/nodes", at=narrow.status_address).status == 200
+
+
+@pytest.mark.parametrize(
+    ("deadline", "waited", "sent"),
+    [
+        (4.0, 0.0, True),
+        (4.0, SEND_SECONDS - 1.0, False),
+        (8.0, SEND_SECONDS - 1.0, True),
+        (8.0, 8.1 - SEND_SECONDS, False),
+        (0.1, 0.0, True),
+    ],
+    ids=["at once", "late", "late with a long deadline", "too late for it", "a short deadline"],
+)
+def test_a_binding_is_sent_only_where_its_answer_can_come_in_time(
+    deadline: float, waited: float, sent: bool, tmp_path: Path
+) -> None:
+    """Else kube-scheduler has given the pod up when it is bound."""
+    state = ClusterState(clock=time.time)
+    state.upsert(node("a"))
+    context = Context(state=state)
+    context.request(tmpfs("ram"))
+    configuration = ExtenderConfiguration(server=ServerSection(deadline_seconds=deadline))
+    asked = {"PodNamespace": "inference", "PodName": "ram", "PodUID": "uid-ram", "Node": "a"}
+
+    def bind(service: Service) -> bytes:
+        note_begin(time.monotonic() - waited)
+        return service.bind(json.dumps(asked).encode())
+
+    with answering() as apiserver:
+        bindings = ApiBindings(connect(str(kubeconfig(apiserver.url, tmp_path))))
+        service = Service(context, FileKnowledge(), configuration, bindings=bindings)
+        answer = json.loads(copy_context().run(bind, service))
+    assert answer["Error"] == ("" if sent else TOO_LATE)
+    assert len(apiserver.seen) == sent
+    assert state.reserved() == sent
