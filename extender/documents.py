@@ -18,6 +18,19 @@ from extender.errors import InvalidConfigurationError
 API_VERSION = "modelcache.dev/v1alpha1"
 
 
+NOT_YAML = (
+    yaml.YAMLError,
+    RecursionError,
+    # What the safe constructors raise for a value that is not what its tag or its looks say:
+    ValueError,  # 2024-13-01, 0x_, a number with thousands of digits
+    AttributeError,  # !!timestamp x
+    LookupError,  # !!bool maybe, !!int ""
+    TypeError,  # !!set [a]
+    ArithmeticError,  # 1:1:...:1.5 with hundreds of parts
+)
+"""All that PyYAML raises for a text that is no document."""
+
+
 class Section(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"
 ):
@@ -27,14 +40,36 @@ class Section(
 S = TypeVar("S", bound=Section)
 
 
+_MISTAKEN = "a value is not the date, number or other thing that it looks like; put it in quotes"
+
+
 class _Loader(yaml.SafeLoader):
     """Reads YAML as ``yaml.safe_load`` does, and refuses what that takes silently: a key twice."""
 
+    def construct_object(
+        self,
+        node: yaml.Node,
+        deep: bool = False,  # noqa: FBT001, FBT002 - the base's shape
+    ) -> Any:
+        """Say where a value is that cannot be what it looks like: its own error does not."""
+        try:
+            return super().construct_object(node, deep=deep)
+        except (yaml.YAMLError, RecursionError):
+            raise
+        except NOT_YAML as error:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{_MISTAKEN} ({type(error).__name__})", node.start_mark
+            ) from error
+
     def construct_mapping(
         self,
-        node: yaml.MappingNode,
+        node: yaml.Node,
         deep: bool = False,  # noqa: FBT001, FBT002 - the base's shape
     ) -> dict[Hashable, Any]:
+        if not isinstance(node, yaml.MappingNode):
+            raise yaml.constructor.ConstructorError(
+                None, None, "expected a mapping", node.start_mark
+            )
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         twice = next((key for at, key in enumerate(keys) if key in keys[:at]), None)
         if twice is not None:
@@ -52,7 +87,7 @@ def parse_yaml(text: str | bytes, *, name: str) -> Any:
         return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     except UnicodeDecodeError as error:
         raise InvalidConfigurationError(f"{name}: cannot be read: {error}") from error
-    except (yaml.YAMLError, RecursionError) as error:
+    except NOT_YAML as error:
         raise InvalidConfigurationError(f"{name}: not YAML: {_where(error)}") from error
 
 
@@ -60,7 +95,7 @@ def _where(error: Exception) -> str:
     """Say what is wrong and in which line, without the line: it may hold a signed address."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     if not isinstance(error, yaml.MarkedYAMLError) or mark is None:
-        return type(error).__name__ if isinstance(error, RecursionError) else str(error)
+        return str(error) if isinstance(error, yaml.YAMLError) else type(error).__name__
     return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem or error.context}"
 
 

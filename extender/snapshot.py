@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import msgspec
 import yaml
 
+from extender.documents import NOT_YAML
 from extender.errors import InvalidObjectError, UsageError
 from extender.kube.decode import KINDS, convert
 from extender.kube.objects import KubeObject
@@ -37,14 +38,6 @@ Billion_laughs_attack); files that people write stay far below.
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INTEGER_BITS = 64
 _TIME_KEYS = ("Time", "Timestamp", "startedAt", "finishedAt")
-_NOT_YAML = (
-    yaml.YAMLError,
-    UnicodeDecodeError,
-    RecursionError,
-    LookupError,  # what the safe constructors raise for a value that does not match its own tag:
-    TypeError,  # !!bool maybe, !!int "", !!set [a]
-    ValueError,
-)
 
 
 class _Loader(_Base):  # type: ignore[misc]
@@ -155,7 +148,7 @@ def parse_documents(text: bytes) -> list[Any]:
             as_json = f" (as JSON: {error})"
     try:
         return list(_yaml(text))
-    except _NOT_YAML as error:
+    except NOT_YAML as error:
         raise ValueError(f"neither YAML nor JSON: {error}{as_json}") from error
 
 

@@ -235,6 +235,8 @@ def test_a_file_without_objects_is_refused_with_the_command_that_makes_one(
         (b"- " * 100_000, "neither YAML nor JSON"),
         (b"a: !!bool maybe", "neither YAML nor JSON"),
         (b'a: !!int ""', "neither YAML nor JSON"),
+        (b"a: !!timestamp x", "neither YAML nor JSON"),
+        (b"a: 1" + b":1" * 400 + b".5", "neither YAML nor JSON"),
         (b"a: !!python/name:os.system x", "neither YAML nor JSON"),
         (b"? {a: b}\n: c", "neither YAML nor JSON"),
     ],

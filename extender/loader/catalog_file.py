@@ -6,6 +6,7 @@ stays and its inode changes; the file is small enough to be read whole at each l
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from extender.documents import parse_yaml
@@ -17,7 +18,8 @@ class CatalogFile:
     """The catalog in force, and what is wrong with the file where it is not what the file says.
 
     ``keep``: a file where the last good text is kept, so that a loader which starts while the
-    mounted one is bad goes on with it. Without one, nothing is in force until a good one is seen.
+    mounted one is bad goes on with it. It lies where pods read, and its addresses may be signed:
+    no other user may read it. Without one, nothing is in force until a good one is seen.
     """
 
     def __init__(self, path: Path, *, keep: Path | None = None) -> None:
@@ -65,7 +67,9 @@ class CatalogFile:
             return
         fresh = self._keep.with_name(f"{self._keep.name}.new")
         try:
-            fresh.write_bytes(text)
+            fresh.unlink(missing_ok=True)
+            with open(fresh, "xb", opener=_for_this_user_alone) as file:
+                file.write(text)
             fresh.replace(self._keep)
         except OSError:
             return  # a full or read-only disk: the copy only serves a later start with a bad file
@@ -73,3 +77,7 @@ class CatalogFile:
     @staticmethod
     def _read(text: bytes, path: Path) -> Catalog:
         return read_catalog(parse_yaml(text, name=str(path)), name=str(path))
+
+
+def _for_this_user_alone(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

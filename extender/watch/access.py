@@ -19,18 +19,18 @@ from threading import Lock
 from time import monotonic
 
 import structlog
-import yaml
 from kubernetes.client.configuration import Configuration
 from kubernetes.config import incluster_config, kube_config
 from kubernetes.config.config_exception import ConfigException
 
+from extender.documents import NOT_YAML
 from extender.errors import InvalidConfigurationError
 
 log = structlog.get_logger(__name__)
 
 _RENEW_AT_MOST_EVERY = 5.0  # seconds; a wrong credential must not become a loop of exec plugins
 _MISSING_KEY = re.compile(r"Expected key (\S+) in")
-_UNUSABLE = (ConfigException, OSError, ValueError, KeyError, TypeError, yaml.YAMLError)
+_UNUSABLE = (ConfigException, OSError, *NOT_YAML)
 _POOL_SIZE = 72
 """Connections that are kept: for all threads that bind side by side (``serving.pools``), and the
 few that share their transport. One more would be made anew for each request."""

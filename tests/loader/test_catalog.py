@@ -165,6 +165,44 @@ class TestCatalogFile:
         assert not file.poll()
         assert file.error == ""
 
+    @pytest.mark.parametrize(
+        ("value", "said"),
+        [
+            ("2024-13-01", "put it in quotes"),
+            ("0x_", "put it in quotes"),
+            ("1" * 5000, "put it in quotes"),
+            ("!!timestamp x", "put it in quotes"),
+            ("!!bool maybe", "put it in quotes"),
+            ('!!int ""', "put it in quotes"),
+            ("1" + ":1" * 400 + ".5", "put it in quotes"),
+            ("!!set [a]", "expected a mapping"),
+        ],
+        ids=lambda value: str(value)[:20],
+    )
+    def test_a_value_that_is_not_what_it_looks_like_is_said_with_its_remedy(
+        self, tmp_path: Path, value: str, said: str
+    ) -> None:
+        self.mount(tmp_path, self.text(model("a")))
+        file = CatalogFile(tmp_path / "catalog.yaml")
+        file.poll()
+        good = file.catalog
+        self.mount(tmp_path, self.text(model("a")) + f"grace: {value}\n")
+        assert not file.poll()
+        assert f"{tmp_path / 'catalog.yaml'}: not YAML: line " in file.error
+        assert said in file.error
+        assert file.catalog is good
+
+    def test_no_other_user_may_read_what_is_kept(self, tmp_path: Path) -> None:
+        """Whoever mounts the cache sees the copy, and a query in it may be a signature."""
+        keep = tmp_path / "kept.yaml"
+        (tmp_path / "kept.yaml.new").write_text("left by a loader that was killed")
+        keep.write_text("written by an earlier release")
+        for name in ("a", "b"):
+            self.mount(tmp_path, self.text(model(name)))
+            assert CatalogFile(tmp_path / "catalog.yaml", keep=keep).poll()
+            assert keep.stat().st_mode & 0o777 == 0o600
+            assert name in keep.read_text()
+
     def test_a_loader_that_starts_with_a_bad_one_goes_on_with_the_last_good_one(
         self, tmp_path: Path
     ) -> None:
