@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from extender.errors import InvalidConfigurationError
@@ -62,6 +63,17 @@ def test_a_catalog_that_is_no_yaml_is_refused_without_its_lines(tmp_path: Path) 
 
 def test_a_revision_of_a_repository_is_no_account() -> None:
     assert shown("hf://gpt2@v1.0") == "hf://gpt2@v1.0"
+
+
+def test_credentials_that_a_store_cannot_use_are_refused_and_not_quoted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Google's library takes a text that names no file for a token, and asks who gave it."""
+    monkeypatch.setitem(fsspec.config.conf, "gs", {"token": "ya29.c0ffee"})  # FSSPEC_GS_TOKEN
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    with pytest.raises(SourceError, match="credentials cannot be used") as refused:
+        source_for("gs://bucket/model", credentials=Credentials())
+    assert "c0ffee" not in str(refused.value)
 
 
 @pytest.fixture

@@ -144,6 +144,23 @@ class TestHub:
         said = str(refusal(self.source(hub, str(tmp_path / "absent"))))
         assert "the token file" in said
 
+    @pytest.mark.parametrize("more", ["\nsecond", "\x01", " x", "\u00e9"])
+    def test_what_is_no_token_is_refused_and_not_quoted(
+        self, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str
+    ) -> None:
+        (tmp_path / "token").write_text(TOKEN + more)
+        file = by_path(self.source(hub).list())["config.json"]
+        source = self.source(hub, str(tmp_path / "token"))
+        in_file = [refusal(source), refusal(source, file)]
+        monkeypatch.setenv("HF_TOKEN", TOKEN + more)
+        in_environment = refusal(self.source(hub))
+        for refused in (*in_file, in_environment):
+            assert refused.cause is Cause.UNAUTHORIZED
+            assert TOKEN not in str(refused)
+            assert "write the token alone" in str(refused)
+        assert f"the token file {tmp_path / 'token'}" in str(in_file[0])
+        assert "HF_TOKEN" in str(in_environment)
+
     def test_a_listing_is_never_tried_again_in_secret_and_says_how_long_to_wait(
         self, hub: Hub
     ) -> None:

@@ -38,6 +38,7 @@ from extender.loader.sources.ranges import (
     RangeReader,
     client,
     retry_after,
+    said,
 )
 from extender.loader.sources.urls import Location, shown
 
@@ -46,6 +47,10 @@ DEFAULT_REVISION = "main"
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 """The hub's ETag of a large file. Mirrors and stores use anything else, also other hashes."""
+
+
+_TOKEN = re.compile("[!-~]+")
+"""What can stand in a header: the printable ASCII characters without the space."""
 
 
 class HubSource:
@@ -146,16 +151,22 @@ class HubSource:
         )
 
     def _token(self) -> str | None:
-        if self._token_file is None:
-            return os.environ.get("HF_TOKEN", "").strip() or None
-        try:
-            token = Path(self._token_file).read_text(encoding="ascii").strip()
-        except (OSError, ValueError) as error:
-            what = getattr(error, "strerror", None) or "is not ASCII text"
-            raise SourceError(
-                f"source {self._url}: the token file {self._token_file}: {what}",
-                cause=Cause.UNAUTHORIZED,
-            ) from None
+        """Return the token, None where there is none. Raises SourceError that does not quote it."""
+        where, problem, token = "HF_TOKEN", "", os.environ.get("HF_TOKEN", "")
+        if self._token_file is not None:
+            where = f"the token file {self._token_file}"
+            try:
+                token = Path(self._token_file).read_text(errors="replace")
+            except OSError as error:
+                problem = error.strerror or type(error).__name__
+        token = token.strip()
+        if token and not _TOKEN.fullmatch(token):
+            problem = (
+                "holds more than a token (white space, a second line, or what is not ASCII); "
+                "write the token alone"
+            )
+        if problem:
+            raise SourceError(f"source {self._url}: {where}: {problem}", cause=Cause.UNAUTHORIZED)
         return token or None
 
     def _refusal(self, error: Exception, has_token: bool, path: str = "") -> SourceError:  # noqa: FBT001
@@ -232,7 +243,7 @@ class _BoundedClient(httpx2.Client):
             response = super().request(*args, **kwargs)
         except httpx2.TransportError as error:
             raise _UnreachableError(
-                f"{error.request.url.host} cannot be reached: {error}"
+                f"{error.request.url.host} cannot be reached: {said(error)}"
             ) from error
         if response.status_code == 429 or response.status_code >= 500:
             hf_raise_for_status(response)

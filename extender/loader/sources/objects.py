@@ -61,10 +61,16 @@ class ObjectSource:
         self._is_object = False  # or a prefix of many, which only listing can tell
         self._store: AsyncFileSystem
         self._read: Read
-        if location.scheme == "s3":
-            self._store, self._read = _s3(credentials.endpoint_url, stall_seconds)
-        else:
-            self._store, self._read = _gcs(credentials.endpoint_url, stall_seconds)
+        open_store = _s3 if location.scheme == "s3" else _gcs
+        try:
+            self._store, self._read = open_store(credentials.endpoint_url, stall_seconds)
+        except Failures as error:  # its text may quote the credentials
+            raise SourceError(
+                f"source {self._url}: its credentials cannot be used ({type(error).__name__}); "
+                "give such as the store's SDK takes (docs/sources.md)",
+                cause=Cause.UNAUTHORIZED,
+                permanent=False,
+            ) from None
 
     def list(self) -> Listing:
         """Return the objects below the prefix, or the one object that has this very name."""

@@ -179,13 +179,17 @@ class RangeReader:
             return self._error(path, f"is not at {host} ({status})", Cause.NOT_FOUND)
         return self._error(path, f"{host} answers {status}", Cause.INVALID)
 
-    def _unreachable(self, path: str, error: Exception) -> SourceError:
+    def _unreachable(
+        self,
+        path: str,
+        error: httpx2.TransportError | httpx2.InvalidURL | httpx2.TooManyRedirects,
+    ) -> SourceError:
         if isinstance(error, httpx2.InvalidURL | httpx2.TooManyRedirects):
             return self._error(path, f"leads nowhere ({type(error).__name__})", Cause.INVALID)
         what = (
             "sends nothing"
             if isinstance(error, httpx2.TimeoutException)
-            else (f"breaks: {without_queries(str(error))}")
+            else f"breaks: {said(error)}"
         )
         return self._error(path, f"the connection {what}", Cause.UNREACHABLE)
 
@@ -204,6 +208,16 @@ class RangeReader:
             retry_after=wait,
             permanent=permanent,
         )
+
+
+def said(error: httpx2.TransportError) -> str:
+    """Return what the HTTP client says of a failure, without what nobody may read.
+
+    What it will not send it quotes, a header with a token among them.
+    """
+    if isinstance(error, httpx2.LocalProtocolError):
+        return "the request is not one that HTTP can carry"
+    return without_queries(str(error))
 
 
 def _of_the_host_asked(response: httpx2.Response) -> httpx2.Response:
