@@ -15,7 +15,7 @@ from typing import ParamSpec
 import structlog
 
 from extender.errors import CacheError, ExtenderError, LockHeldError, NotRemovedError
-from extender.loader.catalog import Catalog
+from extender.loader.catalog import Catalog, CatalogModel
 from extender.loader.disk_space import read_speed
 from extender.loader.layout import CacheDirectory, writing
 from extender.loader.looking import Looker
@@ -100,9 +100,17 @@ class Guard:
         """Whether a model was looked at once: only then is it known what to do about it."""
         return path in self._looked_at
 
-    def start(self, busy: Callable[[str], bool], again: Callable[[str], None]) -> None:
-        """Begin. ``busy`` tells what a worker is at; ``again`` is told what has to be obtained."""
-        self._busy, self._again = busy, again
+    def start(
+        self,
+        busy: Callable[[str], bool],
+        again: Callable[[str], None],
+        failed: Callable[[CatalogModel], bool] = lambda _: False,
+    ) -> None:
+        """Begin. ``busy`` tells what a worker is at; ``again`` is told what has to be obtained.
+
+        ``failed`` tells what could not be obtained, and is not to be tried again yet.
+        """
+        self._busy, self._again, self._looker.failed = busy, again, failed
         for thread in self._threads:
             thread.start()
 

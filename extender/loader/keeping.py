@@ -116,7 +116,7 @@ class Keeper:
     def run(self, stopping: Event) -> None:
         """Turn until ``stopping`` is set."""
         self._room.changed = self._workers_again
-        self._guard.start(self._workers.works_on, self._workers_again)
+        self._guard.start(self._workers.works_on, self._workers_again, self._workers.failed)
         while not stopping.is_set():
             wait = TURN_SECONDS
             try:
@@ -200,7 +200,11 @@ class Keeper:
         path = wish.model.directory
         before = self._table.get(path)
         self._table.ready(
-            path, revision=marker.revision, size=marker.bytes, proven_at=marker.proven_at
+            path,
+            source=marker.source,
+            revision=marker.revision,
+            size=marker.bytes,
+            proven_at=marker.proven_at,
         )
         known = before is not None and (before.state, before.revision, before.proven_at) == (
             ReportedState.READY,

@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from extender.errors import CacheError, LockHeldError
+from extender.loader.catalog import CatalogModel
 from extender.loader.layout import CacheDirectory, holds_something, writing
 from extender.loader.mend import condemn
 from extender.loader.metrics import LoaderMetrics
@@ -26,8 +27,8 @@ from extender.loader.proof.reading import Reader
 from extender.loader.proof.verdict import Level, Verdict
 from extender.loader.proof.verify import verify
 from extender.loader.publish import Publisher
-from extender.loader.sources.urls import shown
 from extender.loader.table import ModelRow, ModelTable
+from extender.report import ReportedState
 
 log = structlog.get_logger("extender.loader")
 
@@ -35,7 +36,11 @@ _LOCK_SECONDS = 2.0
 
 
 class Looker:
-    """Looks at models of one cache directory and notes what it finds."""
+    """Looks at models of one cache directory and notes what it finds.
+
+    ``failed`` tells of what could not be obtained, and is not to be tried again yet; whoever works
+    on wishes sets it.
+    """
 
     def __init__(
         self,
@@ -53,6 +58,7 @@ class Looker:
         self._metrics = metrics
         self._name = name
         self._stop = stop
+        self.failed: Callable[[CatalogModel], bool] = lambda _: False
 
     def look(self, path: str, level: Level) -> bool:
         """Note whether a model is ready, damaged or absent; return whether it was ready and is not.
@@ -76,7 +82,9 @@ class Looker:
         if marker is None and row is not None and row.refused:
             self._table.absent(path)  # what stood in the way has gone
             return True
-        if marker is None or (row is not None and _is_of_another_source(row, marker)):
+        if marker is None or (row is not None and not row.may_be_of(marker.source)):
+            if row is not None and self._is_known_to_fail(row):
+                return False
             return self._table.absent(path)
         if marker.damaged:
             names = ["the whole" if name == WHOLE else name for name in marker.damaged]
@@ -101,8 +109,19 @@ class Looker:
     def ready(self, path: str, marker: Marker) -> None:
         """Note that a model is whole, and leave what is said of another revision of it."""
         self._table.whole(
-            path, revision=marker.revision, size=marker.bytes, proven_at=marker.proven_at
+            path,
+            source=marker.source,
+            revision=marker.revision,
+            size=marker.bytes,
+            proven_at=marker.proven_at,
         )
+
+    def _is_known_to_fail(self, row: ModelRow) -> bool:
+        """Tell whether the table says already why a model is not here, and has to go on saying it.
+
+        Absent, a pod would be sent here again to wait for it, and every try would be news twice.
+        """
+        return row.state is ReportedState.FAILED and not row.damaged and self.failed(row.model)
 
     def _renewed(self, path: str, marker: Marker, verdict: Verdict) -> Marker:
         """Let the marker describe files that were touched and are as they were.
@@ -159,11 +178,6 @@ class Looker:
 def _was_touched(marker: Marker, verdict: Verdict) -> bool:
     known = {(file.path, file.mtime_ns, file.inode) for file in marker.files}
     return not known <= {(file.path, file.mtime_ns, file.inode) for file in verdict.proven}
-
-
-def _is_of_another_source(row: ModelRow, marker: Marker) -> bool:
-    """Tell whether what lies there is not the model that the catalog has at this path now."""
-    return marker.source not in {"", shown(row.model.source)}
 
 
 def _id(cache: CacheDirectory, path: str) -> str:

@@ -192,7 +192,9 @@ class Obtainer:
         if found is not None and is_that and not found.damaged:
             self.publisher.arrive(held, lambda _: False)
             return self._noted(work, found)
-        arrived = self.publisher.arrive(held, lambda marker: same(marker, listing))
+        arrived = self.publisher.arrive(
+            held, lambda marker: same(marker, listing), reader=work.reader
+        )
         if arrived is not None:
             return arrived
         if found is not None and is_that:

@@ -25,6 +25,9 @@ from extender.errors import CacheError
 from extender.loader.disk import Disk, regular_file
 from extender.loader.layout import Writing, holds_something, make_parents, unwritable
 from extender.loader.proof.marker import Marker, MarkerError, UnreadableMarkerError, read_marker
+from extender.loader.proof.reading import Reader
+from extender.loader.proof.verdict import Level
+from extender.loader.proof.verify import verify
 
 log = structlog.get_logger("extender.loader")
 
@@ -76,11 +79,16 @@ class Placing:
         self.disk.sync_directory(held.final.parent)
         self.disk.sync_directory(proven.parent)
 
-    def arrive(self, held: Writing, wanted: Callable[[Marker], bool]) -> Marker | None:
+    def arrive(
+        self, held: Writing, wanted: Callable[[Marker], bool], *, reader: Reader | None = None
+    ) -> Marker | None:
         """Show what is on its way to a final path where it is wanted; return its marker then.
 
         What is not wanted goes, and what was replaced as soon as none of its readers is left. What
         cannot be read stays. Raises InUseError where it has to wait on, and CacheError.
+
+        Beside a damaged model it is proven once more: what did not change between two revisions is
+        one file with two names.
         """
         arriving = None
         try:
@@ -95,10 +103,24 @@ class Placing:
             if arriving is None:
                 return None
             entry, marker = arriving
+            if not self._is_still_whole(held, entry, marker, reader):
+                self.discard(held, entry)
+                return None
             self.put_in_place(held, entry, marker.id)
         except OSError as error:
             raise unwritable(held.directory.root, error) from error
         return marker
+
+    def _is_still_whole(
+        self, held: Writing, entry: Path, marker: Marker, reader: Reader | None
+    ) -> bool:
+        there = _marker(held.final)
+        if there is None or not there.damaged:
+            return True
+        verdict = verify(entry, level=Level.CONTENT, expected=marker, reader=reader)
+        if not verdict.ok:
+            log.warning("fetched again", model=held.path, error=verdict.told())
+        return verdict.ok
 
     def discard(self, held: Writing, directory: Path) -> None:
         """Delete a directory or a file by way of the trash. Raises OSError."""

@@ -49,6 +49,13 @@ class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
         """Where it lies under the cache's directory."""
         return self.model.directory
 
+    def may_be_of(self, source: str) -> bool:
+        """Tell whether what a marker says came from there is the model that the catalog has here.
+
+        Where another program put it there nothing is known, and ``source`` is empty.
+        """
+        return source in {"", shown(self.model.source)}
+
     def reported(self) -> ReportedModel:
         """Return what the report says of it."""
         if self.going:
@@ -128,10 +135,17 @@ class ModelTable:
         with self._lock:
             return tuple(self._rows.values())
 
-    def ready(self, path: str, *, revision: str | None, size: int, proven_at: str) -> None:
-        """Note that a model is whole and proven at its final path."""
+    def ready(
+        self, path: str, *, revision: str | None, size: int, proven_at: str, source: str = ""
+    ) -> None:
+        """Note that a model is whole and proven at its final path.
+
+        Where it came from another ``source`` (as its marker has it) than the row's nothing is
+        noted: the catalog has changed since.
+        """
         self._change(
             path,
+            source=source,
             state=ReportedState.READY,
             revision=revision,
             bytes=size,
@@ -141,13 +155,15 @@ class ModelTable:
             transfer=None,
         )
 
-    def whole(self, path: str, *, revision: str | None, size: int, proven_at: str) -> None:
+    def whole(
+        self, path: str, *, revision: str | None, size: int, proven_at: str, source: str = ""
+    ) -> None:
         """Note the same where it was looked at: what is said of another revision stays."""
         row = self.get(path)
         if row is not None and row.state is ReportedState.READY:
-            self._change(path, revision=revision, bytes=size, proven_at=proven_at)
+            self._change(path, source=source, revision=revision, bytes=size, proven_at=proven_at)
         else:
-            self.ready(path, revision=revision, size=size, proven_at=proven_at)
+            self.ready(path, source=source, revision=revision, size=size, proven_at=proven_at)
 
     def loading(self, path: str, transfer: Transfer) -> None:
         """Note how far a download is.
@@ -257,11 +273,11 @@ class ModelTable:
             if row is not None:
                 self._rows[path] = msgspec.structs.replace(row, going=going)
 
-    def _change(self, path: str, **values: object) -> bool:
-        """Change a row, if there is one; return whether its model was ready before."""
+    def _change(self, path: str, *, source: str = "", **values: object) -> bool:
+        """Change a row, if there is one of this source; return whether its model was ready."""
         with self._lock:
             row = self._rows.get(path)
-            if row is None:
+            if row is None or not row.may_be_of(source):
                 return False
             values = {"unproven": False, "refused": False, **values}
             self._rows[path] = msgspec.structs.replace(row, **values)

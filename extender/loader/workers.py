@@ -1,8 +1,9 @@
 """The threads that obtain models: one for each, stopped when nobody wishes for it any more.
 
 A failure is tried again after a growing, jittered wait: seconds where the other side was out of
-reach, minutes where somebody has to change something first. A changed wish is tried at once. What
-was obtained is looked up at its source again now and then, unless that cannot have changed.
+reach, minutes where somebody has to change something first. That wait is kept where a wish goes
+and comes back, as those of waiting pods do. A changed wish is tried at once. What was obtained is
+looked up at its source again now and then, unless that cannot have changed.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ _BUSY_SECONDS = 2.0
 _FIRST_SECONDS = 5.0
 _MOST_SECONDS = 300.0
 _PERMANENT_SECONDS = 600.0
+_KEPT_SECONDS = 600.0
+"""A failure that nobody wishes to have tried again is forgotten so long after it might be."""
 _LONGEST_ASKED_SECONDS = 3600.0
 """A source that asks for more with ``Retry-After`` is asked again all the same."""
 
@@ -74,6 +77,7 @@ class _Job:
         self.done_at = 0.0
         self.refresh_share = 1.0
         self.waits = False
+        self.failed = False
         self.not_before = float("-inf")
 
     @property
@@ -113,6 +117,7 @@ class Workers:
         self._random = random
         self._jobs: dict[str, _Job] = {}
         self._leaving: list[_Job] = []
+        self._given_up: dict[str, _Job] = {}
 
     def follow(self, wishes: Iterable[Wish], at_once: int, refresh_seconds: float = 0.0) -> None:
         """Work on these wishes, the first ones first, so many at once, and on nothing else.
@@ -129,12 +134,17 @@ class Workers:
             del self._jobs[path]
             if job.busy:
                 self._leaving.append(job)
+            elif job.failed:
+                self._given_up[path] = job
         self._leaving = [job for job in self._leaving if job.busy]
         leaving = {job.wish.model.directory for job in self._leaving}
         now = self._clock()
+        for path, job in list(self._given_up.items()):
+            if now >= job.not_before + _KEPT_SECONDS:
+                self._given_up.pop(path, None)
         for wish in ordered:
             path = wish.model.directory
-            job = self._jobs.setdefault(path, _Job(wish, self._backoff()))
+            job = self._jobs.get(path) or self._begun(wish)
             if job.busy or now < job.not_before or path in leaving:
                 continue
             if job.done and not self._is_due(job, wish, refresh_seconds):
@@ -147,10 +157,22 @@ class Workers:
 
     def again(self, path: str) -> None:
         """Work on a wish at once: what was obtained, or stood in the way, has changed or gone."""
+        self._given_up.pop(path, None)
         job = self._jobs.get(path)
         if job is not None and not job.busy:
             job.done = False
             job.not_before = float("-inf")
+
+    def failed(self, model: CatalogModel) -> bool:
+        """Tell whether the last try at this model failed, and another one is still to come.
+
+        Where nobody wishes for it now, only until it might be tried again.
+        """
+        job = self._jobs.get(model.directory)
+        if job is not None:
+            return job.failed and _same(job.wish.model, model)
+        job = self._given_up.get(model.directory)
+        return job is not None and self._clock() < job.not_before and _same(job.wish.model, model)
 
     def works_on(self, path: str) -> bool:
         """Tell whether a thread is at work on a model."""
@@ -173,6 +195,16 @@ class Workers:
             if job.thread is not None:
                 job.thread.join(max(0.0, end - self._clock()))
 
+    def _begun(self, wish: Wish) -> _Job:
+        """Return a job for a wish that has none: the one that failed, if it asks for the same."""
+        path = wish.model.directory
+        job = self._given_up.pop(path, None)
+        if job is None or not _same(job.wish.model, wish.model):
+            job = _Job(wish, self._backoff())
+        job.stop.clear()
+        self._jobs[path] = job
+        return job
+
     def _run(self, job: _Job) -> None:
         try:
             marker = self._work(job.wish, job.stop.is_set)
@@ -182,12 +214,15 @@ class Workers:
             elif self._jobs.get(job.wish.model.directory) is not job:
                 self._let_go(job.wish)
         else:
-            self._has_done(job)
-            self._obtained(job.wish, marker)
+            if self._jobs.get(job.wish.model.directory, job) is job:
+                self._has_done(job)
+                self._obtained(job.wish, marker)
+            else:  # something else is wished for there by now; who looks at the disk tells of this
+                self._let_go(job.wish)
         self._changed()
 
     def _has_done(self, job: _Job) -> None:
-        job.done, job.done_at = True, self._clock()
+        job.done, job.done_at, job.failed = True, self._clock(), False
         job.refresh_share = self._random.uniform(0.5, 1.0)
 
     def _is_due(self, job: _Job, wish: Wish, refresh_seconds: float) -> bool:
@@ -209,7 +244,7 @@ class Workers:
             log.info("new revision waits", model=job.wish.model.directory, why=str(error))
             self._waits(job.wish, str(error))
             return
-        job.waits = False
+        job.waits, job.failed = False, True
         failure = _failure(error)
         asked = getattr(error, "retry_after", None) or 0.0
         least = _PERMANENT_SECONDS if failure.permanent else min(asked, _LONGEST_ASKED_SECONDS)

@@ -334,6 +334,39 @@ def test_a_source_that_cannot_be_asked_again_is_no_news_of_what_is_here(scene: S
         assert (scene.row().state, scene.row().reason) == (ReportedState.READY, "")
 
 
+def stays_failed(scene: Scene) -> None:
+    until = monotonic() + 0.5
+    while monotonic() < until:  # five looks
+        assert scene.row().state is ReportedState.FAILED
+        assert "does not exist" in scene.row().reason
+
+
+def test_what_cannot_be_had_is_said_to_be_failed_until_it_is_tried_again(scene: Scene) -> None:
+    del scene.hub.repositories["org/small"]
+    scene.begin(MODEL)
+    scene.wait_for_state(ReportedState.FAILED)
+    stays_failed(scene)
+
+
+def test_what_cannot_be_had_is_not_asked_for_again_with_every_wish_of_a_waiting_pod(
+    scene: Scene,
+) -> None:
+    del scene.hub.repositories["org/small"]
+    scene.begin(ON_DEMAND)
+    scene.wait_for_state(ReportedState.ABSENT)
+    scene.want()
+    scene.wait_for_state(ReportedState.FAILED)
+    asked = len(scene.hub.asked)
+    for wanted in (Wanted(), scene.wanted):
+        scene.wanted = wanted
+        wait_for(lambda: bool(scene.keeper._room._wishes) == bool(scene.wanted.models))
+        stays_failed(scene)
+    assert len(scene.hub.asked) == asked
+    scene.catalog(ON_DEMAND | {"source": "hf://org/other"})
+    scene.hub.repositories["org/other"] = Repository(dict(FILES), large=500)
+    scene.wait_for_state(ReportedState.READY)
+
+
 @pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to("/nowhere")])
 def test_a_file_or_a_link_in_its_place_is_told_of_all_the_time(
     scene: Scene, make: Callable[[Path], None]

@@ -180,6 +180,29 @@ def test_a_damaged_model_is_replaced_at_once_and_kept_for_those_who_have_it_open
     assert len(scene.aside) == 1
 
 
+@pytest.mark.parametrize("how", [Scene.obtain, Scene.sweep])
+def test_a_damaged_file_that_the_new_revision_shares_does_not_come_with_it(
+    scene: Scene, how: Callable[[Scene], object]
+) -> None:
+    newer = {**NEW, SHARD: OLD[SHARD]}
+    scene.at_hub(newer)
+    scene.waits()
+    [waiting] = scene.aside
+    shard = scene.final / SHARD
+    seen = shard.stat()
+    assert seen.st_ino == (waiting / SHARD).stat().st_ino
+    with shard.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([OLD[SHARD][-1] ^ 1]))
+    os.utime(shard, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    with writing(scene.cache, "small") as held:
+        condemn(scene.publisher, held, [SHARD])
+    how(scene)
+    assert not (scene.final / SHARD).exists() or contents(scene.final) == newer
+    scene.obtain()
+    assert contents(scene.final) == newer
+
+
 def test_a_pod_that_came_before_its_model_is_not_waited_for(scene: Scene) -> None:
     with writing(scene.cache, "small") as held:
         scene.publisher.remove(held)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from extender.loader.catalog import Catalog, CatalogModel
@@ -50,6 +52,16 @@ def test_a_ready_model_stays_ready_while_another_revision_is_fetched(table: Mode
     table.failed("a", "the hub does not answer")
     assert held(table).state is ReportedState.READY
     assert held(table).reason == "the hub does not answer"
+
+
+@pytest.mark.parametrize("say", [ModelTable.ready, ModelTable.whole])
+def test_what_came_from_another_source_than_the_catalog_has_now_makes_nothing_ready(
+    table: ModelTable, say: Callable[..., None]
+) -> None:
+    say(table, "a", source="hf://org/before", revision="one", size=10, proven_at=PROVEN)
+    assert (held(table).state, held(table).revision) == (ReportedState.ABSENT, None)
+    say(table, "a", source="hf://org/a", revision="two", size=10, proven_at=PROVEN)
+    assert (held(table).state, held(table).revision) == (ReportedState.READY, "two")
 
 
 def test_what_waits_for_its_place_is_said_until_it_has_it(table: ModelTable) -> None:

@@ -33,6 +33,7 @@ class Scene:
         self.obtained: list[str] = []
         self.failures: list[tuple[str, Failure]] = []
         self.let_go: list[str] = []
+        self.deaf: set[str] = set()
         self.waiting: list[tuple[str, str]] = []
         self.workers = Workers(
             self._work,
@@ -51,7 +52,7 @@ class Scene:
         end = self.may_end[name] = Event()
         self.begun.append(name)
         while not end.wait(0.005):
-            if stop():
+            if stop() and name not in self.deaf:
                 raise CacheError("stopped")
         if name in self.outcome:
             raise self.outcome[name]
@@ -122,6 +123,20 @@ def test_another_source_begins_anew_once_the_old_work_has_ended(scene: Scene) ->
     assert scene.obtained == ["a"]
 
 
+def test_work_on_another_source_that_ends_well_all_the_same_says_nothing_of_the_new_one(
+    scene: Scene,
+) -> None:
+    scene.deaf.add("a")
+    scene.workers.follow(wishes("a"), 1)
+    scene.workers.follow(wishes("a", source="hf://org/other"), 1)
+    scene.end("a")
+    assert not scene.obtained
+    assert scene.let_go == ["a"]
+    scene.workers.follow(wishes("a", source="hf://org/other"), 1)
+    scene.end("a")
+    assert scene.obtained == ["a"]
+
+
 @pytest.mark.parametrize(
     ("error", "cause", "first_wait"),
     [
@@ -147,6 +162,36 @@ def test_a_failure_is_told_and_tried_again_after_a_wait(
     scene.workers.follow(wishes("a"), 1)
     scene.end("a")
     assert scene.begun == ["a", "a"]
+
+
+def test_a_failure_is_remembered_where_its_wish_goes_and_comes_back(scene: Scene) -> None:
+    scene.outcome["a"] = SourceError("ask for access", cause=Cause.GATED)
+    [wish] = wishes("a")
+    scene.workers.follow([wish], 1)
+    scene.end("a")
+    for _ in range(3):
+        scene.clock.now += 90
+        scene.workers.follow([], 1)
+        assert scene.workers.failed(wish.model)
+        scene.workers.follow([wish], 1)
+        assert scene.workers.failed(wish.model)
+    assert scene.begun == ["a"]
+    scene.workers.follow([], 1)
+    scene.clock.now += 3600
+    assert not scene.workers.failed(wish.model)
+
+
+def test_what_failed_of_one_source_says_nothing_of_another(scene: Scene) -> None:
+    scene.outcome["a"] = SourceError("ask for access", cause=Cause.GATED)
+    scene.workers.follow(wishes("a"), 1)
+    scene.end("a")
+    scene.workers.follow([], 1)
+    del scene.outcome["a"]
+    [other] = wishes("a", source="hf://org/other")
+    assert not scene.workers.failed(other.model)
+    scene.workers.follow([other], 1)
+    scene.end("a")
+    assert scene.obtained == ["a"]
 
 
 def test_a_model_that_another_loader_writes_is_no_failure(scene: Scene) -> None:
