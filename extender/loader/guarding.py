@@ -21,7 +21,6 @@ from extender.loader.layout import CacheDirectory, writing
 from extender.loader.looking import Looker
 from extender.loader.making_room import RoomMaker
 from extender.loader.metrics import LoaderMetrics
-from extender.loader.proof.marker import Marker, MarkerError, read_marker
 from extender.loader.proof.reading import Reader, ReadingStoppedError
 from extender.loader.proof.verdict import Level, Verdict
 from extender.loader.publish import DamagedError, Publisher
@@ -100,6 +99,15 @@ class Guard:
         """Whether a model was looked at once: only then is it known what to do about it."""
         return path in self._looked_at
 
+    def vouch_for(self, path: str) -> None:
+        """Raise DamagedError where a model was found damaged that its marker calls whole.
+
+        That could not be written there: the disk takes nothing, or somebody was at work.
+        """
+        verdict = self._looker.unmarked(path)
+        if verdict is not None:
+            raise DamagedError(path, verdict)
+
     def start(
         self,
         busy: Callable[[str], bool],
@@ -141,7 +149,7 @@ class Guard:
         for row in self._table.all():
             if row.state is not ReportedState.READY or self._busy(row.path):
                 continue
-            marker = self._marker(row.path)
+            marker = self._looker.marker(row.path)
             files = sorted(marker.files, key=lambda file: -file.size) if marker else []
             speed = read_speed(self._cache.final(row.path) / files[0].path) if files else None
             if speed is not None:
@@ -189,8 +197,8 @@ class Guard:
                 self._conclude(seen)
 
     def _conclude(self, seen: Reread) -> None:
-        marker = self._marker(seen.path)
-        if marker is None or self._busy(seen.path):
+        marker = self._looker.marker(seen.path)
+        if marker is None:
             return
         if seen.problem is not None:
             self._metrics.proofs.labels("damaged").inc()
@@ -198,8 +206,12 @@ class Guard:
             if self._looker.condemn(seen.path, marker, verdict):
                 self._again(seen.path)
             return
+        if self._busy(seen.path) or self._looker.unmarked(seen.path) is not None:
+            return
         try:
             with writing(self._cache, seen.path, wait=_LOCK_SECONDS, name=self._name) as held:
+                if marker.damaged or self._looker.marker(seen.path) != marker:
+                    return
                 self._looker.ready(seen.path, confirm(self._publisher, held, marker))
             self._metrics.proofs.labels("whole").inc()
         except LockHeldError as error:
@@ -207,12 +219,6 @@ class Guard:
         except DamagedError as error:
             if self._looker.condemn(seen.path, marker, error.verdict):
                 self._again(seen.path)
-
-    def _marker(self, path: str) -> Marker | None:
-        try:
-            return read_marker(self._cache.final(path))
-        except MarkerError:
-            return None
 
     def _guarded(self, work: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         try:

@@ -183,7 +183,7 @@ class Keeper:
 
     def _obtain(self, wish: Wish, stop: Callable[[], bool]) -> Marker:
         model = wish.model
-        return self._obtainer.obtain(
+        marker = self._obtainer.obtain(
             model.directory,
             _origin(model),
             tell=self._progress,
@@ -191,6 +191,8 @@ class Keeper:
             make_room=lambda needed: self._room.for_wish(wish, needed),
             replace_foreign=model.replace_foreign,
         )
+        self._guard.vouch_for(model.directory)
+        return marker
 
     def _progress(self, transfer: Transfer) -> None:
         self._table.loading(transfer.path, transfer)

@@ -35,6 +35,34 @@ log = structlog.get_logger("extender.loader")
 _LOCK_SECONDS = 2.0
 
 
+class _Damage(msgspec.Struct, frozen=True):
+    """What a proof found wrong, and the marker that it went by."""
+
+    marker: Marker
+    verdict: Verdict
+
+    @property
+    def files(self) -> set[str]:
+        """Which of the model's own files are damaged; empty: it is in doubt as a whole."""
+        named = {file.path for file in self.marker.files}
+        return {problem.file for problem in self.verdict.problems} & named
+
+    def is_in(self, marker: Marker | None) -> bool:
+        """Tell whether this marker vouches for the same files, and does not say so yet."""
+        if marker is None or marker.id != self.marker.id:
+            return False
+        if (self.files or {WHOLE}) <= set(marker.damaged):
+            return False
+        return self._as_proven(self.marker) == self._as_proven(marker)
+
+    def _as_proven(self, marker: Marker) -> set[tuple[str, str, int, int]]:
+        return {
+            (file.path, file.sha256, file.mtime_ns, file.inode)
+            for file in marker.files
+            if file.path in self.files
+        }
+
+
 class Looker:
     """Looks at models of one cache directory and notes what it finds.
 
@@ -59,12 +87,19 @@ class Looker:
         self._name = name
         self._stop = stop
         self.failed: Callable[[CatalogModel], bool] = lambda _: False
+        self._unmarked: dict[str, _Damage] = {}
 
     def look(self, path: str, level: Level) -> bool:
-        """Note whether a model is ready, damaged or absent; return whether it was ready and is not.
+        """Note whether a model is ready, damaged or absent; return whether to obtain it at once.
+
+        That is where it was ready and is not, or where its marker could not tell of damage before.
 
         Raises ReadingStoppedError, and CacheError where the directory cannot be written.
         """
+        found = self._unmarked.get(path)
+        if found is not None and found.is_in(self.marker(path)):
+            self._damaged(path, found.verdict.told())
+            return self._mark(path, found)
         final = self._cache.final(path)
         try:
             marker = read_marker(final)
@@ -103,7 +138,8 @@ class Looker:
             return self.condemn(path, marker, verdict)
         if _was_touched(marker, verdict):
             marker = self._renewed(path, marker, verdict)
-        self.ready(path, marker)
+        if self.marker(path) == marker:  # or it is looked at again
+            self.ready(path, marker)
         return False
 
     def ready(self, path: str, marker: Marker) -> None:
@@ -130,38 +166,57 @@ class Looker:
         """
         try:
             with writing(self._cache, path, name=self._name) as held:
-                if _id(self._cache, path) == marker.id:
+                if self.marker(path) == marker:
                     return self._publisher.renew(held, marker, verdict)
         except CacheError as error:
             log.info("marker not renewed", model=path, why=str(error))
         return marker
 
+    def marker(self, path: str) -> Marker | None:
+        """Return what is known of a model by now; None where nothing is, or it cannot be read."""
+        try:
+            return read_marker(self._cache.final(path))
+        except MarkerError:
+            return None
+
     def condemn(self, path: str, marker: Marker, verdict: Verdict) -> bool:
         """Note that a model is damaged, also in its marker, where nobody has changed it since.
 
-        Returns whether it was ready until now.
+        Where the marker cannot be written now (a worker has the model, the disk takes nothing) it
+        is said all the same, and marked at a later look. Returns whether it was ready until now.
         """
-        named = {file.path for file in marker.files}
-        damaged = {problem.file for problem in verdict.problems} & named
-        news = False
+        found = _Damage(marker, verdict)
+        if not found.is_in(self.marker(path)):
+            return False  # another publication by now: looked at next time
+        news = self._damaged(path, verdict.told())
+        self._unmarked[path] = found
+        self._mark(path, found)
+        return news
+
+    def unmarked(self, path: str) -> Verdict | None:
+        """Return what is known to be damaged and the marker does not say; None: nothing is."""
+        found = self._unmarked.get(path)
+        return found.verdict if found is not None and found.is_in(self.marker(path)) else None
+
+    def _mark(self, path: str, found: _Damage) -> bool:
+        """Write into a model's marker what was found damaged; return whether that was done."""
         try:
             with writing(self._cache, path, wait=_LOCK_SECONDS, name=self._name) as held:
-                if _id(self._cache, path) != marker.id:
-                    return False  # another publication by now: looked at next time
-                news = self._damaged(path, verdict.told())
-                log.error("model damaged", model=path, problem=verdict.told())
-                if damaged:
-                    condemn(self._publisher, held, damaged)
-                else:  # not one of its files: only a proof of the whole can tell
-                    doubted = msgspec.structs.replace(marker, damaged=(WHOLE,))
-                    self._publisher.write_marker(held, doubted)
-                return news
+                now = self.marker(path)
+                if now is not None and found.is_in(now):
+                    log.error("model damaged", model=path, problem=found.verdict.told())
+                    if found.files:
+                        condemn(self._publisher, held, found.files)
+                    else:  # not one of its files: only a proof of the whole can tell
+                        doubted = msgspec.structs.replace(now, damaged=(*now.damaged, WHOLE))
+                        self._publisher.write_marker(held, doubted)
+                self._unmarked.pop(path, None)
+                return True
         except LockHeldError as error:
             log.info("looked at again later", model=path, why=str(error))
-            return False
         except (CacheError, OSError) as error:
             log.warning("damage not marked", model=path, error=str(error))
-            return self._damaged(path, verdict.told()) or news
+        return False
 
     def _damaged(self, path: str, problem: str) -> bool:
         """Note that a model is damaged, and what becomes of it; return whether it was ready."""
@@ -178,11 +233,3 @@ class Looker:
 def _was_touched(marker: Marker, verdict: Verdict) -> bool:
     known = {(file.path, file.mtime_ns, file.inode) for file in marker.files}
     return not known <= {(file.path, file.mtime_ns, file.inode) for file in verdict.proven}
-
-
-def _id(cache: CacheDirectory, path: str) -> str:
-    try:
-        marker = read_marker(cache.final(path))
-    except MarkerError:
-        return ""
-    return marker.id if marker else ""

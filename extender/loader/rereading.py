@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import msgspec
+import structlog
 
 from extender.loader.disk import Disk, regular_file
 from extender.loader.layout import CacheDirectory, Writing, make_parents
@@ -19,6 +20,8 @@ from extender.loader.proof.reading import Reader
 from extender.loader.proof.verdict import Level, Problem
 from extender.loader.proof.verify import prove_file, verify
 from extender.loader.publish import DamagedError, Publisher
+
+log = structlog.get_logger("extender.loader")
 
 
 class Reread(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,14 +54,16 @@ class Rereader:
         self._reader = reader
         self._disk = disk or Disk()
         self._state = directory.work_area / "rereading.json"
+        self._at: _Cursor | None = None
+        self._told = False
 
     def step(self, paths: Iterable[str]) -> Reread | None:
         """Read the next file of these models; None at the end of a round, and then from the start.
 
         Raises ReadingStoppedError where the reader is stopped: that file is read again next time.
-        Raises OSError where the state cannot be kept.
+        Where its place cannot be kept on the disk, the next process begins a round anew.
         """
-        after = self._load()
+        after = self._at or self._load()
         for path, marker, number in self._files(sorted(paths)):
             file = marker.files[number]
             if (path, file.path) <= (after.path, after.file):
@@ -100,8 +105,14 @@ class Rereader:
             return _Cursor()
 
     def _save(self, cursor: _Cursor) -> None:
-        make_parents(self._disk, self._state)
-        self._disk.write(self._state, msgspec.json.encode(cursor))
+        self._at = cursor
+        try:
+            make_parents(self._disk, self._state)
+            self._disk.write(self._state, msgspec.json.encode(cursor))
+        except OSError as error:
+            if not self._told:
+                log.warning("place not kept", file=str(self._state), error=str(error))
+            self._told = True
 
 
 def confirm(publisher: Publisher, held: Writing, marker: Marker) -> Marker:

@@ -23,6 +23,17 @@ class WithoutExchange(Disk):
         return False
 
 
+class MayBeFull(Disk):
+    """Takes nothing while it is ``full``."""
+
+    full = False
+
+    def write(self, path: Path, data: bytes) -> None:
+        if self.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        super().write(path, data)
+
+
 def stopping(base: type[Disk], before: int, act: Callable[[], None]) -> Disk:
     """Return a disk that calls ``act`` before its step number ``before`` (from 0)."""
     counted = 0

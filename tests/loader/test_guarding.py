@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
 from extender.loader.catalog import Catalog, CatalogModel
 from extender.loader.guarding import Guard
 from extender.loader.layout import MARKER, CacheDirectory, writing
+from extender.loader.looking import Looker
 from extender.loader.making_room import RoomMaker
+from extender.loader.mend import condemn
 from extender.loader.metrics import LoaderMetrics
 from extender.loader.proof.marker import Marker, read_marker
-from extender.loader.publish import Publisher
+from extender.loader.proof.verdict import Level
+from extender.loader.publish import DamagedError, Publisher
 from extender.loader.table import ModelRow, ModelTable
 from extender.report import ReportedState
+from tests.loader.dying import MayBeFull
 from tests.loader.loader_process import wait_for
 from tests.loader.models import contents, listing, put, small_model
 
@@ -34,7 +39,9 @@ class Scene:
         self.table = ModelTable()
         self.metrics = LoaderMetrics(self.table, root, catalog_error=lambda: "")
         self.asked: list[str] = []
-        publisher = Publisher()
+        self.busy = False
+        self.disk = MayBeFull()
+        self.publisher = publisher = Publisher(disk=self.disk)
         with writing(self.cache, SHORT) as held:
             put(publisher.begin(held, listing(FILES)), FILES)
             publisher.publish(held, listing(FILES))
@@ -53,7 +60,7 @@ class Scene:
         self.table.follow([] if on_demand else models, models)
         self.room.follow(catalog, [])
         self.guard.follow(catalog)
-        self.guard.start(lambda _: False, self.asked.append)
+        self.guard.start(lambda _: self.busy, self.asked.append)
         wait_for(lambda: self.guard.looked)
 
     def row(self, path: str = SHORT) -> ModelRow:
@@ -78,7 +85,8 @@ class Scene:
 def scene(fast: Path) -> Iterator[Scene]:
     made = Scene(fast)
     yield made
-    made.guard.stop(5)
+    if made.guard.looked:
+        made.guard.stop(5)
 
 
 def test_what_is_whole_is_ready_and_obtained_once_to_see_if_it_is_up_to_date(scene: Scene) -> None:
@@ -136,6 +144,67 @@ def test_a_changed_file_fails_its_model_and_is_set_aside(
     wait_for(lambda: scene.asked == [SHORT])
     assert scene.marker().damaged == (SHARD,)
     assert not scene.shard.exists()
+
+
+@pytest.mark.parametrize("hide", [False, True], ids=["touched", "with its time as before"])
+def test_damage_that_a_full_disk_does_not_take_is_said_until_it_does(
+    scene: Scene, hide: bool
+) -> None:
+    scene.begin(SHORT)
+    scene.asked.clear()
+    scene.disk.full = True
+    change(scene, hide=hide)
+    scene.wait_for_state(ReportedState.FAILED)
+    until = monotonic() + 0.5
+    while monotonic() < until:  # as many looks, and rounds of reading, as there is time for
+        assert scene.row().state is ReportedState.FAILED
+        with pytest.raises(DamagedError, match=SHARD):
+            scene.guard.vouch_for(SHORT)
+    assert scene.marker().damaged == ()
+    scene.asked.clear()
+    scene.disk.full = False
+    wait_for(lambda: scene.asked == [SHORT])
+    assert scene.marker().damaged == (SHARD,)
+    assert not scene.shard.exists()
+    scene.guard.vouch_for(SHORT)  # the marker tells by now
+
+
+def test_damage_that_is_found_while_a_worker_has_the_model_is_said_and_marked_afterwards(
+    scene: Scene,
+) -> None:
+    scene.begin(SHORT)
+    scene.busy = True
+    with writing(scene.cache, SHORT):
+        change(scene, hide=True)
+        scene.wait_for_state(ReportedState.FAILED)
+        assert scene.marker().damaged == ()
+    scene.asked.clear()
+    scene.busy = False
+    wait_for(lambda: scene.asked == [SHORT])
+    assert scene.marker().damaged == (SHARD,)
+
+
+def test_a_look_does_not_take_back_the_damage_that_was_found_meanwhile(scene: Scene) -> None:
+    found: list[bool] = []
+
+    def stop() -> bool:
+        """Be asked while the touched file is read."""
+        if not found:
+            found.append(True)
+            with writing(scene.cache, SHORT) as held:
+                condemn(scene.publisher, held, [SHARD])
+            scene.table.damaged(SHORT, "read again")
+        return False
+
+    looker = Looker(
+        scene.cache, scene.publisher, scene.table, scene.metrics, name="test", stop=stop
+    )
+    scene.table.follow([CatalogModel(name=SHORT, source="hf://org/small")], [])
+    os.utime(scene.cache.final(SHORT) / "config.json", ns=(1, 1))
+    looker.look(SHORT, Level.SIZES)
+    assert found
+    assert scene.marker().damaged == (SHARD,)
+    assert scene.row().state is ReportedState.FAILED
 
 
 def test_a_file_that_was_touched_and_is_as_it_was_is_read_once(scene: Scene) -> None:

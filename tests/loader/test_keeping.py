@@ -28,6 +28,7 @@ from extender.loader.table import ModelRow, ModelTable
 from extender.loader.transfer.limits import Limits
 from extender.report import ReportedModel, ReportedState, Wanted, WantedModel
 from tests.builders import vllm
+from tests.loader.dying import MayBeFull
 from tests.loader.hub import Hub, Repository, Trouble
 from tests.loader.loader_process import catalog, wait_for
 from tests.loader.models import contents, put, small_model
@@ -57,7 +58,8 @@ class Scene:
         self._file = root / "catalog.yaml"
         self._stopping = Event()
         self.in_use = InUse()
-        publisher = Publisher(clock=clock, uses=lambda _: self.in_use)
+        self.disk = MayBeFull()
+        publisher = Publisher(disk=self.disk, clock=clock, uses=lambda _: self.in_use)
         limits = Limits()
         metrics = LoaderMetrics(self.table, root, catalog_error=lambda: "", clock=clock)
         self.registry = metrics.registry
@@ -276,6 +278,24 @@ def test_a_damaged_model_that_nobody_wishes_for_now_is_mended_alone(scene: Scene
     wait_for(lambda: bool(scene.hub.served))
     scene.wait_for_state(ReportedState.READY)
     assert {one.path for one in scene.hub.served} == {SHARD}
+    assert contents(scene.cache.final("small")) == FILES
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_what_is_damaged_on_a_full_disk_is_failed_until_it_can_be_mended(
+    scene: Scene, pinned: bool
+) -> None:
+    commit = {"revision": Repository(dict(FILES), large=500).commit} if pinned else {}
+    scene.begin(MODEL | commit)
+    scene.wait_for_state(ReportedState.READY)
+    scene.disk.full = True
+    os.truncate(scene.cache.final("small") / SHARD, 100)
+    scene.wait_for_state(ReportedState.FAILED)
+    until = monotonic() + 1.0
+    while monotonic() < until:  # ten looks, and a worker that finds the marker as it was
+        assert scene.row().state is ReportedState.FAILED
+    scene.disk.full = False
+    scene.wait_for_state(ReportedState.READY)
     assert contents(scene.cache.final("small")) == FILES
 
 

@@ -18,6 +18,7 @@ from extender.loader.publish import DamagedError, Publisher
 from extender.loader.rereading import Reread, Rereader, confirm
 from extender.loader.transfer.limits import Limits
 from tests.clock import Clock
+from tests.loader.dying import MayBeFull
 from tests.loader.models import listing, put, small_model
 
 SHARD = "model-00002-of-00002.safetensors"
@@ -71,6 +72,19 @@ def test_damage_that_no_stat_shows_is_found(cache: CacheDirectory) -> None:
     os.utime(shard, ns=(before.st_atime_ns, before.st_mtime_ns))
     found = {(r.path, r.file): r.problem for r in a_round(Rereader(cache, Reader()))}
     assert [key for key, problem in found.items() if problem] == [("a", SHARD)]
+
+
+def test_on_a_disk_that_takes_nothing_all_is_read_once_a_round_all_the_same(
+    cache: CacheDirectory,
+) -> None:
+    disk = MayBeFull()
+    disk.full = True
+    (cache.final("a") / SHARD).unlink()
+    rereader = Rereader(cache, Reader(), disk=disk)
+    for _ in range(2):
+        read = a_round(rereader)
+        assert [(r.path, r.file) for r in read] == [(p, f) for p in "ab" for f in sorted(FILES)]
+        assert [(r.path, r.file) for r in read if r.problem] == [("a", SHARD)]
 
 
 def test_a_model_that_is_being_mended_is_left_out_and_so_is_one_that_is_gone(
