@@ -17,7 +17,8 @@ from msgspec import Meta
 from extender.documents import API_VERSION, Section, load_yaml, read_document
 from extender.errors import InvalidQuantityError
 from extender.kube.quantity import parse_quantity
-from extender.loader.sources import SourceError, path_problem
+from extender.loader.layout import model_path_problem
+from extender.loader.sources import SourceError
 from extender.loader.sources.urls import locate
 
 KIND = "ModelCatalog"
@@ -179,7 +180,7 @@ def _model_errors(model: CatalogModel) -> list[str]:
     else:
         if location.scheme == "http":
             errors.append("source: http:// can be read and changed on the way; write https://")
-    problem = path_problem(model.directory)
+    problem = model_path_problem(model.directory)
     if problem is not None:
         errors.append(
             f"path: {model.directory!r} {problem}; write it relative to the cache's directory"

@@ -11,7 +11,7 @@ from extender.kube.objects import Pod
 from extender.kube.times import unix_time
 from extender.loader.catalog import Catalog, CatalogModel
 from extender.loader.disk_space import file_system
-from extender.loader.layout import CacheDirectory, unwritable, writing
+from extender.loader.layout import IN_PLACE, CacheDirectory, unwritable, writing
 from extender.loader.publish import Publisher
 from extender.loader.space import Bounds, Candidate, FileSystem, Plan, plan
 from extender.loader.stored import Stored, bytes_on_disk, stored
@@ -30,20 +30,22 @@ def candidates(
     """Return what is known of each model; ``catalog`` by the models' paths.
 
     What another program put there is foreign until it was proven to be what the catalog names.
+    A model that left stays while one of the catalog lies below it: it would take that along.
     """
     found = []
     for one in held:
         named = catalog.get(one.path)
         final = directory.final(one.path)
         proven = unix_time(one.marker.proven_at) if one.marker else None
+        inside = {path for path in (*catalog, *keep) if _lies_in(path, one.path)}
         found.append(
             Candidate(
                 path=one.path,
                 bytes=bytes_on_disk(final),
                 last_used=record.last_used.get(one.path, proven or final.stat().st_mtime),
                 in_use=one.path in in_use,
-                pinned=named is not None and named.pin,
-                wished=one.path in keep,
+                pinned=any(catalog[path].pin for path in inside & catalog.keys()),
+                wished=bool(inside & keep) or bool(inside - {one.path}),
                 priority=named.priority if named else 0,
                 left_at=None if named else record.left_at.get(one.path),
                 foreign=one.marker is None or (named is None and one.marker.adopted),
@@ -51,6 +53,11 @@ def candidates(
             )
         )
     return found
+
+
+def _lies_in(path: str, directory: str) -> bool:
+    """Tell whether a path is a directory of the cache or one below it."""
+    return directory == IN_PLACE or f"{path}/".startswith(f"{directory}/")
 
 
 class Decided(msgspec.Struct, frozen=True, kw_only=True):

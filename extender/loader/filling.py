@@ -15,11 +15,14 @@ import structlog
 from extender.errors import CacheError, LockHeldError
 from extender.kube.quantity import format_bytes
 from extender.loader.disk_space import disk_space, is_memory
-from extender.loader.layout import CacheDirectory, Writing
+from extender.loader.layout import CacheDirectory, Writing, unwritable, writing
+from extender.loader.mend import condemn_found
 from extender.loader.nearby import NotNearbyError, nearby
 from extender.loader.obtaining import Obtainer, Origin, opener
-from extender.loader.proof.marker import Marker
-from extender.loader.proof.reading import ReadingStoppedError
+from extender.loader.proof.marker import Marker, MarkerError, read_marker
+from extender.loader.proof.reading import Reader, ReadingStoppedError
+from extender.loader.proof.verdict import Level
+from extender.loader.proof.verify import verify
 from extender.loader.publish import DamagedError, Publisher
 from extender.loader.sources import Cause, Credentials, Source, SourceError
 from extender.loader.sources.urls import shown
@@ -100,6 +103,7 @@ class Filling:
         )
 
         def once(wait: float) -> Marker:
+            self._look(work, wait)
             return obtainer.obtain(
                 self._path,
                 work.origin,
@@ -117,6 +121,30 @@ class Filling:
                 raise
             log.info("waiting for another writer", why=str(error))
             return once(work.lock_wait)
+
+    def _look(self, work: _Work, wait: float) -> None:
+        """See whether what was filled before is still whole; what is not is fetched again.
+
+        No loader looks at it between two fills. Raises LockHeldError, ReadingStoppedError and
+        CacheError.
+        """
+        final = self._cache.final(self._path)
+        try:
+            marker = read_marker(final)
+            if marker is None or marker.damaged:
+                return
+            reader = Reader(stop=work.stop)
+            verdict = verify(final, level=Level.HEADERS, expected=marker, reader=reader)
+            if verdict.ok:
+                return
+            with writing(self._cache, self._path, wait=wait, name="loader fill") as held:
+                if read_marker(final) == marker:
+                    log.warning("model damaged", model=self._path, problem=verdict.told())
+                    condemn_found(self._publisher, held, marker, verdict)
+        except (FileNotFoundError, MarkerError):
+            return  # gone by now, or said by who obtains it
+        except OSError as error:
+            raise unwritable(self._cache.root, error) from error
 
     def _make_room(self, needed: int) -> None:
         """See that so many bytes fit, before the first of them is written.

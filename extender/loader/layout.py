@@ -28,7 +28,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -42,6 +42,9 @@ WORK_AREA = ".modelcache"
 MARKER = ".modelcache.json"
 IN_PLACE = "."
 """The path of the only model of a directory that is a model itself."""
+
+DEEPEST = 4
+"""Components of a model's path (``team/org/name/variant``): so deep models are looked for."""
 
 _LONGEST_NAME = 180
 """Bytes of an escaped path; file systems take 255 in a name, and ids are added to it."""
@@ -185,8 +188,9 @@ def writing(
     try:
         _acquire(descriptor, file, clock() + wait, clock, sleep)
         holder = Holder(name or socket.gethostname(), os.getpid())
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, msgspec.json.encode(holder), 0)
+        with suppress(OSError):  # a full disk: it only serves a message
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, msgspec.json.encode(holder), 0)
         yield Writing(directory, path)
     finally:
         os.close(descriptor)
@@ -278,11 +282,19 @@ def _is_removed(root: Path) -> bool:
         return False
 
 
-def checked_path(path: str) -> str:
-    """Return a model's path in the cache. Raises CacheError for one that cannot be used."""
+def model_path_problem(path: str) -> str | None:
+    """Say what is wrong with a path for a model in the cache; None: nothing."""
     problem = path_problem(path)
+    if problem is None and path.count("/") >= DEEPEST:
+        problem = f"has more than {DEEPEST} components"
     if problem is None and len(escaped(path)) > _LONGEST_NAME:
         problem = f"is too long ({_LONGEST_NAME} bytes, percent-encoded)"
+    return problem
+
+
+def checked_path(path: str) -> str:
+    """Return a model's path in the cache. Raises CacheError for one that cannot be used."""
+    problem = model_path_problem(path)
     if problem is not None:
         raise CacheError(f"model path {path[:200]!r} {problem}; write it like org/name")
     return path

@@ -15,7 +15,6 @@ import msgspec
 from extender.kube.times import time_text
 from extender.loader.catalog import Catalog, CatalogModel
 from extender.loader.layout import IN_PLACE, CacheDirectory
-from extender.loader.sources import path_problem
 from extender.loader.stored import stored
 from extender.loader.usage import load_record
 
@@ -87,7 +86,7 @@ class Leftovers:
         found = {}
         for one in held:
             marker = one.marker
-            if one.path in wanted or not _can_be_told(one.path) or marker is None:
+            if one.path in wanted or marker is None or not _can_be_told(one.path):
                 continue
             known = self._left.get(one.path) if same_grace else None
             goes = since.get(one.path, self._clock()) + catalog.grace_seconds
@@ -101,4 +100,4 @@ class Leftovers:
 
 def _can_be_told(path: str) -> bool:
     """Tell whether a directory has a name that a catalog could give a model."""
-    return path != IN_PLACE and path_problem(path) is None and path.isprintable()
+    return path != IN_PLACE and path.isprintable()

@@ -16,7 +16,13 @@ import msgspec
 from extender.errors import CacheError
 from extender.loader.layout import Writing, make_parents, unwritable
 from extender.loader.proof.manifest import of_listing, of_marker
-from extender.loader.proof.marker import Marker, MarkerError, UnreadableMarkerError, read_marker
+from extender.loader.proof.marker import (
+    WHOLE,
+    Marker,
+    MarkerError,
+    UnreadableMarkerError,
+    read_marker,
+)
 from extender.loader.proof.reading import Reader
 from extender.loader.proof.verdict import Level, Verdict
 from extender.loader.proof.verify import prove_file, verify
@@ -45,6 +51,19 @@ def condemn(publisher: Publisher, held: Writing, files: Iterable[str]) -> Marker
     except OSError as error:
         raise unwritable(held.directory.root, error) from error
     return marker
+
+
+def condemn_found(publisher: Publisher, held: Writing, marker: Marker, verdict: Verdict) -> None:
+    """Mark what a look found damaged; where that is no file of the model, the whole is in doubt.
+
+    Raises CacheError.
+    """
+    named = {file.path for file in marker.files}
+    damaged = {problem.file for problem in verdict.problems} & named
+    if damaged:
+        condemn(publisher, held, damaged)
+    else:  # only a proof of the whole can tell
+        publisher.write_marker(held, msgspec.structs.replace(marker, damaged=(WHOLE,)))
 
 
 def missing(held: Writing, listing: Listing) -> Listing:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
+import structlog
 
-from extender.loader.layout import IN_PLACE, MARKER, WORK_AREA, CacheDirectory
+from extender.loader.layout import (
+    DEEPEST,
+    IN_PLACE,
+    MARKER,
+    WORK_AREA,
+    CacheDirectory,
+    model_path_problem,
+)
 from extender.loader.proof.manifest import is_snapshot
 from extender.loader.proof.marker import (
     Marker,
@@ -17,8 +26,7 @@ from extender.loader.proof.marker import (
     read_marker,
 )
 
-_DEEPEST = 4
-"""Directories below the root in which models are looked for (``team/org/name/variant``)."""
+log = structlog.get_logger("extender.loader")
 
 _HUB_MODEL = "models--"
 _NO_MODELS = frozenset({WORK_AREA, "lost+found", ".locks", ".cache", ".git"})
@@ -37,10 +45,13 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def stored(directory: CacheDirectory) -> list[Stored]:
-    """Return the models in a cache directory by path. Raises OSError where it cannot be read."""
+    """Return the models in a cache directory by path. Raises OSError where it cannot be read.
+
+    A directory whose name no model can have is none, whatever lies in it.
+    """
     with os.scandir(directory.root):
         pass
-    return sorted(_below(directory.root, "", _DEEPEST), key=lambda model: model.path)
+    return sorted(_below(directory.root, "", DEEPEST), key=lambda model: model.path)
 
 
 def model_directories(directory: Path) -> list[Path]:
@@ -99,7 +110,11 @@ def _below(root: Path, path: str, depth: int) -> Iterator[Stored]:
         plain = entry.is_dir(follow_symlinks=False) and entry.name not in _NO_MODELS
         if plain and depth and not (path and is_hub_model(directory)):
             name = f"{path}/{entry.name}" if path else entry.name
-            below += _below(root, name, depth - 1)
+            problem = model_path_problem(name)
+            if problem is None:
+                below += _below(root, name, depth - 1)
+            else:
+                _left_out(str(root / name), problem)
     if marked:
         yield _marked(directory, IN_PLACE)
     files = is_hub_model(directory) or any(not e.is_dir() or e.is_symlink() for e in inside)
@@ -110,6 +125,12 @@ def _below(root: Path, path: str, depth: int) -> Iterator[Stored]:
         yield Stored(path=path)  # with all that lies below: a model of another program
     else:
         yield from below
+
+
+@lru_cache(maxsize=1024)
+def _left_out(directory: str, problem: str) -> None:
+    """Say once that a directory is no model's: it is met at every look."""
+    log.warning("left alone: no model can have this path", directory=directory, why=problem)
 
 
 def _marked(directory: Path, path: str) -> Stored:

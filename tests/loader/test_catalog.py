@@ -192,6 +192,15 @@ class TestCatalogFile:
         assert said in file.error
         assert file.catalog is good
 
+    @pytest.mark.parametrize("path", ["a/b/c/d/e", "\u00e9" * 40])
+    def test_a_path_that_no_loader_would_look_at_is_refused(
+        self, tmp_path: Path, path: str
+    ) -> None:
+        self.mount(tmp_path, self.text(model("a", path=path)))
+        file = CatalogFile(tmp_path / "catalog.yaml")
+        assert not file.poll()
+        assert "models[a].path" in file.error
+
     def test_no_other_user_may_read_what_is_kept(self, tmp_path: Path) -> None:
         """Whoever mounts the cache sees the copy, and a query in it may be a signature."""
         keep = tmp_path / "kept.yaml"

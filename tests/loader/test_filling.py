@@ -93,6 +93,28 @@ def test_two_that_fill_one_directory_at_once_fetch_it_once(hub: Hub, fast: Path)
     assert hub.bytes_sent() == WEIGHTS
 
 
+@pytest.mark.parametrize("revision", [None, "commit"])
+@pytest.mark.parametrize("harm", ["gone", "cut", "foreign"])
+def test_what_was_damaged_since_it_was_filled_is_fetched_again_alone(
+    hub: Hub, fast: Path, revision: str | None, harm: str
+) -> None:
+    commit = hub.repositories["org/small"].commit
+    origin = Origin(source="hf://org/small", revision=commit if revision else None)
+    marker = fill(hub, fast / "small", origin=origin)
+    shard = fast / "small" / SHARD
+    if harm == "gone":
+        shard.unlink()
+    elif harm == "cut":
+        os.truncate(shard, 100)
+    else:
+        shard.write_bytes(NEWER[SHARD])
+    sent = hub.bytes_sent()
+    again = fill(hub, fast / "small", origin=origin)
+    assert contents(fast / "small") == FILES
+    assert hub.bytes_sent() - sent == len(FILES[SHARD])
+    assert (again.id, again.damaged) == (marker.id, ())
+
+
 def test_a_second_model_is_filled_beside_the_first(hub: Hub, fast: Path) -> None:
     hub.repositories["org/newer"] = Repository(files=NEWER, large=500)
     fill(hub, fast / "small")

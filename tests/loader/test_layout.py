@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -60,7 +61,20 @@ def test_a_path_that_is_accepted_has_one_name_and_stays_below_the_root(path: str
 
 
 @pytest.mark.parametrize(
-    "path", ["", "/etc", "..", "a/../b", "./a", "a//b", "a/", ".modelcache", "a/b\0", "x" * 181]
+    "path",
+    [
+        "",
+        "/etc",
+        "..",
+        "a/../b",
+        "./a",
+        "a//b",
+        "a/",
+        ".modelcache",
+        "a/b\0",
+        "x" * 181,
+        "a/b/c/d/e",
+    ],
 )
 def test_a_path_that_leads_elsewhere_is_refused(path: str) -> None:
     with pytest.raises(CacheError, match="model path"):
@@ -101,6 +115,20 @@ def test_who_waits_long_enough_gets_the_lock(tmp_path: Path) -> None:
     with writing(CacheDirectory(tmp_path), "m", wait=20):
         pass
     assert process.wait(10) == 0
+
+
+def test_a_full_disk_keeps_nobody_from_being_the_one_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who holds a lock is noted in it for a message alone."""
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    directory = CacheDirectory(tmp_path)
+    with writing(directory, "m"), pytest.raises(LockHeldError), writing(directory, "m"):
+        pass
 
 
 def test_a_directory_that_cannot_be_written_is_named_with_the_remedy() -> None:

@@ -1,0 +1,64 @@
+"""From what lies on the disk to what goes: names that no model can have, and models in models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from extender.loader.catalog import Catalog, CatalogModel
+from extender.loader.evict import carry_out, decide
+from extender.loader.layout import CacheDirectory, writing
+from extender.loader.leaving import Leftovers
+from extender.loader.publish import Publisher
+from extender.loader.stored import stored
+from tests.loader.models import contents, listing, put, small_model
+
+FILES = small_model()
+GRACE = 10.0
+
+
+def published(cache: CacheDirectory, *paths: str) -> None:
+    publisher = Publisher()
+    for path in paths:
+        with writing(cache, path) as held:
+            put(publisher.begin(held, listing(FILES)), FILES)
+            publisher.publish(held, listing(FILES))
+
+
+def after_grace(cache: CacheDirectory, catalog: Catalog, *, keep: frozenset[str]) -> list[str]:
+    """Let what left the catalog go once its grace is over; return what went."""
+    for now in (0.0, GRACE * 2):
+        decided = decide(cache, catalog, [], host_directory="/models", now=now, keep=keep)
+        carry_out(Publisher(), cache, decided)
+    return [eviction.path for eviction in decided.plan.evictions]
+
+
+@pytest.mark.parametrize(("wished", "pin"), [(True, False), (False, True), (False, False)])
+def test_a_model_that_left_stays_while_one_of_the_catalog_lies_below_it(
+    fast: Path, wished: bool, pin: bool
+) -> None:
+    cache = CacheDirectory(fast)
+    published(cache, "llama", "llama/v2", "llama2")
+    model = CatalogModel(name="v2", source="hf://org/small", path="llama/v2", pin=pin)
+    keep = frozenset({"llama/v2"}) if wished else frozenset()
+    catalog = Catalog(grace_seconds=GRACE, models=(model,))
+    assert after_grace(cache, catalog, keep=keep) == ["llama2"]
+    assert contents(fast / "llama/v2") == FILES
+    assert after_grace(cache, Catalog(grace_seconds=GRACE), keep=frozenset()) == ["llama"]
+
+
+@pytest.mark.parametrize("odd", [".modelcache.old", "\u00e9" * 40, "team/" + "x" * 180])
+def test_a_directory_that_no_model_can_have_is_left_alone_and_keeps_nothing_from_going(
+    fast: Path, odd: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = CacheDirectory(fast)
+    published(cache, "small", "other")
+    (fast / odd).parent.mkdir(exist_ok=True)
+    (fast / "other").rename(fast / odd)
+    for _ in range(2):
+        assert [model.path for model in stored(cache)] == ["small"]
+    assert [left.model.path for left in Leftovers(cache).of(Catalog())] == ["small"]
+    assert after_grace(cache, Catalog(grace_seconds=GRACE), keep=frozenset()) == ["small"]
+    assert contents(fast / odd) == FILES
+    assert capsys.readouterr().out.count("no model can have this path") == 1
