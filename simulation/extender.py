@@ -78,7 +78,9 @@ class Extender:
         self._looking = False
         self._recovered = False
         self._changes = 0
-        self.state = ClusterState(clock=lambda: timeline.now + self.skew)
+        self.state = ClusterState(
+            clock=lambda: timeline.now + self.skew, steady=lambda: timeline.now
+        )
         self.context = Context(
             state=self.state, policy=scenario.policy, stale=self.stale, fence=self._closed
         )

@@ -124,9 +124,8 @@ class Laws:
                 gone = self._gone.get(entry.uid, inf)
                 if gone < extender.witness.listed_at and not extender.sending[entry.uid, name]:
                     self._broken("memory is kept only for what may come", f"{entry.uid} on {name}")
-                left = entry.expires - view.now
-                most = extender.context.reservation_seconds + CLOCK_SLACK_SECONDS
-                if left > most:
+                left = round(entry.expires - self._api.now, 3)
+                if left > extender.context.reservation_seconds:
                     self._broken("reservations expire", f"{entry.uid} on {name} in {left:.0f} s")
             if node.promised != on[name] + reserved:
                 self._broken(
@@ -306,7 +305,7 @@ class Laws:
         what = f"{self.asks[uid].pod.metadata.name} on {node}"
         if all(entry.uid != uid for entry in held):
             self._broken("a nominated pod's memory is held", what)
-        now = extender.state.now()
+        now = extender.state.steady()
         other, until = extender.given.get(node, ("", now))
         if (other != uid and now < until) or (known is not None and known.nominated):
             self._broken("a node is given to one pod at a time", what)

@@ -40,6 +40,7 @@ def new_state(
     """Make an empty state as configured."""
     return ClusterState(
         clock=clock,
+        steady=time.monotonic,
         counting=configuration.memory.volumes,
         trusted_namespaces=configuration.evidence.trusted_namespaces,
         learn=configuration.estimate.learn,

@@ -24,7 +24,7 @@ HOLD = 0
 
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Bytes of one node's memory, kept for one pod until ``expires`` (UNIX seconds).
+    """Bytes of one node's memory, kept for one pod until ``expires`` (the state's steady time).
 
     ``claim`` is the number of the Binding that they are kept for, ``HOLD`` for a hold. ``opens`` is
     what the pod is going to bring into the node's page cache, where it is certain to come.

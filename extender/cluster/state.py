@@ -50,6 +50,8 @@ T = TypeVar("T")
 class ClusterState:
     """Everything that is known. ``clock`` gives UNIX time in seconds.
 
+    ``steady`` is a clock that nobody sets, in seconds from any beginning: memory is kept by it.
+    Without it ``clock`` is taken for such a one.
     ``replace``, ``upsert`` and ``delete`` are called by watch threads; ``view`` by requests.
     ``learn``: starts that happened correct later estimates.
     """
@@ -58,6 +60,7 @@ class ClusterState:
         self,
         *,
         clock: Callable[[], float],
+        steady: Callable[[], float] | None = None,
         counting: VolumeCounting = VolumeCounting.SIZED,
         trusted_namespaces: Iterable[str] = (),
         templates: Templates | None = None,
@@ -66,6 +69,7 @@ class ClusterState:
         self.templates = templates or Templates()
         self.counting = counting
         self._clock = clock
+        self._steady = steady or clock
         self._lock = RLock()
         self._ledger = Ledger()
         self._loaders = Loaders(clock=clock, templates=self.templates, trusted=trusted_namespaces)
@@ -84,7 +88,7 @@ class ClusterState:
         """Return the state of this moment; it does not change any more."""
         with self._lock:
             now = self._clock()
-            if self._ledger.expire(now) | self._turn(self._leases.turned()):
+            if self._ledger.expire(self._steady()) | self._turn(self._leases.turned()):
                 self._settle()
             if self._view is None:
                 ledger, storage = self._ledger, self._storage
@@ -107,6 +111,10 @@ class ClusterState:
     def now(self) -> float:
         """Return the time of the state's clock: UNIX seconds."""
         return self._clock()
+
+    def steady(self) -> float:
+        """Return the time that reservations end by, which goes on when clocks are set."""
+        return self._steady()
 
     def subscribe(self, tell: Callable[[], None]) -> None:
         """Have ``tell`` called after every change, by the thread that made it; it must be quick."""

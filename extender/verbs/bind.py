@@ -163,7 +163,7 @@ class _Binder:
             uid=self._args.uid,
             node=node,
             bytes=self._request.demand.on(known.allocatable if known else 0),
-            expires=self._context.now() + self._context.reservation_seconds,
+            expires=self._context.state.steady() + self._context.reservation_seconds,
             claim=self._claim,
             opens=openings(self._args.uid, self._request.workload, self._request.namespace),
         )

@@ -109,7 +109,7 @@ def _hold(name: str, judge: Judge, context: Context) -> None:
             uid=judge.request.uid,
             node=name,
             bytes=judge.request.demand.on(allocatable),
-            expires=judge.view.now + context.hold_seconds,
+            expires=context.state.steady() + context.hold_seconds,
         )
     )
 

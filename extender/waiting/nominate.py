@@ -44,7 +44,7 @@ class Nominations:
         facts = state.pod(uid)
         if not name or pod.touches or facts is None or facts.node or facts.nominated:
             return ""
-        now = state.now()
+        now = state.steady()
         self._given = {node: given for node, given in self._given.items() if given[1] > now}
         node = state.view().nodes.get(name)
         if node is None or name in self._given:

@@ -159,6 +159,13 @@ def _there_alone(self: Any, _uid: str, nodes: set[str]) -> None:
     self._changed |= nodes
 
 
+def _by_the_wall(init: Any) -> Any:
+    def made(self: Any, *, clock: Any, **more: Any) -> None:
+        init(self, **{**more, "clock": clock, "steady": clock})
+
+    return made
+
+
 def _hasty(_settle: Any) -> Any:
     """Take a Binding for lost as soon as it is looked at."""
 
@@ -289,6 +296,11 @@ FAULTS: list[tuple[str, str, Plant]] = [
         "reservations never expire",
         "reservations expire",
         _instead(Reservations, "expire", lambda *_: set()),
+    ),
+    (
+        "reservations end by a clock that is set",
+        "reservations expire",
+        _around(ClusterState, "__init__", _by_the_wall),
     ),
     ("nobody is woken", "no pod waits that could run", _instead(Waker, "due", lambda _: iter(()))),
     (

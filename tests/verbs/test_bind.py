@@ -17,6 +17,7 @@ from extender.verbs.context import TOO_LATE, Context
 from extender.verbs.doubt import settle
 from extender.wire import BindArgs
 from tests.builders import LOADING, READY, loader, loader_pod, node, tmpfs, vllm
+from tests.clock import Clock
 
 DONE = Answer(Sent.DONE)
 CLAIMS = count(1)
@@ -145,6 +146,20 @@ def test_a_bind_that_became_too_late_while_the_lease_was_read_is_refused(
     assert (bound.outcome, bound.error) == (BindOutcome.ERROR, TOO_LATE)
     assert apiserver.sent == []
     assert state.reserved() == 0
+
+
+@pytest.mark.parametrize("step", [400.0, -3_600.0], ids=["forwards", "backwards"])
+def test_what_bind_keeps_lasts_as_long_when_the_wall_clock_is_set(step: float) -> None:
+    """What a lost Binding may need must not go at once, nor what nobody needs stay for an hour."""
+    wall, steady = Clock(1_000.0), Clock(50.0)
+    state = ClusterState(clock=wall, steady=steady)
+    state.upsert(node("a", memory="64Gi"))
+    assert ask(state, Apiserver(Answer(Sent.LOST), UNBOUND)).outcome is BindOutcome.UNKNOWN
+    wall.now += step
+    steady.now += 299.0
+    assert state.view().nodes["a"].reserved
+    steady.now += 1.0
+    assert not state.view().nodes["a"].reserved
 
 
 BOUND_HERE, BOUND_THERE = tmpfs("ram", on="a"), tmpfs("ram", on="b")
