@@ -37,7 +37,9 @@ _LOOK_SECONDS = 0.5
 class Announcer:
     """Announces for one loader.
 
-    ``looked``: whether the disk was looked at, so that what is there is not called absent.
+    ``looked``: whether all of the disk was looked at, ``looked_at``: whether a model was, so that
+    what is there is not called absent. Nothing is said before the first; later models that take
+    long to look at (somebody copied them in) keep nothing else from being said.
     ``node_uid`` is empty until it is known. ``clock`` is monotonic seconds.
     """
 
@@ -51,6 +53,7 @@ class Announcer:
         catalog: CatalogFile,
         metrics: LoaderMetrics,
         looked: Callable[[], bool],
+        looked_at: Callable[[str], bool],
         node_uid: Callable[[], str],
         clock: Callable[[], float] = monotonic,
         random: Random,
@@ -63,6 +66,8 @@ class Announcer:
         self._catalog = catalog
         self._metrics = metrics
         self._looked = looked
+        self._looked_at = looked_at
+        self._has_told = False
         self._node_uid = node_uid
         self._clock = clock
         self._backoff = Backoff(random=random, clock=clock)
@@ -112,7 +117,7 @@ class Announcer:
                 log.exception("not announced: a fault of the loader; it is tried again")
 
     def _announce(self) -> None:
-        if not self._looked():
+        if not (self._has_told or self._looked()):
             return
         asked = [self._asked.popleft() for _ in range(len(self._asked))]
         try:
@@ -125,10 +130,11 @@ class Announcer:
         self._renew()
 
     def _report(self) -> None:
-        report = self._table.report(self._host_directory(), self._catalog.catalog)
+        report = self._table.report(self._host_directory(), self._catalog.catalog, self._looked_at)
         if self._reporter.report(report):
             states = [model.state.value for model in report.models]
             log.info("reported", **{state: states.count(state) for state in sorted(set(states))})
+        self._has_told = True
 
     def _renew(self) -> None:
         progress = self._table.progress(disk_space(self._cache.root, self._metrics.read_speed))

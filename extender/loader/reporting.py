@@ -2,13 +2,15 @@
 
 The report is written when a state has changed and at no other time: every update of a bound pod
 makes kube-scheduler try all refused pods again. That a model was proven once more is no change of
-state. The Lease wakes nobody; it is renewed as proof of life, and carries what always changes.
+state, nor is another amount in the reason of the same one. The Lease wakes nobody; it is renewed
+as proof of life, and carries what always changes.
 
 A failed write is no reason to stop loading: it is tried again at the next turn.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -37,6 +39,8 @@ LEASE_SECONDS = 90
 """``leaseDurationSeconds``: three renewals may be missed."""
 
 _READ_SECONDS = 10.0
+_AMOUNT = re.compile(r"(?<![^\s(])\d[\d.]*(?=[\s,;)]|$)")
+"""A number that stands alone in a reason: bytes that are free, seconds. One in a name is none."""
 
 
 class RefusedError(ExtenderError):
@@ -145,7 +149,10 @@ class Reporter:
 
 def _essence(report: Report) -> Report:
     """Return a report without what may change while the states stay the same."""
-    models = tuple(msgspec.structs.replace(m, proven_at=None) for m in report.models)
+    models = tuple(
+        msgspec.structs.replace(m, proven_at=None, reason=_AMOUNT.sub("0", m.reason))
+        for m in report.models
+    )
     return msgspec.structs.replace(report, models=models)
 
 

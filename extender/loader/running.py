@@ -145,6 +145,7 @@ class Loader:
                 catalog=catalog,
                 metrics=metrics,
                 looked=lambda: guard.looked,
+                looked_at=guard.has_looked_at,
                 node_uid=lambda: self._surroundings.node_uid,
                 random=random,
                 lease_seconds=settings.lease_seconds,

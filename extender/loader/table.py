@@ -283,12 +283,23 @@ class ModelTable:
             self._rows[path] = msgspec.structs.replace(row, **values)
             return row.state is ReportedState.READY
 
-    def report(self, directory: str, catalog: Catalog | None) -> Report:
-        """Return what the loader vouches for; ``directory`` is the cache's on the node."""
+    def report(
+        self,
+        directory: str,
+        catalog: Catalog | None,
+        looked_at: Callable[[str], bool] = lambda _: True,
+    ) -> Report:
+        """Return what the loader vouches for; ``directory`` is the cache's on the node.
+
+        Of a model that was not ``looked_at`` yet nothing is said.
+        """
+        told = (
+            row for row in self.all() if row.going or (not row.unproven and looked_at(row.path))
+        )
         return Report(
             directory=directory,
             catalog=catalog.digest if catalog else "",
-            models=tuple(row.reported() for row in self.all() if row.going or not row.unproven),
+            models=tuple(row.reported() for row in told),
         )
 
     def progress(self, disk: Disk | None) -> Progress:

@@ -25,6 +25,7 @@ from tests.loader.loader_process import wait_for
 from tests.serving.answering import Apiserver
 
 A = CatalogModel(name="a", source="hf://org/a")
+B = CatalogModel(name="b", source="hf://org/b")
 
 
 class Desk:
@@ -37,6 +38,7 @@ class Desk:
         self.table.follow([A], [])
         self.clock = Clock()
         self.looked = Event()
+        self.new: set[str] = set()
         self.metrics = LoaderMetrics(self.table, root, catalog_error=lambda: "")
         self.announcer = Announcer(
             reporter,
@@ -46,6 +48,7 @@ class Desk:
             catalog=CatalogFile(root / "catalog.yaml"),
             metrics=self.metrics,
             looked=self.looked.is_set,
+            looked_at=lambda path: path not in self.new,
             node_uid=lambda: "uid-n",
             clock=self.clock,
             random=Random(0),
@@ -86,6 +89,24 @@ def test_nothing_is_said_before_the_disk_was_looked_at(desk: Desk) -> None:
     assert desk.api.seen == []
     desk.looked.set()
     wait_for(lambda: desk.written("pods") == 1)
+
+
+def test_a_new_model_that_takes_long_to_look_at_keeps_nothing_else_from_being_said(
+    desk: Desk,
+) -> None:
+    desk.begin()
+    desk.looked.clear()
+    desk.new.add("b")
+    desk.table.follow([A, B], [])
+    desk.wait_for_renewal(30)
+    desk.table.failed("a", "the disk is full")
+    wait_for(lambda: desk.written("pods") == 2)
+    said = str([body for _, path, body in desk.api.seen if "/pods/" in path][-1])
+    assert "the disk is full" in said
+    assert "hf://org/b" not in said
+    desk.new.clear()
+    wait_for(lambda: desk.written("pods") == 3)
+    assert "hf://org/b" in str(desk.api.seen)
 
 
 def test_progress_goes_to_the_lease_and_a_state_to_the_pod(desk: Desk) -> None:

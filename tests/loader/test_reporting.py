@@ -66,6 +66,20 @@ def test_that_a_model_was_proven_once_more_is_not_written(desk: Desk) -> None:
     assert reporter.report(report(ReportedState.FAILED))
 
 
+def failed(reason: str) -> Report:
+    model = ReportedModel(path="a", state=ReportedState.FAILED, reason=reason)
+    return Report(directory="/var/lib/models", models=(model,))
+
+
+def test_that_amounts_in_a_reason_are_others_by_now_is_not_written(desk: Desk) -> None:
+    _, reporter = desk
+    full = "/cache: 14.9 GiB are to be written, and {} are free (of {}); the newest is {}"
+    assert reporter.report(failed(full.format("12.0 GiB", 16, 1)))
+    assert not reporter.report(failed(full.format("11.98 GiB", 32, 2)))
+    assert reporter.report(failed("hf://org/model-7b@v1 does not exist"))
+    assert reporter.report(failed("hf://org/model-7b@v2 does not exist"))
+
+
 @pytest.mark.parametrize("status", [0, 403, 409, 500])
 def test_what_was_not_written_is_written_next_time(desk: Desk, status: int) -> None:
     api, reporter = desk

@@ -40,7 +40,6 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     files: dict[str, Expected]
     complete: bool
-    damaged: tuple[str, ...] = ()
 
 
 NOTHING = Manifest(files={}, complete=False)
@@ -69,7 +68,6 @@ def of_marker(marker: Marker) -> Manifest:
             for file in marker.files
         },
         complete=True,
-        damaged=marker.damaged,
     )
 
 
