@@ -24,7 +24,7 @@ def test_every_line_of_the_log_is_in_the_table_and_nothing_else() -> None:
         event
         for file in (ROOT / "extender" / "loader").rglob("*.py")
         for event in re.findall(
-            r"log\.(?:info|warning|error)\(\s*\"([^\"]+)\"", file.read_text("utf-8")
+            r"log\.(?:info|warning|error|exception)\(\s*\"([^\"]+)\"", file.read_text("utf-8")
         )
     }
     assert len(said) > 20
