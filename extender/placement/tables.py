@@ -18,12 +18,12 @@ from typing import Any, Generic, Self, TypeVar
 import msgspec
 from cachetools import LRUCache
 
-from extender.cluster.holdings import LEAVING_SECONDS, Holding, ModelState
-from extender.cluster.inventory import Answer
+from extender.cluster.holdings import LEAVING_SECONDS, ModelState
 from extender.cluster.memory import MemoryDemand
+from extender.placement.grounds import Grounds
 from extender.placement.request import PodRequest
 from extender.placement.verdict import Judge
-from extender.workload.model import ModelReference, Need, Workload
+from extender.workload.model import Need
 
 LOOK_AT_THE_CLOCK_EVERY = 256
 """Nodes that are judged between two looks: about a millisecond."""
@@ -81,22 +81,14 @@ def kind_of(request: PodRequest, *, impatient: bool, stale: tuple[str, ...] = ()
 class _Kept(msgspec.Struct, Generic[Tab], frozen=True):
     """A table with all that it rests on.
 
-    ``changes`` counts what had changed in the cluster by then, ``claims`` is what was known of the
-    pod's claims. Between the UNIX times ``after`` and ``until`` no answer changes by itself.
+    Between the UNIX times ``after`` and ``until`` no answer changes by itself.
     """
 
     table: Tab
-    workload: Workload
-    changes: int
-    answers: Mapping[ModelReference, Answer]
-    claims: tuple[object, ...]
+    grounds: Grounds
     after: float
     until: float
     besides: object
-
-    def rests_on(self, judge: Judge) -> bool:
-        """Tell whether the inventory's answers are the very same."""
-        return all(judge.answers[ref] is said for ref, said in self.answers.items())
 
 
 class Tables(Generic[Tab]):
@@ -127,8 +119,8 @@ class Tables(Generic[Tab]):
             kept = self._kept.get(kind)
         table = None
         if kept is not None and _still_stands(kept, judge, self._besides(judge)):
-            changed = _changed(kept, judge)
-            if not changed and changed is not None and kept.rests_on(judge):
+            changed = kept.grounds.changed(judge)
+            if not changed and changed is not None and kept.grounds.are_of(judge):
                 return self._with_own(kept.table, judge)
             table = None if changed is None else self._renewed(kept.table, judge, changed)
         if table is None:
@@ -176,10 +168,7 @@ def _keep(table: Tab, judge: Judge, besides: object) -> _Kept[Tab]:
     ends = _ends_of_grace(judge)
     return _Kept(
         table=table,
-        workload=judge.asked.workload,
-        changes=view.changes.count,
-        answers=judge.answers,
-        claims=judge.claims,
+        grounds=Grounds.of(judge),
         besides=besides,
         after=max((end for end in ends if end < view.now), default=float("-inf")),
         until=min((end for end in ends if end >= view.now), default=float("inf")),
@@ -187,34 +176,8 @@ def _keep(table: Tab, judge: Judge, besides: object) -> _Kept[Tab]:
 
 
 def _still_stands(kept: _Kept[Tab], judge: Judge, besides: object) -> bool:
-    """Tell whether the answers of nodes that have not changed still hold."""
-    if not kept.after < judge.view.now <= kept.until or kept.claims != judge.claims:
-        return False
-    if kept.besides != besides:
-        return False
-    return all(_alike(judge.answers[ref], said) for ref, said in kept.answers.items())
-
-
-def _alike(now: Answer, before: Answer) -> bool:
-    """Tell whether two answers can only differ node by node."""
-    return (now.known, now.namespaces) == (before.known, before.namespaces)
-
-
-def _changed(kept: _Kept[Tab], judge: Judge) -> set[str] | None:
-    """Return the nodes whose answer may be another one now; None where that cannot be told."""
-    changed = judge.view.changes.since(kept.changes)
-    if changed is not None:
-        for reference, before in kept.answers.items():
-            now = judge.answers[reference]
-            if now is not before:
-                changed |= _held_otherwise(before.nodes, now.nodes) | (before.untold ^ now.untold)
-    return changed
-
-
-def _held_otherwise(before: Mapping[str, Holding], now: Mapping[str, Holding]) -> set[str]:
-    """Return the nodes that hold a model otherwise than before."""
-    changed = {name for name, holding in now.items() if before.get(name) != holding}
-    return changed | (before.keys() - now.keys())
+    """Tell whether neither the clock nor what is besides has changed answers."""
+    return kept.after < judge.view.now <= kept.until and kept.besides == besides
 
 
 def _ends_of_grace(judge: Judge) -> list[float]:

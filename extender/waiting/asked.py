@@ -24,17 +24,22 @@ class AskedNodes(msgspec.Struct, frozen=True):
 
     def has(self, node: NodeView) -> bool:
         """Tell whether filter was asked about a node."""
+        return self._is_flagged(node) or node.name in self.others
+
+    def _is_flagged(self, node: NodeView) -> bool:
         number = node.number
-        return self.flags[number : number + 1] == b"\x01" or node.name in self.others
+        return self.flags[number : number + 1] == b"\x01"
 
     def among(self, nodes: Mapping[str, NodeView]) -> Iterator[str]:
-        """Yield the names: those of known nodes first."""
+        """Yield the names, each once: those of known nodes first."""
         flags = self.flags
         for name, node in nodes.items():
             number = node.number
             if number < len(flags) and flags[number]:
                 yield name
-        yield from self.others
+        for name in self.others:
+            if name not in nodes or not self._is_flagged(nodes[name]):
+                yield name
 
 
 def asked_nodes(names: Iterable[str], nodes: Mapping[str, NodeView]) -> AskedNodes:
