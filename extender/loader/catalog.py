@@ -140,7 +140,14 @@ def load_catalog(path: Path) -> Catalog:
 
 def read_catalog(document: Any, *, name: str = "catalog") -> Catalog:
     """Check a parsed document and return it typed; see ``load_catalog``."""
-    return read_document(document, Catalog, name=name, kind=KIND, further=_errors_between_fields)
+    read = read_document(document, Catalog, name=name, kind=KIND, further=_errors_between_fields)
+    return msgspec.structs.replace(read, models=tuple(_revised(model) for model in read.models))
+
+
+def _revised(model: CatalogModel) -> CatalogModel:
+    """Return a model whose revision is in ``revision`` alone, however it was written."""
+    location = locate(model.source, model.revision)
+    return msgspec.structs.replace(model, source=location.url, revision=location.revision)
 
 
 def _errors_between_fields(read: Catalog) -> list[str]:

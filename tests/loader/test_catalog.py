@@ -115,6 +115,17 @@ def test_the_digest_is_that_of_the_meaning() -> None:
     assert one.digest == same.digest != other.digest
 
 
+def test_a_revision_means_the_same_in_the_address_and_beside_it() -> None:
+    inside, beside = (
+        read_catalog({**HEAD, "models": [model("a", **source)]})
+        for source in (
+            {"source": "hf://org/name@v1"},
+            {"source": "hf://org/name", "revision": "v1"},
+        )
+    )
+    assert inside == beside
+
+
 class TestCatalogFile:
     @staticmethod
     def mount(directory: Path, text: str) -> None:

@@ -343,6 +343,33 @@ def test_a_branch_that_moved_is_noticed_waits_for_its_readers_and_takes_its_plac
     assert contents(scene.cache.final("small")) == NEWER
 
 
+@pytest.mark.parametrize("earlier", [False, True])
+def test_another_revision_in_the_address_is_another_revision_and_no_other_model(
+    scene: Scene, earlier: bool
+) -> None:
+    """Also where an earlier release wrote the marker, with the revision in its source."""
+    final = scene.cache.final("small")
+    scene.begin(MODEL | {"source": "hf://org/small@main"})
+    scene.wait_for_state(ReportedState.READY)
+    if earlier:
+        marker = final / ".modelcache.json"
+        text = marker.read_text()
+        marker.write_text(text.replace('"hf://org/small"', '"hf://org/small@main"'))
+        assert marker.read_text() != text
+    old, seen = scene.row().revision, set[ReportedState]()
+    scene.in_use = InUse({"uid": "ml/server"})
+    scene.hub.repositories["org/small"] = Repository(dict(NEWER), large=500, branch="v2")
+    scene.catalog(MODEL | {"source": "hf://org/small@v2"})
+
+    def waits() -> bool:
+        seen.add(scene.row().state)
+        return "waits for 1 reader" in scene.row().reason
+
+    wait_for(waits)
+    assert (seen, scene.row().revision) == ({ReportedState.READY}, old)
+    assert contents(final) == FILES
+
+
 def test_a_source_that_cannot_be_asked_again_is_no_news_of_what_is_here(scene: Scene) -> None:
     scene.begin(MODEL, refreshSeconds=0.2)
     scene.wait_for_state(ReportedState.READY)

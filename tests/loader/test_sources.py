@@ -418,7 +418,7 @@ def test_a_date_to_wait_for_is_read_against_the_servers_own_clock(
 
 
 def test_the_revision_may_be_written_into_the_address_of_a_repository() -> None:
-    assert locate("hf://org/name@v1.0").revision == "v1.0"
+    assert locate("hf://org/name@v1.0") == locate("hf://org/name", "v1.0")
     assert locate("hf://org/name", "main").revision == "main"
     assert locate("hf://gpt2").place == "gpt2"
 

@@ -16,6 +16,7 @@ from extender.errors import CacheError
 from extender.loader.disk import regular_file
 from extender.loader.layout import MARKER
 from extender.loader.proof.verdict import Level, ProvenFile
+from extender.loader.sources.urls import unrevised
 
 VERSION = 1
 WHOLE = "."
@@ -98,7 +99,8 @@ def read_marker(directory: Path) -> Marker | None:
     for name in (*(file.path for file in marker.files), *marker.damaged):
         if name.startswith("/") or ".." in name.split("/"):
             raise MarkerError(f"{path}: names {name[:100]!r}, which is not in the model")
-    return marker
+    # Earlier releases left the revision that was asked for in the address.
+    return msgspec.structs.replace(marker, source=unrevised(marker.source))
 
 
 def marker_text(marker: Marker) -> bytes:

@@ -25,7 +25,10 @@ _QUERY = re.compile(r"[?#][^\s'\"<>]+")
 
 
 class Location(msgspec.Struct, frozen=True, kw_only=True):
-    """A source URL taken apart: ``place`` is what follows ``scheme://``."""
+    """A source URL taken apart: ``place`` is what follows ``scheme://``.
+
+    A revision in the address is in ``revision`` alone: another one is of the same source.
+    """
 
     url: str
     scheme: str
@@ -45,6 +48,11 @@ def shown(url: str) -> str:
     """
     place = re.split(r"[?#]", url, maxsplit=1)[0]
     return place if place.startswith(f"{HUB}://") else _ACCOUNT.sub("://...@", place)
+
+
+def unrevised(url: str) -> str:
+    """Return an address without the revision of a repository (``@revision``) in it."""
+    return url.partition("@")[0] if url.startswith(f"{HUB}://") else url
 
 
 def without_queries(text: str) -> str:
@@ -92,7 +100,7 @@ def _hub(url: str, place: str, revision: str | None) -> Location:
     chosen = named if at else revision
     if chosen is not None and (not _REVISION.fullmatch(chosen) or ".." in chosen):
         raise _invalid(url, f"has the revision {chosen!r}; write a branch, a tag or a commit")
-    return Location(url=url, scheme=HUB, place=repository, revision=chosen)
+    return Location(url=unrevised(url), scheme=HUB, place=repository, revision=chosen)
 
 
 def _invalid(url: str, problem: str) -> SourceError:
