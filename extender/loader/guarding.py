@@ -88,6 +88,9 @@ class Guard:
     def follow(self, catalog: Catalog) -> None:
         """Guard what this catalog has, by its bounds, from now on."""
         self._catalog = catalog
+        rows = {row.path for row in self._table.all()}
+        # Of a model that comes back nothing is known: it is looked at as one that is new.
+        self._looked_at = {path: at for path, at in self._looked_at.copy().items() if path in rows}
 
     @property
     def looked(self) -> bool:

@@ -34,7 +34,7 @@ SHORT, LONG = "small", "x" * 200
 class Scene:
     """A guard of one published model, whose threads look all the time."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, look_seconds: float = 0.05) -> None:
         self.cache = CacheDirectory(root)
         self.table = ModelTable()
         self.metrics = LoaderMetrics(self.table, root, catalog_error=lambda: "")
@@ -51,7 +51,7 @@ class Scene:
         )  # fmt: skip
         self.guard = Guard(
             self.cache, publisher, self.table, self.metrics, self.room,
-            name="test", look_seconds=0.05, round_seconds=0.05,
+            name="test", look_seconds=look_seconds, round_seconds=0.05,
         )  # fmt: skip
 
     def begin(self, *paths: str, on_demand: bool = False) -> None:
@@ -94,6 +94,23 @@ def test_what_is_whole_is_ready_and_obtained_once_to_see_if_it_is_up_to_date(sce
     assert scene.row().state is ReportedState.READY
     assert scene.row().proven_at
     wait_for(lambda: scene.asked == [SHORT])
+
+
+def test_a_model_that_left_the_catalog_and_comes_back_is_looked_at_as_a_new_one(
+    fast: Path,
+) -> None:
+    scene = Scene(fast, look_seconds=3600)
+    scene.begin(SHORT)
+    try:
+        wait_for(lambda: scene.asked == [SHORT])
+        model = CatalogModel(name=SHORT, source="hf://org/small")
+        for models in ((), (model,)):
+            scene.table.follow(models, models)
+            scene.guard.follow(Catalog(models=models))
+        wait_for(lambda: scene.asked == [SHORT, SHORT], 10)
+        assert scene.row().state is ReportedState.READY
+    finally:
+        scene.guard.stop(5)
 
 
 def test_a_model_that_cannot_be_looked_at_does_not_keep_the_others_from_being_told(
