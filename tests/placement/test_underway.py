@@ -36,7 +36,8 @@ def test_the_more_others_move_the_later(
     busier = msgspec.structs.replace(
         others, reading=(*others.reading, more), fetching=(*others.fetching, more)
     )
-    assert cold(size, state, others, policy).seconds <= cold(size, state, busier, policy).seconds
+    later = cold(size, state, busier, policy).seconds
+    assert cold(size, state, others, policy).seconds <= later * (1 + 1e-9)
 
 
 @given(size=SIZES, others=OTHERS, policy=POLICIES)
@@ -59,7 +60,8 @@ def test_what_is_brought_in_for_another_pod_is_there_no_later_for_it(
 ) -> None:
     assume(policy.bandwidths.page_cache >= policy.bandwidths.disk)
     alone, along = (msgspec.structs.replace(others, same=same) for same in (False, True))
-    assert cold(size, state, along, policy).seconds <= cold(size, state, alone, policy).seconds
+    seconds = cold(size, state, alone, policy).seconds
+    assert cold(size, state, along, policy).seconds <= seconds * (1 + 1e-9)
 
 
 @given(size=SIZES, others=OTHERS, policy=POLICIES)
@@ -70,7 +72,10 @@ def test_what_is_being_brought_in_never_beats_what_is_there(
     warm = from_cache(size, held(ModelState.READY), warm=True, policy=policy, others=others)
     along = msgspec.structs.replace(others, same=True)
     ready = cold(size, ModelState.READY, along, policy)
-    assert warm.seconds <= ready.seconds <= cold(size, None, along, policy).seconds
+    absent = cold(size, None, along, policy)
+    ulp = 1 + 1e-9  # the same sums in another order
+    assert warm.seconds <= ready.seconds * ulp
+    assert ready.seconds <= absent.seconds * ulp
 
 
 # -- who counts ----------------------------------------------------------------------------------
