@@ -189,8 +189,8 @@ class Looker:
         if not found.is_in(self.marker(path)):
             return False  # another publication by now: looked at next time
         news = self._damaged(path, verdict.told())
-        self._unmarked[path] = found
-        self._mark(path, found)
+        if not self._mark(path, found):  # and only then: or a look would have it obtained twice
+            self._unmarked[path] = found
         return news
 
     def unmarked(self, path: str) -> Verdict | None:
