@@ -46,7 +46,7 @@ def test_it_has_both_halves_and_nothing_to_compile_or_install_with(
 ) -> None:
     script = """
 set -e
-for tool in gcc cc make go git pip; do ! command -v $tool; done
+for tool in gcc cc make go git pip; do if command -v $tool; then exit 1; fi; done
 test "$(id -u)" = 65532
 model-cache-extender serve --help >/dev/null
 python -c 'import s3fs, gcsfs, huggingface_hub, httpx2, extender.loader.running'
