@@ -28,7 +28,7 @@ def inventory(
     kubeconfig: Path | None,
     kube_context: str | None,
 ) -> None:
-    """List what each node holds, with state, evidence, size and witness."""
+    """List what each node holds, with state, evidence and size; -o json has the witness, too."""
     cluster = read_cluster(
         load_configuration(config),
         snapshot=snapshot,

@@ -151,7 +151,7 @@ def _annotations(group: Group, _examined: Examined) -> Iterator[Finding]:
             check=warning.reason,
             object=group.owner,
             message=warning.message,
-            remedy="see the table of annotations in the README",
+            remedy="see the annotations in docs/reference/keys.md",
         )
 
 
