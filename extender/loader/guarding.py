@@ -215,7 +215,8 @@ class Guard:
             with writing(self._cache, seen.path, wait=_LOCK_SECONDS, name=self._name) as held:
                 if marker.damaged or self._looker.marker(seen.path) != marker:
                     return
-                self._looker.ready(seen.path, confirm(self._publisher, held, marker))
+                marker = confirm(self._publisher, held, marker)
+            self._looker.ready(seen.path, marker)
             self._metrics.proofs.labels("whole").inc()
         except LockHeldError as error:
             log.info("proof not noted", model=seen.path, why=str(error))

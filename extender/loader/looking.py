@@ -7,6 +7,7 @@ What it finds damaged is condemned at once, so that every reader of the marker k
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Lock
 
 import msgspec
 import structlog
@@ -88,6 +89,7 @@ class Looker:
         self._stop = stop
         self.failed: Callable[[CatalogModel], bool] = lambda _: False
         self._unmarked: dict[str, _Damage] = {}
+        self._saying = Lock()  # what one thread found damaged no other one calls whole meanwhile
 
     def look(self, path: str, level: Level) -> bool:
         """Note whether a model is ready, damaged or absent; return whether to obtain it at once.
@@ -96,10 +98,11 @@ class Looker:
 
         Raises ReadingStoppedError, and CacheError where the directory cannot be written.
         """
-        found = self._unmarked.get(path)
-        if found is not None and found.is_in(self.marker(path)):
-            self._damaged(path, found.verdict.told())
-            return self._mark(path, found)
+        with self._saying:
+            found = self._unmarked.get(path)
+            if found is not None and found.is_in(self.marker(path)):
+                self._damaged(path, found.verdict.told())
+                return self._mark(path, found)
         final = self._cache.final(path)
         try:
             marker = read_marker(final)
@@ -138,19 +141,23 @@ class Looker:
             return self.condemn(path, marker, verdict)
         if _was_touched(marker, verdict):
             marker = self._renewed(path, marker, verdict)
-        if self.marker(path) == marker:  # or it is looked at again
-            self.ready(path, marker)
+        self.ready(path, marker)
         return False
 
     def ready(self, path: str, marker: Marker) -> None:
-        """Note that a model is whole, and leave what is said of another revision of it."""
-        self._table.whole(
-            path,
-            source=marker.source,
-            revision=marker.revision,
-            size=marker.bytes,
-            proven_at=marker.proven_at,
-        )
+        """Note that a model is whole, and leave what is said of another revision of it.
+
+        Where its marker is another one by now, or damage is known, it is left to the next look.
+        """
+        with self._saying:
+            if self.unmarked(path) is None and self.marker(path) == marker:
+                self._table.whole(
+                    path,
+                    source=marker.source,
+                    revision=marker.revision,
+                    size=marker.bytes,
+                    proven_at=marker.proven_at,
+                )
 
     def _is_known_to_fail(self, row: ModelRow) -> bool:
         """Tell whether the table says already why a model is not here, and has to go on saying it.
@@ -186,12 +193,13 @@ class Looker:
         is said all the same, and marked at a later look. Returns whether it was ready until now.
         """
         found = _Damage(marker, verdict)
-        if not found.is_in(self.marker(path)):
-            return False  # another publication by now: looked at next time
-        news = self._damaged(path, verdict.told())
-        if not self._mark(path, found):  # and only then: or a look would have it obtained twice
+        with self._saying:
+            if not found.is_in(self.marker(path)):
+                return False  # another publication by now: looked at next time
             self._unmarked[path] = found
-        return news
+            news = self._damaged(path, verdict.told())
+            self._mark(path, found)
+            return news
 
     def unmarked(self, path: str) -> Verdict | None:
         """Return what is known to be damaged and the marker does not say; None: nothing is."""

@@ -61,7 +61,7 @@ class Scene:
         self.room.follow(catalog, [])
         self.guard.follow(catalog)
         self.guard.start(lambda _: self.busy, self.asked.append)
-        wait_for(lambda: self.guard.looked)
+        wait_for(lambda: self.guard.looked and set(self.asked) >= set(paths))
 
     def row(self, path: str = SHORT) -> ModelRow:
         row = self.table.get(path)
