@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from extender.addresses import shown
 from extender.errors import CacheError, LockHeldError
 from extender.kube.quantity import format_bytes
 from extender.loader.disk_space import disk_space, is_memory
@@ -25,7 +26,6 @@ from extender.loader.proof.verdict import Level
 from extender.loader.proof.verify import verify
 from extender.loader.publish import DamagedError, Publisher
 from extender.loader.sources import Cause, Credentials, Source, SourceError
-from extender.loader.sources.urls import shown
 from extender.loader.sweep import sweep
 from extender.loader.telling import Tell
 from extender.loader.transfer.failures import TransferError

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import msgspec
 
+from extender.addresses import shown
 from extender.errors import ExtenderError
 from extender.loader.obtaining import Origin
 from extender.loader.proof.marker import Marker, MarkerError, read_marker
 from extender.loader.proof.verdict import Level
 from extender.loader.proof.verify import verify
 from extender.loader.sources import Listing, RemoteFile, Source
-from extender.loader.sources.urls import FILE, Location, locate, shown
+from extender.loader.sources.urls import FILE, Location, locate
 
 
 class NotNearbyError(ExtenderError):

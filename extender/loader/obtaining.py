@@ -22,6 +22,7 @@ from random import Random
 import msgspec
 import structlog
 
+from extender.addresses import shown
 from extender.errors import CacheError
 from extender.loader.comparing import same, unchanged, with_versions
 from extender.loader.downloading import Download, Means, Repeat
@@ -40,7 +41,7 @@ from extender.loader.proof.reading import Reader
 from extender.loader.publish import DamagedError, Publisher
 from extender.loader.sources import Credentials, Listing, Source
 from extender.loader.sources.opening import source_for
-from extender.loader.sources.urls import locate, shown
+from extender.loader.sources.urls import locate
 from extender.loader.telling import Tell
 from extender.loader.transfer.fetching import NOTHING
 from extender.loader.transfer.limits import Limits

@@ -12,9 +12,9 @@ from threading import Lock
 
 import msgspec
 
+from extender.addresses import shown
 from extender.loader.catalog import Catalog, CatalogModel
 from extender.loader.leaving import Left
-from extender.loader.sources.urls import shown
 from extender.report import Disk, Progress, Report, ReportedModel, ReportedState, Transfer
 
 

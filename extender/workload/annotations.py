@@ -14,7 +14,7 @@ from extender.workload.model import (
     Role,
     Warning,  # noqa: A004
 )
-from extender.workload.names import Kind, parse_name
+from extender.workload.names import Kind, parse_name, without_credentials
 from extender.workload.stacks.huggingface import hub_cache, is_offline
 from extender.workload.stacks.view import ContainerView, Found
 from extender.workload.volumes import locate
@@ -56,8 +56,9 @@ def declared_model(value: str | None, views: Sequence[ContainerView]) -> Declare
             offline=is_offline(view),
         )
         return Declared(view, found)
+    said = without_credentials(text)[:80]
     message = (
-        f"annotation {MODEL_ANNOTATION} is {text[:80]!r}, which is neither a path in the container "
+        f"annotation {MODEL_ANNOTATION} is {said!r}, which is neither a path in the container "
         f"(/models/x), nor hf://org/name[@revision], nor {NOTHING}; it is not used"
     )
     return Declared(warnings=(Warning("BadAnnotation", message),))

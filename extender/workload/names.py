@@ -8,6 +8,8 @@ from enum import Enum, auto
 
 import msgspec
 
+from extender.addresses import shown
+
 LONGEST_NAME = 4096
 """PATH_MAX; nothing longer names a model."""
 
@@ -24,6 +26,7 @@ _HUB_PAGE = re.compile(
 _HUB_SCHEMES = frozenset({"hf", "huggingface"})
 _FILE_SCHEMES = frozenset({"file", "local"})
 _IMAGE_SCHEMES = frozenset({"oci", "docker"})
+_NO_ADDRESS = _FILE_SCHEMES | _IMAGE_SCHEMES | {"pvc"}
 
 
 class Kind(Enum):
@@ -65,6 +68,16 @@ def parse_name(value: str, home: str = "/root") -> Name:
     if "/" in value and "$" not in value and not any(c.isspace() for c in value):
         return Name(Kind.RELATIVE, value)
     return Name(Kind.UNREADABLE, value)
+
+
+def without_credentials(value: str) -> str:
+    """Return a name as it may be said: an address without account, query and fragment.
+
+    Whoever may read it is not what it names, so addresses that differ in that alone are the same
+    model. Paths, claims and images have no such parts: there, ``?``, ``#`` and ``@`` stay.
+    """
+    uri = _URI.match(value.lstrip())
+    return value if uri is None or uri["scheme"].lower() in _NO_ADDRESS else shown(value)
 
 
 def repository_directory(hub_id: str) -> str:

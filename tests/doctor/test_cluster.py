@@ -370,6 +370,14 @@ def test_an_owner_of_many_pods_is_found_once() -> None:
     ]
 
 
+def test_what_each_pod_fetches_is_named_without_what_lets_one_read_it() -> None:
+    signed = "https://me:hunter2@x.example/m.gguf?X-Amz-Signature=c0ffee"
+    found = findings([*NODES, filled(script=f"curl -L -o /models/m '{signed}'")])
+    (fetched,) = (one for one in found if one.check == "FetchedByEachPod")
+    assert "downloads https://x.example/m.gguf anew" in fetched.message
+    assert not [one for one in found if "hunter2" in str(one) or "c0ffee" in str(one)]
+
+
 def test_a_misspelt_key_is_told_by_the_nearest_one() -> None:
     (found,) = findings([labelled(node("a"), annotations={"modelcache.dev/providse": "/x"})])
     assert found.remedy == "write modelcache.dev/provides"

@@ -8,12 +8,13 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from extender.addresses import shown
 from extender.errors import InvalidConfigurationError
 from extender.loader.catalog import CatalogModel, load_catalog
 from extender.loader.layout import MARKER
 from extender.loader.sources import Credentials, SourceError
 from extender.loader.sources.opening import source_for
-from extender.loader.sources.urls import locate, shown
+from extender.loader.sources.urls import locate
 from extender.loader.table import ModelTable
 from tests.loader.hub import Hub, Trouble, sha256_of
 from tests.loader.loader_process import LoaderProcess, catalog, wait_for
@@ -33,8 +34,8 @@ FILES = small_model()
         (f"https://[host/model?{SECRET}", "https://[host/model"),
         (f"https://host/model?{SECRET}#part", "https://host/model"),
         (f"https://host/model#{SECRET}", "https://host/model"),
-        (f"https://{SECRET}@host/model", "https://...@host/model"),
-        (f"ftp://me:{SECRET}@host/model", "ftp://...@host/model"),
+        (f"https://{SECRET}@host/model", "https://host/model"),
+        (f"ftp://me:{SECRET}@host/model", "ftp://host/model"),
         (f"s3://bucket/model?{SECRET}", "s3://bucket/model"),
         (f"hf://org/name?{SECRET}", "hf://org/name"),
     ],

@@ -30,6 +30,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined] # documented, 
     hf_raise_for_status,
 )
 
+from extender.addresses import shown
 from extender.loader.sources import Cause, Credentials, Listing, RemoteFile, SourceError
 from extender.loader.sources.patterns import chosen
 from extender.loader.sources.ranges import (
@@ -40,7 +41,7 @@ from extender.loader.sources.ranges import (
     retry_after,
     said,
 )
-from extender.loader.sources.urls import Location, shown
+from extender.loader.sources.urls import Location
 
 LIST_SECONDS = 30.0
 DEFAULT_REVISION = "main"

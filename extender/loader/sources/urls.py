@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from extender.addresses import shown
 from extender.loader.sources import Cause, SourceError, path_problem
 
 HUB = "hf"
@@ -20,7 +21,6 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-
 
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,254}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_ACCOUNT = re.compile(r"://[^/?#]*@")
 _QUERY = re.compile(r"[?#][^\s'\"<>]+")
 
 
@@ -39,15 +39,6 @@ class Location(msgspec.Struct, frozen=True, kw_only=True):
     def pinned(self) -> bool:
         """Whether what it names can never change: a commit of a repository."""
         return self.scheme == HUB and _COMMIT.fullmatch(self.revision or "") is not None
-
-
-def shown(url: str) -> str:
-    """Return an address as it may be said: its query may hold a signature, and is left out.
-
-    So is what stands before the ``@`` of a host, which may be a password.
-    """
-    place = re.split(r"[?#]", url, maxsplit=1)[0]
-    return place if place.startswith(f"{HUB}://") else _ACCOUNT.sub("://...@", place)
 
 
 def unrevised(url: str) -> str:

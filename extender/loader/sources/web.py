@@ -15,10 +15,11 @@ from urllib.parse import quote, unquote, urlsplit
 import aiohttp
 import fsspec
 
+from extender.addresses import shown
 from extender.loader.sources import Cause, Listing, RemoteFile, SourceError
 from extender.loader.sources.patterns import chosen
 from extender.loader.sources.ranges import RangeReader, client
-from extender.loader.sources.urls import Location, shown, without_queries
+from extender.loader.sources.urls import Location, without_queries
 
 SUMS = "SHA256SUMS"
 MAX_SUMS_BYTES = 4 * 1024 * 1024

@@ -90,8 +90,15 @@ def _saved(
     hidden = (w for w in arguments.words if w.text is None and w.head.startswith("/"))
     within = directory or next(hidden, None)
     return [
-        arguments.fill(url.text, file, within=within) for url, file in files if file not in NOWHERE
+        arguments.fill(_address(url.text), file, within=within)
+        for url, file in files
+        if file not in NOWHERE
     ]
+
+
+def _address(url: str | None) -> str | None:
+    """Return a URL with its scheme: without one, both tools ask by HTTP."""
+    return url if not url or "://" in url else f"http://{url}"
 
 
 def _remote_name(url: str | None) -> str | None:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
+from extender.workload.names import without_credentials
 from extender.workload.stacks import (
     generic,
     groups,
@@ -43,5 +46,15 @@ def recognise(view: ContainerView) -> list[Found]:
     for stack in _STACKS:
         found = stack(view)
         if found:
-            return kserve.with_source(view, with_alternatives(view, found, stack))
+            found = kserve.with_source(view, with_alternatives(view, found, stack))
+            return [_without_credentials(model) for model in found]
     return []
+
+
+def _without_credentials(found: Found) -> Found:
+    value, path = found.value, found.path
+    return msgspec.structs.replace(
+        found,
+        value=None if value is None else without_credentials(value),
+        path=None if path is None else without_credentials(path),
+    )

@@ -13,6 +13,7 @@ import msgspec
 
 from extender.workload.commands import Call
 from extender.workload.downloads import serves_nothing
+from extender.workload.names import without_credentials
 from extender.workload.shell_values import Ways
 from extender.workload.stacks.initializers import starts_server
 from extender.workload.stacks.view import ContainerView, Found
@@ -62,9 +63,17 @@ def _way_without(model: Found, programs: Sequence[_Program]) -> str:
     others = [program for program in programs if _key(model) not in program.opens]
     for other in others:
         if openers and all(_replaces(other, opener) for opener in openers):
-            words = " ".join(word.text or "..." for word in other.call.words)
+            words = " ".join(_said(word.text) for word in other.call.words)
             return f"on another way, the script runs {words[:80]!r} instead"
     return ""
+
+
+def _said(text: str | None) -> str:
+    """Return a word as it may be said; an option may have an address after its ``=``."""
+    option, equals, value = (text or "...").partition("=")
+    if option.startswith("-") and equals:
+        return f"{option}={without_credentials(value)}"
+    return without_credentials(text or "...")
 
 
 def _replaces(other: _Program, opener: _Program) -> bool:

@@ -9,6 +9,7 @@ import msgspec
 
 from extender.workload.commands import Call, CommandLine
 from extender.workload.downloads import Fill, Fills, downloads
+from extender.workload.names import without_credentials
 from extender.workload.stacks.view import ContainerView
 
 _KSERVE = "storage-initializer"
@@ -36,7 +37,20 @@ _BEFORE = re.compile(r"exec|nohup|[A-Za-z_]\w*=.*", re.DOTALL)
 
 
 def fills(view: ContainerView) -> Fills:
-    """Return what a container writes."""
+    """Return what a container writes, its sources without what lets one read them."""
+    written = _fills(view)
+    return msgspec.structs.replace(
+        written,
+        fills=tuple(
+            fill
+            if fill.source is None
+            else msgspec.structs.replace(fill, source=without_credentials(fill.source))
+            for fill in written.fills
+        ),
+    )
+
+
+def _fills(view: ContainerView) -> Fills:
     own = view.arguments()
     if own is not None and _is_storage_initializer(view):
         return _storage_initializer(own)
