@@ -330,7 +330,8 @@ class Extender:
         node = self.nominations.take(waiting)
         self.waiting.touched(request.uid, self.state.now())
         if self._faults.happens(10):
-            self.nominations.undo(waiting)
+            if node:  # and not the nomination that an earlier time has written
+                self.nominations.undo(waiting)
             self.waiting.missed(request.uid, self.state.now())
             return
         pod = self._api.get(Pod, request.name, request.uid)

@@ -123,7 +123,7 @@ class Waking:
                 self._nominations.undo(pod)
                 node, answer = "", self._touch(request)
         except UnreachableError as error:
-            self._failed(pod, str(error))
+            self._failed(pod, node, str(error))
             return error.sent
         if answer.status == _NOT_FOUND:
             self._pods.drop(request.uid)
@@ -139,7 +139,7 @@ class Waking:
                 refused=dict(pod.refused),
             )
         else:
-            self._failed(pod, answer.problem().message or f"HTTP {answer.status}")
+            self._failed(pod, node, answer.problem().message or f"HTTP {answer.status}")
         return True
 
     def _touch(self, request: PodRequest) -> Answer:
@@ -164,8 +164,9 @@ class Waking:
             read_timeout=WRITE_SECONDS,
         )
 
-    def _failed(self, pod: WaitingPod, error: str) -> None:
-        self._nominations.undo(pod)
+    def _failed(self, pod: WaitingPod, node: str, error: str) -> None:
+        if node:  # and not the nomination that an earlier time has written
+            self._nominations.undo(pod)
         self._pods.missed(pod.request.uid, self._context.now())
         self._count("failed")
         log.warning(
