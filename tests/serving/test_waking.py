@@ -95,3 +95,20 @@ def test_what_is_refused_before_it_leads_is_kept(tmp_path: Path) -> None:
         room.leads = False
         assert room.waking.wake()
     assert len(room.pods) == len(PODS)
+
+
+def test_a_touch_that_fails_takes_no_nomination_back_that_was_written_before(
+    tmp_path: Path,
+) -> None:
+    with answering() as apiserver:
+        apiserver.status = 200
+        room = Woken(apiserver.url, tmp_path)
+        assert room.waking.wake()
+        kept = room.state.view().nodes["a"].reserved
+        assert room.results["nominated"] == len(kept) == 1
+        apiserver.status = 500
+        room.now += 2.5  # half of the seconds for which the node is the pod's alone
+        room.refuse(tmpfs(PODS[0], size="20Gi"), "a")
+        assert room.waking.wake()
+    assert room.results["failed"] == 1
+    assert room.state.view().nodes["a"].reserved == kept
