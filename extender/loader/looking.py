@@ -15,7 +15,7 @@ import structlog
 from extender.errors import CacheError, LockHeldError
 from extender.loader.catalog import CatalogModel
 from extender.loader.layout import CacheDirectory, holds_something, writing
-from extender.loader.mend import condemn
+from extender.loader.mend import condemn_found, damaged_files
 from extender.loader.metrics import LoaderMetrics
 from extender.loader.proof.marker import (
     WHOLE,
@@ -42,26 +42,14 @@ class _Damage(msgspec.Struct, frozen=True):
     marker: Marker
     verdict: Verdict
 
-    @property
-    def files(self) -> set[str]:
-        """Which of the model's own files are damaged; empty: it is in doubt as a whole."""
-        named = {file.path for file in self.marker.files}
-        return {problem.file for problem in self.verdict.problems} & named
-
     def is_in(self, marker: Marker | None) -> bool:
         """Tell whether this marker vouches for the same files, and does not say so yet."""
         if marker is None or marker.id != self.marker.id:
             return False
-        if (self.files or {WHOLE}) <= set(marker.damaged):
+        files = damaged_files(self.marker, self.verdict)
+        if (files or {WHOLE}) <= set(marker.damaged):
             return False
-        return self._as_proven(self.marker) == self._as_proven(marker)
-
-    def _as_proven(self, marker: Marker) -> set[tuple[str, str, int, int]]:
-        return {
-            (file.path, file.sha256, file.mtime_ns, file.inode)
-            for file in marker.files
-            if file.path in self.files
-        }
+        return _as_proven(self.marker, files) == _as_proven(marker, files)
 
 
 class Looker:
@@ -213,11 +201,7 @@ class Looker:
                 now = self.marker(path)
                 if now is not None and found.is_in(now):
                     log.error("model damaged", model=path, problem=found.verdict.told())
-                    if found.files:
-                        condemn(self._publisher, held, found.files)
-                    else:  # not one of its files: only a proof of the whole can tell
-                        doubted = msgspec.structs.replace(now, damaged=(*now.damaged, WHOLE))
-                        self._publisher.write_marker(held, doubted)
+                    condemn_found(self._publisher, held, now, found.verdict)
                 self._unmarked.pop(path, None)
                 return True
         except LockHeldError as error:
@@ -241,3 +225,11 @@ class Looker:
 def _was_touched(marker: Marker, verdict: Verdict) -> bool:
     known = {(file.path, file.mtime_ns, file.inode) for file in marker.files}
     return not known <= {(file.path, file.mtime_ns, file.inode) for file in verdict.proven}
+
+
+def _as_proven(marker: Marker, files: set[str]) -> set[tuple[str, str, int, int]]:
+    return {
+        (file.path, file.sha256, file.mtime_ns, file.inode)
+        for file in marker.files
+        if file.path in files
+    }

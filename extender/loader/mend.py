@@ -53,17 +53,23 @@ def condemn(publisher: Publisher, held: Writing, files: Iterable[str]) -> Marker
     return marker
 
 
+def damaged_files(marker: Marker, verdict: Verdict) -> set[str]:
+    """Return which of the model's own files a proof found wrong; empty: the whole is in doubt."""
+    named = {file.path for file in marker.files}
+    return {problem.file for problem in verdict.problems} & named
+
+
 def condemn_found(publisher: Publisher, held: Writing, marker: Marker, verdict: Verdict) -> None:
-    """Mark what a look found damaged; where that is no file of the model, the whole is in doubt.
+    """Mark what a proof found wrong in the model with this marker.
 
     Raises CacheError.
     """
-    named = {file.path for file in marker.files}
-    damaged = {problem.file for problem in verdict.problems} & named
+    damaged = damaged_files(marker, verdict)
     if damaged:
         condemn(publisher, held, damaged)
-    else:  # only a proof of the whole can tell
-        publisher.write_marker(held, msgspec.structs.replace(marker, damaged=(WHOLE,)))
+    else:  # not one of its files: only a proof of the whole can tell
+        doubted = msgspec.structs.replace(marker, damaged=(*marker.damaged, WHOLE))
+        publisher.write_marker(held, doubted)
 
 
 def missing(held: Writing, listing: Listing) -> Listing:
