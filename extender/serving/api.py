@@ -82,7 +82,7 @@ def add_routes(app: flask.Flask, service: Service) -> None:
 
 def _waiting(service: Service) -> list[dict[str, Any]]:
     """List the pods that filter refused on every node, in the order in which they are woken."""
-    service.waiting.prune(service.context.state, blind=bool(service.context.stale()))
+    context = service.context
     return [
         {
             "namespace": pod.request.namespace,
@@ -92,7 +92,7 @@ def _waiting(service: Service) -> list[dict[str, Any]]:
             "examples": pod.examples,
             "wokenAt": pod.touched_at,
         }
-        for pod in service.waiting.all()
+        for pod in service.waiting.present(context.state, blind=bool(context.stale()))
     ]
 
 

@@ -107,10 +107,9 @@ class Events:
         while self._placed:
             request = self._placed.popleft()
             yield request, volume_remarks(request)
-        self._pods.prune(self._context.state)
-        view = self._context.state.view()
+        waiting, view = self._pods.present(self._context.state), self._context.state.view()
         known: dict[tuple[str, int, frozenset[str]], list[Warned]] = {}
-        for pod in self._pods.all():
+        for pod in waiting:
             if self._told.full(now):
                 return
             if now - pod.since < WAITED_SECONDS or not pod.refused:

@@ -72,8 +72,7 @@ class Fetching:
         context = self._context
         if context.unsynced() or context.stale() or not self._leads():
             return
-        self._pods.prune(context.state)
-        view, waiting = context.state.view(), self._pods.all()
+        waiting, view = self._pods.present(context.state), context.state.view()
         asked = {key for key, lease in view.leases.items() if lease.wanted.models}
         if not waiting and not asked:
             return

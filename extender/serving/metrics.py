@@ -210,8 +210,8 @@ class _ClusterCollector(Collector):
             (),
             [((), len(self._context.state.problems()))],
         )
-        self._waiting.prune(self._context.state, blind=bool(self._context.stale()))
-        waiting = self._waiting.all()
+        blind = bool(self._context.stale())
+        waiting = self._waiting.present(self._context.state, blind=blind)
         yield _gauge("waiting_pods", "Pods refused on every node.", (), [((), len(waiting))])
         reasons = Tally(reason for pod in waiting for reason in pod.refused)
         yield _gauge(

@@ -176,6 +176,11 @@ class WaitingPods:
         with self._lock:
             self._pods.clear()
 
+    def present(self, state: ClusterState, *, blind: bool = False) -> list[WaitingPod]:
+        """Return the pods that still wait, in the order in which they are woken (see ``prune``)."""
+        self.prune(state, blind=blind)
+        return self.all()
+
     def prune(self, state: ClusterState, *, blind: bool = False) -> None:
         """Forget the pods that are bound, finished or gone.
 

@@ -85,8 +85,8 @@ class Waker:
     def _plan(self) -> _Plan:
         """Judge all who wait."""
         stale, refusals = self._stale(), self._pods.refusals
-        self._pods.prune(self._state, blind=bool(stale))
-        waiting, view = self._pods.all(), self._state.view()
+        waiting = self._pods.present(self._state, blind=bool(stale))
+        view = self._state.view()
         plan = _Plan(view, stale, refusals, patience=len(waiting) * PLAN_SECONDS_PER_POD)
         groups: dict[_Key, Places] = {}
         told, self._told = self._told, {}

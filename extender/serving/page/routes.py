@@ -82,18 +82,18 @@ def _shown(question: Asked, service: Service, holdings: Holdings) -> dict[str, A
     """Return what the template of a view names."""
     state = service.context.state
     view = state.view()
-    service.waiting.prune(state, blind=bool(service.context.stale()))
+    waiting = service.waiting.present(state, blind=bool(service.context.stale()))
     shown: dict[str, Any] = {
         "asked": question,
         "now": view.now,
         "number_of_nodes": len(view.nodes),
-        "number_waiting": len(service.waiting),
+        "number_waiting": len(waiting),
         "unsynced": service.knowledge.unsynced(),
         "stale": service.knowledge.stale(),
     }
     match question.view:
         case "waiting":
-            page, reasons = waiting_pods(question, service.waiting.all(), view.now)
+            page, reasons = waiting_pods(question, waiting, view.now)
             return shown | {"page": page, "reasons": reasons}
         case "decisions":
             recent = service.decisions.recent()
