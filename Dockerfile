@@ -1,9 +1,8 @@
 # The image of the extender and of the loader: Python, the locked dependencies and the wheel. Build it from the repository's root:
 #   docker build --build-arg BASE_IMAGE=python:3.13-slim@sha256:... -t model-cache-extender:0.1.0 .
-# BASE_IMAGE takes a digest, so that a release can be built again from the very same base. Both stages use it,
-# because the virtual environment points at the base's interpreter.
-ARG BASE_IMAGE=python:3.13-slim
-
+# BASE_IMAGE has no default: a build says what it stands on, by digest where it is to be had again. Without it every builder
+# stops here and names it. Both stages use it, because the virtual environment points at the base's interpreter.
+ARG BASE_IMAGE
 FROM ${BASE_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src

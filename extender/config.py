@@ -106,7 +106,7 @@ class LoadersSection(Section, frozen=True):
 class ServerSection(Section, frozen=True):
     """``server``: limits of the HTTP listeners.
 
-    ``page``: whether ``status_listen`` has the page where the network reaches it.
+    ``page``: whether ``status_listen`` has the page where the network reaches it, over TLS then.
     """
 
     threads: Annotated[int, Meta(ge=1, le=256)] = 16
@@ -118,17 +118,43 @@ class ServerSection(Section, frozen=True):
     recent_decisions: Annotated[int, Meta(ge=16, le=100_000)] = 2048
 
 
-class TlsSection(Section, frozen=True):
-    """``tls``: mutual TLS on ``listen``; paths of PEM files, all three or none."""
+class CertificateFiles(Section, frozen=True):
+    """What a listener shows and whom it believes: paths of PEM files."""
 
     cert_file: str = ""
     key_file: str = ""
     client_ca_file: str = ""
 
     @property
+    def given(self) -> dict[str, str]:
+        """Return each path by its key; empty where it is left out."""
+        return {
+            "certFile": self.cert_file,
+            "keyFile": self.key_file,
+            "clientCaFile": self.client_ca_file,
+        }
+
+
+class TlsSection(CertificateFiles, frozen=True):
+    """``tls``: mutual TLS on ``listen``; all three files or none."""
+
+    @property
     def enabled(self) -> bool:
         """Whether all that is needed is named."""
-        return bool(self.cert_file and self.key_file and self.client_ca_file)
+        return all(self.given.values())
+
+
+class StatusTlsSection(CertificateFiles, frozen=True):
+    """``statusTls``: TLS on ``status_listen``; both files of its own or none.
+
+    With ``client_ca_file`` what is more than health and metrics is for clients with a certificate
+    of it.
+    """
+
+    @property
+    def enabled(self) -> bool:
+        """Whether all that is needed is named."""
+        return bool(self.cert_file and self.key_file)
 
 
 class ExtenderConfiguration(Section, frozen=True):
@@ -149,6 +175,7 @@ class ExtenderConfiguration(Section, frozen=True):
     loaders: LoadersSection = LoadersSection()
     server: ServerSection = ServerSection()
     tls: TlsSection = TlsSection()
+    status_tls: StatusTlsSection = StatusTlsSection()
 
     def policy(self) -> Policy:
         """Return what the core needs of it."""
@@ -230,29 +257,51 @@ def check_listeners(listen: str, status_listen: str) -> list[str]:
 
 
 def check_exposure(configuration: ExtenderConfiguration) -> list[str]:
-    """Return what is wrong with who can reach the verbs, in words.
+    """Return what is wrong with who can reach the verbs and the page, in words.
 
-    Whoever calls bind places pods with this program's rights.
+    Whoever calls bind places pods with this program's rights; the page names pods and models.
     """
+    return _verbs_exposure(configuration) + _page_exposure(configuration)
+
+
+def _verbs_exposure(configuration: ExtenderConfiguration) -> list[str]:
     tls = configuration.tls
-    given = {
-        "certFile": tls.cert_file,
-        "keyFile": tls.key_file,
-        "clientCaFile": tls.client_ca_file,
-    }
-    if any(given.values()) and not tls.enabled:
+    if any(tls.given.values()) and not tls.enabled:
         return [
             f"tls.{key}: is missing; give certFile, keyFile and clientCaFile, or none of them"
-            for key, name in given.items()
+            for key, name in tls.given.items()
             if not name
         ]
-    host, _ = listen_address(configuration.listen, field="listen")
-    if tls.enabled or host == "localhost" or ipaddress.ip_address(host).is_loopback:
+    if tls.enabled or _on_loopback(configuration.listen, field="listen"):
         return []
     return [
         f"listen: {configuration.listen} can be reached by others, and the verbs have no guard "
         "there; listen on 127.0.0.1, or set tls.certFile, tls.keyFile and tls.clientCaFile"
     ]
+
+
+def _page_exposure(configuration: ExtenderConfiguration) -> list[str]:
+    tls, address = configuration.status_tls, configuration.status_listen
+    if any(tls.given.values()) and not tls.enabled:
+        return [
+            f"statusTls.{key}: is missing; give certFile and keyFile, or leave statusTls out"
+            for key in ("certFile", "keyFile")
+            if not tls.given[key]
+        ]
+    if not configuration.server.page or not address or tls.enabled:
+        return []
+    if _on_loopback(address, field="statusListen"):
+        return []
+    return [
+        f"server.page: the page at statusListen {address} would cross the network in the clear; "
+        "set statusTls.certFile and statusTls.keyFile, or leave server.page out and forward a port "
+        "to listen"
+    ]
+
+
+def _on_loopback(address: str, *, field: str) -> bool:
+    host, _ = listen_address(address, field=field)
+    return host == "localhost" or ipaddress.ip_address(host).is_loopback
 
 
 def _size_errors(read: ExtenderConfiguration) -> list[str]:

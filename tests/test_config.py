@@ -70,6 +70,9 @@ def test_every_error_is_named_at_once_with_its_field_and_remedy() -> None:
         ({**HEAD, "listen": "here"}, "listen: 'here' is not IP:PORT"),
         ({**HEAD, "listen": "127.0.0.1:99999"}, "listen"),
         ({**HEAD, "statusListen": "0.0.0.0:8888"}, "port 8888 is that of listen"),
+        ({**HEAD, "statusListen": "[::]:1", "server": {"page": True}}, "server.page: .*statusTls"),
+        ({**HEAD, "statusTls": {"certFile": "a"}}, "statusTls.keyFile: is missing"),
+        ({**HEAD, "statusTls": {"clientCaFile": "a"}}, "statusTls.certFile: is missing"),
         ({**HEAD, "estimate": {"defaultModelSize": "big"}}, "estimate.defaultModelSize"),
         ({**HEAD, "estimate": {"defaultModelSize": 0}}, "estimate.defaultModelSize"),
         ({**HEAD, "server": {"keepAliveSeconds": 2}}, "server.keepAliveSeconds"),
@@ -91,6 +94,21 @@ def test_a_file_that_is_missing_or_no_yaml_is_named(tmp_path: Path) -> None:
     broken.write_bytes(b"\xff\xfe\xff")
     with pytest.raises(InvalidConfigurationError, match=r"broken\.yaml"):
         load_configuration(broken)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"statusListen": "127.0.0.1:1", "server": {"page": True}},
+        {"statusListen": "localhost:1", "server": {"page": True}},
+        {"statusListen": "0.0.0.0:1"},
+        {"statusListen": "0.0.0.0:1", "server": {"page": True},
+         "statusTls": {"certFile": "a", "keyFile": "b"}},
+    ],
+    ids=["loopback", "localhost", "health alone", "over TLS"],
+)  # fmt: skip
+def test_the_page_may_be_on_loopback_or_behind_tls(document: dict[str, Any]) -> None:
+    read_configuration({**HEAD, **document})
 
 
 def test_ipv6_listeners_are_addresses_too() -> None:

@@ -27,7 +27,8 @@ from extender.serving.service import Service
 @click.option("--listen", help="HOST:PORT of everything (default 127.0.0.1:8888).")
 @click.option(
     "--status-listen",
-    help="HOST:PORT of health and metrics; on loopback also of the read-only API.",
+    help="HOST:PORT of health and metrics; on loopback also of the read-only API. With statusTls "
+    "over TLS.",
 )
 @click.option(
     "--observe", is_flag=True, help="Shadow mode: decide for every bound pod, change nothing."

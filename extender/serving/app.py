@@ -7,7 +7,8 @@ one line in the log:
 ===== ==========================================================================================
 400   the body is not the protocol (the message names the field), ended early, or is badly chunked;
       what is not HTTP at all never comes here (see ``worker``)
-403   bind, asked from elsewhere than the loopback address without a certificate
+403   bind, asked from elsewhere than the loopback address without a certificate; whatever names
+      pods and models, on a status listener with ``statusTls.clientCaFile``, without one of it
 404   no such path; also what the listener that was asked does not serve (see ``scope``)
 405   another method than the path's; ``Allow`` names it
 413   the body is larger than the limit; it is refused unread where its length is announced
@@ -40,7 +41,7 @@ from extender.serving.arrival import seconds_since_begin
 from extender.serving.body import read_body
 from extender.serving.knowledge import ResourceKnowledge
 from extender.serving.page.routes import add_page
-from extender.serving.scope import Scope, serves
+from extender.serving.scope import HEALTH_PATHS, Scope, serves
 from extender.serving.service import Service, Verb
 
 log = structlog.get_logger("extender.http")
@@ -69,6 +70,8 @@ def create_app(
         scope = scope_at(flask.request.environ.get("SERVER_PORT", ""))
         if not serves(scope, path, verbs=verbs):
             flask.abort(404, f"{path[:200]} is not served here; ask the address of --listen")
+        if path not in HEALTH_PATHS:
+            _check_reader()
 
     for name, verb in service.verbs.items():
         app.add_url_rule(f"/{name}", name, _verb_route(name, verb, service), methods=["POST"])
@@ -99,6 +102,25 @@ def _verb_route(name: str, verb: Verb, service: Service) -> Callable[[], flask.R
         return response
 
     return answer
+
+
+def _check_reader() -> None:
+    """Refuse who was asked for a certificate and has shown none.
+
+    It was asked for in a way that leaves health and metrics to the kubelet and Prometheus, which
+    have none. One that was shown is verified: another ends the handshake.
+    """
+    connection = flask.request.environ.get("gunicorn.socket")
+    if (
+        isinstance(connection, ssl.SSLSocket)
+        and connection.context.verify_mode is ssl.CERT_OPTIONAL
+        and not connection.getpeercert()
+    ):
+        raise ProtocolError(
+            f"{flask.request.path[:200]} is for clients with a certificate of "
+            "statusTls.clientCaFile; show one, or forward a port to the address of --listen",
+            status=403,
+        )
 
 
 def _check_caller() -> None:

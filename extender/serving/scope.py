@@ -22,7 +22,8 @@ class Scope(Enum):
     READ_ONLY = auto()
     """All but the verbs: the status listener on loopback."""
     PAGE = auto()
-    """Health, metrics and the page, where the network reaches it and the configuration says so."""
+    """Health, metrics and the page, where the network reaches it and the configuration says so;
+    over TLS, or the program does not start."""
     HEALTH = auto()
     """Health and metrics alone: the status listener where the network reaches it."""
 

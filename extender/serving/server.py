@@ -7,6 +7,7 @@ fork, and stops with it.
 
 from __future__ import annotations
 
+import ssl
 import sys
 from typing import Any
 
@@ -34,10 +35,11 @@ class Server(BaseApplication):  # type: ignore[misc]
     """Runs one service until SIGTERM; requests in flight are answered first.
 
     ``listen`` answers everything; ``status_listen``, where it is not empty, health and metrics, and
-    on loopback all that is read-only. The service is made before the fork, so that what is wrong
-    with its input ends the program with a message; its watch has threads, and begins in the worker.
-    Raises InvalidConfigurationError where the verbs would be open to strangers, or their
-    certificates cannot be used.
+    on loopback all that is read-only; the page elsewhere only over TLS. The service is made before
+    the fork, so that what is wrong with its input ends the program with a message; its watch has
+    threads, and begins in the worker.
+    Raises InvalidConfigurationError where the verbs would be open to strangers, the page in the
+    clear, or certificates cannot be used. ``certificates`` are those of the two listeners.
     """
 
     def __init__(self, service: Service, configuration: ExtenderConfiguration) -> None:
@@ -48,8 +50,13 @@ class Server(BaseApplication):  # type: ignore[misc]
         errors = check_exposure(configuration)
         if errors:
             raise InvalidConfigurationError("; ".join(errors))
-        tls = configuration.tls
-        self.certificates = Certificates(tls) if tls.enabled else None
+        verbs, status = configuration.tls, configuration.status_tls
+        self.certificates = (
+            Certificates(verbs) if verbs.enabled else None,
+            Certificates(status, section="statusTls", clients=ssl.CERT_OPTIONAL)
+            if status.enabled
+            else None,
+        )
         super().__init__()
 
     def load_config(self) -> None:

@@ -12,7 +12,7 @@
   chunks) have their own threads too.
 - A request must be whole within ``READ_SECONDS``, and its answer taken within as much again, or it
   is cut: gunicorn has no such limits for threads.
-- With certificates, the first listener speaks mutual TLS and the others plain HTTP.
+- A listener that has certificates speaks TLS, the others plain HTTP.
 - A signal to stop that arrives right after the fork is kept until the worker can hear it. gunicorn
   loses it: the worker still has the parent's handlers then, and stops only when it is killed.
 - What is not HTTP is answered and logged in the same form as every other error; gunicorn's own
@@ -41,6 +41,7 @@ from gunicorn.http.errors import LimitRequestHeaders, ParseException
 from gunicorn.workers.gthread import ThreadWorker
 
 from extender.serving.arrival import Arrival, arrival, note_begin
+from extender.serving.certificates import Certificates
 from extender.serving.connection import LINGER_SECONDS, NO_DATA_YET, Waiting
 from extender.serving.pools import Pools
 
@@ -87,7 +88,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._certificates = self.app.certificates
+        self._certificates: dict[Any, Certificates] = {
+            listener.getsockname(): certificates
+            for listener, certificates in zip(self.sockets, self.app.certificates, strict=False)
+            if certificates is not None
+        }
         self._turns: dict[Any, _Turn] = {}
         self._served = {True: 0, False: 0}
         self._waiting: dict[tuple[Any, bool], dict[Waiting, None]] = {}
@@ -125,8 +130,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             conn.sock.settimeout(0)
             if conn.initialized:
                 waiting.data += conn.parser.unreader.take_buffered()
-            elif self._certificates is not None and conn.server == self._verbs_address:
-                conn.sock = self._certificates.context().wrap_socket(
+            elif certificates := self._certificates.get(conn.server):
+                conn.sock = certificates.context().wrap_socket(
                     conn.sock, server_side=True, do_handshake_on_connect=False
                 )
                 waiting.shaking_hands = True
@@ -276,7 +281,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def handle_request(self, req: Any, conn: Any) -> Any:
         """Answer; after its certificates changed, a connection ends with its next answer."""
         if isinstance(conn.sock, ssl.SSLSocket) and (
-            conn.sock.context is not self._certificates.context()
+            conn.sock.context is not self._certificates[conn.server].context()
         ):
             req.force_close()
         return super().handle_request(req, conn)

@@ -24,12 +24,14 @@ def test_the_dockerfile_copies_only_what_dockerignore_lets_through() -> None:
 
 def test_both_stages_take_the_base_that_is_asked_for_and_the_image_says_what_it_is() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
+    asked, *stages = re.split(r"^(?=FROM )", dockerfile, flags=re.MULTILINE)
+    assert re.findall(r"^ARG .*$", asked, re.MULTILINE) == ["ARG BASE_IMAGE"], "no silent default"
     bases = re.findall(r"^FROM (\S+)", dockerfile, flags=re.MULTILINE)
     assert bases == ["${BASE_IMAGE}"] * 2, "so that a digest pins both"
     labels = dict(re.findall(r'org\.opencontainers\.image\.([a-z.]+)="([^"]+)"', dockerfile))
     said = {"title", "description", "source", "licenses", "version", "revision", "base.name"}
     assert labels.keys() == said
-    declared = set(re.findall(r"^ARG (\w+)", dockerfile.rpartition("\nFROM ")[2], re.MULTILINE))
+    declared = set(re.findall(r"^ARG (\w+)", stages[-1], re.MULTILINE))
     assert {labels[name] for name in ("version", "revision", "base.name")} == {
         f"${{{name}}}" for name in declared
     }

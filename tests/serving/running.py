@@ -91,7 +91,7 @@ class Running:
         connection = http.client.HTTPConnection(*(at or self.address), timeout=ANSWER_SECONDS)
         try:
             connection.request(method, path, body, dict(headers))
-            return _read(connection.getresponse())
+            return read_answer(connection.getresponse())
         finally:
             connection.close()
 
@@ -157,10 +157,10 @@ def answer_on(connection: socket.socket) -> Answer:
         response.begin()
     except http.client.RemoteDisconnected:
         return Answer(0, {}, b"")
-    return _read(response)
+    return read_answer(response)
 
 
-def _read(response: http.client.HTTPResponse) -> Answer:
+def read_answer(response: http.client.HTTPResponse) -> Answer:
     headers = {name.lower(): value for name, value in response.getheaders()}
     return Answer(response.status, headers, response.read())
 

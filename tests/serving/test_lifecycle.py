@@ -27,6 +27,7 @@ from tests.serving.running import (
     dead_kubeconfig,
     running,
 )
+from tests.serving.site import HEAD
 
 GOOD_BODY = msgspec.json.encode(GOOD)
 
@@ -159,6 +160,22 @@ def test_wrong_use_is_exit_code_2_with_the_remedy(arguments: list[str], said: st
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_page_that_would_cross_the_network_in_the_clear_is_refused_at_the_start(
+    tmp_path: Path,
+) -> None:
+    """The listener comes from the command line, as in deploy/: no document has both."""
+    config = tmp_path / "config.yaml"
+    config.write_bytes(msgspec.yaml.encode({**HEAD, "server": {"page": True}}))
+    listener = ("--listen", "127.0.0.1:0", "--status-listen", "0.0.0.0:0")
+    done = serve("--snapshot", DEMO_CLUSTER, "--config", config, *listener)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "error: server.page: the page at statusListen 0.0.0.0:0 would cross the network in the "
+        "clear; set statusTls.certFile and statusTls.keyFile, or leave server.page out and "
+        "forward a port to listen\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ import pytest
 
 from tests.serving.openapi import OPERATIONS
 from tests.serving.running import DEMO_CLUSTER, JSON, dead_kubeconfig, running
-from tests.serving.test_tls import Site, serving
+from tests.serving.site import Site
+from tests.serving.test_tls import serving
 
 GETS = sorted(path for path, method in OPERATIONS if method == "GET")
 POSTS = sorted(path for path, method in OPERATIONS if method == "POST")

@@ -17,7 +17,8 @@ import pytest
 
 from tests.authority import CLIENT
 from tests.serving.running import DEMO_CLUSTER, GOOD, GRACE_SECONDS, Running, answer_on, running
-from tests.serving.test_tls import Site, connect, filtered, serving
+from tests.serving.site import Site
+from tests.serving.test_tls import connect, filtered, serving
 
 PATIENCE = 5.0
 """Seconds until kube-scheduler gives a call up (``httpTimeout``): no answer may take longer."""

@@ -9,7 +9,6 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,68 +16,15 @@ import msgspec
 import pytest
 from flask.testing import FlaskClient
 
-from extender.config import TlsSection, read_configuration
+from extender.config import read_configuration
 from extender.errors import InvalidConfigurationError
 from extender.serving.certificates import Certificates
 from tests.authority import CLIENT, DAY, SERVER, Authority, Pair
 from tests.serving.running import DEMO_CLUSTER, GOOD, GRACE_SECONDS, JSON, PASSED, Running, running
+from tests.serving.site import HEAD, Site, replace
 
-HEAD = {"apiVersion": "modelcache.dev/v1alpha1", "kind": "ExtenderConfiguration"}
 GOOD_BODY = msgspec.json.encode(GOOD)
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
-
-
-@dataclass(frozen=True)
-class Site:
-    """The files of one server, and who signs for whom."""
-
-    servers: Authority
-    clients: Authority
-    files: TlsSection
-
-    @classmethod
-    def at(cls, folder: Path) -> Site:
-        files = TlsSection(
-            cert_file=str(folder / "tls.crt"),
-            key_file=str(folder / "tls.key"),
-            client_ca_file=str(folder / "client-ca.crt"),
-        )
-        site = cls(Authority(folder / "servers"), Authority(folder / "clients"), files)
-        site.put(site.servers.issue("server", SERVER))
-        site.trust(site.clients)
-        return site
-
-    def put(self, pair: Pair) -> None:
-        replace(Path(self.files.key_file), pair.key.read_bytes())
-        replace(Path(self.files.cert_file), pair.cert.read_bytes())
-
-    def trust(self, clients: Authority) -> None:
-        replace(Path(self.files.client_ca_file), clients.cert.read_bytes())
-
-    def context(
-        self, pair: Pair | None, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
-    ) -> ssl.SSLContext:
-        """What a client uses that trusts this server and shows ``pair``."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        if version < ssl.TLSVersion.TLSv1_2:
-            context.set_ciphers("ALL:@SECLEVEL=0")
-        context.minimum_version = context.maximum_version = version
-        context.load_verify_locations(self.servers.cert)
-        if pair is not None:
-            context.load_cert_chain(pair.cert, pair.key)
-        return context
-
-    def config(self, folder: Path) -> Path:
-        path = folder / "config.yaml"
-        path.write_bytes(msgspec.yaml.encode({**HEAD, "tls": msgspec.to_builtins(self.files)}))
-        return path
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Put a file in the place of another in one step, as the kubelet does."""
-    new = path.with_suffix(".new")
-    new.write_bytes(content)
-    new.replace(path)
 
 
 @contextlib.contextmanager
@@ -230,7 +176,9 @@ def test_plain_http_gets_no_answer_in_http(tls_server: Running, data: bytes) -> 
     assert b"{" not in answer
 
 
-def test_the_status_listener_stays_plain_http_without_the_verbs(tls_server: Running) -> None:
+def test_the_status_listener_stays_plain_http_without_a_section_of_its_own(
+    tls_server: Running,
+) -> None:
     status = tls_server.status_address
     assert tls_server.ask("GET", "/readyz", at=status).status == 200
     assert tls_server.post("/filter", GOOD, at=status).status == 404

@@ -21,7 +21,8 @@ existing-scheduler:
 {{/* What extender and kube-scheduler read, as JSON: the file of each ConfigMap. Its digest rolls the pods. */}}
 {{- define "model-cache.configuration" -}}
 {{- $mode := get (include "model-cache.mode" . | fromYaml) .Values.mode -}}
-{{- $extender := dict "root" . "value" .Values.extender.configuration "named" "extender.configuration" "kind" "ExtenderConfiguration" "path" $mode.extender -}}
+{{- $path := ternary "overlays/with-page/extender-config.yaml" $mode.extender .Values.page.enabled -}}
+{{- $extender := dict "root" . "value" .Values.extender.configuration "named" "extender.configuration" "kind" "ExtenderConfiguration" "path" $path -}}
 {{- $files := dict "model-cache-extender-config" (dict "config.yaml" (include "model-cache.document" $extender)) -}}
 {{- with $mode.scheduler -}}
 {{- $scheduler := dict "root" $ "value" $.Values.scheduler.configuration "named" "scheduler.configuration" "kind" "KubeSchedulerConfiguration" "path" . -}}

@@ -16,6 +16,9 @@
 {{- end -}}
 {{- if eq $name "model-cache-scheduler" -}}
 {{- $_ := set .object.spec "replicas" $values.scheduler.replicas -}}
+{{- if $values.page.enabled -}}
+{{- include "model-cache.page" $spec -}}
+{{- end -}}
 {{- end -}}
 {{- $_ := set $metadata "labels" (merge (dict) $metadata.labels $settings.podLabels) -}}
 {{- with merge $annotations $settings.podAnnotations -}}
@@ -33,6 +36,23 @@
 {{- $_ := set $container "imagePullPolicy" . -}}
 {{- end -}}
 {{- $_ := set . "resources" (mergeOverwrite .resources (dig .name "resources" (dict) $parts)) -}}
+{{- end -}}
+{{- end }}
+
+{{/* The status listener speaks TLS, as the patch of overlays/with-page has it. Takes the pod's spec; writes nothing. */}}
+{{- define "model-cache.page" -}}
+{{- $_ := set .securityContext "fsGroup" 65532 -}}
+{{- $secret := dict "secretName" "model-cache-page-tls" "defaultMode" 288 -}}
+{{- $_ := set . "volumes" (prepend .volumes (dict "name" "page-tls" "secret" $secret)) -}}
+{{- range .initContainers -}}
+{{- range .ports -}}
+{{- $_ := set . "name" "status-tls" -}}
+{{- end -}}
+{{- range $probe := list .startupProbe .readinessProbe .livenessProbe -}}
+{{- $_ := set $probe.httpGet "scheme" "HTTPS" -}}
+{{- end -}}
+{{- $mount := dict "name" "page-tls" "mountPath" "/etc/model-cache-page-tls" "readOnly" true -}}
+{{- $_ := set . "volumeMounts" (prepend .volumeMounts $mount) -}}
 {{- end -}}
 {{- end }}
 

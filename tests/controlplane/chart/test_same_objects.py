@@ -14,6 +14,12 @@ import yaml
 from extender import __version__
 from tests.controlplane.chart.helm import CHART, ROOT, SYSTEM, Helm, Object, Values, documents
 
+OVERLAYS: dict[str, Values] = {
+    "second-scheduler": {"mode": "second-scheduler"},
+    "two-deployments": {"mode": "two-deployments"},
+    "existing-scheduler": {"mode": "existing-scheduler"},
+    "with-page": {"page": {"enabled": True}},
+}
 ADDITIONS = {
     "deploy/loader": "loader",
     "deploy/monitoring": "monitoring",
@@ -104,14 +110,14 @@ def assert_same(chart: dict[Key, Object], tree: dict[Key, Object]) -> None:
         assert chart[key] == expected, key
 
 
-@pytest.mark.parametrize("mode", ["second-scheduler", "two-deployments", "existing-scheduler"])
+@pytest.mark.parametrize("overlay", OVERLAYS)
 def test_a_mode_installs_what_its_overlay_does(
-    helm: Helm, kubernetes_binaries: Path, mode: str
+    helm: Helm, kubernetes_binaries: Path, overlay: str
 ) -> None:
-    tree = by_key(kustomized(kubernetes_binaries, f"deploy/overlays/{mode}"))
+    tree = by_key(kustomized(kubernetes_binaries, f"deploy/overlays/{overlay}"))
     assert tree.pop(MADE_BY_HELM)
     assert len(tree) >= 9
-    assert_same(rendered(helm, {"mode": mode}), tree)
+    assert_same(rendered(helm, OVERLAYS[overlay]), tree)
 
 
 def test_the_usual_way_takes_no_values(helm: Helm) -> None:

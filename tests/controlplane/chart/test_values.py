@@ -95,6 +95,14 @@ REFUSED: dict[str, tuple[Values, str]] = {
         {"certManager": {"enabled": True}},
         "only with two-deployments",
     ),
+    "a page where none can be": (
+        {"mode": "two-deployments", "page": {"enabled": True}},
+        "page.enabled: only with mode=second-scheduler",
+    ),
+    "a page whose configuration has no certificate": (
+        {"page": {"enabled": True}, "extender": {"configuration": CONFIGURATION}},
+        "page.enabled: extender.configuration has no statusTls with certFile and keyFile",
+    ),
     "loaders among the extenders": (
         {"loader": {"enabled": True, "namespace": "model-cache-system"}},
         "loader.namespace: has to be one of its own",
@@ -151,7 +159,7 @@ def test_every_value_is_in_values_yaml_and_described_in_the_schema_which_allows_
 
 def test_the_table_of_values_leaves_none_out() -> None:
     written = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
-    choices = {"mode", "certManager", "optIn", "podLevelRequest"}
+    choices = {"mode", "certManager", "page", "optIn", "podLevelRequest"}
     apart = {"image.tag", "scheduler.image.digest", "scheduler.image.pullPolicy"}
     apart |= {"scheduler.configuration", "loader.catalog"}  # as extender.configuration
     for path in leaves({key: inner for key, inner in written.items() if key not in choices}):
