@@ -17,7 +17,7 @@ from extender.errors import UsageError
 from extender.explain.document import Document
 from extender.explain.document import explain as explain_pod
 from extender.explain.table import NODE_HEADER, node_rows, remedy_lines
-from extender.workload.manifest import pod_of
+from extender.workload.manifest import parts_of
 
 DOES_NOT_FIT = 1
 
@@ -63,14 +63,13 @@ def explain(
     )
     context = cluster.context
     if filename is None:
-        pods = [pod_of(cluster.pod(namespace, pod or ""))]
+        parts = [*parts_of(cluster.pod(namespace, pod or ""))]
     else:
-        pods = [pod for _, pod in pods_of_file(filename, namespace)]
+        parts = [part for _, parts in pods_of_file(filename, namespace) for part in parts]
     if only is not None and only not in context.state.view().nodes:
         raise UsageError(f"node {only} is not in the cluster")
-    documents = [
-        explain_pod(one, context, nodes=[only] if only is not None else None) for one in pods
-    ]
+    nodes = [only] if only is not None else None
+    documents = [explain_pod(one.pod, context, part=one.name, nodes=nodes) for one in parts]
     if output == "json":
         answer = documents[0] if len(documents) == 1 else documents
         click.echo(msgspec.json.format(msgspec.json.encode(answer), indent=2))
@@ -94,7 +93,9 @@ def _show_nodes(nodes: list[dict[str, Any]]) -> None:
 
 
 def _readable(document: Document) -> str:
-    lines = [f"pod {document['namespace'] or 'default'}/{document['pod']}: {document['summary']}"]
+    part = f" ({document['part']})" if document["part"] else ""
+    name = f"{document['namespace'] or 'default'}/{document['pod']}{part}"
+    lines = [f"pod {name}: {document['summary']}"]
     lines += [
         f"  {reference['model']}: read from {', '.join(reference['readFrom'])}"
         for reference in document["references"]

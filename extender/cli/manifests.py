@@ -7,13 +7,12 @@ from typing import Any
 
 from extender.errors import InvalidObjectError, UsageError
 from extender.explain.document import in_namespace
-from extender.kube.objects import Pod
 from extender.snapshot import read_documents
-from extender.workload.manifest import CARRIERS, pod_of
+from extender.workload.manifest import CARRIERS, Part, parts_of
 
 
-def pods_of_file(filename: Path, namespace: str) -> list[tuple[dict[str, Any], Pod]]:
-    """Return each manifest that carries a pod, with its pod.
+def pods_of_file(filename: Path, namespace: str) -> list[tuple[dict[str, Any], tuple[Part, ...]]]:
+    """Return each manifest that carries pods, with its pods.
 
     Those that name no namespace are in the one given, as in kubectl. Raises UsageError where there
     is none, or one cannot be read.
@@ -23,6 +22,6 @@ def pods_of_file(filename: Path, namespace: str) -> list[tuple[dict[str, Any], P
         raise UsageError(f"{filename}: holds no pod; known kinds: {', '.join(CARRIERS)}")
     placed = [in_namespace(manifest, namespace) for manifest in carriers]
     try:
-        return [(manifest, pod_of(manifest)) for manifest in placed]
+        return [(manifest, parts_of(manifest)) for manifest in placed]
     except InvalidObjectError as error:
         raise UsageError(f"{filename}: {error}") from error

@@ -17,7 +17,6 @@ from extender.kube.quantity import format_bytes
 from extender.simulate.constraints import read_constraints
 from extender.simulate.placing import Outcome, Placement, document
 from extender.simulate.placing import simulate as place_all
-from extender.workload.manifest import template_of
 
 SOME_WAIT = 1
 MOST_REPLICAS = 10_000
@@ -57,9 +56,10 @@ def simulate(
     found = pods_of_file(filename, namespace)
     if len(found) > 1:
         raise UsageError(f"{filename}: holds {len(found)} pods; simulate places those of one")
-    manifest, pod = found[0]
+    manifest, parts = found[0]
+    pod = parts[0].pod
     try:
-        constraints = read_constraints(template_of(manifest).get("spec"))
+        constraints = read_constraints(parts[0].spec)
     except InvalidObjectError as error:
         raise UsageError(f"{filename}: {error}") from error
     cluster = read_cluster(

@@ -26,6 +26,7 @@ from extender.cluster.storage import Storage
 from extender.cluster.templates import Templates
 from extender.cluster.view import Key, PodFacts, View
 from extender.errors import ExtenderError
+from extender.kube.amounts import wrong_amount
 from extender.kube.objects import (
     DaemonSet,
     Job,
@@ -317,7 +318,7 @@ class ClusterState:
         try:
             demand = self.demand(obj, workload)
         except ExtenderError as error:
-            self._problem(obj, str(error))
+            self._problem(obj, wrong_amount(obj.spec) or str(error))
             demand = MemoryDemand(bytes=0, request=0)
         return pod_facts(_identity(obj), obj, demand, workload)
 
@@ -372,7 +373,7 @@ class ClusterState:
         try:
             allocatable = parse_quantity(node.status.allocatable.get(MEMORY, 0))
         except ExtenderError as error:
-            self._problem(node, str(error))
+            self._problem(node, f"status.allocatable.{MEMORY}: {error}")
             allocatable = 0
         changed = self._ledger.put_node(node_view(node, allocatable))
         return self._loaders.put_node(node) or changed

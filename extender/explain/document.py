@@ -28,8 +28,13 @@ from extender.workload.model import ModelReference
 Document = dict[str, Any]
 
 
-def explain(pod: Pod, context: Context, *, nodes: Sequence[str] | None = None) -> Document:
-    """Judge a pod on all nodes, or on those named, and say everything in one document."""
+def explain(
+    pod: Pod, context: Context, *, part: str = "", nodes: Sequence[str] | None = None
+) -> Document:
+    """Judge a pod on all nodes, or on those named, and say everything in one document.
+
+    ``part`` tells it from the other pods of its workload, where there are several.
+    """
     judge = context.judge(pod)
     names = tuple(nodes if nodes is not None else sorted(judge.view.nodes))
     verdicts = [judge.verdict(name) for name in names]
@@ -39,6 +44,7 @@ def explain(pod: Pod, context: Context, *, nodes: Sequence[str] | None = None) -
     return {
         "pod": request.name or None,
         "namespace": request.namespace or None,
+        "part": part or None,
         "references": [_reference(reference) for reference in request.workload.references],
         "memory": {
             "demandBytes": request.demand.bytes,

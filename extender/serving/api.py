@@ -2,7 +2,8 @@
 
 Errors have the form and the codes of ``app``. ``explain`` takes one manifest, YAML or JSON
 whatever its content type, of at most the 3 MiB that an apiserver takes; 400 where it is no manifest
-of a kind that carries a pod. ``observations`` is 404 without ``--observe``.
+of a kind that carries a pod, and a list of documents for one that carries several. ``observations``
+is 404 without ``--observe``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from extender.explain.starts import started
 from extender.serving.body import read_body
 from extender.serving.service import Service
 from extender.snapshot import parse_documents
-from extender.workload.manifest import pod_of
+from extender.workload.manifest import parts_of
 
 MAX_MANIFEST_BYTES = 3 * 1024 * 1024
 """The apiserver's own limit for a request's body (MaxRequestBodyBytes in
@@ -77,7 +78,9 @@ def add_routes(app: flask.Flask, service: Service) -> None:
             (manifest,) = parse_documents(body)
         except ValueError as error:
             raise ProtocolError(f"the body is not one YAML or JSON document: {error}") from error
-        return _json(explain(pod_of(in_namespace(manifest, "default")), service.context))
+        parts = parts_of(in_namespace(manifest, "default"))
+        documents = [explain(one.pod, service.context, part=one.name) for one in parts]
+        return _json(documents[0] if len(documents) == 1 else documents)
 
 
 def _waiting(service: Service) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ https://kserve.github.io/website/docs/reference/crd-api
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from extender.workload.stacks.kserve import CONTAINER, MODELS, SOURCE_ANNOTATION
@@ -22,13 +23,20 @@ _MAIN = "main"
 _SERVE = ["vllm", "serve", MODELS]
 """What its well-known configurations run (config/llmisvc in kserve)."""
 
+HEAD, NODES = "head", "worker"
+MAIN, PREFILL, PREFILL_NODES = "main", "prefill", "prefill worker"
+"""The parts of these kinds; one that runs on several nodes has ``NODES`` beside its first."""
+
 Template = dict[str, Any]
 
 
-def predictor_template(manifest: Any) -> Template:
-    """Return the template of an InferenceService's predictor."""
+def predictor_templates(manifest: Any) -> Iterator[tuple[str, str, Template]]:
+    """Yield the templates of an InferenceService's predictor, with part and field.
+
+    Workers on other nodes are a part of their own where their containers stand in the object.
+    """
     predictor = dict(_mapping(_mapping(manifest, "spec"), "predictor"))
-    model = predictor.pop("model", None)
+    model, worker = predictor.pop("model", None), predictor.pop("workerSpec", None)
     source = None
     if isinstance(model, dict):
         source = model.get("storageUri")
@@ -37,13 +45,37 @@ def predictor_template(manifest: Any) -> Template:
             container.setdefault("image", _HUGGING_FACE_IMAGE)
         given = predictor.get("containers")
         predictor["containers"] = [container, *(given if isinstance(given, list) else ())]
-    return _template(manifest, predictor, source)
+    yield HEAD, "spec.predictor", _template(manifest, predictor, source)
+    if isinstance(worker, dict) and worker.get("containers"):
+        yield NODES, "spec.predictor.workerSpec", _template(manifest, worker, source)
 
 
-def llm_template(manifest: Any) -> Template:
-    """Return the template of an LLMInferenceService's main workload."""
+def llm_templates(manifest: Any) -> Iterator[tuple[str, str, Template]]:
+    """Yield the templates of an LLMInferenceService, with part and field.
+
+    With ``worker`` a LeaderWorkerSet is made, whose leaders are like ``template`` where there is
+    one, and like the workers otherwise (pkg/controller/v1alpha1/llmisvc/workload_multi_node.go in
+    kserve/kserve). ``prefill`` is another such workload.
+    """
     outer = _mapping(manifest, "spec")
-    spec = dict(_mapping(outer, "template"))
+    yield from _llm_workload(manifest, outer, "spec", (MAIN, NODES))
+    if isinstance(outer.get("prefill"), dict):
+        parts = (PREFILL, PREFILL_NODES)
+        yield from _llm_workload(manifest, outer["prefill"], "spec.prefill", parts)
+
+
+def _llm_workload(
+    manifest: Any, workload: dict[str, Any], field: str, parts: tuple[str, str]
+) -> Iterator[tuple[str, str, Template]]:
+    several = isinstance(workload.get("worker"), dict)
+    if not several or workload.get("template") is not None:
+        yield parts[0], f"{field}.template", _llm_template(manifest, workload, "template")
+    if several:
+        yield parts[1], f"{field}.worker", _llm_template(manifest, workload, "worker")
+
+
+def _llm_template(manifest: Any, workload: dict[str, Any], key: str) -> Template:
+    spec = dict(_mapping(workload, key))
     given = spec.get("containers")
     containers = list(given) if isinstance(given, list) else []
     if not any(isinstance(one, dict) and one.get("name") == _MAIN for one in containers):
@@ -52,7 +84,8 @@ def llm_template(manifest: Any) -> Template:
         {"command": _SERVE, **one} if isinstance(one, dict) and one.get("name") == _MAIN else one
         for one in containers
     ]
-    return _template(manifest, spec, _mapping(outer, "model").get("uri"))
+    model = _mapping(_mapping(manifest, "spec"), "model")
+    return _template(manifest, spec, model.get("uri"))
 
 
 def _template(manifest: Any, spec: dict[str, Any], source: Any) -> Template:

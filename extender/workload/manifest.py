@@ -1,16 +1,17 @@
-"""A pod from any workload's manifest: the pod itself, or the template that it carries."""
+"""The pods of any workload's manifest: the pod itself, or each template that it carries."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 
-from extender.errors import UsageError
+from extender.errors import InvalidObjectError, UsageError
+from extender.kube.amounts import wrong_amount
 from extender.kube.decode import convert
 from extender.kube.objects import ObjectMeta, Pod, PodTemplate
-from extender.workload.inference_services import llm_template, predictor_template
+from extender.workload.inference_services import llm_templates, predictor_templates
 
 _TEMPLATES: dict[str, tuple[str, ...]] = {
     "Deployment": ("spec", "template"),
@@ -19,58 +20,154 @@ _TEMPLATES: dict[str, tuple[str, ...]] = {
     "ReplicaSet": ("spec", "template"),
     "Job": ("spec", "template"),
     "CronJob": ("spec", "jobTemplate", "spec", "template"),
-    "LeaderWorkerSet": ("spec", "leaderWorkerTemplate", "leaderTemplate"),
     "PodTemplate": ("template",),
 }
 
-_MADE: dict[str, Callable[[Any], Any]] = {
-    "InferenceService": predictor_template,
-    "LLMInferenceService": llm_template,
+LEADER, WORKER = "leader", "worker"
+"""The parts of a LeaderWorkerSet."""
+
+_GROUP_NAME = "leaderworkerset.sigs.k8s.io/name"
+"""A label of every pod of a LeaderWorkerSet
+(https://lws.sigs.k8s.io/docs/reference/labels-annotations-and-environment-variables/)."""
+
+_OF_DAEMONS = (
+    ("node.kubernetes.io/not-ready", "NoExecute"),
+    ("node.kubernetes.io/unreachable", "NoExecute"),
+    ("node.kubernetes.io/disk-pressure", "NoSchedule"),
+    ("node.kubernetes.io/memory-pressure", "NoSchedule"),
+    ("node.kubernetes.io/pid-pressure", "NoSchedule"),
+    ("node.kubernetes.io/unschedulable", "NoSchedule"),
+)
+"""Taints that the DaemonSet controller has its pods tolerate (``AddOrUpdateDaemonPodTolerations``
+in kubernetes/pkg/controller/daemon/util/daemonset_util.go)."""
+
+Raw = tuple[str, str, Any]
+"""A template as it is written: its part's name, the field of its pod's spec, plain data."""
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """A pod of a workload.
+
+    ``name`` tells it from the other parts (``worker``), empty where there is one alone. ``spec`` is
+    its spec as plain data: it has fields that ``pod`` does not keep.
+    """
+
+    name: str
+    pod: Pod
+    spec: dict[str, Any]
+
+
+def _leader_and_worker(manifest: Any) -> Iterator[Raw]:
+    """Yield a LeaderWorkerSet's templates; without one of their own leaders are like workers."""
+    templates = _inner(manifest, ("spec", "leaderWorkerTemplate"))
+    leads = _inner(templates, ("leaderTemplate",)) is not None
+    for name, key in ((LEADER, "leaderTemplate"), (WORKER, "workerTemplate")):
+        template = _inner(templates, (key,))
+        if template is not None or (name == WORKER and not leads):
+            yield name, f"spec.leaderWorkerTemplate.{key}.spec", _in_group(template, manifest)
+
+
+def _in_group(template: Any, manifest: Any) -> Any:
+    """Return a template with the label that its controller gives every pod."""
+    metadata = _inner(template, ("metadata",)) or {}
+    if not isinstance(template, dict) or not isinstance(metadata, dict):
+        return template
+    labels = metadata.get("labels")
+    name = _inner(manifest, ("metadata", "name")) or ""
+    labelled = {**(labels if isinstance(labels, dict) else {}), _GROUP_NAME: str(name)}
+    return {**template, "metadata": {**metadata, "labels": labelled}}
+
+
+def _daemon(manifest: Any) -> Iterator[Raw]:
+    template = _inner(manifest, _TEMPLATES["DaemonSet"])
+    spec = _inner(template, ("spec",))
+    if isinstance(spec, dict):
+        said = spec.get("tolerations")
+        added = [{"key": k, "operator": "Exists", "effect": e} for k, e in _OF_DAEMONS]
+        tolerations = [*said, *added] if isinstance(said, list) else said or added
+        template = {**template, "spec": {**spec, "tolerations": tolerations}}
+    yield "", "spec.template.spec", template
+
+
+_MADE: dict[str, Callable[[Any], Iterator[Raw]]] = {
+    "LeaderWorkerSet": _leader_and_worker,
+    "InferenceService": predictor_templates,
+    "LLMInferenceService": llm_templates,
 }
-"""Kinds that carry no template, from which a controller makes one."""
+"""Kinds that carry several templates, or none, from which a controller makes some."""
 
 CARRIERS = ("Pod", *_TEMPLATES, *_MADE)
 """The kinds that carry a pod."""
 
 
-def pod_of(manifest: Any) -> Pod:
-    """Return the pod that a manifest describes.
+def parts_of(manifest: Any) -> tuple[Part, ...]:
+    """Return the pods that a manifest describes: at least one.
 
     Raises UsageError for a kind that carries no pod, InvalidObjectError for one that cannot be
-    read.
-    """
-    inner = template_of(manifest)
-    if manifest.get("kind") == "Pod":
-        return convert(inner, Pod)
-    template = convert(inner, PodTemplate)
-    outer = convert({"metadata": manifest.get("metadata") or {}}, Pod).metadata
-    metadata: ObjectMeta = msgspec.structs.replace(
-        template.metadata,
-        name=template.metadata.name or outer.name,
-        namespace=template.metadata.namespace or outer.namespace or "default",
-    )
-    return Pod(metadata=metadata, spec=template.spec)
-
-
-def template_of(manifest: Any) -> Any:
-    """Return the part of a manifest that describes a pod, as plain data: the pod, or its template.
-
-    Raises UsageError for a kind that carries no pod.
+    read, or in which there is nothing to judge.
     """
     kind = str(manifest.get("kind") if isinstance(manifest, dict) else None)
-    if kind == "Pod":
-        return manifest
-    if kind in _MADE:
-        return _MADE[kind](manifest)
-    path = _TEMPLATES.get(kind)
-    if path is None:
+    if kind not in CARRIERS:
         raise UsageError(f"kind {kind!r} carries no pod; known kinds: {', '.join(CARRIERS)}")
-    inner = _inner(manifest, path)
-    if (
-        inner is None and kind == "LeaderWorkerSet"
-    ):  # without one, leaders use the workers' template
-        inner = _inner(manifest, (*path[:-1], "workerTemplate"))
-    return inner if inner is not None else {}
+    if kind == "Pod":
+        pod = convert(manifest, Pod)
+        _check(pod, object_name(manifest), "spec")
+        return (Part(name="", pod=pod, spec=manifest["spec"]),)
+    parts = [
+        Part(name=name, pod=_pod(manifest, field, template), spec=template["spec"])
+        for name, field, template in _raw(kind, manifest)
+    ]
+    if len(parts) == 1:
+        return (msgspec.structs.replace(parts[0], name=""),)
+    return tuple(parts)
+
+
+def object_name(manifest: Any) -> str:
+    """Name an object for people: kind, namespace and name."""
+    metadata = manifest.get("metadata") or {}
+    namespace, name = metadata.get("namespace"), metadata.get("name") or "(no name)"
+    return f"{manifest.get('kind')} {f'{namespace}/' if namespace else ''}{name}"
+
+
+def _raw(kind: str, manifest: Any) -> Iterator[Raw]:
+    if kind in _MADE:
+        yield from _MADE[kind](manifest)
+    elif kind == "DaemonSet":
+        yield from _daemon(manifest)
+    else:
+        path = _TEMPLATES[kind]
+        yield "", ".".join((*path, "spec")), _inner(manifest, path)
+
+
+def _pod(manifest: Any, field: str, template: Any) -> Pod:
+    outer = convert({"metadata": manifest.get("metadata") or {}}, Pod).metadata
+    who = object_name(manifest)
+    if template is None:
+        raise InvalidObjectError(f"{who}: {field} is missing: there is no pod to judge")
+    try:
+        read = convert(template, PodTemplate)
+    except InvalidObjectError as error:
+        raise InvalidObjectError(f"{who}: {field.removesuffix('.spec')}: {error}") from error
+    metadata: ObjectMeta = msgspec.structs.replace(
+        read.metadata,
+        name=read.metadata.name or outer.name,
+        namespace=read.metadata.namespace or outer.namespace or "default",
+    )
+    pod = Pod(metadata=metadata, spec=read.spec)
+    _check(pod, who, field)
+    return pod
+
+
+def _check(pod: Pod, who: str, field: str) -> None:
+    """Refuse a pod without a container, or with an amount that is none."""
+    if not pod.spec.containers:
+        raise InvalidObjectError(
+            f"{who}: {field}.containers is missing or empty: there is nothing to judge; a pod has "
+            "one container at least"
+        )
+    wrong = wrong_amount(pod.spec, field)
+    if wrong:
+        raise InvalidObjectError(f"{who}: {wrong}")
 
 
 def _inner(manifest: Any, path: tuple[str, ...]) -> Any:

@@ -78,10 +78,11 @@ def test_the_table_says_where_each_went_and_what_was_not_looked_at(tmp_path: Pat
         ("kind: Service", (), "holds no pod"),
         (PODS.read_text(), (), "holds 5 pods; simulate places those of one"),
         ("a: [}", (), "line 1"),
-        ({"kind": "Pod", "spec": {"tolerations": 5}}, (), "tolerations"),
+        ({"kind": "Pod", "spec": {**POD["spec"], "tolerations": 5}}, (), "tolerations"),
+        ({"kind": "Deployment"}, (), "Deployment default/(no name): spec.template.spec is missing"),
         ({"kind": "Pod", "spec": {"containers": 5}}, (), "containers"),
     ],
-    ids=["no pod", "many pods", "not YAML", "odd tolerations", "odd containers"],
+    ids=["no pod", "many pods", "not YAML", "odd tolerations", "no template", "odd containers"],
 )
 def test_wrong_input_is_refused_in_one_line(
     tmp_path: Path, document: Any, arguments: tuple[str, ...], said: str

@@ -8,7 +8,7 @@ import pytest
 
 from extender import __version__
 from extender.cli.main import cli
-from extender.workload.manifest import pod_of
+from extender.workload.manifest import parts_of
 from extender.workload.model import Need, Source, Strategy
 from extender.workload.references import read_workload
 
@@ -53,7 +53,7 @@ def test_it_runs_without_root_and_writes_its_volumes_alone(case: Workload) -> No
 
 def test_the_pod_in_memory_prefers_nodes_that_hold_the_model() -> None:
     (manifest,) = load(Path(MEMORY))
-    pod = pod_of(manifest.body)
+    pod = parts_of(manifest.body)[0].pod
     (reference,) = read_workload(pod.metadata, pod.spec).references
     assert (reference.strategy, reference.need) == (Strategy.MEMORY, Need.PREFERRED)
     assert reference.origin is not None

@@ -88,6 +88,8 @@ def merge_bomb() -> bytes:
         (b"null", "carries no pod"),
         (b"kind: Service", "kind 'Service' carries no pod; known kinds: Pod, Deployment"),
         (b"kind: {a: b}", "carries no pod"),
+        (b"kind: Pod", "Pod default/.no name.: spec.containers is missing or empty"),
+        (b"kind: Deployment", "Deployment default/.no name.: spec.template.spec is missing"),
         (b"kind: Pod\nmetadata: 5", "metadata"),
         (b"kind: Pod\nmetadata: {name: x}\nspec: {containers: [5]}", "Pod default/x: .*containers"),
         (b"kind: Pod\nmetadata: &a {labels: *a}", "stands for a value that holds it"),
@@ -99,6 +101,7 @@ def merge_bomb() -> bytes:
     ],
     ids=[
         "empty", "two documents", "broken", "text", "list", "null", "Service", "odd kind",
+        "no containers", "no template",
         "metadata", "container", "cycle", "python", "nested", "aliases", "merges", "bytes",
     ],
 )  # fmt: skip
@@ -147,3 +150,19 @@ def test_observations_are_there_only_in_shadow_mode(client: FlaskClient) -> None
     answer = client.get("/api/v1/observations")
     assert answer.status_code == 404
     assert answer.json == {"error": "the extender does not run with --observe"}
+
+
+def test_explain_judges_every_template_of_a_workload_on_its_own(client: FlaskClient) -> None:
+    group = {
+        "kind": "LeaderWorkerSet",
+        "metadata": POD["metadata"],
+        "spec": {
+            "leaderWorkerTemplate": {
+                "leaderTemplate": {"spec": POD["spec"]},
+                "workerTemplate": {"spec": {"containers": [{"name": "worker"}]}},
+            }
+        },
+    }
+    answer = explain(client, msgspec.json.encode(group)).json
+    fits = {one["part"]: [n["name"] for n in one["nodes"] if n["fits"]] for one in answer}
+    assert fits == {"leader": ["gpu-1", "gpu-2"], "worker": [f"gpu-{n}" for n in range(1, 6)]}

@@ -132,7 +132,8 @@ def test_no_header_opens_the_verbs_on_the_status_listener(
 
 def test_the_status_listener_explains_a_manifest_and_changes_nothing(server: Running) -> None:
     before = server.ask("GET", "/api/v1/decisions").body
-    answer = server.post("/api/v1/explain", {"kind": "Pod"}, at=server.status_address)
+    pod = {"kind": "Pod", "spec": {"containers": [{"name": "c"}]}}
+    answer = server.post("/api/v1/explain", pod, at=server.status_address)
     assert answer.status == 200
     assert server.ask("GET", "/api/v1/decisions").body == before
 

@@ -9,7 +9,7 @@ import yaml
 
 from extender.kube.decode import convert
 from extender.kube.objects import Pod
-from extender.workload.manifest import pod_of
+from extender.workload.manifest import parts_of
 from extender.workload.model import Workload
 from extender.workload.references import read_workload
 
@@ -34,7 +34,7 @@ SPECS = _load()
 def pod(entry: dict[str, Any]) -> Pod:
     """Return the pod of an entry."""
     if "manifest" in entry:
-        return pod_of(entry["manifest"])
+        return parts_of(entry["manifest"])[0].pod
     return convert({"metadata": entry.get("metadata", {}), "spec": entry["spec"]}, Pod)
 
 
