@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import msgspec
+from cachetools import FIFOCache
 
 from extender.cluster.holdings import ModelState
 from extender.cluster.inventory import (
@@ -40,6 +41,11 @@ TRUSTED_LABEL = "modelcache.dev/loaders"
 """On namespaces, by you: ``trusted`` lets its loaders vouch for pods of every namespace."""
 
 
+AHEAD = 1_024
+"""Nodes that are not known of which what loaders left is kept, the latest first. The watch of nodes
+may be behind that of pods: a loader can come and go before its node is told of."""
+
+
 class Loaders:
     """Everything that the inventory is made of. ``clock`` gives UNIX time in seconds."""
 
@@ -54,6 +60,8 @@ class Loaders:
         self._pods: dict[str, LoaderPod] = {}
         self._on_node: Nested[LoaderPod] = Nested()
         self._remembered: Nested[LoaderPod] = Nested()
+        self._ahead: FIFOCache[str, dict[str, LoaderPod]] = FIFOCache(maxsize=AHEAD)
+        """What was left on nodes that are not known: those yet to be told of, and those gone."""
         self._silent: dict[Key, float] = {}
         self._node_created: dict[str, str] = {}
         self._provides: dict[str, tuple[str, ...]] = {}
@@ -138,6 +146,8 @@ class Loaders:
         for node in list(self._remembered):
             if self._remembered.pop(node, name) is not None:
                 self._changed.add(node)
+        for left in self._ahead.values():
+            left.pop(name, None)
         self._inventory = None
 
     # -- their pods ------------------------------------------------------------------------------
@@ -183,6 +193,7 @@ class Loaders:
         self._changed.add(now.node)
         if now.leaves:
             self._remembered.pop(now.node, now.loader)
+            self._ahead.get(now.node, {}).pop(now.loader, None)
         elif before is not None:
             self._remember(before)
         return unread
@@ -227,18 +238,21 @@ class Loaders:
     def _remember(self, before: LoaderPod) -> None:
         """Keep what a loader pod left on its node; from now on it is stale.
 
-        Not where its loader was deleted (first, as kubectl does by default), or the node. What was
-        stale before does not become fresher by that.
+        Not where its loader was deleted (first, as kubectl does by default), or where it was of an
+        older machine than the node. What was stale before does not become fresher by that.
         """
         alive = any(before.loader == f"{x.namespace}/{x.name}" for x in self.daemonsets.values())
-        if not before.leaves or not alive or not self._is_of_this_machine(before):
+        if not before.leaves or not alive:
             return
         silent = self._silence(before)
         since = before.since if silent is None else silent.since
         if since is None or (silent is None and before.state is ModelState.READY):
             since = self._clock()
         left = msgspec.structs.replace(before, since=since)
-        self._remembered.put(before.node, before.loader, left)
+        if before.node not in self._node_created:
+            self._ahead.setdefault(before.node, {})[before.loader] = left
+        elif self._is_of_this_machine(before):
+            self._remembered.put(before.node, before.loader, left)
 
     def _is_of_this_machine(self, pod: LoaderPod) -> bool:
         """Tell a loader pod of the node from one of a machine that had its name before."""
@@ -258,8 +272,12 @@ class Loaders:
         if not another and provides == self._provides.get(name, ()):
             return False
         if another:
+            left = {**self._ahead.pop(name, {}), **self._remembered.of(name)}
             self._remembered.drop(name)
             self._node_created[name] = created
+            for loader, before in left.items():
+                if self._is_of_this_machine(before):
+                    self._remembered.put(name, loader, before)
         self._provides[name] = provides
         self._changed.add(name)
         return True

@@ -10,6 +10,7 @@ import pytest
 from extender.cluster import inventory
 from extender.cluster.holdings import Evidence, ModelState
 from extender.cluster.inventory import Answer
+from extender.cluster.loaders import AHEAD
 from extender.cluster.state import ClusterState
 from extender.kube.decode import convert
 from extender.kube.objects import DaemonSet, KubeObject, Node, Pod, PodSpec
@@ -248,6 +249,46 @@ def test_a_new_machine_under_an_old_name_holds_nothing(
     assert "a" not in asked(state).nodes
     apply(state, made("2026-01-02T00:01:00Z", LOADING))
     assert asked(state).nodes["a"].state is ModelState.LOADING
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["as another machine", "not at all"])
+def test_what_a_loader_left_on_a_machine_is_known_though_its_node_is_told_of_later(
+    state: ClusterState, known: bool
+) -> None:
+    """The watch of nodes can be behind that of pods, by the time that it takes to connect anew."""
+    old, new = machine("2026-01-01T00:00:00Z"), machine("2026-01-02T00:00:00Z")
+    apply(state, old)
+    if not known:
+        state.delete(old)
+    apply(state, made("2026-01-02T00:01:00Z", READY))
+    state.delete(made("2026-01-02T00:01:00Z", READY))
+    apply(state, new)
+    held = asked(state).nodes["a"]
+    assert (held.state, held.reason) == (ModelState.STALE, "its loader pod is gone")
+
+
+def test_a_loader_that_is_deleted_takes_back_what_it_left_on_nodes_yet_to_be_told_of(
+    state: ClusterState,
+) -> None:
+    pod = loader_pod("new", READY)
+    apply(state, pod)
+    state.delete(pod)
+    state.delete(loader())
+    apply(state, loader(), node("new"))
+    assert "new" not in asked(state).nodes
+
+
+def test_what_was_left_on_nodes_that_are_never_told_of_is_kept_of_a_thousand(
+    clock: Clock,
+) -> None:
+    state = ClusterState(clock=clock)
+    apply(state, loader())
+    for number in range(AHEAD + 1):
+        pod = loader_pod(f"n{number}", READY)
+        apply(state, pod)
+        state.delete(pod)
+    apply(state, node("n0"), node("n1"))
+    assert asked(state).nodes.keys() == {"n1"}
 
 
 def test_a_part_that_is_ready_does_not_vouch_for_the_whole(state: ClusterState) -> None:
