@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -105,18 +106,25 @@ ALONE: dict[str, Measure] = {
 
 def _run(names: list[str], *, quick: bool, out: Path | None) -> None:
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        for name in names:
-            click.echo(f"==> {name}", err=True)
-            for row in {**BENCHMARKS, **ALONE}[name](Path(folder), quick):
-                click.echo(f"    {dict(row.case)}: {_brief(row)}", err=True)
-                rows.append(row)
+    failed = []
+    for name in names:
+        click.echo(f"==> {name}", err=True)
+        try:
+            with tempfile.TemporaryDirectory(prefix=f"bench-{name}-") as folder:
+                for row in {**BENCHMARKS, **ALONE}[name](Path(folder), quick):
+                    click.echo(f"    {dict(row.case)}: {_brief(row)}", err=True)
+                    rows.append(row)
+        except Exception:  # noqa: BLE001 - what the others measure is not lost by it
+            failed.append(name)
+            traceback.print_exc()
     kept = results.report(rows, kubernetes=DEFAULT_VERSION, quick=quick)
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     path = out or results.ROOT / "build" / "bench" / f"{'-'.join(names)}-{stamp}.json"
     results.write(path, kept)
     click.echo(results.text(kept))
     click.echo(f"==> kept in {path}", err=True)
+    if failed:
+        raise click.ClickException(f"failed, see above: {', '.join(failed)}")
 
 
 def _brief(row: Row) -> str:

@@ -9,15 +9,16 @@ import msgspec
 
 from extender.cluster.state import ClusterState
 from extender.kube.objects import LeaseSpec, Pod
+from extender.placement.request import PodRequest
 from extender.verbs.bind import Answer, BindOutcome, Bound, Sent, bind
 from extender.verbs.context import Context
-from extender.verbs.doubt import UNCLEAR_SECONDS, Doubt, settle
+from extender.verbs.doubt import UNCLEAR_SECONDS, Doubt, Doubts
 from extender.verbs.filter import filter_nodes
 from extender.verbs.preempt import preempt
 from extender.verbs.prioritize import prioritize_nodes
-from extender.waiting.nominate import Nominations
-from extender.waiting.pods import WaitingPod, WaitingPods
-from extender.waiting.wake import Waker
+from extender.waiting.nominate import NOMINATION_SECONDS
+from extender.waiting.pods import WaitingPods
+from extender.waiting.rounds import Rounds, Told, Word
 from extender.wire import BindArgs, ExtenderArgs, FilterResult, PreemptArgs, Victims
 from simulation.apiserver import KINDS, Apiserver
 from simulation.choices import Choices
@@ -61,8 +62,6 @@ class Extender:
         """How many Bindings are on their way, by the pod's UID and the node."""
         self.promised: set[tuple[str, str]] = set()
         """By UID and node, what is known to be bound."""
-        self.doubts: set[Doubt] = set()
-        """Bindings of which this process does not know what became."""
         self.given: dict[str, tuple[str, float]] = {}
         """By node: the pod that it was nominated to last, and until when it is its own."""
         self.outcomes: Counter[BindOutcome] = Counter()
@@ -75,8 +74,7 @@ class Extender:
         self._late_seconds = scenario.delays.late
         self._late: dict[int, Callable[[], None]] = {}
         self._sent = 0
-        self._looking = False
-        self._recovered = False
+        self._looking = self._waking = False
         self._changes = 0
         self.state = ClusterState(
             clock=lambda: timeline.now + self.skew, steady=lambda: timeline.now
@@ -85,8 +83,16 @@ class Extender:
             state=self.state, policy=scenario.policy, stale=self.stale, fence=self._closed
         )
         self.waiting = WaitingPods()
-        self.waker = Waker(self.state, self.waiting, scenario.policy, stale=self.stale)
-        self.nominations = Nominations(self.state, scenario.policy, stale=self.stale)
+        self.doubts = Doubts(self.state, self._written)
+        self._rounds = Rounds(
+            self.state,
+            self.waiting,
+            scenario.policy,
+            self,
+            schedulers={""},
+            stale=self.stale,
+            request_of=self.context.request_of,
+        )
         self.witness = Witness(self.state, timeline, reporting=bool(scenario.reported))
         self.watches = [
             Watch(
@@ -148,6 +154,7 @@ class Extender:
                 examples=made.examples,
                 created=pod.metadata.creation_timestamp,
                 now=made.time,
+                steady=self.state.steady(),
             )
             self._look_soon()
         return result
@@ -176,26 +183,23 @@ class Extender:
         self.outcomes[bound.outcome] += 1
         self._say(f"bind {metadata.name} -> {node}: {bound.outcome} {bound.error}".rstrip())
         if bound.doubt is not None:
-            self.doubts.add(bound.doubt)
-            self._settle_after(bound.doubt.seconds, bound.doubt)
+            self.doubts.add(bound.doubt, self._timeline.now)
         self._laws.answered(self, args, bound)
         return bound
 
-    def _settle_after(self, seconds: float, doubt: Doubt) -> None:
-        self._timeline.after(seconds, lambda: self._settle(doubt))
+    def _settle(self) -> None:
+        """Find out what became of Bindings."""
+        before = self.doubts.open()
+        for found in self.doubts.look(self._timeline.now):
+            doubt = found.doubt
+            self._say(f"{doubt.name} on {doubt.node}: {found.error or found.carried_out}")
+        for doubt in before - self.doubts.open():
+            self._laws.settled(self, doubt)
 
-    def _settle(self, doubt: Doubt) -> None:
-        """Find out what became of a Binding, as the service does."""
-        if not self.running:
-            return
-        if self.state.has_reservation(doubt.uid):
-            if self._faults.happens(20):
-                self._settle_after(_TICK_SECONDS, doubt)
-                return
-            given_back = settle(doubt, self._api.get(Pod, doubt.name), self.state)
-            self._say(f"{doubt.name} on {doubt.node}: {'not bound' if given_back else 'bound'}")
-        self.doubts.discard(doubt)
-        self._laws.settled(self, doubt)
+    def _written(self, doubt: Doubt) -> Pod | str | None:
+        if self._faults.happens(20):
+            return "no answer"
+        return self._mark(doubt.name, doubt.uid)
 
     # -- the apiserver, as bind sees it ----------------------------------------------------------
 
@@ -297,6 +301,7 @@ class Extender:
 
     def _tick(self) -> None:
         if self.running:
+            self._settle()
             self._look_soon()
             self._timeline.after(_TICK_SECONDS, self._tick)
 
@@ -310,42 +315,60 @@ class Extender:
             self._timeline.after(_GATHER_SECONDS, self._look)
 
     def _look(self) -> None:
+        """Wake whom it is time to wake; a round that is under way goes on first."""
         self._looking = False
-        if not self.running:
+        if self._waking:
+            self._look_soon()
             return
-        if self._closed():
-            if self._recovered:
-                self._recovered = False
-                self.waiting.clear()
-            return
-        if not self._recovered:
-            self._recovered = True
-            self.waiting.recover(self.state, {""}, self.context.request_of)
-        for pod in self.waker.due():
-            self._touch(pod)
+        self._waking = True
+        try:
+            for woken in self._rounds.wake(leads=lambda: self.running and not self._closed()):
+                name, told = woken.pod.request.name, woken.word.told
+                self._say(f"{name} woken{f' for {woken.node}' * bool(woken.node)}: {told}")
+        finally:
+            self._waking = False
 
-    def _touch(self, waiting: WaitingPod) -> None:
-        """Nominate the pod where one node is right, and else mark it, as the service does."""
-        request = waiting.request
-        node = self.nominations.take(waiting)
-        self.waiting.touched(request.uid, self.state.now())
+    # -- the apiserver, as waking sees it --------------------------------------------------------
+
+    def nominate(self, request: PodRequest, node: str) -> Word:
+        """Write the node to a pod."""
+        self._laws.nominated(self, request.uid, node)
+        until = self._timeline.now + NOMINATION_SECONDS
+        return self._tell(lambda: self._nominate(request, node, until))
+
+    def touch(self, request: PodRequest) -> Word:
+        """Mark a pod."""
+        return self._tell(
+            lambda: Told.WRITTEN if self._mark(request.name, request.uid) else Told.GONE
+        )
+
+    def _tell(self, write: Callable[[], Told]) -> Word:
+        """Write, or not, or without an answer; meanwhile other things happen."""
         if self._faults.happens(10):
-            if node:  # and not the nomination that an earlier time has written
-                self.nominations.undo(waiting)
-            self.waiting.missed(request.uid, self.state.now())
-            return
+            self._meanwhile()
+        if not self._faults.happens(10):
+            return Word(write())
+        if self._choices.chance(50):
+            write()
+        return Word(Told.UNANSWERED, "no answer")
+
+    def _nominate(self, request: PodRequest, node: str, until: float) -> Told:
         pod = self._api.get(Pod, request.name, request.uid)
         if pod is None:
-            self.waiting.drop(request.uid)
-        elif node and not pod.spec.node_name and not pod.status.nominated_node_name:
-            self._say(f"{request.name} nominated to {node}")
-            self._laws.nominated(self, request.uid, node)
-            status = msgspec.structs.replace(pod.status, nominated_node_name=node)
-            self._api.put(msgspec.structs.replace(pod, status=status))
-        else:
-            if node:
-                self.nominations.undo(waiting)
-            self._say(f"{request.name} woken")
-            annotations = {**pod.metadata.annotations, REQUEUED_ANNOTATION: self._api.stamp()}
-            metadata = msgspec.structs.replace(pod.metadata, annotations=annotations)
-            self._api.put(msgspec.structs.replace(pod, metadata=metadata))
+            return Told.GONE
+        if pod.spec.node_name or pod.status.nominated_node_name:
+            return Told.OVERTAKEN
+        self.given[node] = request.uid, until
+        status = msgspec.structs.replace(pod.status, nominated_node_name=node)
+        self._api.put(msgspec.structs.replace(pod, status=status))
+        return Told.WRITTEN
+
+    def _mark(self, name: str, uid: str) -> Pod | None:
+        pod = self._api.get(Pod, name, uid)
+        if pod is None:
+            return None
+        annotations = {**pod.metadata.annotations, REQUEUED_ANNOTATION: self._api.stamp()}
+        metadata = msgspec.structs.replace(pod.metadata, annotations=annotations)
+        marked = msgspec.structs.replace(pod, metadata=metadata)
+        self._api.put(marked)
+        return marked

@@ -17,7 +17,6 @@ from extender.kube.objects import KubeObject, Node, Pod
 from extender.kube.quantity import parse_quantity
 from extender.verbs.bind import BindOutcome, Bound
 from extender.verbs.doubt import Doubt
-from extender.waiting.nominate import NOMINATION_SECONDS
 from extender.wire import BindArgs, FilterResult, Victims
 from simulation.apiserver import Apiserver
 from simulation.loaders import LEASE_SECONDS
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
     from simulation.extender import Extender
 
 GIB = 2**30
-CLOCK_SLACK_SECONDS = 90.0
-"""By how much clocks are set back, all together; what is timed by them may take longer by it."""
+CLOCK_SLACK_SECONDS = 450.0
+"""By how much clocks are set back, all together, and by how much forward."""
 
 _THERE = (ModelState.READY, ModelState.STALE)
 
@@ -51,7 +50,10 @@ class Laws:
         self.asks: dict[str, Ask] = {}
         self._reported = scenario.reported
         self._loaders_in = scenario.loaders[0].metadata.namespace
-        self._grace = scenario.policy.stale_grace + CLOCK_SLACK_SECONDS
+        self._grace = scenario.policy.stale_grace
+        self.set_back = self.set_forward = 0.0
+        """By how many seconds clocks were set, all together. What is timed by them may take so much
+        longer or end so much sooner; nothing else may."""
         self._api = api
         self._taken: defaultdict[str, int] = defaultdict(int)
         self._effects: set[tuple[str, str]] = set()
@@ -159,7 +161,7 @@ class Laws:
         if not self._reported:
             return
         witness, view = extender.witness, extender.state.view()
-        fresh = self._grace - 2 * CLOCK_SLACK_SECONDS
+        fresh = self._grace - self.set_forward
         held = view.inventory.lookup(self._reported, self._loaders_in).nodes
         for name in names:
             state = held[name].state if name in held else ModelState.ABSENT
@@ -167,7 +169,7 @@ class Laws:
                 continue
             if witness.vouched(name) < fresh and state not in _THERE:
                 self._broken("what is there is not taken for absent", f"{name}: {state}")
-            if witness.silent(name) > LEASE_SECONDS + CLOCK_SLACK_SECONDS and state is _THERE[0]:
+            if witness.silent(name) > LEASE_SECONDS + self.set_back and state is _THERE[0]:
                 self._broken("who is silent is not believed for ever", f"{name}: {state}")
 
     def _happened(self, before: KubeObject, now: KubeObject | None) -> None:
@@ -232,7 +234,7 @@ class Laws:
             taken += sum(entry.bytes for entry in node.reserved if entry.uid != pod.metadata.uid)
             if ask.demand and taken > node.allocatable:
                 self._broken("evictions help", f"{victims.uids} on {name} for {pod.metadata.name}")
-            if ask.needs_model and extender.witness.vouched(name) > self._grace:
+            if ask.needs_model and extender.witness.vouched(name) > self._longest:
                 self._broken("evictions help", f"{pod.metadata.name} has no model on {name}")
 
     def sending(self, extender: Extender, args: BindArgs, annotations: Mapping[str, str]) -> None:
@@ -245,7 +247,7 @@ class Laws:
         ask = self.asks[args.uid]
         if self._uncertain(extender, ask.pod):
             self._broken("old knowledge is not trusted", f"{args.name} -> {args.node}")
-        if ask.needs_model and extender.witness.vouched(args.node) > self._grace:
+        if ask.needs_model and extender.witness.vouched(args.node) > self._longest:
             self._broken("a pod is bound where its model is", f"{args.name} -> {args.node}")
 
     def bound(self, args: BindArgs) -> None:
@@ -287,7 +289,7 @@ class Laws:
         kept = any(entry.firm and entry.uid == uid for entry in node.reserved)
         what = f"{self.asks[uid].pod.metadata.name} on {name}"
         sending = bool(extender.sending[uid, name])
-        doubted = any((doubt.uid, doubt.node) == (uid, name) for doubt in extender.doubts)
+        doubted = any((doubt.uid, doubt.node) == (uid, name) for doubt in extender.doubts.open())
         if kept and not (sending or doubted or (uid, name) in self._effects):
             self._broken("memory is kept only for what may come", what)
         comes = (uid, name) in extender.promised and self._is_on(uid, name)
@@ -309,7 +311,6 @@ class Laws:
         other, until = extender.given.get(node, ("", now))
         if (other != uid and now < until) or (known is not None and known.nominated):
             self._broken("a node is given to one pod at a time", what)
-        extender.given[node] = uid, now + NOMINATION_SECONDS
 
     # -- at rest ---------------------------------------------------------------------------------
 
@@ -329,6 +330,11 @@ class Laws:
             kept = extender.state.reserved() if extender.running else 0
             if kept:
                 self._broken("reservations expire", f"{kept} pods have memory kept at rest")
+
+    @property
+    def _longest(self) -> float:
+        """Return for how many seconds at most what a loader left is good for anything."""
+        return self._grace + self.set_back
 
     def _uncertain(self, extender: Extender, pod: Pod) -> bool:
         ask = self.asks[pod.metadata.uid]

@@ -38,8 +38,6 @@ class Player:
         self.moves = [Move("begin", tuple(self.world.choices.taken))]
         self.came = 0
         """How many pods have come."""
-        self.set_back = 0.0
-        """By how many seconds clocks were set back, all together."""
         self._random = Random(~seed)
 
     def step(self) -> None:
@@ -164,16 +162,18 @@ def _cut(player: Player) -> None:
 
 
 def _jump(player: Player) -> None:
-    """Set the extender's clock; set back, it makes things take longer, so not without end."""
+    """Set the extender's clock, but not without end: the laws make allowance for each jump."""
     world = player.world
-    jumps: tuple[float, ...] = (1.0, 10.0, -1.0, -20.0)
-    if not world.scenario.reported:  # the renewals of loaders that report are told by this clock
-        jumps += (400.0,)
-    seconds = world.choices.one(jumps)
-    if seconds < 0:
-        if player.set_back - seconds > CLOCK_SLACK_SECONDS:
-            return
-        player.set_back -= seconds
+    seconds = world.choices.one((1.0, 10.0, 400.0, -1.0, -20.0, -400.0))
+    back, forward = max(-seconds, 0.0), max(seconds, 0.0)
+    laws = world.laws
+    if (
+        laws.set_back + back > CLOCK_SLACK_SECONDS
+        or laws.set_forward + forward > CLOCK_SLACK_SECONDS
+    ):
+        return
+    laws.set_back += back
+    laws.set_forward += forward
     world.say(f"the extender's clock jumps by {seconds:+.0f} s")
     world.extender.skew += seconds
 

@@ -148,6 +148,7 @@ class Core:
                 examples=made.examples,
                 created=asked.metadata.creation_timestamp,
                 now=made.time,
+                steady=self._state.steady(),
             )
         return frozenset(result.names)
 
@@ -171,7 +172,7 @@ class Core:
         """Have those tried again that could go somewhere now."""
         woken = list(self._waker.due())
         for pod in woken:
-            self._waiting.touched(pod.request.uid, self._state.now())
+            self._waiting.touched(pod.request.uid, self._state)
         if woken:
             self._cluster.try_again()
         self._cluster.timeline.after(WAKING_SECONDS, self._wake)

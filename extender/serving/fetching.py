@@ -95,7 +95,7 @@ class Fetching:
     def _have_asked(self, pod: WaitingPod) -> None:
         """Have kube-scheduler ask about a pod: only it knows which nodes could run that."""
         request, now = pod.request, self._context.now()
-        self._pods.touched(request.uid, now)
+        self._pods.touched(request.uid, self._context.state)
         try:
             answer = touch(self._transport, request.namespace, request.name, request.uid, now)
             error = "" if answer.ok else answer.problem().message or f"HTTP {answer.status}"

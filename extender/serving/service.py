@@ -218,6 +218,7 @@ class Service:
                 examples=made.examples,
                 created=args.pod.metadata.creation_timestamp,
                 now=made.time,
+                steady=self.context.state.steady(),
             )
             if self._waking is not None:
                 self._waking.look()

@@ -9,6 +9,9 @@ way to the storage.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from threading import Lock
+
 import msgspec
 
 from extender.cluster.state import ClusterState
@@ -20,6 +23,12 @@ UNCLEAR_SECONDS = 5.0
 LOST_SECONDS = 75.0
 """The same for one that was not: the apiserver gives no request more than 60 s unless it is told
 otherwise (``--request-timeout``), and a proxy may have held it before."""
+
+
+FIRST_RETRY_SECONDS = 1.0
+LAST_RETRY_SECONDS = 30.0
+MOST = 10_000
+"""So many doubts are looked into; the reservations of any more end by themselves."""
 
 
 class Doubt(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,3 +52,60 @@ def settle(doubt: Doubt, pod: Pod | None, state: ClusterState) -> bool:
     if not bound:
         state.release(doubt.uid, doubt.node, doubt.claim)
     return not bound
+
+
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
+    """What a look at a doubt found: ``carried_out``, or not, or (None) ``error`` in words."""
+
+    doubt: Doubt
+    carried_out: bool | None
+    error: str = ""
+
+
+class Doubts:
+    """The doubts of one service. Safe to use from threads; ``look`` from one.
+
+    ``ask`` writes to the pod and returns what that found, a text where there was no answer. Times
+    are seconds of a clock that nobody sets.
+    """
+
+    def __init__(self, state: ClusterState, ask: Callable[[Doubt], Pod | str | None]) -> None:
+        self._state = state
+        self._ask = ask
+        self._lock = Lock()
+        self._open: dict[Doubt, tuple[float, float]] = {}  # when to look, and the wait after it
+
+    def add(self, doubt: Doubt, now: float) -> None:
+        """Look into a doubt once its time has come."""
+        with self._lock:
+            if len(self._open) < MOST:
+                self._open[doubt] = now + doubt.seconds, FIRST_RETRY_SECONDS
+
+    def look(self, now: float) -> Iterator[Settled]:
+        """Settle what is due, and yield what was found of each that somebody was asked about.
+
+        The watch may have settled it already.
+        """
+        with self._lock:
+            due = [(doubt, wait) for doubt, (at, wait) in self._open.items() if at <= now]
+        for doubt, wait in due:
+            found = self._look(doubt)
+            with self._lock:
+                del self._open[doubt]
+                if found is not None and found.carried_out is None:
+                    self._open[doubt] = now + wait, min(LAST_RETRY_SECONDS, 2 * wait)
+            if found is not None:
+                yield found
+
+    def open(self) -> set[Doubt]:
+        """Return what is in doubt."""
+        with self._lock:
+            return set(self._open)
+
+    def _look(self, doubt: Doubt) -> Settled | None:
+        if not self._state.has_reservation(doubt.uid):
+            return None
+        found = self._ask(doubt)
+        if isinstance(found, str):
+            return Settled(doubt=doubt, carried_out=None, error=found)
+        return Settled(doubt=doubt, carried_out=not settle(doubt, found, self._state))

@@ -137,7 +137,8 @@ class Wishing:
     def _asked_lately(self, pods: list[WaitingPod]) -> bool:
         """Tell whether kube-scheduler was just made to ask about one of them."""
         touched = (pod.touched_at for pod in pods if pod.touched_at is not None)
-        return self._view.now - max(touched, default=float("-inf")) < UNASKED_SECONDS
+        since = self._view.now - max(touched, default=float("-inf"))
+        return abs(since) < UNASKED_SECONDS  # clocks are set back
 
     def _fetched_for(self, judge: Judge) -> list[ModelReference]:
         """Return what a pod requires and some loader fetches, or is asked for."""

@@ -29,8 +29,9 @@ class WaitingPod(msgspec.Struct, frozen=True, kw_only=True):
 
     ``refused`` counts nodes by reason; ``examples`` has a detail for each. ``asked`` has the nodes
     that filter refused, None where they are not known (after a restart): then every node counts,
-    and it is woken once. It waits ``since`` the first refusal; the last one was at ``refused_at``.
-    Times are UNIX seconds; ``created`` is RFC 3339, as in the pod.
+    and it is woken once. It waits ``since`` the first refusal, and was last woken ``touched_at``,
+    both in UNIX seconds; ``refused_steady`` and ``touched_steady`` are the last refusal and the
+    last waking by the clock that nobody sets. ``created`` is RFC 3339, as in the pod.
     ``touches`` counts the times that it was woken since the last refusal: none, where only
     ``touched_at`` is set, which is when it could not be told. ``right_node`` is the only node that
     has a place for it when it is woken, empty where there are several. ``seen``: the watch has
@@ -43,8 +44,9 @@ class WaitingPod(msgspec.Struct, frozen=True, kw_only=True):
     examples: Mapping[str, str] = {}
     created: str
     since: float
-    refused_at: float
+    refused_steady: float
     touched_at: float | None = None
+    touched_steady: float | None = None
     touches: int = 0
     right_node: str = ""
     seen: bool = False
@@ -101,6 +103,7 @@ class WaitingPods:
         examples: Mapping[str, str],
         created: str,
         now: float,
+        steady: float,
     ) -> None:
         """Keep a pod that filter has just refused on all nodes that it was asked about.
 
@@ -114,7 +117,7 @@ class WaitingPods:
                 examples=examples,
                 created=created,
                 since=now,
-                refused_at=now,
+                refused_steady=steady,
             )
         )
 
@@ -125,7 +128,7 @@ class WaitingPods:
         request_of: Callable[[PodFacts], PodRequest],
     ) -> None:
         """After a restart, take every pod that waits for these schedulers for a refused one."""
-        now = state.now()
+        now, steady = state.now(), state.steady()
         for facts in state.pods():
             waits = not facts.node and facts.counts and facts.scheduler in schedulers
             if waits and facts.uid not in self:
@@ -136,25 +139,29 @@ class WaitingPods:
                         refused={},
                         created=facts.created,
                         since=now,
-                        refused_at=now,
+                        refused_steady=steady,
                     )
                 )
 
-    def touched(self, uid: str, now: float) -> None:
-        """Note that a pod was woken."""
+    def touched(self, uid: str, state: ClusterState) -> None:
+        """Note that a pod was woken just now."""
+        self._woken(uid, state, in_vain=False)
+
+    def missed(self, uid: str, state: ClusterState) -> None:
+        """Note that a pod could not be told: it is woken again after the shortest wait."""
+        self._woken(uid, state, in_vain=True)
+
+    def _woken(self, uid: str, state: ClusterState, *, in_vain: bool) -> None:
+        now, steady = state.now(), state.steady()
         with self._lock:
             pod = self._pods.get(uid)
             if pod is not None:
                 self._pods[uid] = msgspec.structs.replace(
-                    pod, touched_at=now, touches=pod.touches + 1
+                    pod,
+                    touched_at=now,
+                    touched_steady=steady,
+                    touches=0 if in_vain else pod.touches + 1,
                 )
-
-    def missed(self, uid: str, now: float) -> None:
-        """Note that a pod could not be told: it is woken again after the shortest wait."""
-        with self._lock:
-            pod = self._pods.get(uid)
-            if pod is not None:
-                self._pods[uid] = msgspec.structs.replace(pod, touched_at=now, touches=0)
 
     def retried_by(self, uid: str) -> str | None:
         """Return who has a pod tried again, ``woken`` or ``scheduler``; None for one not refused.
@@ -187,7 +194,7 @@ class WaitingPods:
         One that the watch has not shown yet may well be there, while the watch is ``blind`` above
         all; one that it has shown before is gone.
         """
-        now = state.now()
+        steady = state.steady()
         with self._lock:
             pods = list(self._pods.values())
         for pod in pods:
@@ -196,7 +203,7 @@ class WaitingPods:
             if facts is not None:
                 over = bool(facts.node) or not facts.counts
             else:
-                over = pod.seen or (not blind and now - pod.refused_at > UNSEEN_SECONDS)
+                over = pod.seen or (not blind and steady - pod.refused_steady > UNSEEN_SECONDS)
             if over:
                 self.drop(uid)
             elif facts is not None and not pod.seen:

@@ -87,12 +87,13 @@ class Waker:
         stale, refusals = self._stale(), self._pods.refusals
         waiting = self._pods.present(self._state, blind=bool(stale))
         view = self._state.view()
-        plan = _Plan(view, stale, refusals, patience=len(waiting) * PLAN_SECONDS_PER_POD)
+        plan = _Plan(view, stale, refusals, made=self._state.steady())
+        plan.kept_for = len(waiting) * PLAN_SECONDS_PER_POD
         groups: dict[_Key, Places] = {}
         told, self._told = self._told, {}
         for pod in waiting:
             node = told.get(pod.request.uid, "") if pod.touches else ""
-            ready = _may_be_woken(pod, view.now)
+            ready = _may_be_woken(pod, plan.made)
             if not node and not ready:
                 continue
             key = self._key(pod, view, stale)
@@ -103,7 +104,7 @@ class Waker:
             if node:
                 self._told[pod.request.uid] = node
                 if not key.own:  # else the view shows what is kept for it
-                    places.taken[node] += 1 if _told_lately(pod, view.now) else -1
+                    places.taken[node] += 1 if _told_lately(pod, plan.made) else -1
             if ready and (choice := places.choice(pod.asked)).any:
                 plan.ready.append((pod, choice))
         self._hopeless = {key: places.hopeless() for key, places in groups.items()}
@@ -111,8 +112,7 @@ class Waker:
 
     def _is_old(self, plan: _Plan) -> bool:
         """Tell whether a plan has to be made anew: something changed, and it is worth its while."""
-        passed = abs(self._state.now() - plan.view.now)  # clocks are set back
-        if passed < plan.patience:
+        if self._state.steady() - plan.made < plan.kept_for:
             return False
         changed = self._pods.refusals != plan.refusals or self._stale() != plan.stale
         return changed or self._state.view().nodes is not plan.view.nodes
@@ -121,7 +121,7 @@ class Waker:
         """Tell whether a pod of the plan is neither bound, gone nor asked about meanwhile."""
         uid = pod.request.uid
         now, facts = self._pods.get(uid), self._state.pod(uid)
-        if now is None or now.touched_at != pod.touched_at or now.refused_at != pod.refused_at:
+        if now is None or _times(now) != _times(pod):
             return False
         return not pod.seen if facts is None else facts.counts and not facts.node
 
@@ -144,16 +144,16 @@ class Waker:
 class _Plan:
     """Who is due by one view, in order, and where they could go.
 
-    ``refusals`` counts those of before it; ``patience`` is how many seconds it is kept for.
+    ``refusals`` counts those of before it; it was ``made`` at a time of the clock that nobody sets,
+    and is ``kept_for`` so many seconds.
     """
 
-    def __init__(
-        self, view: View, stale: tuple[str, ...], refusals: int, *, patience: float
-    ) -> None:
+    def __init__(self, view: View, stale: tuple[str, ...], refusals: int, *, made: float) -> None:
         self.view = view
         self.stale = stale
         self.refusals = refusals
-        self.patience = patience
+        self.made = made
+        self.kept_for = 0.0
         self.ready: deque[tuple[WaitingPod, Choice]] = deque()
 
 
@@ -169,16 +169,20 @@ class _Key(msgspec.Struct, frozen=True, order=False):
     kind: Kind
 
 
-def _told_lately(pod: WaitingPod, now: float) -> bool:
-    return pod.touched_at is not None and abs(now - pod.touched_at) < TOLD_SECONDS
+def _times(pod: WaitingPod) -> tuple[float, float | None]:
+    return pod.refused_steady, pod.touched_steady
 
 
-def _may_be_woken(pod: WaitingPod, now: float) -> bool:
-    if pod.touched_at is None:
+def _told_lately(pod: WaitingPod, steady: float) -> bool:
+    return pod.touched_steady is not None and steady - pod.touched_steady < TOLD_SECONDS
+
+
+def _may_be_woken(pod: WaitingPod, steady: float) -> bool:
+    if pod.touched_steady is None:
         return True
     if pod.asked is None and pod.touches:
         return False
     wait = MISSED_RETRY_SECONDS
     if pod.touches:
         wait = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(pod.touches - 1, 10))
-    return bool(now - pod.touched_at >= wait)
+    return bool(steady - pod.touched_steady >= wait)

@@ -26,7 +26,7 @@ from extender.verbs.filter import filter_nodes
 from extender.watch.client import Transport
 from extender.wire import ExtenderArgs
 from tests.controlplane.cluster import fake_node
-from tests.controlplane.processes import wait_for
+from tests.controlplane.processes import HarnessError, wait_for
 from tests.controlplane.shipped import (
     SCHEDULER,
     Object,
@@ -43,6 +43,7 @@ NODE_GIB = 32
 NODE_RESOURCES = {"cpu": "32", "memory": f"{NODE_GIB}Gi", "pods": "500"}
 MAX_PODS = 120
 PATIENCE_SECONDS = 10.0
+STUCK_SECONDS = 20.0
 ARRIVAL_SECONDS = 2.0
 """What an event may take to the extender on a busy machine, while nothing is wrong."""
 LABELLED = "labelSelector=random%3Dyes"
@@ -101,11 +102,29 @@ class Changes:
         for node in NODES:
             self.bring_back(node)
         self.put_loader()
-        wait_for(lambda: all(map(self._loader_on, NODES)), 60, "a loader's pod on each node")
+        self._await_loaders()
         for node in NODES:
             self.close(node, closed=False)
             self.resize(node, NODE_GIB)
             self.load(node, "loading")
+
+    def _await_loaders(self) -> None:
+        """Wait until each node has a loader's pod.
+
+        The DaemonSet controller keeps by name how many pods it is still to see created. Those of a
+        DaemonSet that was deleted meanwhile it never sees as the new one's, and it waits for five
+        minutes (pkg/controller, ExpectationsTimeout): a new name ends that.
+        """
+        try:
+            self._await_each(STUCK_SECONDS)
+        except HarnessError:
+            self.take_loader()
+            self._loader["metadata"]["name"] = f"model-loader-{next(self._numbers)}"
+            self.put_loader()
+            self._await_each(60)
+
+    def _await_each(self, seconds: float) -> None:
+        wait_for(lambda: all(map(self._loader_on, NODES)), seconds, "a loader's pod on each node")
 
     # -- changes ---------------------------------------------------------------------------------
 

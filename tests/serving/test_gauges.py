@@ -22,6 +22,7 @@ def test_a_pod_that_was_bound_elsewhere_waits_no_more_in_the_gauges() -> None:
             examples={},
             created="",
             now=state.now(),
+            steady=state.steady(),
         )
 
     def gauges() -> list[str]:

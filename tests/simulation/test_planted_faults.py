@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 import extender.verbs.bind
+import extender.verbs.doubt
 import simulation.extender
 from extender.cluster.decisions import DECISION_ANNOTATION
 from extender.cluster.holdings import ModelState
@@ -182,6 +183,7 @@ def _speechless(bind: Any) -> Any:
 
 BINDER = extender.verbs.bind._Binder
 VERBS = simulation.extender
+DOUBT = extender.verbs.doubt
 
 FAULTS: list[tuple[str, str, Plant]] = [
     (
@@ -212,12 +214,12 @@ FAULTS: list[tuple[str, str, Plant]] = [
     (
         "a doubt is settled without a look",
         "what may come has its memory",
-        _around(VERBS, "settle", _hasty),
+        _around(DOUBT, "settle", _hasty),
     ),
     (
         "a doubt is never settled",
         "memory is kept only for what may come",
-        _instead(VERBS, "settle", lambda *_: True),
+        _instead(DOUBT, "settle", lambda *_: True),
     ),
     (
         "a lost answer is taken for a yes",

@@ -17,8 +17,11 @@ class Room:
 
     def __init__(self, policy: Policy | None = None) -> None:
         self.now = 1_000.0
+        """Seconds of the clock that nobody sets."""
+        self.set_by = 0.0
+        """By how much the other clock was set since."""
         self.stale: tuple[str, ...] = ()
-        self.state = ClusterState(clock=lambda: self.now)
+        self.state = ClusterState(clock=lambda: self.now + self.set_by, steady=lambda: self.now)
         self.context = Context(state=self.state, policy=policy or Policy())
         self.pods = WaitingPods()
         self.begin(self.context.policy)
@@ -40,7 +43,7 @@ class Room:
                 refused={"ModelLoading": len(asked)},
                 created=created,
                 since=self.now,
-                refused_at=self.now,
+                refused_steady=self.now,
             )
         )
 
@@ -49,12 +52,12 @@ class Room:
         found = {}
         for waiting in list(self.waker.due()):
             found[waiting.request.name] = self.nominations.take(waiting)
-            self.pods.touched(waiting.request.uid, self.now)
+            self.pods.touched(waiting.request.uid, self.state)
         return found
 
     def woken(self) -> list[str]:
         names = []
         for waiting in list(self.waker.due()):
-            self.pods.touched(waiting.request.uid, self.now)
+            self.pods.touched(waiting.request.uid, self.state)
             names.append(waiting.request.name)
         return names

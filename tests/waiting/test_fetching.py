@@ -279,7 +279,7 @@ def test_after_a_restart_a_pod_is_asked_about_where_what_it_waits_for_could_be_f
     fleet = Fleet("a")
     fleet.refuse(vllm())
     assert unasked(fleet) == ["llama"]
-    fleet.pods.touched("uid-llama", fleet.now)
+    fleet.pods.touched("uid-llama", fleet.state)
     assert unasked(fleet) == []
     fleet.now += UNASKED_SECONDS
     fleet.apply(fleet.lease("a"))

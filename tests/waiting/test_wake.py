@@ -166,12 +166,24 @@ def test_a_pod_that_could_not_be_told_is_told_again_within_a_second(room: Room) 
     for _ in range(3):
         assert room.woken() == ["llama"]
         room.now += 5.0  # so long it was tried
-        room.pods.missed("uid-llama", room.now)
+        room.pods.missed("uid-llama", room.state)
         assert room.woken() == []
         room.now += MISSED_RETRY_SECONDS
     assert room.woken() == ["llama"]
     room.now += 600
     assert room.woken() == []
+
+
+@pytest.mark.parametrize("seconds", [-4_000.0, 4_000.0])
+def test_setting_the_clock_makes_nobody_wait_longer_or_shorter(room: Room, seconds: float) -> None:
+    room.refuse(vllm("llama"), "a")
+    room.refuse(vllm("unseen"), "a", known=False)
+    room.state.upsert(loader_pod("a", READY))
+    assert room.woken() == ["llama", "unseen"]
+    room.set_by = seconds
+    assert room.woken() == []
+    room.now += FIRST_RETRY_SECONDS
+    assert room.woken() == ["llama", "unseen"]
 
 
 def test_who_has_a_refused_pod_tried_again_is_told_apart(room: Room) -> None:
@@ -281,7 +293,7 @@ def test_a_more_urgent_pod_that_comes_while_others_are_woken_is_woken_next(room:
     room.state.delete(tmpfs("taker", size="60Gi", on="a"))
     names = []
     for waiting in room.waker.due():
-        room.pods.touched(waiting.request.uid, room.now)
+        room.pods.touched(waiting.request.uid, room.state)
         names.append(waiting.request.name)
         room.now += 0.02
         if len(names) == 2:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 
 import pytest
@@ -10,8 +9,7 @@ import pytest
 from extender.cluster.reservations import Reservation
 from extender.cluster.state import ClusterState
 from extender.kube.objects import Pod
-from extender.serving.settling import LAST_RETRY_SECONDS, Settling
-from extender.verbs.doubt import UNCLEAR_SECONDS, Doubt
+from extender.verbs.doubt import LAST_RETRY_SECONDS, UNCLEAR_SECONDS, Doubt, Doubts
 from tests.builders import node, tmpfs
 
 DOUBT = Doubt(
@@ -20,7 +18,7 @@ DOUBT = Doubt(
 
 
 class Settled:
-    """Settling that is looked at by hand, and an apiserver that answers as told."""
+    """A doubt that is looked at by hand, and an apiserver that answers as told."""
 
     def __init__(self, *answers: Pod | str | None) -> None:
         self.state = ClusterState(clock=lambda: 1_000.0)
@@ -29,10 +27,9 @@ class Settled:
         self.state.hold(entry)
         self.answers = deque(answers)
         self.asked: list[float] = []
-        self.settling = Settling(self.state, self._ask)
-        self.began = time.monotonic()
-        self.settling.add(DOUBT)
+        self.doubts = Doubts(self.state, self._ask)
         self.now = 0.0
+        self.doubts.add(DOUBT, self.now)
 
     def _ask(self, doubt: Doubt) -> Pod | str | None:
         assert doubt is DOUBT
@@ -40,10 +37,10 @@ class Settled:
         return self.answers.popleft()
 
     def look_until(self, seconds: int) -> None:
-        """Look once a second from the time of the doubt on (and a bit, as adding it took time)."""
+        """Look once a second from the time of the doubt on."""
         for second in range(seconds + 1):
             self.now = float(second)
-            self.settling.look(self.began + second + 0.5)
+            list(self.doubts.look(self.now))
 
 
 @pytest.mark.parametrize("found", [tmpfs("ram"), None], ids=["not bound", "gone"])

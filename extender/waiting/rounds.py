@@ -1,0 +1,124 @@
+"""Rounds of waking: who is due is told, one after another, and what became of each is noted.
+
+kube-scheduler tries a pod again at once when the pod itself changes. So it is nominated where one
+node alone is right (``nominate``), and else touched. How that is written is the business of a
+``Telling``, and so is when the next round begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterator
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from extender.cluster.state import ClusterState
+from extender.cluster.view import PodFacts
+from extender.placement.policy import Policy
+from extender.placement.request import PodRequest
+from extender.waiting.nominate import Nominations
+from extender.waiting.pods import WaitingPod, WaitingPods
+from extender.waiting.wake import Waker
+
+
+class Told(StrEnum):
+    """What came of telling kube-scheduler of a pod."""
+
+    WRITTEN = "written"
+    OVERTAKEN = "bound, nominated, or another pod by its name, before it could be nominated"
+    GONE = "gone"
+    REFUSED = "refused"
+    UNANSWERED = "not answered"
+    UNREACHED = "the apiserver is not there"
+
+
+_PERHAPS_WRITTEN = (Told.WRITTEN, Told.UNANSWERED)
+
+
+class Word(msgspec.Struct, frozen=True):
+    """What came of telling of one pod, and the error in words where it was not told."""
+
+    told: Told
+    error: str = ""
+
+
+class Telling(Protocol):
+    """Writes to pods so that kube-scheduler looks at them again."""
+
+    def nominate(self, request: PodRequest, node: str) -> Word:
+        """Write the node to a pod that is not bound and not nominated."""
+
+    def touch(self, request: PodRequest) -> Word:
+        """Change a pod without changing what it asks for."""
+
+
+class Woken(msgspec.Struct, frozen=True, kw_only=True):
+    """One pod of a round: where it was nominated to (empty: touched), and what came of it."""
+
+    pod: WaitingPod
+    node: str
+    word: Word
+
+
+class Rounds:
+    """Wakes the refused pods of one service. Used from one thread.
+
+    ``schedulers`` are those whose pods are taken for refused ones after a restart.
+    """
+
+    def __init__(
+        self,
+        state: ClusterState,
+        pods: WaitingPods,
+        policy: Policy,
+        telling: Telling,
+        *,
+        schedulers: Container[str],
+        stale: Callable[[], tuple[str, ...]],
+        request_of: Callable[[PodFacts], PodRequest],
+    ) -> None:
+        self._state = state
+        self._pods = pods
+        self._telling = telling
+        self._schedulers = schedulers
+        self._request_of = request_of
+        self._waker = Waker(state, pods, policy, stale=stale)
+        self._nominations = Nominations(state, policy, stale=stale)
+        self._recovered = False
+
+    def wake(self, *, leads: Callable[[], bool]) -> Iterator[Woken]:
+        """Tell of whom it is time to tell, for as long as this service leads.
+
+        A round ends early where the apiserver is not there: nobody else is worth a try then.
+        """
+        if not leads():
+            if self._recovered:
+                self._recovered = False
+                self._pods.clear()  # whoever leads now is told what became of them, and we are not
+            return
+        if not self._recovered:
+            self._recovered = True
+            self._pods.recover(self._state, self._schedulers, self._request_of)
+        for pod in self._waker.due():
+            if not leads():
+                return
+            woken = self._wake(pod)
+            yield woken
+            if woken.word.told is Told.UNREACHED:
+                return
+
+    def _wake(self, pod: WaitingPod) -> Woken:
+        state, request = self._state, pod.request
+        node = self._nominations.take(pod)
+        self._pods.touched(request.uid, state)
+        word = self._telling.nominate(request, node) if node else self._telling.touch(request)
+        if node and word.told not in _PERHAPS_WRITTEN:
+            self._nominations.undo(pod)
+        if word.told is Told.OVERTAKEN:
+            node, word = "", self._telling.touch(request)
+        if word.told is Told.GONE:
+            self._pods.drop(request.uid)
+        elif word.told is not Told.WRITTEN:
+            self._pods.missed(request.uid, state)
+        return Woken(pod=pod, node=node, word=word)
