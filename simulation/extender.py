@@ -275,6 +275,13 @@ class Extender:
         (pods,) = (watch for watch in self.watches if watch.kind is Pod)
         return "" if now - pods.age() >= self._leads_since else "what was bound is not known yet"
 
+    def _leads(self) -> bool:
+        return self.running and not self._closed()
+
+    @property
+    def _term(self) -> str:
+        return "" if self._fence is None else self._fence.term
+
     def fence_with(
         self, fence: Fence, lease: Callable[[], LeaseSpec], lose_lead: Callable[[], None]
     ) -> None:
@@ -322,7 +329,7 @@ class Extender:
             return
         self._waking = True
         try:
-            for woken in self._rounds.wake(leads=lambda: self.running and not self._closed()):
+            for woken in self._rounds.wake(leads=self._leads, term=self._term):
                 name, told = woken.pod.request.name, woken.word.told
                 self._say(f"{name} woken{f' for {woken.node}' * bool(woken.node)}: {told}")
         finally:

@@ -20,6 +20,10 @@ Clock = Callable[[], float]
 class Fence(Protocol):
     """What says whether a replica may bind."""
 
+    @property
+    def term(self) -> str:
+        """Return what tells the present leader's time from that of any other."""
+
     def observe(self, spec: LeaseSpec, *, asked_at: float) -> None:
         """Take the Lease as it was when it was asked for."""
 

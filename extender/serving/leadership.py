@@ -138,6 +138,11 @@ class Leadership:
         """Tell, without asking anybody, whether this replica is the one that acts."""
         return not self._fence.closed()
 
+    @property
+    def term(self) -> str:
+        """Return what tells the present leader's time from that of any other, as far as is seen."""
+        return self._fence.term
+
     def closed(self) -> str:
         """Return why nothing may be bound now, after a second look where the first says so."""
         if self._closed():

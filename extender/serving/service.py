@@ -92,6 +92,7 @@ class Service:
             schedulers=section.scheduler_names,
             per_second=section.per_second,
             leads=self._leads,
+            term=self._term,
             count=lambda result: self.metrics.wakes.labels(result).inc(),
         )
 
@@ -118,6 +119,9 @@ class Service:
 
     def _leads(self) -> bool:
         return self._leadership is None or self._leadership.leads()
+
+    def _term(self) -> str:
+        return "" if self._leadership is None else self._leadership.term
 
     def start(self) -> None:
         """Begin to fill the state, to follow the lease and to wake pods."""

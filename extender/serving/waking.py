@@ -81,7 +81,10 @@ def _word(write: Callable[[], Answer]) -> Word:
 
 
 class Waking:
-    """Wakes the refused pods of one service while it leads. ``count`` is told each result."""
+    """Wakes the refused pods of one service while it leads (``term``: see ``Rounds``).
+
+    ``count`` is told each result.
+    """
 
     def __init__(
         self,
@@ -92,12 +95,14 @@ class Waking:
         schedulers: tuple[str, ...],
         per_second: float,
         leads: Callable[[], bool],
+        term: Callable[[], str],
         count: Callable[[str], None],
     ) -> None:
         self._context = context
         self._pause = 1.0 / per_second
         self._count = count
         self._leads = leads
+        self._term = term
         self._rounds = Rounds(
             context.state,
             pods,
@@ -140,7 +145,7 @@ class Waking:
         if self._context.unsynced():
             return True
         began = monotonic()
-        for woken in self._rounds.wake(leads=self._leads):
+        for woken in self._rounds.wake(leads=self._leads, term=self._term()):
             self._tell(woken)
             if woken.word.told is Told.UNREACHED:
                 return False

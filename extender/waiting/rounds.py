@@ -85,20 +85,22 @@ class Rounds:
         self._request_of = request_of
         self._waker = Waker(state, pods, policy, stale=stale)
         self._nominations = Nominations(state, policy, stale=stale)
-        self._recovered = False
+        self._term: str | None = None
 
-    def wake(self, *, leads: Callable[[], bool]) -> Iterator[Woken]:
+    def wake(self, *, leads: Callable[[], bool], term: str) -> Iterator[Woken]:
         """Tell of whom it is time to tell, for as long as this service leads.
 
+        ``term`` tells the present leader's time from that of any other, as far as is known: the
+        pods of a former one are forgotten, as whoever led meanwhile was told what became of them.
         A round ends early where the apiserver is not there: nobody else is worth a try then.
         """
+        if self._term not in {None, term}:
+            self._term = None
+            self._pods.clear()
         if not leads():
-            if self._recovered:
-                self._recovered = False
-                self._pods.clear()  # whoever leads now is told what became of them, and we are not
             return
-        if not self._recovered:
-            self._recovered = True
+        if self._term is None:
+            self._term = term
             self._pods.recover(self._state, self._schedulers, self._request_of)
         for pod in self._waker.due():
             if not leads():

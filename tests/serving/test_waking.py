@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from extender.serving.waking import Waking
+from extender.waiting.wake import FIRST_RETRY_SECONDS
 from extender.watch.client import connect
 from tests.builders import node, tmpfs
 from tests.controlplane.processes import free_port
@@ -24,6 +25,7 @@ class Woken(Room):
         super().__init__()
         self.state.upsert(node("a"))
         self.leads = True
+        self.term = "we"
         self.results: Counter[str] = Counter()
         self.waking = Waking(
             self.context,
@@ -32,6 +34,7 @@ class Woken(Room):
             schedulers=("",),  # which is what the pods of a test name
             per_second=1000.0,
             leads=lambda: self.leads,
+            term=lambda: self.term,
             count=lambda result: self.results.update([result]),
         )
         for name in PODS:
@@ -79,13 +82,30 @@ def test_whoever_no_longer_leads_knows_of_no_waiting_pods_until_it_leads_again(
         apiserver.status = 200
         room = Woken(apiserver.url, tmp_path)
         assert room.waking.wake()
-        room.leads = False
+        room.leads, room.term = False, "the other"
         assert room.waking.wake()
         assert len(room.pods) == 0
         room.state.upsert(tmpfs(PODS[0], size="20Gi", on="a"))
-        room.leads = True
+        room.leads, room.term = True, "we again"
         assert room.waking.wake()
     assert [pod.request.name for pod in room.pods.all()] == PODS[1:]
+
+
+def test_a_lead_that_is_in_doubt_for_a_moment_costs_no_pod_its_reason(tmp_path: Path) -> None:
+    """The Lease was seen renewed too late, and nobody else has taken it."""
+    with answering() as apiserver:
+        apiserver.status = 200
+        room = Woken(apiserver.url, tmp_path)
+        assert room.waking.wake()
+        told = len(apiserver.seen)
+        room.leads = False
+        room.now += FIRST_RETRY_SECONDS
+        assert room.waking.wake()
+        assert len(apiserver.seen) == told
+        room.leads = True
+        assert room.waking.wake()
+    assert len(apiserver.seen) == 2 * told
+    assert [pod.refused for pod in room.pods.all()] == [{"ModelLoading": 1}] * len(PODS)
 
 
 def test_what_is_refused_before_it_leads_is_kept(tmp_path: Path) -> None:
