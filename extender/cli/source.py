@@ -35,12 +35,14 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def new_state(
-    configuration: ExtenderConfiguration, clock: Callable[[], float] = time.time
+    configuration: ExtenderConfiguration,
+    clock: Callable[[], float] = time.time,
+    steady: Callable[[], float] = time.monotonic,
 ) -> ClusterState:
-    """Make an empty state as configured."""
+    """Make an empty state as configured. For its clocks see ``ClusterState``."""
     return ClusterState(
         clock=clock,
-        steady=time.monotonic,
+        steady=steady,
         counting=configuration.memory.volumes,
         trusted_namespaces=configuration.evidence.trusted_namespaces,
         learn=configuration.estimate.learn,

@@ -102,7 +102,7 @@ def grown(tmp_path: Path) -> Iterator[Grown]:
     configuration = ExtenderConfiguration()
     with FakeApiserver() as api:
         service = watched_service(
-            new_state(configuration, clock),
+            new_state(configuration, clock, steady=clock),
             configuration,
             kubeconfig=kubeconfig(tmp_path, api.url),
             kube_context=None,
