@@ -12,6 +12,7 @@ from extender.cluster.memory import VolumeCounting
 from extender.documents import API_VERSION, Section, load_yaml, read_document
 from extender.errors import InvalidConfigurationError, InvalidQuantityError
 from extender.kube.quantity import parse_quantity
+from extender.placement.narrowing import AS_KUBE_SCHEDULER
 from extender.placement.policy import Bandwidths, OnStale, Policy
 from extender.verbs.context import ListRejected
 
@@ -67,9 +68,13 @@ class EstimateSection(Section, frozen=True):
 
 
 class FilterSection(Section, frozen=True):
-    """``filter``: when refused nodes are listed (``whenNonePass`` or ``always``)."""
+    """``filter``: when refused nodes are listed, and how many that fit are offered.
+
+    ``offered_percentage`` is meant as kube-scheduler's ``percentageOfNodesToScore``.
+    """
 
     list_rejected: ListRejected = ListRejected.WHEN_NONE_PASS
+    offered_percentage: Annotated[int, Meta(ge=0, le=100)] = AS_KUBE_SCHEDULER
 
 
 class BindSection(Section, frozen=True):

@@ -62,6 +62,7 @@ def new_context(
         state=state,
         policy=configuration.policy(),
         list_rejected=configuration.filter.list_rejected,
+        offered_percentage=configuration.filter.offered_percentage,
         unsynced=unsynced,
         stale=stale,
         fence=fence,

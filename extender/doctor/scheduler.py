@@ -181,7 +181,7 @@ def _waking(file: SchedulerFile, setting: Setting) -> Iterator[Finding]:
 
 
 def _followed(entries: list[Entry], ours: list[Entry], setting: Setting) -> Iterator[Finding]:
-    """Speak of other extenders behind this one: reasons left out are lost where they refuse."""
+    """Speak of other extenders behind this one: what is left out is lost where they refuse."""
     if not ours or setting.configuration.filter.list_rejected is ListRejected.ALWAYS:
         return
     after = [entry for entry in entries if entry.index > ours[0].index and entry not in ours]
@@ -192,7 +192,8 @@ def _followed(entries: list[Entry], ours: list[Entry], setting: Setting) -> Iter
             check="AnotherFilterFollows",
             object=later[0].at("filterVerb"),
             message="another extender filters after this one: where it refuses the rest, the "
-            "pod's event lacks the reasons of the nodes that this one refused",
+            "pod's event lacks the reasons of the nodes that this one refused, and a pod may wait "
+            "for a retry though it fits on a node that this one did not offer",
             remedy="filter: {listRejected: always} in the extender's configuration",
         )
 

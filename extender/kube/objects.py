@@ -194,6 +194,30 @@ class SchedulingGroup(KubeStruct, frozen=True):
     """``spec.schedulingGroup``: only that the pod is placed as part of a gang matters here."""
 
 
+class Preference(KubeStruct, frozen=True):
+    """A preferred term of an affinity: only that there is one matters here."""
+
+
+class Preferences(KubeStruct, frozen=True):
+    """What one kind of affinity prefers."""
+
+    preferred_during_scheduling_ignored_during_execution: tuple[Preference, ...] = ()
+
+
+class Affinity(KubeStruct, frozen=True):
+    """``spec.affinity``: what it requires is judged by kube-scheduler, before it asks."""
+
+    node_affinity: Preferences = Preferences()
+    pod_affinity: Preferences = Preferences()
+    pod_anti_affinity: Preferences = Preferences()
+
+
+class SpreadConstraint(KubeStruct, frozen=True):
+    """``spec.topologySpreadConstraints[]``: only whether it has to be satisfied matters here."""
+
+    when_unsatisfiable: str = ""
+
+
 class PodSpec(KubeStruct, frozen=True):
     """``spec`` of a pod or of a pod template."""
 
@@ -207,6 +231,8 @@ class PodSpec(KubeStruct, frozen=True):
     resources: ResourceRequirements | None = None
     overhead: Resources = {}
     node_selector: dict[str, str] = {}
+    affinity: Affinity = Affinity()
+    topology_spread_constraints: tuple[SpreadConstraint, ...] = ()
     scheduling_group: SchedulingGroup | None = None
 
 

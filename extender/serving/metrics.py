@@ -146,12 +146,13 @@ class Metrics:
             for labels in product(*values):
                 counter.labels(*labels)
 
-    def placed(self, made: Decision, ranked: Decision | None) -> None:
-        """Count a pod that was bound; ``ranked`` is what prioritize said of it, if it did."""
+    def placed(self, made: Decision, before: Iterable[Decision | None]) -> None:
+        """Count a pod that was bound; ``before`` is what filter and prioritize said of it."""
         start = _START[made.tier in WARM] if made.tier is not None else "unknown"
         self.bound.labels(made.strategy.value, start).inc()
-        if ranked is not None and ranked.slowest is not None and made.node in made.starts:
-            saved = max(0.0, ranked.slowest - made.starts[made.node])
+        slow = [said.slowest for said in before if said is not None and said.slowest is not None]
+        if slow and made.node in made.starts:
+            saved = max(0.0, max(slow) - made.starts[made.node])
             self.won.labels(made.strategy.value).inc(saved)
 
     def decided(self, made: Decision) -> None:

@@ -170,16 +170,17 @@ class Service:
         args = read_bind_args(body)
         if self._bindings is None:
             return write_bind_result("this extender runs without a cluster to bind in")
-        before = time.perf_counter()
+        begun = time.perf_counter()
         bound = bind(args, self.context, self._bindings, late=late)
         self.metrics.binds.labels(bound.outcome.value).inc()
         if bound.doubt is not None and self._settling is not None:
             self._settling.add(bound.doubt)
-        seconds = time.perf_counter() - before
+        seconds = time.perf_counter() - begun
         if bound.decision is not None:
             self._decided(bound.decision, seconds)
             if not bound.error:
-                self.metrics.placed(bound.decision, self.decisions.of(args.uid, "prioritize"))
+                before = (self.decisions.of(args.uid, verb) for verb in ("filter", "prioritize"))
+                self.metrics.placed(bound.decision, before)
         request = self.context.remembered(args.uid)
         if self._events is not None and request is not None and not bound.error:
             self._events.placed(request)
@@ -264,6 +265,7 @@ class Service:
             "milliseconds": round(seconds * 1000, 2),
         }
         details = {
+            "offered": made.offered,
             "node": made.node,
             "refused": made.refused,
             "examples": made.examples,

@@ -16,6 +16,7 @@ import msgspec
 from extender.cluster.kept import Kept
 from extender.cluster.view import NodeView, View
 from extender.kube.objects import Condition, Node, Pod, PodStatus
+from extender.placement import narrowing
 from extender.placement.reasons import TEXTS, Reason
 from extender.placement.verdict import Verdict
 from extender.simulate.constraints import Constraints, Refusals, pod_requests
@@ -116,6 +117,8 @@ def simulate(
     pod: Pod, constraints: Constraints, replicas: int, context: Context, kept: Kept
 ) -> Outcome:
     """Place so many pods; the state behind the context is changed by it."""
+    # All nodes that fit are looked at: which of equal ones are offered is drawn by lot elsewhere.
+    context = msgspec.structs.replace(context, offered_percentage=narrowing.ALL)
     nodes = kept.all(Node)
     refusals = Refusals(nodes, kept.all(Pod), constraints)
     wanted = pod_requests(pod)

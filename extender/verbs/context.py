@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from itertools import count
+from random import Random
 from threading import Lock
 
 import msgspec
@@ -15,6 +16,7 @@ from extender.cluster.state import ClusterState
 from extender.cluster.view import PodFacts
 from extender.kube.objects import Pod
 from extender.kube.times import unix_time
+from extender.placement import narrowing
 from extender.placement.policy import Policy
 from extender.placement.refusals import Refusals, refusals
 from extender.placement.request import PodRequest
@@ -85,11 +87,15 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     ``hold_seconds``: how long prioritize keeps memory where it expects a pod to be bound.
     ``reservation_seconds``: how long bind does, if the watch never shows the pod there; ``claims``
     numbers the Bindings that it does so for.
+    ``offered_percentage`` is how many of the nodes filter offers at most (``narrowing.enough``),
+    ``draw`` which of equal ones.
     """
 
     state: ClusterState
     policy: Policy = Policy()
     list_rejected: ListRejected = ListRejected.WHEN_NONE_PASS
+    offered_percentage: int = narrowing.ALL
+    draw: Random = msgspec.field(default_factory=Random)
     unsynced: Callable[[], tuple[str, ...]] = _nothing
     stale: Callable[[], tuple[str, ...]] = _nothing
     hold_seconds: float = 5.0

@@ -17,10 +17,11 @@ from extender.workload.model import Need, Strategy
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """One verb's answer for one pod. ``time`` is UNIX time in seconds.
 
-    ``refused`` counts nodes by reason; ``examples`` has one detail for each reason. ``scores`` has
-    the best few nodes of prioritize, ``starts`` their estimated starts in seconds and ``slowest``
-    the longest of all nodes that fit. ``node`` is the one that bind was asked about, ``tier`` where
-    its weights are read from.
+    ``offered`` is how many of the ``passed`` nodes filter answered with, where that was not all of
+    them. ``refused`` counts nodes by reason; ``examples`` has one detail for each reason.
+    ``scores`` has the best few nodes of prioritize, ``starts`` their estimated starts in seconds
+    and ``slowest`` the longest of all nodes that fit. ``node`` is the one that bind
+    was asked about, ``tier`` where its weights are read from.
     """
 
     time: float
@@ -33,6 +34,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None
     asked: int
     passed: int
+    offered: int | None = None
     node: str = ""
     refused: Mapping[str, int] = {}
     examples: Mapping[str, str] = {}

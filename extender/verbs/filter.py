@@ -5,6 +5,11 @@ cannot fetch, its memory is promised already, or the claim cannot be opened ther
 only this program sees is unresolvable: preemption's dry run never asks an extender, so a refusal
 listed as resolvable would evict pods for nothing (kubernetes/pkg/scheduler/framework/preemption).
 Nothing is committed: filter is asked again for nominated nodes, in retries and in simulations.
+
+Where more nodes fit than kube-scheduler would look for by itself, a pod that is asked about for
+the first time is offered the best of them (``placement.narrowing``): scoring thousands of nodes is
+most of what a pod costs kube-scheduler. Not in a chain of extenders, where another one may refuse
+all of these.
 """
 
 from __future__ import annotations
@@ -12,10 +17,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
+from extender.placement.narrowing import enough, narrowed, prefers_nodes
 from extender.placement.reasons import TEXTS, Reason
 from extender.placement.verdict import Judge
 from extender.verbs.context import TOO_LATE, Context, Late, ListRejected, never, not_listed
 from extender.verbs.decision import Decision, decision
+from extender.verbs.prioritize import expected
 from extender.wire import ExtenderArgs, FilterResult
 
 _NOBODY: Mapping[Reason, AbstractSet[str]] = {}
@@ -28,6 +35,7 @@ def filter_nodes(
     unsynced = context.unsynced()
     if unsynced:
         return FilterResult(error=not_listed(unsynced)), None
+    first = context.remembered(args.pod.metadata.uid) is None
     judge = context.judge(args.pod)
     table = None if late() else context.refusals.of(judge, late)
     if table is None:
@@ -37,18 +45,39 @@ def filter_nodes(
         table = table.among(args.asked, judge)
         passed = tuple(filter(table.passing.__contains__, args.names))
         refused = table.refused(args.asked)
+    offered, slowest = _offered(args, passed, judge, context, late) if first else (passed, None)
     made = decision(
         "filter",
         judge.request,
         time=judge.view.now,
         asked=len(args.names),
         passed=len(passed),
+        offered=len(offered) if len(offered) < len(passed) else None,
+        slowest=slowest,
         refused={reason.value: len(names) for reason, names in refused.items()},
         examples=_examples(judge, args.names, refused),
         stale=judge.stale,
     )
     listed = not passed or context.list_rejected is ListRejected.ALWAYS
-    return FilterResult(names=passed, unresolvable=table.texts(args.asked) if listed else {}), made
+    return FilterResult(names=offered, unresolvable=table.texts(args.asked) if listed else {}), made
+
+
+def _offered(
+    args: ExtenderArgs, passed: tuple[str, ...], judge: Judge, context: Context, late: Late
+) -> tuple[Sequence[str], float | None]:
+    """Return the nodes that kube-scheduler is to choose from; all of them where in doubt.
+
+    Beside them, where some are left out, the seconds of the slowest start on any that passed.
+    """
+    room = enough(len(judge.view.nodes), context.offered_percentage)
+    chained = context.list_rejected is ListRejected.ALWAYS
+    if len(passed) <= room or chained or not args.pod.metadata.uid or prefers_nodes(args.pod):
+        return passed, None
+    all_of_them = expected(passed, judge, context, late=late)
+    if all_of_them is None:
+        return passed, None
+    offered = narrowed(passed, all_of_them.scores, room, judge.view, context.draw)
+    return offered, all_of_them.slowest
 
 
 def _examples(

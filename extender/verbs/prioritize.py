@@ -12,8 +12,10 @@ hold into a reservation, wherever the pod went.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import compress, islice
+
+import msgspec
 
 from extender.cluster.reservations import Reservation
 from extender.placement.score import MAX_SCORE, scores
@@ -42,7 +44,7 @@ def prioritize_nodes(
         known, seconds = _seconds(args.names, table)
         if known:
             ranking = Ranking(args.names, _scores(known, seconds, table, judge, context))
-            slowest = known[seconds.index(max(seconds))]
+            slowest = _slowest(known, seconds, judge)
     best = _best(ranking)
     starts = {} if ranking is nothing else _starts(judge, best)
     made = decision(
@@ -53,7 +55,7 @@ def prioritize_nodes(
         passed=len(args.names),
         scores=best,
         starts=starts,
-        slowest=_starts(judge, [slowest])[slowest] if slowest is not None else None,
+        slowest=slowest,
         stale=judge.stale,
     )
     return ranking, made
@@ -76,11 +78,49 @@ def _scores(
     names: tuple[str, ...], seconds: list[float], table: Starts, judge: Judge, context: Context
 ) -> Scores:
     best = min(seconds)
-    if not (judge.request.uid and judge.request.demand.volume_bytes):
-        return table.scores(best, judge.policy, most=MAX_SCORE)
+    table_scores = table.scores(best, judge.policy, most=_most(judge))
+    if not _puts_one_ahead(judge):
+        return table_scores
     first = min(compress(names, map(best.__eq__, seconds)))
     _hold(first, judge, context)
-    return table.scores(best, judge.policy, most=MAX_SCORE - 1).replaced({first: MAX_SCORE})
+    return table_scores.replaced({first: MAX_SCORE})
+
+
+def _puts_one_ahead(judge: Judge) -> bool:
+    return bool(judge.request.uid and judge.request.demand.volume_bytes)
+
+
+def _most(judge: Judge) -> int:
+    return MAX_SCORE - 1 if _puts_one_ahead(judge) else MAX_SCORE
+
+
+class Expected(msgspec.Struct, frozen=True):
+    """What nodes would score, in the order asked, and the seconds of the slowest start on one."""
+
+    scores: Sequence[int]
+    slowest: float | None = None
+
+
+def expected(
+    names: tuple[str, ...], judge: Judge, context: Context, *, late: Late
+) -> Expected | None:
+    """Say what prioritize would, before it puts one node ahead; None where time has run out."""
+    nothing = Expected([0] * len(names))
+    if not _is_particular(judge):
+        return nothing
+    table = context.starts.of(judge, late)
+    if table is None:
+        return None
+    known, seconds = _seconds(names, table)
+    if not known:
+        return nothing
+    scores = table.scores(min(seconds), judge.policy, most=_most(judge)).of(names)
+    return Expected(scores, _slowest(known, seconds, judge))
+
+
+def _slowest(names: tuple[str, ...], seconds: list[float], judge: Judge) -> float:
+    node = judge.view.nodes[names[seconds.index(max(seconds))]]
+    return judge.start(node).seconds
 
 
 def _best(ranking: Ranking) -> dict[str, int]:

@@ -90,7 +90,8 @@ def test_a_large_and_a_chunked_body_arrive_whole(
     tls_server: Running, site: Site, client_pair: Pair
 ) -> None:
     names = [f"node-{number:032d}" for number in range(40_000)]
-    body = msgspec.json.encode({**GOOD, "NodeNames": names})
+    nobody = {"metadata": {"name": "is-offered-all"}}  # as it has no UID
+    body = msgspec.json.encode({**GOOD, "Pod": nobody, "NodeNames": names})
     assert len(body) > 2**20
     with contextlib.closing(connect(tls_server, site.context(client_pair))) as connection:
         for chunked in (False, True):
