@@ -33,6 +33,14 @@ _BODIES_PER_WORKLOAD = 4
 _PODS = 20_000
 
 
+_OFFERS_ALL = {
+    "apiVersion": "modelcache.dev/v1alpha1",
+    "kind": "ExtenderConfiguration",
+    "filter": {"offeredPercentage": 100},
+}
+"""Answers are compared with those of the reference, which offers every node that fits."""
+
+
 class Case(msgspec.Struct, frozen=True, kw_only=True):
     """What is sent. ``rate`` is requests a second over all connections, half for each verb."""
 
@@ -69,7 +77,10 @@ def measure(folder: Path, *, seconds: float, quick: bool) -> Iterator[Row]:
 
 
 def _measure(fleet: Fleet, cases: Sequence[Case], folder: Path, seconds: float) -> Iterator[Row]:
-    with local_apiserver(fleet, folder) as apiserver, extender(apiserver, folder) as ours:
+    with (
+        local_apiserver(fleet, folder) as apiserver,
+        extender(apiserver, folder, _OFFERS_ALL) as ours,
+    ):
         table = decisions(ours, fleet)
         with reference(table, folder) as theirs:
             for case in cases:
@@ -86,11 +97,15 @@ def _measure(fleet: Fleet, cases: Sequence[Case], folder: Path, seconds: float) 
 
 
 def decisions(ours: Extender, fleet: Fleet) -> dict[str, dict[str, int]]:
-    """Ask the extender about every node for each workload: the table of the reference."""
+    """Ask the extender about every node for each workload: the table of the reference.
+
+    Of a pod without a UID it is told all nodes that fit, and not the best of them alone.
+    """
     names = fleet.node_names()
     table = {}
     for workload in WORKLOADS:
         pod = question(workload, 0)
+        del pod["metadata"]["uid"]
         passed = ours.post("/filter", _args(pod, names))[1]["NodeNames"]
         ranked = ours.post("/prioritize", _args(pod, passed))[1]
         table[workload] = {entry["Host"]: entry["Score"] for entry in ranked}
