@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any, NamedTuple
 
 import click
@@ -63,6 +64,7 @@ def new_context(
         policy=configuration.policy(),
         list_rejected=configuration.filter.list_rejected,
         offered_percentage=configuration.filter.offered_percentage,
+        draw=Random().sample,  # noqa: S311 - spreads pods, guards nothing
         unsynced=unsynced,
         stale=stale,
         fence=fence,

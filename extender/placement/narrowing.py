@@ -15,10 +15,9 @@ hence a pod that is asked about again is offered all.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import compress, repeat
 from operator import attrgetter, methodcaller
-from random import Random
 
 from extender.cluster.view import NodeView, View
 from extender.kube.objects import Pod
@@ -27,6 +26,9 @@ AS_KUBE_SCHEDULER = 0
 """The percentage that stands for kube-scheduler's own: the smaller, the more nodes there are."""
 
 ALL = 100
+
+Draw = Callable[[list[str], int], list[str]]
+"""Takes so many of some nodes, by chance (``random.Random.sample``)."""
 
 _LEAST, _LEAST_PERCENT = 100, 5
 _ANYWAY = "ScheduleAnyway"
@@ -46,6 +48,11 @@ def enough(nodes: int, percentage: int) -> int:
     return max(_LEAST, nodes * percentage // 100)
 
 
+def the_first(names: list[str], number: int) -> list[str]:
+    """Take the same nodes every time, for whoever leaves nothing to chance."""
+    return names[:number]
+
+
 def prefers_nodes(pod: Pod) -> bool:
     """Tell whether kube-scheduler's own scores may matter for a pod more than for others.
 
@@ -62,7 +69,7 @@ def prefers_nodes(pod: Pod) -> bool:
 
 
 def narrowed(
-    names: Sequence[str], scores: Sequence[int], room: int, view: View, draw: Random
+    names: Sequence[str], scores: Sequence[int], room: int, view: View, draw: Draw
 ) -> Sequence[str]:
     """Return about ``room`` of the nodes, those of the highest scores (``scores``, one a name).
 
@@ -78,12 +85,12 @@ def narrowed(
     return kept
 
 
-def _drawn(names: Sequence[str], room: int, view: View, draw: Random) -> Sequence[str]:
+def _drawn(names: Sequence[str], room: int, view: View, draw: Draw) -> Sequence[str]:
     nodes = map(view.nodes.get, names, repeat(_UNKNOWN))
     zones: defaultdict[str, list[str]] = defaultdict(list)
     for zone, name in zip(map(_zone, map(_labels, nodes)), names, strict=True):
         zones[zone].append(name)
     kept: list[str] = []
     for zone in zones.values():
-        kept += draw.sample(zone, max(1, room * len(zone) // len(names)))
+        kept += draw(zone, max(1, room * len(zone) // len(names)))
     return kept

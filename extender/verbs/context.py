@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from itertools import count
-from random import Random
 from threading import Lock
 
 import msgspec
@@ -88,14 +87,14 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     ``reservation_seconds``: how long bind does, if the watch never shows the pod there; ``claims``
     numbers the Bindings that it does so for.
     ``offered_percentage`` is how many of the nodes filter offers at most (``narrowing.enough``),
-    ``draw`` which of equal ones.
+    ``draw`` takes some of equal ones.
     """
 
     state: ClusterState
     policy: Policy = Policy()
     list_rejected: ListRejected = ListRejected.WHEN_NONE_PASS
     offered_percentage: int = narrowing.ALL
-    draw: Random = msgspec.field(default_factory=Random)
+    draw: narrowing.Draw = narrowing.the_first
     unsynced: Callable[[], tuple[str, ...]] = _nothing
     stale: Callable[[], tuple[str, ...]] = _nothing
     hold_seconds: float = 5.0

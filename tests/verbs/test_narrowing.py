@@ -59,7 +59,7 @@ HOLDING = set(NAMES[:: NODES // HOLDERS])
 
 def narrowing_context(state: ClusterState = FLEET, seed: int = 1, **more: Any) -> Context:
     more = {"offered_percentage": AS_KUBE_SCHEDULER} | more
-    return Context(state=state, draw=Random(seed), **more)
+    return Context(state=state, draw=Random(seed).sample, **more)
 
 
 def ask(context: Context, asker: Pod, names: tuple[str, ...] = NAMES) -> tuple[list[str], Decision]:
