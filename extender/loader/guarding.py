@@ -14,18 +14,19 @@ from typing import ParamSpec
 
 import structlog
 
-from extender.errors import CacheError, ExtenderError, LockHeldError, NotRemovedError
+from extender.errors import CacheError, ExtenderError, NotRemovedError
 from extender.loader.catalog import Catalog, CatalogModel
 from extender.loader.disk_space import read_speed
 from extender.loader.layout import CacheDirectory, writing
 from extender.loader.looking import Looker
 from extender.loader.making_room import RoomMaker
 from extender.loader.metrics import LoaderMetrics
+from extender.loader.proof.marker import Marker
 from extender.loader.proof.reading import Reader, ReadingStoppedError
 from extender.loader.proof.verdict import Level, Verdict
 from extender.loader.publish import DamagedError, Publisher
 from extender.loader.rereading import Reread, Rereader, confirm
-from extender.loader.table import ModelTable
+from extender.loader.table import ModelRow, ModelTable
 from extender.loader.transfer.limits import Limits
 from extender.report import ReportedState
 
@@ -38,6 +39,8 @@ ROUND_SECONDS = 86_400.0
 
 _TICK_SECONDS = 0.2
 _LOCK_SECONDS = 2.0
+_MARK_SECONDS = 5.0
+"""So often damage is written down that could not be at once: until then nothing is mended."""
 
 P = ParamSpec("P")
 
@@ -76,7 +79,7 @@ class Guard:
         )
         self._catalog: Catalog | None = None
         self._looked_at: dict[str, float] = {}
-        self._measured_at = float("-inf")
+        self._measure_at = float("-inf")
         self._read_round = False
         self._busy: Callable[[str], bool] = lambda _: False
         self._again: Callable[[str], None] = lambda _: None
@@ -111,6 +114,10 @@ class Guard:
         if verdict is not None:
             raise DamagedError(path, verdict)
 
+    def if_whole(self, path: str, marker: Marker, say: Callable[[Marker], None]) -> None:
+        """Have a publication called whole, unless it is known not to be; see ``Looker``."""
+        self._looker.if_whole(path, marker, say)
+
     def start(
         self,
         busy: Callable[[str], bool],
@@ -136,19 +143,27 @@ class Guard:
         tidied_at = float("-inf")
         while not self._stopping.wait(_TICK_SECONDS):
             for row in self._table.all():
-                due = self._looked_at.get(row.path, float("-inf")) + self._look_seconds
-                if self._clock() >= due and not self._busy(row.path):
+                if self._is_due(row):
                     self._guarded(self._look, row.path)
             if not self.looked:
                 continue
-            if self._clock() - self._measured_at >= MEASURE_SECONDS:
+            if self._clock() >= self._measure_at:
                 self._guarded(self._measure)
             if self._clock() - tidied_at >= self._look_seconds:
                 self._guarded(self._room.tidy)
                 tidied_at = self._clock()
 
+    def _is_due(self, row: ModelRow) -> bool:
+        """Tell whether to look at a model now: also while a worker is at another revision of it."""
+        unmarked = self._looker.unmarked(row.path) is not None
+        seconds = min(self._look_seconds, _MARK_SECONDS) if unmarked else self._look_seconds
+        if self._clock() < self._looked_at.get(row.path, float("-inf")) + seconds:
+            return False
+        return unmarked or row.state is ReportedState.READY or not self._busy(row.path)
+
     def _measure(self) -> None:
         """Measure how fast the disk reads, on the first model on it that tells."""
+        self._measure_at = self._clock() + self._look_seconds
         for row in self._table.all():
             if row.state is not ReportedState.READY or self._busy(row.path):
                 continue
@@ -157,17 +172,22 @@ class Guard:
             speed = read_speed(self._cache.final(row.path) / files[0].path) if files else None
             if speed is not None:
                 self._metrics.read_speed = speed
-                self._measured_at = self._clock()
+                self._measure_at = self._clock() + MEASURE_SECONDS
                 return
 
     def _look(self, path: str) -> None:
         level = Level.SIZES if path in self._looked_at else Level.HEADERS
         lost = False
         try:
-            lost = self._looker.look(path, level)
+            lost = self._looker.look(path, level, busy=self._busy(path))
+        except ReadingStoppedError:
+            raise
         except (CacheError, OSError) as error:  # the others are to be told of all the same
-            self._table.failed(path, f"cannot be looked at: {error}")
+            self._table.unseen(path, f"cannot be looked at: {error}")
             log.warning("the cache directory refuses", model=path, error=str(error))
+        except Exception:
+            self._table.unseen(path, "cannot be looked at: a fault of the loader; see its log")
+            log.exception("not looked at: a fault of the loader", model=path)
         first = path not in self._looked_at
         self._looked_at[path] = self._clock()
         if first or lost:
@@ -188,7 +208,7 @@ class Guard:
             around_cache=True,
             stop=lambda: self._stopping.is_set() or self._catalog is not catalog,
         )
-        rereader = Rereader(self._cache, reader)
+        rereader = Rereader(self._cache, reader, disk=self._publisher.disk)
         while True:
             rows = self._table.all()
             ready = [row.path for row in rows if row.state is ReportedState.READY]
@@ -200,29 +220,28 @@ class Guard:
                 self._conclude(seen)
 
     def _conclude(self, seen: Reread) -> None:
-        marker = self._looker.marker(seen.path)
-        if marker is None:
-            return
         if seen.problem is not None:
             self._metrics.proofs.labels("damaged").inc()
             verdict = Verdict(ok=False, level=Level.CONTENT, problems=(seen.problem,))
-            if self._looker.condemn(seen.path, marker, verdict):
+            if self._looker.condemn(seen.path, seen.marker, verdict):
                 self._again(seen.path)
             return
-        if self._busy(seen.path) or self._looker.unmarked(seen.path) is not None:
+        marker = self._looker.marker(seen.path)
+        if marker is None or self._looker.unmarked(seen.path) is not None:
             return
         try:
             with writing(self._cache, seen.path, wait=_LOCK_SECONDS, name=self._name) as held:
                 if marker.damaged or self._looker.marker(seen.path) != marker:
                     return
-                marker = confirm(self._publisher, held, marker)
+                reader = Reader(stop=self._stopping.is_set)
+                marker = confirm(self._publisher, held, marker, reader)
             self._looker.ready(seen.path, marker)
             self._metrics.proofs.labels("whole").inc()
-        except LockHeldError as error:
-            log.info("proof not noted", model=seen.path, why=str(error))
         except DamagedError as error:
             if self._looker.condemn(seen.path, marker, error.verdict):
                 self._again(seen.path)
+        except CacheError as error:  # a worker has it, or the disk takes nothing: the rest is read
+            log.info("proof not noted", model=seen.path, why=str(error))
 
     def _guarded(self, work: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         try:

@@ -18,7 +18,7 @@ import structlog
 
 from extender.backoff import Backoff
 from extender.errors import ExtenderError
-from extender.loader.catalog import Catalog, CatalogModel
+from extender.loader.catalog import Catalog
 from extender.loader.catalog_file import CatalogFile
 from extender.loader.guarding import Guard
 from extender.loader.leaving import Leftovers
@@ -92,7 +92,7 @@ class Keeper:
             failed=self._failed,
             let_go=lambda wish: table.let_go(wish.model.directory),
             waits=lambda wish, why: table.waits(wish.model.directory, why),
-            fixed=lambda wish: _origin(wish.model).pinned,
+            fixed=lambda wish: Origin.of(wish.model).pinned,
             changed=self.look,
             clock=monotonic,
             random=random,
@@ -185,7 +185,7 @@ class Keeper:
         model = wish.model
         marker = self._obtainer.obtain(
             model.directory,
-            _origin(model),
+            Origin.of(model),
             tell=self._progress,
             stop=stop,
             make_room=lambda needed: self._room.for_wish(wish, needed),
@@ -199,6 +199,9 @@ class Keeper:
         self._tell(transfer)
 
     def _obtained(self, wish: Wish, marker: Marker) -> None:
+        self._guard.if_whole(wish.model.directory, marker, lambda now: self._ready(wish, now))
+
+    def _ready(self, wish: Wish, marker: Marker) -> None:
         path = wish.model.directory
         before = self._table.get(path)
         self._table.ready(
@@ -233,12 +236,3 @@ class Keeper:
     def _workers_again(self, path: str) -> None:
         self._workers.again(path)
         self.look()
-
-
-def _origin(model: CatalogModel) -> Origin:
-    return Origin(
-        source=model.source,
-        revision=model.revision,
-        include=model.include,
-        exclude=model.exclude,
-    )

@@ -12,7 +12,7 @@ from threading import Lock
 import msgspec
 import structlog
 
-from extender.errors import CacheError, LockHeldError
+from extender.errors import CacheError
 from extender.loader.catalog import CatalogModel
 from extender.loader.layout import CacheDirectory, holds_something, writing
 from extender.loader.mend import condemn_found, damaged_files
@@ -32,8 +32,6 @@ from extender.loader.table import ModelRow, ModelTable
 from extender.report import ReportedState
 
 log = structlog.get_logger("extender.loader")
-
-_LOCK_SECONDS = 2.0
 
 
 class _Damage(msgspec.Struct, frozen=True):
@@ -77,82 +75,122 @@ class Looker:
         self._stop = stop
         self.failed: Callable[[CatalogModel], bool] = lambda _: False
         self._unmarked: dict[str, _Damage] = {}
+        self._refusals: dict[str, str] = {}
         self._saying = Lock()  # what one thread found damaged no other one calls whole meanwhile
 
-    def look(self, path: str, level: Level) -> bool:
+    def look(self, path: str, level: Level, *, busy: bool = False) -> bool:
         """Note whether a model is ready, damaged or absent; return whether to obtain it at once.
 
-        That is where it was ready and is not, or where its marker could not tell of damage before.
+        That is where something else was believed, and nobody is going to try again by himself; or
+        where the marker could not tell of damage before. While a worker is ``busy`` with the model
+        only damage is told: what is not there now may be on its way.
 
-        Raises ReadingStoppedError, and CacheError where the directory cannot be written.
+        Raises ReadingStoppedError, OSError, and CacheError where the directory cannot be written.
         """
         with self._saying:
             found = self._unmarked.get(path)
-            if found is not None and found.is_in(self.marker(path)):
+            if found is not None and self._is_in(path, found):
                 self._damaged(path, found.verdict.told())
                 return self._mark(path, found)
-        final = self._cache.final(path)
-        try:
-            marker = read_marker(final)
-        except UnreadableMarkerError as error:  # not known to be absent: nothing is done about it
-            log.warning("marker not readable", model=path, error=str(error))
-            self._table.unknown(path, str(error))
-            return False
-        except MarkerError as error:
-            log.warning("marker not readable", model=path, error=str(error))
-            marker = None
+            self._unmarked.pop(path, None)
+        marker = self._marker(path, busy=busy)
         row = self._table.get(path)
-        only_asked_for = row is None or (row.on_demand and not row.wished)
-        if marker is None and not only_asked_for and holds_something(final):
-            return self._table.unproven(path)
-        if marker is None and row is not None and row.refused:
-            self._table.absent(path)  # what stood in the way has gone
-            return True
+        if isinstance(marker, UnreadableMarkerError):
+            return False
         if marker is None or (row is not None and not row.may_be_of(marker.source)):
-            if row is not None and self._is_known_to_fail(row):
-                return False
-            return self._table.absent(path)
+            return not busy and self._not_there(path, row, marker)
         if marker.damaged:
-            names = ["the whole" if name == WHOLE else name for name in marker.damaged]
-            return self._damaged(path, f"{', '.join(names)}: not what was proven of it")
+            return self._marked(path, marker)
+        final = self._cache.final(path)
         try:
             verdict = verify(final, level=level, expected=marker, reader=Reader(stop=self._stop))
         except FileNotFoundError:  # removed while it was looked at
-            return self._table.absent(path)
+            return not busy and self._table.absent(path)
         except OSError as error:  # as with its marker
-            self._table.unknown(
-                path, f"{error.filename}: {error.strerror or error}; look at the disk"
-            )
+            if not busy:
+                self._table.unknown(
+                    path, f"{error.filename}: {error.strerror or error}; look at the disk"
+                )
             return False
         self._metrics.proofs.labels("whole" if verdict.ok else "damaged").inc()
         if not verdict.ok:
             return self.condemn(path, marker, verdict)
+        if busy:
+            return False
         if _was_touched(marker, verdict):
             marker = self._renewed(path, marker, verdict)
         self.ready(path, marker)
         return False
 
-    def ready(self, path: str, marker: Marker) -> None:
-        """Note that a model is whole, and leave what is said of another revision of it.
+    def _marker(self, path: str, *, busy: bool) -> Marker | UnreadableMarkerError | None:
+        """Return what lies there says of itself; what the disk does not give is told at once."""
+        try:
+            return read_marker(self._cache.final(path))
+        except UnreadableMarkerError as error:  # not known to be absent: nothing is done about it
+            log.warning("marker not readable", model=path, error=str(error))
+            if not busy:
+                self._table.unknown(path, str(error))
+            return error
+        except MarkerError as error:
+            log.warning("marker not readable", model=path, error=str(error))
+            return None
 
-        Where its marker is another one by now, or damage is known, it is left to the next look.
+    def _not_there(self, path: str, row: ModelRow | None, marker: Marker | None) -> bool:
+        """Note that nothing, or nothing of ours, lies where a model should; see ``look``."""
+        only_asked_for = row is None or (row.on_demand and not row.wished)
+        if marker is None and not only_asked_for and holds_something(self._cache.final(path)):
+            told = row is not None and self._rests_on_a_look(row)
+            return self._table.unproven(path) or told
+        if row is None:
+            return False
+        if marker is None and row.refused:
+            self._table.absent(path)  # what stood in the way has gone
+            return True
+        if row.state is ReportedState.FAILED and not row.damaged and self.failed(row.model):
+            # Why it is not here is said already. Absent, a pod would be sent here again to wait for
+            # it, and every try would be news twice.
+            return False
+        return self._table.absent(path) or self._rests_on_a_look(row)
+
+    def _rests_on_a_look(self, row: ModelRow) -> bool:
+        """Tell whether a look, and no worker that tries again, had found why a model is failed."""
+        return row.state is ReportedState.FAILED and not row.refused and not self.failed(row.model)
+
+    def _marked(self, path: str, marker: Marker) -> bool:
+        """Note damage that the marker tells of, unless it is another marker by now."""
+        with self._saying:
+            row = self._table.get(path)
+            if self.marker(path) != marker:
+                return False
+            if row is not None and row.damaged and self.failed(row.model):
+                return False  # why it is not mended is said, and each change is news for all pods
+            names = ["the whole" if name == WHOLE else name for name in marker.damaged]
+            return self._damaged(path, f"{', '.join(names)}: not what was proven of it")
+
+    def ready(self, path: str, marker: Marker) -> None:
+        """Note that a model is whole, and leave what is said of another revision of it."""
+
+        def say(now: Marker) -> None:
+            self._table.whole(
+                path,
+                source=now.source,
+                revision=now.revision,
+                size=now.bytes,
+                proven_at=now.proven_at,
+            )
+
+        self.if_whole(path, marker, say)
+
+    def if_whole(self, path: str, marker: Marker, say: Callable[[Marker], None]) -> None:
+        """Have a publication called whole (``say``, with its marker as it is now).
+
+        Not where another one is there by now, or damage is known: that is left to the next look.
         """
         with self._saying:
-            if self.unmarked(path) is None and self.marker(path) == marker:
-                self._table.whole(
-                    path,
-                    source=marker.source,
-                    revision=marker.revision,
-                    size=marker.bytes,
-                    proven_at=marker.proven_at,
-                )
-
-    def _is_known_to_fail(self, row: ModelRow) -> bool:
-        """Tell whether the table says already why a model is not here, and has to go on saying it.
-
-        Absent, a pod would be sent here again to wait for it, and every try would be news twice.
-        """
-        return row.state is ReportedState.FAILED and not row.damaged and self.failed(row.model)
+            now = self.marker(path)
+            same = now is not None and now.id == marker.id and not now.damaged
+            if now is not None and same and self.unmarked(path) is None:
+                say(now)
 
     def _renewed(self, path: str, marker: Marker, verdict: Verdict) -> Marker:
         """Let the marker describe files that were touched and are as they were.
@@ -178,11 +216,11 @@ class Looker:
         """Note that a model is damaged, also in its marker, where nobody has changed it since.
 
         Where the marker cannot be written now (a worker has the model, the disk takes nothing) it
-        is said all the same, and marked at a later look. Returns whether it was ready until now.
+        is said all the same, and marked at a later look. Returns whether that is news.
         """
         found = _Damage(marker, verdict)
         with self._saying:
-            if not found.is_in(self.marker(path)):
+            if not self._is_in(path, found):
                 return False  # another publication by now: looked at next time
             self._unmarked[path] = found
             news = self._damaged(path, verdict.told())
@@ -192,34 +230,51 @@ class Looker:
     def unmarked(self, path: str) -> Verdict | None:
         """Return what is known to be damaged and the marker does not say; None: nothing is."""
         found = self._unmarked.get(path)
-        return found.verdict if found is not None and found.is_in(self.marker(path)) else None
+        return found.verdict if found is not None and self._is_in(path, found) else None
+
+    def _is_in(self, path: str, found: _Damage) -> bool:
+        """Tell whether damage is in what lies there now and not told of in its marker.
+
+        A marker that the disk does not give is no other one: damage and such errors come together.
+        """
+        try:
+            return found.is_in(read_marker(self._cache.final(path)))
+        except UnreadableMarkerError:
+            return True
+        except MarkerError:
+            return False
 
     def _mark(self, path: str, found: _Damage) -> bool:
         """Write into a model's marker what was found damaged; return whether that was done."""
         try:
-            with writing(self._cache, path, wait=_LOCK_SECONDS, name=self._name) as held:
-                now = self.marker(path)
+            with writing(self._cache, path, name=self._name) as held:
+                now = read_marker(held.final)
                 if now is not None and found.is_in(now):
                     log.error("model damaged", model=path, problem=found.verdict.told())
                     condemn_found(self._publisher, held, now, found.verdict)
                 self._unmarked.pop(path, None)
+                self._refusals.pop(path, None)
                 return True
-        except LockHeldError as error:
-            log.info("looked at again later", model=path, why=str(error))
         except (CacheError, OSError) as error:
-            log.warning("damage not marked", model=path, error=str(error))
+            if self._refusals.get(path) != str(error):  # it is tried every few seconds
+                log.warning("damage not marked", model=path, error=str(error))
+            self._refusals[path] = str(error)
+        except MarkerError:  # somebody wrote over it: proven anew as a whole
+            self._unmarked.pop(path, None)
         return False
 
     def _damaged(self, path: str, problem: str) -> bool:
-        """Note that a model is damaged, and what becomes of it; return whether it was ready."""
+        """Note that a model is damaged, and what becomes of it; return whether that is news."""
         row = self._table.get(path)
+        news = row is not None and not row.damaged
         left = row is not None and row.left is not None
         then = (
             "it is not fetched again, because the catalog does not have it here"
             if left
             else "what is damaged is fetched again"
         )
-        return self._table.damaged(path, f"{problem}; {then}")
+        self._table.damaged(path, f"{problem}; {then}")
+        return news
 
 
 def _was_touched(marker: Marker, verdict: Verdict) -> bool:

@@ -21,6 +21,7 @@ from extender.loader.disk_space import file_system
 from extender.loader.evict import Decided, carry_out, decide
 from extender.loader.layout import CacheDirectory, unwritable
 from extender.loader.metrics import LoaderMetrics
+from extender.loader.obtaining import asked_for
 from extender.loader.publish import Publisher
 from extender.loader.space import Plan
 from extender.loader.sweep import sweep
@@ -106,10 +107,10 @@ class RoomMaker:
         for path in swept.completed:
             self.changed(path)
 
-    def _may_be_begun(self, *, needed: int) -> frozenset[str]:
-        if self._is_short(needed):
-            return frozenset(wish.model.directory for wish in self._wishes)
-        return frozenset(model.directory for model in self._catalog.models)
+    def _may_be_begun(self, *, needed: int) -> dict[str, str]:
+        short = self._is_short(needed)
+        models = [wish.model for wish in self._wishes] if short else self._catalog.models
+        return asked_for(models)
 
     def _collect(self, *, keep: set[str], needed: int) -> None:
         """Say what goes before it goes, so that no pod is on its way there; then ask once more.

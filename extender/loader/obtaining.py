@@ -15,7 +15,7 @@ by two processes at once, and again after each was killed at any point.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from random import Random
 
@@ -24,12 +24,13 @@ import structlog
 
 from extender.addresses import shown
 from extender.errors import CacheError
+from extender.loader.catalog import CatalogModel
 from extender.loader.comparing import same, unchanged, with_versions
 from extender.loader.downloading import Download, Means, Repeat
 from extender.loader.foreign import ForeignError, Foreigners, left_by_others
 from extender.loader.layout import CacheDirectory, Writing, writing
 from extender.loader.mend import mend, missing
-from extender.loader.placing import InUseError
+from extender.loader.placing import Fate, InUseError
 from extender.loader.proof.marker import (
     WHOLE,
     Marker,
@@ -60,6 +61,16 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, model: CatalogModel) -> Origin:
+        """Return where the catalog says that a model comes from."""
+        return cls(
+            source=model.source,
+            revision=model.revision,
+            include=model.include,
+            exclude=model.exclude,
+        )
+
     @property
     def asked(self) -> str:
         """A digest of what is asked for: equal digests ask for the same files."""
@@ -70,6 +81,11 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     def pinned(self) -> bool:
         """Whether what it names can never change. Raises SourceError for no address."""
         return locate(self.source, self.revision).pinned
+
+
+def asked_for(models: Iterable[CatalogModel]) -> dict[str, str]:
+    """Return what a catalog asks for, by the paths of its models; see ``Origin.asked``."""
+    return {model.directory: Origin.of(model).asked for model in models}
 
 
 def opener(credentials: Credentials) -> Callable[[Origin], Source]:
@@ -191,10 +207,12 @@ class Obtainer:
         found = _marker(held)
         is_that = found is not None and same(found, listing)
         if found is not None and is_that and not found.damaged:
-            self.publisher.arrive(held, lambda _: False)
+            self.publisher.arrive(held, lambda _: Fate.GOES)
             return self._noted(work, found)
         arrived = self.publisher.arrive(
-            held, lambda marker: same(marker, listing), reader=work.reader
+            held,
+            lambda marker: Fate.COMES if same(marker, listing) else Fate.GOES,
+            reader=work.reader,
         )
         if arrived is not None:
             return arrived

@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Mapping
+from enum import Enum, auto
 from pathlib import Path
 
 import msgspec
@@ -55,6 +56,15 @@ Uses = Callable[[str], InUse]
 """Tells it of a model's path. Raises CacheError where that cannot be known."""
 
 
+class Fate(Enum):
+    """What becomes of something proven that is on its way to a final path."""
+
+    COMES = auto()
+    WAITS = auto()
+    """It is not known, or for another one to say: it is left where it is."""
+    GOES = auto()
+
+
 class InUseError(CacheError):
     """What is proven waits for those who read what stands at its final path."""
 
@@ -80,12 +90,12 @@ class Placing:
         self.disk.sync_directory(proven.parent)
 
     def arrive(
-        self, held: Writing, wanted: Callable[[Marker], bool], *, reader: Reader | None = None
+        self, held: Writing, fate: Callable[[Marker], Fate], *, reader: Reader | None = None
     ) -> Marker | None:
-        """Show what is on its way to a final path where it is wanted; return its marker then.
+        """Show what is on its way to a final path where ``fate`` says so; return its marker then.
 
-        What is not wanted goes, and what was replaced as soon as none of its readers is left. What
-        cannot be read stays. Raises InUseError where it has to wait on, and CacheError.
+        What was replaced goes as soon as none of its readers is left. What cannot be read stays.
+        Raises InUseError where it has to wait on, and CacheError.
 
         Beside a damaged model it is proven once more: what did not change between two revisions is
         one file with two names.
@@ -96,10 +106,14 @@ class Placing:
                 marker = _marker(entry)
                 if marker is None or marker.id != publication:
                     self._let_go(held, entry)
-                elif wanted(marker):
-                    arriving = entry, marker
-                else:
-                    self.discard(held, entry)
+                    continue
+                match fate(marker):
+                    case Fate.COMES:
+                        arriving = entry, marker
+                    case Fate.GOES:
+                        self.discard(held, entry)
+                    case Fate.WAITS:
+                        continue
             if arriving is None:
                 return None
             entry, marker = arriving

@@ -25,10 +25,14 @@ log = structlog.get_logger("extender.loader")
 
 
 class Reread(msgspec.Struct, frozen=True, kw_only=True):
-    """One file that was read. ``last``: with it the whole model was read in this round."""
+    """One file that was read, of the model with this marker.
+
+    ``last``: with it the whole model was read in this round.
+    """
 
     path: str
     file: str
+    marker: Marker
     bytes: int
     problem: Problem | None = None
     last: bool = False
@@ -64,7 +68,7 @@ class Rereader:
         Where its place cannot be kept on the disk, the next process begins a round anew.
         """
         after = self._at or self._load()
-        for path, marker, number in self._files(sorted(paths)):
+        for path, marker, number in self._files(sorted(p for p in paths if p >= after.path)):
             file = marker.files[number]
             if (path, file.path) <= (after.path, after.file):
                 continue
@@ -79,7 +83,14 @@ class Rereader:
                 problem = None  # the model was replaced or mended while it was read
             self._save(_Cursor(path, file.path))
             last = number == len(marker.files) - 1
-            return Reread(path=path, file=file.path, bytes=file.size, problem=problem, last=last)
+            return Reread(
+                path=path,
+                file=file.path,
+                marker=marker,
+                bytes=file.size,
+                problem=problem,
+                last=last,
+            )
         self._save(_Cursor())
         return None
 
@@ -115,12 +126,12 @@ class Rereader:
             self._told = True
 
 
-def confirm(publisher: Publisher, held: Writing, marker: Marker) -> Marker:
+def confirm(publisher: Publisher, held: Writing, marker: Marker, reader: Reader) -> Marker:
     """Say in a model's marker that all of it was read again, and was found whole.
 
-    Raises DamagedError where it is not whole by now.
+    Raises DamagedError where it is not whole by now, ReadingStoppedError and CacheError.
     """
-    verdict = verify(held.final, level=Level.SIZES, expected=marker)
+    verdict = verify(held.final, level=Level.SIZES, expected=marker, reader=reader)
     if not verdict.ok:
         raise DamagedError(held.path, verdict)
     return publisher.renew(held, marker, verdict, level=Level.CONTENT)

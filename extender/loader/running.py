@@ -27,7 +27,7 @@ from extender.loader.leaving import Leftovers
 from extender.loader.making_room import RoomMaker
 from extender.loader.metrics import LoaderMetrics
 from extender.loader.node_pods import NodePods
-from extender.loader.obtaining import Obtainer, opener
+from extender.loader.obtaining import Obtainer, asked_for, opener
 from extender.loader.publish import Publisher
 from extender.loader.readers import Readers
 from extender.loader.reporting import LEASE_SECONDS, Reporter
@@ -125,6 +125,7 @@ class Loader:
             look_seconds=settings.look_seconds,
         )
         self._cache = cache
+        self._catalog = catalog
         self._publisher = publisher
         self._surroundings: Surroundings | Alone = Alone(name)
         self._announcer: Announcer | None = None
@@ -217,8 +218,11 @@ class Loader:
 
     def _sweep(self) -> None:
         """Finish what a kill left. A disk that refuses is no reason to vouch for nothing."""
+        self._catalog.poll()
+        catalog = self._catalog.catalog
+        wanted = asked_for(catalog.models) if catalog is not None else None
         try:
-            swept = sweep(self._publisher, self._cache)
+            swept = sweep(self._publisher, self._cache, wanted=wanted)
         except CacheError as error:
             log.warning("not swept; it is tried again", error=str(error))
         else:

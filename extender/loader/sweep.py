@@ -1,11 +1,12 @@
 """Complete or undo what a process left that was killed, and bound what is kept aside.
 
-Staging stays, for downloads to go on from. What was on its way to a final path arrives. Trash is
-deleted. A model that another process is writing right now is left to it.
+Staging stays, for downloads to go on from. What was on its way to a final path arrives where it is
+still asked for. Trash is deleted. A model that another process is writing right now is left to it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
@@ -16,12 +17,13 @@ from extender.errors import LockHeldError
 from extender.loader.layout import (
     CacheDirectory,
     Writing,
+    holds_something,
     unescaped,
     unwritable,
     writing,
 )
-from extender.loader.placing import InUseError
-from extender.loader.proof.marker import UnreadableMarkerError
+from extender.loader.placing import Fate, InUseError
+from extender.loader.proof.marker import Marker, UnreadableMarkerError
 from extender.loader.publish import Publisher
 from extender.loader.sources import path_problem
 
@@ -42,10 +44,14 @@ def sweep(
     publisher: Publisher,
     directory: CacheDirectory,
     *,
-    wanted: frozenset[str] | None = None,
+    wanted: Mapping[str, str] | None = None,
     quarantine_bytes: int = QUARANTINE_BYTES,
 ) -> Swept:
-    """Clean up a cache directory. Staging of models that are not ``wanted`` goes (None: all stay).
+    """Clean up a cache directory.
+
+    ``wanted`` has what is asked for at each model's path, as ``Marker.asked`` has it. What was
+    begun for other paths goes, and nothing is shown that answers another question. None: nobody
+    can be asked, so that nothing goes, and only an empty path is given what was on its way there.
 
     Raises CacheError where the directory cannot be written.
     """
@@ -80,11 +86,20 @@ def _held(
 
 
 def _arrive(
-    publisher: Publisher, held: Writing, wanted: frozenset[str] | None, swept: Swept
+    publisher: Publisher, held: Writing, wanted: Mapping[str, str] | None, swept: Swept
 ) -> None:
     """Show a model that was on its way; delete what it has taken the place of."""
+
+    def fate(marker: Marker) -> Fate:
+        if wanted is None:
+            return Fate.WAITS if holds_something(held.final) else Fate.COMES
+        if held.path not in wanted:
+            return Fate.GOES
+        # Another question may have the same answer: who obtains that will know.
+        return Fate.COMES if marker.asked == wanted[held.path] else Fate.WAITS
+
     try:
-        shown = publisher.arrive(held, lambda _: wanted is None or held.path in wanted)
+        shown = publisher.arrive(held, fate)
     except InUseError:
         return  # said by whoever obtained it; looked at again the next time
     except UnreadableMarkerError as error:

@@ -205,15 +205,21 @@ class ModelTable:
         else:
             self._change(path, state=ReportedState.FAILED, reason=reason, transfer=None)
 
-    def damaged(self, path: str, reason: str) -> bool:
-        """Note that what is published is not what it should be; return whether it was ready."""
-        return self._change(
-            path, state=ReportedState.FAILED, reason=reason, proven_at=None, damaged=True
-        )
+    def damaged(self, path: str, reason: str) -> None:
+        """Note that what is published is not what it should be."""
+        self._change(path, state=ReportedState.FAILED, reason=reason, proven_at=None, damaged=True)
 
     def unknown(self, path: str, reason: str) -> None:
         """Note that the disk does not say what lies there: failed, and nothing is to be fetched."""
         self._change(path, state=ReportedState.FAILED, reason=reason, proven_at=None, transfer=None)
+
+    def unseen(self, path: str, reason: str) -> None:
+        """Note that a model cannot be looked at: one that was ready is proven no longer."""
+        row = self.get(path)
+        if row is not None and row.state is ReportedState.READY:
+            self.unknown(path, reason)
+        else:
+            self.failed(path, reason)
 
     def unproven(self, path: str) -> bool:
         """Note that another program left something there, which will be proven and adopted.

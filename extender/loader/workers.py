@@ -77,6 +77,7 @@ class _Job:
         self.done_at = 0.0
         self.refresh_share = 1.0
         self.waits = False
+        self.anew = False
         self.failed = False
         self.not_before = float("-inf")
 
@@ -145,6 +146,8 @@ class Workers:
         for wish in ordered:
             path = wish.model.directory
             job = self._jobs.get(path) or self._begun(wish)
+            if job.anew and not job.busy:
+                job.anew, job.done, job.not_before = False, False, float("-inf")
             if job.busy or now < job.not_before or path in leaving:
                 continue
             if job.done and not self._is_due(job, wish, refresh_seconds):
@@ -156,12 +159,15 @@ class Workers:
             job.thread.start()
 
     def again(self, path: str) -> None:
-        """Work on a wish at once: what was obtained, or stood in the way, has changed or gone."""
+        """Work on a wish at once: what was obtained, or stood in the way, has changed or gone.
+
+        Where it is worked on now, once more after that: it may have looked before. May be called by
+        any thread.
+        """
         self._given_up.pop(path, None)
         job = self._jobs.get(path)
-        if job is not None and not job.busy:
-            job.done = False
-            job.not_before = float("-inf")
+        if job is not None:
+            job.anew = True
 
     def failed(self, model: CatalogModel) -> bool:
         """Tell whether the last try at this model failed, and another one is still to come.

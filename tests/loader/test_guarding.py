@@ -5,80 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
+from typing import Any
 
 import pytest
 
 from extender.loader.catalog import Catalog, CatalogModel
-from extender.loader.guarding import Guard
-from extender.loader.layout import MARKER, CacheDirectory, writing
+from extender.loader.layout import MARKER, writing
 from extender.loader.looking import Looker
-from extender.loader.making_room import RoomMaker
 from extender.loader.mend import condemn
-from extender.loader.metrics import LoaderMetrics
-from extender.loader.proof.marker import Marker, read_marker
-from extender.loader.proof.verdict import Level
-from extender.loader.publish import DamagedError, Publisher
-from extender.loader.table import ModelRow, ModelTable
+from extender.loader.proof.verdict import Level, Verdict
+from extender.loader.proof.verify import verify
+from extender.loader.publish import DamagedError
 from extender.report import ReportedState
-from tests.loader.dying import MayBeFull
+from tests.loader.guarded import FILES, SHARD, SHORT, Scene, change
 from tests.loader.loader_process import wait_for
-from tests.loader.models import contents, listing, put, small_model
+from tests.loader.models import contents
 
-FILES = small_model()
-SHARD = "model-00001-of-00002.safetensors"
-SHORT, LONG = "small", "x" * 200
-"""The second is longer than any name in a cache directory may be."""
-
-
-class Scene:
-    """A guard of one published model, whose threads look all the time."""
-
-    def __init__(self, root: Path, look_seconds: float = 0.05) -> None:
-        self.cache = CacheDirectory(root)
-        self.table = ModelTable()
-        self.metrics = LoaderMetrics(self.table, root, catalog_error=lambda: "")
-        self.asked: list[str] = []
-        self.busy = False
-        self.disk = MayBeFull()
-        self.publisher = publisher = Publisher(disk=self.disk)
-        with writing(self.cache, SHORT) as held:
-            put(publisher.begin(held, listing(FILES)), FILES)
-            publisher.publish(held, listing(FILES))
-        self.room = RoomMaker(
-            self.cache, publisher, self.table, self.metrics,
-            pods=list, host_directory=lambda: str(root),
-        )  # fmt: skip
-        self.guard = Guard(
-            self.cache, publisher, self.table, self.metrics, self.room,
-            name="test", look_seconds=look_seconds, round_seconds=0.05,
-        )  # fmt: skip
-
-    def begin(self, *paths: str, on_demand: bool = False) -> None:
-        models = [CatalogModel(name=path[:9], source="hf://org/small", path=path) for path in paths]
-        catalog = Catalog(models=tuple(models))
-        self.table.follow([] if on_demand else models, models)
-        self.room.follow(catalog, [])
-        self.guard.follow(catalog)
-        self.guard.start(lambda _: self.busy, self.asked.append)
-        wait_for(lambda: self.guard.looked and set(self.asked) >= set(paths))
-
-    def row(self, path: str = SHORT) -> ModelRow:
-        row = self.table.get(path)
-        assert row is not None
-        return row
-
-    def wait_for_state(self, state: ReportedState, path: str = SHORT) -> None:
-        wait_for(lambda: self.row(path).state is state, 10)
-
-    @property
-    def shard(self) -> Path:
-        return self.cache.final(SHORT) / SHARD
-
-    def marker(self) -> Marker:
-        marker = read_marker(self.cache.final(SHORT))
-        assert marker is not None
-        return marker
+LONG = "x" * 200
+"""Longer than any name in a cache directory may be."""
 
 
 @pytest.fixture
@@ -138,13 +83,35 @@ def test_a_disk_that_fails_to_be_measured_does_not_end_the_looking(
     wait_for(lambda: scene.metrics.read_speed == 1.5e9)
 
 
-def change(scene: Scene, *, hide: bool) -> None:
-    before = scene.shard.stat()
-    with scene.shard.open("r+b") as file:
-        file.seek(-1, os.SEEK_END)
-        file.write(b"?")
-    if hide:
-        os.utime(scene.shard, ns=(before.st_atime_ns, before.st_mtime_ns))
+def test_a_disk_that_cannot_be_measured_is_tried_with_the_next_look_and_not_all_the_time(
+    fast: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[Path] = []
+    monkeypatch.setattr("extender.loader.guarding.read_speed", tried.append)
+    scene = Scene(fast, look_seconds=3600)
+    scene.begin(SHORT)
+    try:
+        wait_for(lambda: bool(tried))
+        sleep(1)
+        assert len(tried) == 1
+    finally:
+        scene.guard.stop(5)
+
+
+def test_a_fault_in_one_look_does_not_keep_the_others_from_being_told(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path, **more: Any) -> Verdict:
+        if path.name == SHORT:
+            raise RuntimeError("a fault of ours")
+        return verify(path, **more)
+
+    monkeypatch.setattr("extender.loader.looking.verify", fail)
+    scene.publish("other")
+    scene.begin(SHORT, "other")
+    assert scene.row().state is ReportedState.FAILED
+    assert "a fault of the loader" in scene.row().reason
+    assert scene.row("other").state is ReportedState.READY
 
 
 @pytest.mark.parametrize("hide", [False, True], ids=["touched", "with its time as before"])
@@ -199,6 +166,80 @@ def test_damage_that_is_found_while_a_worker_has_the_model_is_said_and_marked_af
     scene.busy = False
     wait_for(lambda: scene.asked == [SHORT])
     assert scene.marker().damaged == (SHARD,)
+
+
+def test_damage_that_could_not_be_marked_is_marked_soon_and_not_at_the_next_look(
+    fast: Path,
+) -> None:
+    scene = Scene(fast, look_seconds=3600)
+    scene.begin(SHORT)
+    try:
+        scene.disk.full = True
+        change(scene, hide=True)
+        scene.wait_for_state(ReportedState.FAILED)
+        scene.asked.clear()
+        scene.disk.full = False
+        wait_for(lambda: scene.asked == [SHORT])
+        assert scene.marker().damaged == (SHARD,)
+    finally:
+        scene.guard.stop(5)
+
+
+def test_on_a_disk_that_takes_nothing_damage_is_found_in_every_model(scene: Scene) -> None:
+    scene.publish("zeta")
+    scene.disk.full = True
+    scene.begin(SHORT, "zeta")
+    change(scene, hide=True, path="zeta")
+    scene.wait_for_state(ReportedState.FAILED, "zeta")
+    assert SHARD in scene.row("zeta").reason
+    assert scene.row().state is ReportedState.READY
+
+
+def test_a_model_is_looked_at_while_a_worker_fetches_another_revision_of_it(fast: Path) -> None:
+    scene = Scene(fast, round_seconds=3600)
+    scene.begin(SHORT)
+    try:
+        scene.wait_read()
+        scene.asked.clear()
+        scene.busy = True
+        with writing(scene.cache, SHORT):
+            change(scene, hide=False)
+            scene.wait_for_state(ReportedState.FAILED)
+            wait_for(lambda: scene.asked == [SHORT])
+        wait_for(lambda: scene.marker().damaged == (SHARD,))
+    finally:
+        scene.guard.stop(5)
+
+
+def test_what_is_not_there_while_a_worker_has_it_is_not_called_absent(fast: Path) -> None:
+    scene = Scene(fast)
+    scene.begin(SHORT)
+    try:
+        scene.busy = True
+        final = scene.cache.final(SHORT)
+        final.rename(final.with_name("elsewhere"))  # as between two renames
+        until = monotonic() + 1
+        while monotonic() < until:
+            assert scene.row().state is ReportedState.READY
+        final.with_name("elsewhere").rename(final)
+    finally:
+        scene.guard.stop(5)
+
+
+def test_why_a_model_is_not_mended_is_not_said_over_at_every_look(scene: Scene) -> None:
+    """Each other reason is news, and news let kube-scheduler try all refused pods again."""
+    scene.table.follow([CatalogModel(name=SHORT, source="hf://org/small")], [])
+    with writing(scene.cache, SHORT) as held:
+        condemn(scene.publisher, held, [SHARD])
+    looker = Looker(
+        scene.cache, scene.publisher, scene.table, scene.metrics, name="test", stop=lambda: False
+    )
+    assert looker.look(SHORT, Level.SIZES)
+    assert SHARD in scene.row().reason
+    scene.table.failed(SHORT, "the hub is out of reach")
+    looker.failed = lambda _: True
+    assert not looker.look(SHORT, Level.SIZES)
+    assert scene.row().reason == "the hub is out of reach"
 
 
 def test_a_look_does_not_take_back_the_damage_that_was_found_meanwhile(scene: Scene) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 from threading import Event, Thread
 from time import monotonic, time
+from typing import Any
 
 import pytest
 
@@ -16,12 +17,14 @@ from extender.kube.times import time_text, unix_time
 from extender.loader.catalog_file import CatalogFile
 from extender.loader.guarding import Guard
 from extender.loader.keeping import Keeper
-from extender.loader.layout import CacheDirectory
+from extender.loader.layout import CacheDirectory, writing
 from extender.loader.leaving import Leftovers
 from extender.loader.making_room import RoomMaker
+from extender.loader.mend import condemn
 from extender.loader.metrics import LoaderMetrics
 from extender.loader.obtaining import Obtainer, opener
 from extender.loader.placing import InUse
+from extender.loader.proof.marker import read_marker
 from extender.loader.publish import Publisher
 from extender.loader.sources import Credentials
 from extender.loader.table import ModelRow, ModelTable
@@ -184,6 +187,33 @@ def test_a_model_that_leaves_the_catalog_in_mid_download_leaves_nothing_behind(
     wait_for(lambda: not scene.cache.staging("small").exists())
     assert not scene.cache.journal("small").exists()
     assert not scene.cache.final("small").exists()
+
+
+def test_a_model_is_not_called_ready_that_another_thread_has_found_damaged_just_before(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[bool] = []
+    condemned: list[str] = []
+    ready, vouch_for = ModelTable.ready, Guard.vouch_for
+
+    def vouch(self: Guard, path: str) -> None:
+        vouch_for(self, path)
+        if not condemned:
+            condemned.append(path)
+            with writing(scene.cache, path) as held:
+                condemn(Publisher(), held, [SHARD])
+
+    def call(self: ModelTable, path: str, **values: Any) -> None:
+        marker = read_marker(scene.cache.final(path))
+        called.append(marker is not None and not marker.damaged)
+        ready(self, path, **values)
+
+    monkeypatch.setattr(Guard, "vouch_for", vouch)
+    monkeypatch.setattr(ModelTable, "ready", call)
+    scene.begin(MODEL)
+    scene.wait_for_state(ReportedState.READY)
+    assert all(called)
+    assert contents(scene.cache.final("small")) == FILES
 
 
 def leave(scene: Scene, how: str, grace: float) -> None:

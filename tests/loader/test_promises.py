@@ -11,6 +11,7 @@ import pytest
 
 from extender.loader.layout import CacheDirectory
 from extender.loader.obtaining import Obtainer, Origin, opener
+from extender.loader.proof.reading import ReadingStoppedError
 from extender.loader.publish import Publisher
 from extender.loader.sources import Credentials
 from extender.loader.transfer.failures import LocalCause, TransferError
@@ -109,7 +110,8 @@ def test_a_download_that_ends_early_lets_go_of_its_promise(hub: Hub, fast: Path,
     stop: Callable[[], bool] = (lambda: True) if end == "stopped" else (lambda: False)
     if end == "refused":
         hub.troubles["config.json"] = [Trouble(status=404)]
-    with pytest.raises(TransferError):
+    # A small model may be there whole before its threads are asked to stop; then the proof is.
+    with pytest.raises((TransferError, ReadingStoppedError)):
         both.obtain("one", Origin(source="hf://org/one"), stop=stop)
     with limits.promises.promise() as next_one:
         next_one.expect(1)

@@ -286,7 +286,7 @@ def test_killed_at_random_moments_it_never_shows_a_partial_model(tmp_path: Path)
             assert marker is not None, f"KILL_SEED={seed}, kill {number}: shown without proof"
             if not marker.damaged:
                 assert contents(final) in LARGE, f"KILL_SEED={seed}, kill {number}"
-    sweep(Publisher(), CacheDirectory(tmp_path), wanted=frozenset())
+    sweep(Publisher(), CacheDirectory(tmp_path), wanted={})
     publish(tmp_path, LARGE[0], Disk())
     assert contents(final) == LARGE[0]
     assert not list(tmp_path.glob(".modelcache/trash/*"))

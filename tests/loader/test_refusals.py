@@ -53,7 +53,7 @@ def full(root: Path) -> None:
         assert contents(root / PATH) in (OLD, NEW)
         assert read_marker(root / PATH) is not None
         rest.unlink()
-        sweep(Publisher(), CacheDirectory(root), wanted=frozenset())
+        sweep(Publisher(), CacheDirectory(root), wanted={})
     assert refusals > 10
     publish(root, NEW)
     assert contents(root / PATH) == NEW

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +30,7 @@ from tests.builders import pod, vllm
 from tests.loader.cluster import ME, apiserver
 from tests.loader.dying import WithoutExchange
 from tests.loader.hub import Hub, Repository, sha256_of
+from tests.loader.loader_process import catalog
 from tests.loader.models import contents, listing, put, small_model
 
 OLD, NEW, NEWEST = (small_model(seed) for seed in (1, 2, 3))
@@ -72,7 +74,9 @@ class Scene:
             self.obtain()
         return str(waiting.value)
 
-    def sweep(self, wanted: frozenset[str] | None = None) -> list[str]:
+    def sweep(self, origin: Origin | None = ORIGIN) -> list[str]:
+        """Sweep as a loader does whose catalog has the model from there; None: not at all."""
+        wanted = {"small": origin.asked} if origin is not None else {}
         return sweep(self.publisher, self.cache, wanted=wanted).completed
 
     @property
@@ -166,8 +170,44 @@ def test_one_that_waits_is_forgotten_where_the_catalog_goes_back_to_a_commit(sce
 
 def test_one_that_waits_goes_with_its_model(scene: Scene) -> None:
     scene.waits()
-    scene.sweep(frozenset())
+    scene.in_use = InUse()
+    assert scene.sweep(origin=None) == []
     assert scene.aside == []
+    assert contents(scene.final) == OLD
+
+
+def test_one_that_the_catalog_does_not_ask_for_any_more_is_not_shown(scene: Scene) -> None:
+    scene.waits()
+    scene.in_use = InUse()
+    back = msgspec.structs.replace(ORIGIN, revision=Repository(dict(OLD)).commit)
+    assert scene.sweep(back) == []
+    assert contents(scene.final) == OLD
+    scene.at_hub(OLD)
+    scene.obtainer.obtain("small", back)  # who obtains what is asked for decides
+    assert scene.aside == []
+    assert contents(scene.final) == OLD
+
+
+def test_while_no_catalog_can_be_asked_none_is_shown_and_none_is_lost(scene: Scene) -> None:
+    scene.waits()
+    scene.in_use = InUse()
+    assert sweep(scene.publisher, scene.cache).completed == []
+    assert contents(scene.final) == OLD
+    shutil.rmtree(scene.final)  # as between the two renames where there is no exchange
+    assert sweep(scene.publisher, scene.cache).completed == ["small"]
+    assert contents(scene.final) == NEW
+
+
+def test_a_loader_that_starts_asks_its_catalog_before_it_shows_what_waits(scene: Scene) -> None:
+    scene.waits()
+    back = Repository(dict(OLD)).commit
+    file = scene.cache.root.parent / "catalog.yaml"
+    for revision, shown in ((back, OLD), (None, NEW)):
+        pinned = {"revision": revision} if revision else {}
+        file.write_text(catalog({"name": "small", "source": "hf://org/small", **pinned}))
+        loader = Loader(Settings(catalog=file, directory=scene.cache.root), None)
+        loader._sweep()
+        assert contents(scene.final) == shown
 
 
 def test_a_damaged_model_is_replaced_at_once_and_kept_for_those_who_have_it_open(
@@ -266,15 +306,15 @@ def test_readers_are_the_pods_of_the_node_that_may_open_it_and_the_catalog_says_
         name="llama-3.1-8b-instruct", source="hf://meta-llama/x", replace_in_use=True
     )
     pods: list[Pod] = [vllm(on="n1"), pod()]
-    catalog: Catalog | None = None
+    in_force: Catalog | None = None
     readers = Readers(
-        lambda: pods, catalog=lambda: catalog, host_directory=lambda: "/var/lib/models"
+        lambda: pods, catalog=lambda: in_force, host_directory=lambda: "/var/lib/models"
     )
     metadata = pods[0].metadata
     assert readers(llama.directory).pods == {metadata.uid: f"{metadata.namespace}/{metadata.name}"}
     assert not readers(llama.directory).replaced
     assert readers("another").pods == {}
-    catalog = Catalog(models=(llama,))
+    in_force = Catalog(models=(llama,))
     assert readers(llama.directory).replaced
 
 
@@ -307,7 +347,7 @@ def test_a_loader_asks_its_cluster_before_another_revision_takes_its_place(
         def publish(files: dict[str, bytes]) -> None:
             with writing(cache, path) as held:
                 put(publisher.begin(held, listing(files)), files)
-                publisher.publish(held, listing(files))
+                publisher.publish(held, listing(files), asked="it")
 
         publish(OLD)
         assert api.seen == []  # nothing stood there
@@ -316,7 +356,7 @@ def test_a_loader_asks_its_cluster_before_another_revision_takes_its_place(
             publish(NEW)
         assert contents(cache.final(path)) == OLD
         api.status = 403
-        assert sweep(publisher, cache).completed == []
+        assert sweep(publisher, cache, wanted={path: "it"}).completed == []
         api.status, api.body = 200, {**pods, "items": []}
-        assert sweep(publisher, cache).completed == [path]
+        assert sweep(publisher, cache, wanted={path: "it"}).completed == [path]
         assert contents(cache.final(path)) == NEW

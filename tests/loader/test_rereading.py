@@ -103,12 +103,12 @@ def test_the_marker_says_when_all_of_it_was_read(cache: CacheDirectory) -> None:
     with writing(cache, "a") as held:
         marker = read_marker(held.final)
         assert marker is not None
-        confirmed = confirm(publisher, held, marker)
+        confirmed = confirm(publisher, held, marker, Reader())
         assert (confirmed.proven_at, confirmed.level) == ("1970-01-02T00:00:00Z", Level.CONTENT)
         assert (confirmed.files, confirmed.id) == (marker.files, marker.id)
         (held.final / SHARD).unlink()
         with pytest.raises(DamagedError, match=SHARD):
-            confirm(publisher, held, marker)
+            confirm(publisher, held, marker, Reader())
 
 
 def test_reading_keeps_to_its_bandwidth(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ The kernel itself refuses: reading the memory of a process at 0 is EIO, a link t
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +17,11 @@ from extender.loader.disk import Disk
 from extender.loader.evict import decide
 from extender.loader.layout import MARKER, CacheDirectory, writing
 from extender.loader.looking import Looker
+from extender.loader.mend import condemn
 from extender.loader.metrics import LoaderMetrics
 from extender.loader.obtaining import Obtainer, Origin, opener
 from extender.loader.proof.marker import UnreadableMarkerError, read_marker
-from extender.loader.proof.verdict import Level
+from extender.loader.proof.verdict import Level, Problem, ProblemKind, Verdict
 from extender.loader.proof.verify import verify
 from extender.loader.publish import Publisher
 from extender.loader.sources import Cause, Credentials, SourceError
@@ -32,6 +34,7 @@ from tests.loader.hub import Hub, Repository
 from tests.loader.models import contents, small_model
 
 FILES = small_model()
+SHARD = "model-00001-of-00002.safetensors"
 ORIGIN = Origin(source="hf://org/small")
 MODEL = CatalogModel(name="small", source="hf://org/small")
 
@@ -67,6 +70,10 @@ class Scene:
     def hide(self, place: Path) -> None:
         place.unlink()
         place.symlink_to("/proc/self/mem")
+
+    def show(self) -> None:
+        self.marker.unlink()
+        self.marker.write_bytes(self.kept)
 
     def look(self) -> bool:
         return self.looker.look("small", Level.SIZES)
@@ -108,11 +115,60 @@ def test_the_model_is_failed_and_not_absent_and_nobody_is_told_to_fetch_it(scene
 def test_once_it_can_be_read_the_model_is_ready_without_a_byte_fetched(scene: Scene) -> None:
     scene.hide(scene.marker)
     scene.look()
-    scene.marker.unlink()
-    scene.marker.write_bytes(scene.kept)
+    scene.show()
     assert not scene.look()
     assert scene.row().state is ReportedState.READY
     assert scene.hub.served == []
+
+
+def test_removed_after_that_it_is_asked_for_at_once(scene: Scene) -> None:
+    scene.look()
+    scene.hide(scene.marker)
+    scene.look()
+    shutil.rmtree(scene.cache.final("small"))
+    assert scene.look()
+    assert scene.row().state is ReportedState.ABSENT
+    assert not scene.look()  # it was asked for
+
+
+def test_damaged_after_that_it_is_asked_for_at_once(scene: Scene) -> None:
+    scene.look()
+    scene.hide(scene.marker)
+    scene.look()
+    scene.show()
+    with writing(scene.cache, "small") as held:
+        condemn(scene.publisher, held, [SHARD])
+    assert scene.look()
+    assert scene.row().damaged
+
+
+def test_left_by_another_program_after_that_it_is_asked_for_at_once(scene: Scene) -> None:
+    scene.look()
+    scene.hide(scene.marker)
+    scene.look()
+    scene.marker.unlink()
+    assert scene.look()
+    assert scene.row().unproven
+    assert not scene.look()
+
+
+def test_damage_that_is_found_meanwhile_is_not_forgotten(scene: Scene) -> None:
+    scene.look()
+    marker = scene.looker.marker("small")
+    assert marker is not None
+    scene.hide(scene.marker)
+    problem = Problem(SHARD, ProblemKind.CONTENT, "is not what it was")
+    assert scene.looker.condemn(
+        "small", marker, Verdict(ok=False, level=Level.CONTENT, problems=(problem,))
+    )
+    assert scene.row().damaged
+    assert not scene.look()
+    scene.show()
+    assert scene.look()
+    assert SHARD in scene.row().reason
+    told = scene.looker.marker("small")
+    assert told is not None
+    assert told.damaged == (SHARD,)
 
 
 def test_its_bytes_are_neither_fetched_again_nor_replaced(scene: Scene) -> None:
@@ -151,11 +207,12 @@ def test_what_was_on_its_way_when_a_kill_came_is_not_thrown_away(scene: Scene) -
     [incoming] = (scene.cache.work_area / "incoming").iterdir()
     kept = (incoming / MARKER).read_bytes()
     scene.hide(incoming / MARKER)
-    sweep(Publisher(), scene.cache)
+    asked = {"small": ORIGIN.asked}
+    sweep(Publisher(), scene.cache, wanted=asked)
     assert contents(incoming) == newer
     (incoming / MARKER).unlink()
     (incoming / MARKER).write_bytes(kept)
-    sweep(Publisher(), scene.cache)
+    sweep(Publisher(), scene.cache, wanted=asked)
     assert contents(scene.cache.final("small")) == newer
 
 

@@ -104,6 +104,16 @@ def test_what_was_obtained_is_not_obtained_again_unless_somebody_says_so(scene: 
     assert scene.begun == ["a", "a"]
 
 
+def test_what_changes_while_it_is_worked_on_is_worked_on_once_more(scene: Scene) -> None:
+    scene.workers.follow(wishes("a"), 1)
+    scene.workers.again("a")  # the work may have looked before
+    scene.workers.follow(wishes("a"), 1)
+    for _ in range(2):
+        scene.end("a")
+        scene.workers.follow(wishes("a"), 1)
+    assert scene.begun == ["a", "a"]
+
+
 def test_work_on_what_nobody_wishes_for_is_stopped(scene: Scene) -> None:
     scene.workers.follow(wishes("a"), 1)
     scene.workers.follow([], 1)
