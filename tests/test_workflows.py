@@ -143,3 +143,13 @@ def test_dependabot_looks_at_folders_that_are_there() -> None:
     for update in document["updates"]:
         for folder in update.get("directories", [update.get("directory")]):
             assert (ROOT / folder.lstrip("/")).is_dir(), folder
+
+
+@pytest.mark.parametrize("name", ["unit", "controlplane"])
+def test_what_the_browser_showed_is_kept_of_every_run(name: str) -> None:
+    job = loaded("ci.yaml")["jobs"][name]
+    (kept,) = (step for step in job["steps"] if "upload-artifact" in step.get("uses", ""))
+    assert kept["with"]["path"] == "build/screenshots"
+    assert kept["if"] == "${{ !cancelled() }}", "most of all where a test failed"
+    versions = re.findall(r"matrix\.(\w+)", kept["with"]["name"])
+    assert set(versions) == {key for key in job["strategy"]["matrix"] if key != "include"}

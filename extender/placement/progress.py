@@ -30,9 +30,11 @@ def describe(transfer: Transfer) -> str:
 
 
 def in_words(seconds: float) -> str:
-    """Say a time in the unit that people would: ``40 s``, ``3 min``, ``2.5 h``."""
+    """Say a time in the unit that people would: ``40 s``, ``3 min``, ``2.5 h``, ``12 days``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:
         return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86_400:.0f} days"

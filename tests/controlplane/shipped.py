@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -153,9 +154,18 @@ def deploy(
     return str(deployment["metadata"]["name"])
 
 
-def load(control_plane: ControlPlane, namespace: str, nodes: int) -> dict[str, Object]:
-    """Apply the example's loader and let all its pods download; return them by node."""
+def load(
+    control_plane: ControlPlane,
+    namespace: str,
+    nodes: int,
+    selector: Mapping[str, str] | None = None,
+) -> dict[str, Object]:
+    """Apply the example's loader and let all its pods download; return them by node.
+
+    ``selector``: labels of the nodes that it is for; all of them without any.
+    """
     (loader,) = example("node-cache.yaml", namespace, "DaemonSet")
+    loader["spec"]["template"]["spec"]["nodeSelector"] = dict(selector or {})
     control_plane.apply(played_by_hand(loader))
     found = wait_for_pods(control_plane, namespace, "model-loader", nodes)
     for pod in found:

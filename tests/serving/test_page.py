@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extender.cluster.inventory import Inventory
+from extender.placement.progress import in_words
 from extender.serving.app import create_app
 from extender.serving.page.asked import VIEWS, Asked, asked, cut
 from extender.serving.page.holdings import KEPT_SECONDS, Holdings
@@ -182,3 +183,12 @@ def test_the_demo_clusters_views_say_what_is_there(client: FlaskClient) -> None:
     assert re.search(r"ready, declared", nodes)
     assert "5 nodes" in nodes
     assert "12.0 GiB" in client.get("/?view=memory").text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "0 s"), (89, "89 s"), (120, "2 min"), (5400, "1.5 h"), (172_700, "48.0 h"),
+     (259_200, "3 days"), (28_512_360, "330 days")],
+)  # fmt: skip
+def test_a_time_is_said_in_the_unit_that_people_would(seconds: float, said: str) -> None:
+    assert in_words(seconds) == said
