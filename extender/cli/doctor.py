@@ -167,7 +167,7 @@ def _scheduler_names(
     """Return the names under which pods come to this extender."""
     if file is None or not file.configuration.extenders:
         return frozenset(configuration.waking.scheduler_names)
-    return frozenset(profile.scheduler_name for profile in file.configuration.profiles)
+    return frozenset(file.configuration.scheduler_names)
 
 
 def _names_no_cluster(kubeconfig: Path | None, kube_context: str | None) -> bool:

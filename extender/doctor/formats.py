@@ -7,80 +7,136 @@ without patterns fetches everything twice (https://huggingface.co/docs/safetenso
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterator
 
-from extender.doctor.examined import Examined
-from extender.doctor.finding import Finding, Severity
-from extender.kube.objects import Container, PodSpec
+from extender.doctor.examined import Examined, containers_of
+from extender.doctor.finding import Finding, Severity, some
+from extender.kube.objects import Pod
+from extender.workload.downloads import Fill
+from extender.workload.names import Kind, parse_name
+from extender.workload.stacks.initializers import fills
+from extender.workload.stacks.view import ContainerView
+from extender.workload.volumes import locate
 
 _HUB = re.compile(r"\bsnapshot_download\s*\(|\b(?:hf|huggingface-cli)\s+download\b")
 _CHOOSES = re.compile(
-    r"""(?P<which>allow_patterns\s*=|ignore_patterns\s*=|--include\b|--exclude\b)
+    r"""(?P<which>allow_patterns\s*=|ignore_patterns\s*=|--(?:include|exclude)(?:-pattern)?\b
+    |--accept\b|\s-A\b)
     (?P<what>\s*\[[^\]]*\]|(?:[\s=]+(?!-)["']?[^\s"'&|;,)]+["']?)+)""",
     re.VERBOSE,
 )
 _PICKLED = re.compile(r"\.(?:bin|pt|pth)\b")
+_PICKLED_FILE = re.compile(r"(?!ggml|openvino).*\.(?:bin|pt|pth)")
+"""A file's name. Those of whisper.cpp and OpenVINO end in ``.bin`` and are formats of their own."""
+
+_FILE = re.compile(r".+\.(?:bin|pt|pth|safetensors|gguf|json|txt|model)")
+_PYTHON_FILE = re.compile(r"hf_hub_download\s*\([^)]*?[\"']([^\"']+\.(?:bin|pt|pth))[\"']")
 _LOAD_FORMAT = re.compile(r"--load-format[\s=]+(pt|npcache)\b")
 
 
 def check_formats(examined: Examined) -> Iterator[Finding]:
     """Look at what loaders, Jobs and pods download."""
+    templates = (
+        (f"{kind} {obj.metadata.namespace}/{obj.metadata.name}", obj.spec.template)
+        for kind, objects in (("DaemonSet", examined.daemon_sets), ("Job", examined.jobs))
+        for obj in objects
+    )
     owners = [
-        *((f"DaemonSet {_name(ds)}", ds.spec.template.spec) for ds in examined.daemon_sets),
-        *((f"Job {_name(job)}", job.spec.template.spec) for job in examined.jobs),
-        *((g.owner, g.pod.spec) for g in examined.groups if g.kind not in {"DaemonSet", "Job"}),
+        *((owner, Pod(metadata=one.metadata, spec=one.spec)) for owner, one in templates),
+        *((g.owner, g.pod) for g in examined.groups if g.kind not in {"DaemonSet", "Job"}),
     ]
-    for owner, spec in owners:
-        for container in _containers(spec):
-            yield from _container(owner, container)
+    for owner, pod in owners:
+        for view in (*containers_of(pod, init=True), *containers_of(pod, init=False)):
+            yield from _container(owner, view)
 
 
-def _name(obj: object) -> str:
-    metadata = getattr(obj, "metadata", None)
-    return f"{metadata.namespace}/{metadata.name}" if metadata else ""
-
-
-def _containers(spec: PodSpec) -> tuple[Container, ...]:
-    return (*spec.init_containers, *spec.containers)
-
-
-def _container(owner: str, container: Container) -> Iterator[Finding]:
-    script = " ".join((*container.command, *container.args))
+def _container(owner: str, view: ContainerView) -> Iterator[Finding]:
+    name = view.container.name
+    script = " ".join((*view.container.command, *view.container.args))
     loads = _LOAD_FORMAT.search(script)
     if loads:
         yield Finding(
             severity=Severity.WARNING,
             check="PickledWeights",
             object=owner,
-            message=f"container {container.name} loads pickled weights ({loads[0]})",
+            message=f"container {name} loads pickled weights ({loads[0]})",
             remedy="--load-format safetensors",
         )
-    if not _HUB.search(script):
+    fetched = [fill for fill in fills(view).fills if _brings(fill, view)]
+    files = [*_files_of_hub(view, script), *(_file(fill) for fill in fetched)]
+    pickled = sorted({file for file in files if _PICKLED_FILE.fullmatch(file)})
+    if pickled:
+        yield Finding(
+            severity=Severity.WARNING,
+            check="PickledWeights",
+            object=owner,
+            message=f"container {name} downloads {some(pickled)}: pickles, which run code when "
+            "they are opened",
+            remedy="fetch the .safetensors files of the same model; where it has none, convert it "
+            "once (https://huggingface.co/docs/safetensors)",
+        )
         return
+    if fetched or _HUB.search(script):
+        yield from _patterns(owner, name, script, files)
+
+
+def _patterns(owner: str, name: str, script: str, files: list[str]) -> Iterator[Finding]:
+    """Look at which files of a repository or bucket are chosen."""
     wanted = unwanted = ""
     for choice in _CHOOSES.finditer(script):
-        if choice["which"].startswith(("allow", "--include")):
-            wanted += choice["what"]
-        else:
+        if choice["which"].startswith(("ignore", "--exclude")):
             unwanted += choice["what"]
+        else:
+            wanted += choice["what"]
     if ("safetensors" not in wanted and _PICKLED.search(wanted)) or "safetensors" in unwanted:
         yield Finding(
             severity=Severity.WARNING,
             check="PickledWeights",
             object=owner,
-            message=f"container {container.name} downloads .bin or .pt weights and leaves the "
+            message=f"container {name} downloads .bin or .pt weights and leaves the "
             "safetensors out",
             remedy='ignore_patterns=["*.bin", "*.pt", "*.pth"] (hf download --exclude "*.bin" '
             '"*.pt" "*.pth")',
         )
-    elif not wanted and not unwanted:
+    elif _HUB.search(script) and not (wanted or unwanted or any(files)):
         yield Finding(
             severity=Severity.NOTE,
             check="EveryFormatFetched",
             object=owner,
-            message=f"container {container.name} downloads every file of the repository: many "
+            message=f"container {name} downloads every file of the repository: many "
             "hold their weights as .bin or .pt as well as safetensors",
             remedy='ignore_patterns=["*.bin", "*.pt", "*.pth", "original/*"] (hf download '
             '--exclude "*.bin" "*.pt" "*.pth" "original/*")',
         )
+
+
+def _brings(fill: Fill, view: ContainerView) -> bool:
+    """Tell whether something from elsewhere comes into a volume: what stays out is no model."""
+    source = fill.source or ""
+    kind = parse_name(source).kind
+    if kind is not Kind.REMOTE and not (kind is Kind.RELATIVE and ":" in source):  # rclone's
+        return False
+    if fill.destination is None:
+        return True
+    return locate(fill.destination, view.container, view.spec, view.declared) is not None
+
+
+def _file(fill: Fill) -> str:
+    """Return the name of the one file that a URL or an object's address names, else ``""``."""
+    name = posixpath.basename(fill.source or "")
+    return name if _FILE.fullmatch(name) else ""
+
+
+def _files_of_hub(view: ContainerView, script: str) -> Iterator[str]:
+    """Yield the files of a repository that a call names, by their own names."""
+    for program in ("hf", "huggingface-cli"):
+        for call in view.after(program, "download"):
+            left_out = call.options("--exclude", "--include")
+            yield from (
+                posixpath.basename(word.text)
+                for word in call.words
+                if word.text and _FILE.fullmatch(word.text) and word not in left_out
+            )
+    yield from (posixpath.basename(found) for found in _PYTHON_FILE.findall(script))

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from extender.doctor.examined import Examined, Group, containers_of
 from extender.doctor.finding import Finding, Severity, some
 from extender.explain.volumes import volume_warnings
-from extender.workload.model import Need, Source
+from extender.workload.downloads import Fill
+from extender.workload.model import ModelReference, Need, Source
 from extender.workload.names import Kind, parse_name
+from extender.workload.stacks import ollama
 from extender.workload.stacks.initializers import fills
 from extender.workload.volumes import locate
 
@@ -57,6 +59,7 @@ def _memory(group: Group, _examined: Examined) -> Iterator[Finding]:
 
 def _writable(group: Group, _examined: Examined) -> Iterator[Finding]:
     """Tell mounts of models that the server could write, and has no need to."""
+    stores = {v.container.name for v in containers_of(group.pod, init=False) if ollama.runs(v)}
     for reference in group.request.workload.references:
         if reference.source not in {Source.HOST_PATH, Source.CLAIM}:
             continue
@@ -65,40 +68,91 @@ def _writable(group: Group, _examined: Examined) -> Iterator[Finding]:
         for container in group.pod.spec.containers:
             for index, mount in enumerate(container.volume_mounts):
                 if mount.name == reference.volume and not mount.read_only:
-                    yield Finding(
-                        severity=Severity.WARNING,
-                        check="ModelMountWritable",
-                        object=group.owner,
-                        message=f"container {container.name} mounts {mount.mount_path} writable, "
-                        f"where it reads {reference.model}: it can spoil what every other pod "
-                        "reads, and that it needs the model to be there cannot be told",
-                        remedy=f"volumeMounts[{index}].readOnly: true in container "
-                        f"{container.name}",
+                    place = f"volumeMounts[{index}].readOnly: true in container {container.name}"
+                    said = f"container {container.name} mounts {mount.mount_path} writable"
+                    yield (
+                        _store(group, said, place)
+                        if container.name in stores
+                        else _mounted_writable(group, f"{said}, where it reads", reference, place)
                     )
 
 
+def _mounted_writable(group: Group, said: str, reference: ModelReference, place: str) -> Finding:
+    return Finding(
+        severity=Severity.WARNING,
+        check="ModelMountWritable",
+        object=group.owner,
+        message=f"{said} {reference.model}: it can spoil what every other pod reads, and that it "
+        "needs the model to be there cannot be told",
+        remedy=place,
+    )
+
+
+def _store(group: Group, said: str, place: str) -> Finding:
+    """Say what a writable store of Ollama's does: it is no mistake where clients pull models.
+
+    At its start it removes blobs that no manifest names, and writes a key to ~/.ollama
+    (server/routes.go ``Serve`` and cmd/cmd.go ``initializeKeypair`` of ollama/ollama).
+    """
+    return Finding(
+        severity=Severity.NOTE,
+        check="ModelMountWritable",
+        object=group.owner,
+        message=f"{said}: Ollama pulls its clients' models there, and removes at its start what no "
+        "manifest names, a download of another server's included",
+        remedy="OLLAMA_NOPRUNE=1 where several servers share the directory; where a loader pulls "
+        f"and no client does, {place} as well, on the models alone: ~/.ollama itself has to stay "
+        "writable for Ollama's key",
+    )
+
+
 def _fetched_by_each(group: Group, _examined: Examined) -> Iterator[Finding]:
-    """Tell init containers that download the model again for every pod."""
+    """Tell init containers that download the model again for every pod.
+
+    On the node's own disk only where the script does not look first whether it is there.
+    """
     if group.kind in _ONCE:
         return
     for view in containers_of(group.pod, init=True):
         for fill in fills(view).fills:
             fetched = parse_name(fill.source or "").kind in {Kind.HUB, Kind.REMOTE}
             place = locate(fill.destination or "/", view.container, view.spec, view.declared)
-            if not fetched or place is None or place.volume.empty_dir is None:
+            if not fetched or place is None:
                 continue
-            many = len(group.pods)
-            yield Finding(
-                severity=Severity.WARNING if many > 1 else Severity.NOTE,
-                check="FetchedByEachPod",
-                object=group.owner,
-                message=f"init container {view.container.name} downloads {fill.source} anew for "
-                f"each of {many} pods, before any of them starts",
-                remedy="fetch it once for each node with a loader (deploy/examples/"
-                "node-cache.yaml) and fill the volume from there, or once into a claim "
-                "(deploy/examples/shared-volume.yaml)",
-            )
+            if place.volume.empty_dir is not None:
+                yield _into_its_own(group, view.container.name, fill)
+            elif place.host_path is not None and not fill.ways:
+                yield _into_the_nodes(group, view.container.name, fill, place.host_path)
+            else:
+                continue
             break
+
+
+def _into_its_own(group: Group, container: str, fill: Fill) -> Finding:
+    many = len(group.pods)
+    return Finding(
+        severity=Severity.WARNING if many > 1 else Severity.NOTE,
+        check="FetchedByEachPod",
+        object=group.owner,
+        message=f"init container {container} downloads {fill.source} anew for each of {many} pods, "
+        "before any of them starts",
+        remedy="fetch it once for each node with a loader (deploy/examples/node-cache.yaml) and "
+        "fill the volume from there, or once into a claim (deploy/examples/shared-volume.yaml)",
+    )
+
+
+def _into_the_nodes(group: Group, container: str, fill: Fill, path: str) -> Finding:
+    return Finding(
+        severity=Severity.WARNING,
+        check="FetchedOverOthers",
+        object=group.owner,
+        message=f"init container {container} downloads {fill.source} into {path} of the node "
+        "before each start of a pod, whether it is there or not: two pods of one node write the "
+        "same files at once, while others read them",
+        remedy="let a loader keep it there, once for each node (deploy/examples/node-cache.yaml), "
+        "and mount it read-only; or let the init container run model-cache-extender loader fill, "
+        "which looks first and shows only what is whole",
+    )
 
 
 def _gang(group: Group, _examined: Examined) -> Iterator[Finding]:

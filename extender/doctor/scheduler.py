@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from extender.config import listen_address
 from extender.doctor.finding import Finding, Severity
-from extender.doctor.scheduler_entry import DEFAULT_SCHEDULER, Setting, check_entry
-from extender.doctor.scheduler_file import Entry, SchedulerFile, Step
+from extender.doctor.scheduler_entry import Setting, check_entry
+from extender.doctor.scheduler_file import DEFAULT_SCHEDULER, Entry, SchedulerFile, Step
 from extender.verbs.context import ListRejected
 
 _SAMPLED_FROM = 100
@@ -95,6 +95,27 @@ def feasible_nodes(percentage: int | None, nodes: int) -> int:
     return max(_SAMPLED_FROM, nodes * share // 100)
 
 
+def _names(file: SchedulerFile, _setting: Setting) -> Iterator[Finding]:
+    """Tell profiles without a name, and with one that another has: neither starts."""
+    seen: dict[str, int] = {}
+    for index, profile in enumerate(file.configuration.profiles):
+        name = profile.scheduler_name
+        before = seen.setdefault(name, index)
+        if name and before == index:
+            continue
+        yield Finding(
+            severity=Severity.ERROR,
+            check="SchedulerNameTwice" if name else "NoSchedulerName",
+            object=file.place("profiles", index, "schedulerName"),
+            message=f"is {name!r}, as in profiles[{before}]: kube-scheduler does not start"
+            if name
+            else "is empty: kube-scheduler does not start (only a single profile that leaves the "
+            f"key out is {DEFAULT_SCHEDULER})",
+            remedy="give each profile a name of its own, such as schedulerName: "
+            "model-cache-scheduler",
+        )
+
+
 def _backoff(file: SchedulerFile, _setting: Setting) -> Iterator[Finding]:
     longest = file.configuration.pod_max_backoff_seconds
     if (_DEFAULT_BACKOFF if longest is None else longest) > _LONGEST_BACKOFF:
@@ -110,7 +131,7 @@ def _backoff(file: SchedulerFile, _setting: Setting) -> Iterator[Finding]:
 
 
 def _shared(file: SchedulerFile, _setting: Setting) -> Iterator[Finding]:
-    names = [profile.scheduler_name for profile in file.configuration.profiles]
+    names = file.configuration.scheduler_names
     managed = all(entry.managed_resources for entry in file.configuration.extenders)
     if len(names) > 1:
         yield Finding(
@@ -136,7 +157,7 @@ def _shared(file: SchedulerFile, _setting: Setting) -> Iterator[Finding]:
 
 def _lease(file: SchedulerFile, _setting: Setting) -> Iterator[Finding]:
     lease = file.configuration.leader_election
-    names = {profile.scheduler_name for profile in file.configuration.profiles}
+    names = set(file.configuration.scheduler_names)
     if not lease.leader_elect or DEFAULT_SCHEDULER in names:
         return
     if (lease.resource_namespace, lease.resource_name) == ("kube-system", "kube-scheduler"):
@@ -166,7 +187,7 @@ def _binders(file: SchedulerFile, _setting: Setting) -> Iterator[Finding]:
 
 def _waking(file: SchedulerFile, setting: Setting) -> Iterator[Finding]:
     known = set(setting.configuration.waking.scheduler_names)
-    names = {profile.scheduler_name for profile in file.configuration.profiles}
+    names = set(file.configuration.scheduler_names)
     if file.configuration.extenders and setting.configuration.waking.enabled and names - known:
         yield Finding(
             severity=Severity.WARNING,
@@ -199,6 +220,7 @@ def _followed(entries: list[Entry], ours: list[Entry], setting: Setting) -> Iter
 
 
 _RULES: tuple[Callable[[SchedulerFile, Setting], Iterator[Finding]], ...] = (
+    _names,
     _sampling,
     _backoff,
     _shared,

@@ -14,7 +14,7 @@ import msgspec
 from extender.config import ExtenderConfiguration
 from extender.doctor.finding import Finding, Severity
 from extender.doctor.scheduler_address import check_address
-from extender.doctor.scheduler_file import Entry, seconds
+from extender.doctor.scheduler_file import DEFAULT_SCHEDULER, Entry, seconds
 
 IN_TREE_POINTS = 15 * 100
 """What the score plugins that are on by default can put between two nodes: their weights add up to
@@ -26,7 +26,6 @@ POINT = 10
 
 TOP_SCORE = 10
 DEFAULT_TIMEOUT = 5.0
-DEFAULT_SCHEDULER = "default-scheduler"
 _LONGEST_TIMEOUT = 30.0
 
 
@@ -209,7 +208,7 @@ def _managed(entry: Entry, _setting: Setting) -> Iterator[Finding]:
     resources = entry.given.managed_resources
     if not resources:
         return
-    names = {profile.scheduler_name for profile in entry.file.configuration.profiles}
+    names = entry.file.configuration.scheduler_names
     listed = ", ".join(resource.name for resource in resources)
     yield Finding(
         severity=Severity.NOTE if DEFAULT_SCHEDULER in names else Severity.WARNING,

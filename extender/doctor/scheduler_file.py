@@ -16,6 +16,7 @@ import yaml
 from extender.doctor.finding import Finding, Severity
 from extender.snapshot import parse_documents
 
+DEFAULT_SCHEDULER = "default-scheduler"
 API_VERSION = "kubescheduler.config.k8s.io/v1"
 KIND = "KubeSchedulerConfiguration"
 
@@ -64,9 +65,9 @@ class ExtenderEntry(_Part, frozen=True):
 
 
 class Profile(_Part, frozen=True):
-    """``profiles[]``."""
+    """``profiles[]``. A name is empty only where kube-scheduler refuses it."""
 
-    scheduler_name: str = "default-scheduler"
+    scheduler_name: str = ""
     percentage_of_nodes_to_score: int | None = None
 
 
@@ -85,8 +86,13 @@ class SchedulerConfiguration(_Part, frozen=True):
     leader_election: LeaderElection = LeaderElection()
     percentage_of_nodes_to_score: int | None = None
     pod_max_backoff_seconds: int | None = None
-    profiles: tuple[Profile, ...] = (Profile(),)
+    profiles: tuple[Profile, ...] = ()
     extenders: tuple[ExtenderEntry, ...] = ()
+
+    @property
+    def scheduler_names(self) -> list[str]:
+        """Return the names under which pods come to this kube-scheduler."""
+        return [profile.scheduler_name for profile in self.profiles if profile.scheduler_name]
 
 
 _TOP_KEYS = frozenset(
@@ -221,14 +227,26 @@ def _typed(
                 f"write apiVersion: {API_VERSION}",
             )
         )
+    given = _defaulted(_present(document))
     wrong = [
         _broken(place(name, root, path), said, "mend its value")
-        for path, said in _wrong_values(_present(document))
+        for path, said in _wrong_values(given)
     ]
     if wrong:
         return None, findings + wrong
-    read = msgspec.convert(_present(document), SchedulerConfiguration)
+    read = msgspec.convert(given, SchedulerConfiguration)
     return SchedulerFile(name=name, configuration=read, root=root), findings
+
+
+def _defaulted(document: dict[str, Any]) -> dict[str, Any]:
+    """Fill in profiles as kube-scheduler does (pkg/scheduler/apis/config/v1/defaults.go).
+
+    Without any, an empty list included, there is one; only a single one has a name by default.
+    """
+    profiles = document.get("profiles") or [{}]
+    if isinstance(profiles, list) and len(profiles) == 1 and isinstance(profiles[0], dict):
+        profiles = [{"schedulerName": DEFAULT_SCHEDULER, **profiles[0]}]
+    return {**document, "profiles": profiles}
 
 
 def _wrong_values(document: dict[str, Any]) -> Iterator[tuple[tuple[Step, ...], str]]:

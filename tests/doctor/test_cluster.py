@@ -38,6 +38,7 @@ from tests.builders import (
 
 ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
 OURS = "model-cache-scheduler"
+ON_NODE: dict[str, Any] = {"name": "ram", "hostPath": {"path": "/var/lib/models"}}
 GB = "meta-llama/Llama-3.1-8B-Instruct"
 Objects = Sequence[KubeObject]
 
@@ -107,6 +108,14 @@ def filled(*, limit: str = "64Gi", size: str | None = "20Gi", model: str = GB, *
             },
         )
     )  # fmt: skip
+
+
+def ollama(**mount: Any) -> Pod:
+    """A server whose clients say what it pulls."""
+    mounted = {"name": "models", "mountPath": "/root/.ollama/models", **mount}
+    container = {"name": "ollama", "image": "ollama/ollama:0.12.3", "volumeMounts": [mounted]}
+    volume = {"name": "models", "hostPath": {"path": "/var/lib/ollama"}}
+    return ours(pod("ollama", spec={"containers": [container], "volumes": [volume]}))
 
 
 def gang(**metadata: Any) -> Pod:
@@ -310,6 +319,18 @@ RULES: dict[str, tuple[str, Severity, Objects, Objects]] = {
         replicas(filled(script="cp -r /cache/m /models/m"), 2),
     ),
     "a download for one pod": ("FetchedByEachPod", NOTE, [filled()], [filled(script="true")]),
+    "a download over what others read": (
+        "FetchedOverOthers", WARNING, [filled(volumes=[ON_NODE])],
+        [filled(volumes=[ON_NODE], script="cp -r /cache/m /models/m")],
+    ),
+    "a download over what others read, without looking": (
+        "FetchedOverOthers", WARNING, [filled(volumes=[ON_NODE])],
+        [filled(volumes=[ON_NODE],
+                script="[ -f /models/m/config.json ] || hf download org/m --local-dir /models/m")],
+    ),
+    "a store of Ollama's": (
+        "ModelMountWritable", NOTE, [ollama()], [ollama(readOnly=True)],
+    ),
     "a gang in memory": (
         "GangWithMemoryVolumes", WARNING,
         [gang(labels={"scheduling.x-k8s.io/pod-group": "g"})], [gang()],
@@ -328,6 +349,33 @@ RULES: dict[str, tuple[str, Severity, Objects, Objects]] = {
         [filled(script=f"hf download {GB} --exclude '*.safetensors' --local-dir /models/m")],
         [filled()],
     ),
+    **{
+        f"pickles by {script.split()[0]}: {script.split()[-1]}": (
+            "PickledWeights", WARNING, [filled(script=script)], [filled(script=mended)],
+        )
+        for script, mended in (
+            ("wget -P /models/m https://h.example/r/pytorch_model.bin?download=true",
+             "wget -P /models/m https://h.example/r/model.safetensors?download=true"),
+            ("curl -L -o /models/m/w https://h.example/r/model.pt",
+             "curl -L -o /tmp/w https://h.example/r/model.pt"),
+            ("aws s3 cp s3://b/m/pytorch_model.bin /models/m/",
+             "aws s3 cp s3://b/m/model.safetensors /models/m/"),
+            ("aws s3 cp --recursive s3://b/m /models/m --exclude '*' --include '*.bin'",
+             "aws s3 cp --recursive s3://b/m /models/m --exclude '*.bin'"),
+            ("gsutil -m cp gs://b/m/*.bin /models/m", "gsutil -m cp gs://b/m/*.json /models/m"),
+            ("s5cmd cp 's3://b/m/*.pth' /models/m/", "s5cmd cp 's3://b/m/*' /models/m/"),
+            ("rclone copy r:b/m /models/m --include '*.pt'", "rclone copy r:b/m /models/m"),
+            ("wget -r -P /models/m https://h.example/r/ -A '*.bin'",
+             "wget -r -P /models/m https://h.example/r/ -A '*.safetensors'"),
+            ("hf download org/m pytorch_model.bin", "hf download org/m model.safetensors"),
+            ("huggingface-cli download org/m --local-dir /models/m a/model.pt",
+             "huggingface-cli download org/m --local-dir /models/m --exclude model.pt"),
+            ("for f in 1 2; do wget -P /models/m https://h.example/r/pytorch-$f.bin; done",
+             "wget -P /models/m https://h.example/r/ggml-base.en.bin"),
+            ("python3 -c 'import h; h.hf_hub_download(\"org/m\", filename=\"x.pt\")'",
+             "python3 -c 'import h; h.hf_hub_download(\"org/m\", filename=\"x.gguf\")'"),
+        )
+    },
     "pickles loaded": (
         "PickledWeights", WARNING,
         [ours(pod(spec={"containers": [{"name": "v", "args": ["--load-format", "pt"]}]}))],
@@ -376,6 +424,20 @@ def test_what_each_pod_fetches_is_named_without_what_lets_one_read_it() -> None:
     (fetched,) = (one for one in found if one.check == "FetchedByEachPod")
     assert "downloads https://x.example/m.gguf anew" in fetched.message
     assert not [one for one in found if "hunter2" in str(one) or "c0ffee" in str(one)]
+
+
+def test_ollama_is_not_told_to_mount_everything_read_only() -> None:
+    """It writes its key beside the models, and starts no more without."""
+    (found,) = (one for one in findings([*NODES, ollama()]) if one.check == "ModelMountWritable")
+    assert "OLLAMA_NOPRUNE=1" in found.remedy
+    assert "~/.ollama itself has to stay writable" in found.remedy
+
+
+def test_files_that_a_call_names_are_not_every_format() -> None:
+    one = filled(script="hf download org/m model.safetensors config.json --local-dir /models/m")
+    assert "EveryFormatFetched" not in checks([*NODES, one])
+    every = filled(script="hf download org/m-3.1-8b --local-dir /models/m")
+    assert checks([*NODES, every])["EveryFormatFetched"] is NOTE
 
 
 def test_a_misspelt_key_is_told_by_the_nearest_one() -> None:

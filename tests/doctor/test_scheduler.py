@@ -107,6 +107,36 @@ TRAPS: dict[str, tuple[str, Severity, Object, Object]] = {
         {"profiles": None},
         {"profiles": None, "extender": {"managedResources": GPU}},
     ),
+    "an empty list of profiles, which is the default one": (
+        "EveryPodAsks",
+        WARNING,
+        {"profiles": []},
+        {"profiles": [{"schedulerName": "m"}]},
+    ),
+    "an empty list of profiles, sampled": (
+        "NodesSampled",
+        ERROR,
+        {"profiles": [], "percentageOfNodesToScore": 30},
+        {"profiles": []},
+    ),
+    "a profile with an empty name": (
+        "NoSchedulerName",
+        ERROR,
+        {"profiles": [{"schedulerName": ""}]},
+        {"profiles": [{}]},
+    ),
+    "two profiles, one without a name": (
+        "NoSchedulerName",
+        ERROR,
+        {"profiles": [{"schedulerName": "m"}, {"percentageOfNodesToScore": 100}]},
+        {"profiles": PROFILES},
+    ),
+    "two profiles of one name": (
+        "SchedulerNameTwice",
+        ERROR,
+        {"profiles": [{"schedulerName": "m"}, {"schedulerName": "m"}]},
+        {"profiles": PROFILES},
+    ),
     "the default lease": ("LeaseShared", ERROR, {"leaderElection": {"leaderElect": True}}, {}),
     "the default lease, not said": (
         "LeaseShared",

@@ -40,6 +40,11 @@ def recognise(view: ContainerView) -> list[Found]:
     ]
 
 
+def runs(view: ContainerView) -> bool:
+    """Tell whether a container runs Ollama, as a server or to pull."""
+    return any(True for _ in _calls(view))
+
+
 def _calls(view: ContainerView) -> Iterator[Call]:
     yield from view.after(_PROGRAM)
     own = view.arguments()
