@@ -88,4 +88,4 @@ def _name_of(plain: Any) -> str:
     if not isinstance(metadata, dict):
         return "(no metadata)"
     namespace, name = metadata.get("namespace"), metadata.get("name")
-    return f"{namespace}/{name}" if namespace else str(name)
+    return f"{namespace}/{name or '(no name)'}" if namespace else str(name or "(no name)")

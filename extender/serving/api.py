@@ -74,13 +74,46 @@ def add_routes(app: flask.Flask, service: Service) -> None:
     def explain_manifest() -> flask.Response:
         flask.request.max_content_length = MAX_MANIFEST_BYTES
         body = read_body("send one manifest; explain reads large files on the command line")
-        try:
-            (manifest,) = parse_documents(body)
-        except ValueError as error:
-            raise ProtocolError(f"the body is not one YAML or JSON document: {error}") from error
-        parts = parts_of(in_namespace(manifest, "default"))
+        parts = parts_of(in_namespace(_manifest(body), "default"))
         documents = [explain(one.pod, service.context, part=one.name) for one in parts]
         return _json(documents[0] if len(documents) == 1 else documents)
+
+
+def _manifest(body: bytes) -> dict[str, Any]:
+    """Read the one object of a body; what it carries is not looked at yet.
+
+    Raises ProtocolError that names what is no object.
+    """
+    try:
+        documents = parse_documents(body)
+    except ValueError as error:
+        raise ProtocolError(f"the body is not one YAML or JSON document: {error}") from error
+    if len(documents) != 1:
+        raise ProtocolError(
+            f"the body is not one YAML or JSON document: it holds {len(documents) or 'none'}; send "
+            "one manifest"
+        )
+    (manifest,) = documents
+    if not isinstance(manifest, dict):
+        raise ProtocolError(
+            f"the body is {_kind_of(manifest)}, not an object; send one manifest, with apiVersion, "
+            "kind and spec"
+        )
+    if not isinstance(manifest.get("kind"), str):
+        raise ProtocolError(f"kind: is {_kind_of(manifest.get('kind'))}; write it like kind: Pod")
+    for key in ("metadata", "spec"):
+        value = manifest.get(key)
+        if value is not None and not isinstance(value, dict):
+            raise ProtocolError(
+                f"{key}: is {_kind_of(value)}, not an object, as that of a {manifest['kind']} is"
+            )
+    return manifest
+
+
+def _kind_of(value: Any) -> str:
+    """Name the type of a value as JSON has it."""
+    names = {type(None): "null", bool: "a boolean", str: "text", list: "a list", dict: "an object"}
+    return names.get(type(value), "a number")
 
 
 def _waiting(service: Service) -> list[dict[str, Any]]:
