@@ -33,7 +33,7 @@ _BODIES_PER_WORKLOAD = 4
 _PODS = 20_000
 
 
-_OFFERS_ALL = {
+OFFERS_ALL = {
     "apiVersion": "modelcache.dev/v1alpha1",
     "kind": "ExtenderConfiguration",
     "filter": {"offeredPercentage": 100},
@@ -79,7 +79,7 @@ def measure(folder: Path, *, seconds: float, quick: bool) -> Iterator[Row]:
 def _measure(fleet: Fleet, cases: Sequence[Case], folder: Path, seconds: float) -> Iterator[Row]:
     with (
         local_apiserver(fleet, folder) as apiserver,
-        extender(apiserver, folder, _OFFERS_ALL) as ours,
+        extender(apiserver, folder, OFFERS_ALL) as ours,
     ):
         table = decisions(ours, fleet)
         with reference(table, folder) as theirs:

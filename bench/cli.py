@@ -14,6 +14,7 @@ import click
 from bench import (
     answer,
     churn,
+    growth,
     loader,
     loader_cut,
     publish,
@@ -51,6 +52,10 @@ def _relist(folder: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
 
 def _storm(folder: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
     return storm.measure(folder, quick=quick)
+
+
+def _growth(folder: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
+    return growth.measure(folder, quick=quick)
 
 
 def _churn(folder: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
@@ -97,6 +102,7 @@ BENCHMARKS: dict[str, Measure] = {
     "realbytes": _realbytes,
 }
 ALONE: dict[str, Measure] = {
+    "growth": _growth,
     "placement-full": _placement_full,
     "tune": _tune,
     "tune-full": _tune_full,
