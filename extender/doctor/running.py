@@ -35,7 +35,7 @@ def check_running(status: Status) -> Iterator[Finding]:
             object=status.url,
             message=status.problem,
             remedy="kubectl -n model-cache-system port-forward deployment/model-cache-scheduler "
-            "8889, then --extender http://127.0.0.1:8889",
+            "8889, then --extender http://127.0.0.1:8889 (with statusTls 8888 in place of 8889)",
         )
         return
     if not status.ready:

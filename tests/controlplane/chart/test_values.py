@@ -314,17 +314,21 @@ def test_the_apiserver_accepts_every_value_in_every_mode(
 
 
 def test_the_notes_say_what_to_do_next_in_each_mode(helm: Helm) -> None:
-    words = {
+    words: dict[str, tuple[str, ...]] = {
         "second-scheduler": ("rollout status deployment/model-cache-scheduler", "helm test"),
         "two-deployments": ("model-cache-extender-tls", "deployment/model-cache-extender"),
         "existing-scheduler": ("daemonset/model-cache-extender", "`extenders` stanza"),
     }
     release = ("install", "model-cache", CHART, "--namespace=model-cache-system")
+    pages = "model-cache-page-tls"
     for mode, expected in words.items():
         said = helm.run(*release, "--dry-run=client", values={"mode": mode})
         notes = said.partition("\nNOTES:\n")[2]
+        assert pages not in notes, mode
         for word in (*expected, "kubectl modelcache explain"):
             assert word in notes, mode
+    said = helm.run(*release, "--dry-run=client", values={"page": {"enabled": True}})
+    assert pages in said.partition("\nNOTES:\n")[2]
 
 
 def test_the_packed_chart_is_the_tree_and_needs_it_no_more(helm: Helm, tmp_path: Path) -> None:
