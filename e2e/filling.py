@@ -14,8 +14,9 @@ MI = 1 << 20
 class Case:
     """A pod with a memory-backed volume, its name, and what becomes of it.
 
-    ``writes``: MiB that the init container (None: there is none) and the main container write into
-    the volume; ``demand``: MiB that the ledger counts; ``reason``, ``code``: of the main container.
+    ``init``, ``main``: MiB that the init container (None: there is none) and the main container
+    write into the volume, or would; ``demand``: MiB that the ledger counts; ``reason``, ``code``:
+    of the main container.
     """
 
     name: str
@@ -31,6 +32,17 @@ class Case:
     warnings: frozenset[str] = field(default_factory=frozenset)
     command: str = ""
     pod: str = "case"
+
+    @property
+    def pod_limit(self) -> int | None:
+        """MiB that the kernel lets the pod take; None: whatever the node has."""
+        return max(self.limit, self.init_limit or 0) if self.limit is not None else None
+
+    @property
+    def pages(self) -> int:
+        """MiB that come into the volume before it or the pod is full, or all is written."""
+        bounds = ((self.init or 0) + self.main, self.size_limit, self.pod_limit)
+        return min(bound for bound in bounds if bound is not None)
 
     def manifest(self) -> Object:
         """Return the pod."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.apart import CGROUPS
+from e2e.charging import charged
 from e2e.cluster import NODE, RealCluster
 from e2e.explained import explained
 from e2e.filling import MI, Case, write
@@ -67,6 +67,7 @@ CASES = [
         0,
         size_limit=200,
         limit=100,
+        main=150,
         command=f"{write('main', 150)}; exit 0",
         warnings=frozenset({"OversizedMemoryVolume"}),
     ),
@@ -99,18 +100,6 @@ def table() -> Iterator[None]:
     print("\n" + "\n".join(f"| {' | '.join(row)} |" for row in (heads, *ROWS)))
 
 
-def charged(cluster: RealCluster, uid: str) -> int:
-    """Return the most that was ever charged to a pod's cgroup, bytes; 0 once it is gone."""
-    name = "memory.max_usage_in_bytes" if VERSION_1 else "memory.peak"
-    top = (CGROUPS / "memory" if VERSION_1 else CGROUPS) / cluster.real[NODE].machine.cgroup
-    for folder in top.rglob(f"pod{uid}"):
-        try:
-            return int((folder / name).read_text(encoding="ascii"))
-        except OSError:
-            return 0
-    return 0
-
-
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_the_kernel_does_as_the_ledger_counts(
     cluster: RealCluster, namespace: str, tmp_path: Path, case: Case
@@ -122,25 +111,27 @@ def test_the_kernel_does_as_the_ledger_counts(
     assert {warning["reason"] for warning in predicted["warnings"]} >= case.warnings
     cluster.apply(manifest, namespace)
     uid = cluster.pod(namespace, "case")["metadata"]["uid"]
-    most = 0
-
-    def over() -> bool:
-        nonlocal most
-        most = max(most, charged(cluster, uid))
-        return ended(cluster.pod(namespace, "case")) is not None
-
-    cluster.wait_for(over, 90, "the pod's end")
+    with charged(cluster.real[NODE], uid) as kernel:
+        cluster.wait_for(
+            lambda: ended(cluster.pod(namespace, "case")) is not None, 90, "the pod's end"
+        )
+    most = kernel.most
     outcome = ended(cluster.pod(namespace, "case"))
     assert outcome is not None
     ROWS.append(
         (case.name, f"{case.demand} MiB", f"{most / MI:.0f} MiB", f"{outcome[0]} {outcome[1]}")
     )
+    # What the kernel charged is what was written, and a little; neither less nor more.
+    assert case.pages * MI <= most <= case.pages * MI + SLACK
+    # The ledger holds what the kernel would let the pod take, where that is bounded at all.
+    assert kernel.limit == (None if case.pod_limit is None else case.demand * MI)
+    if "UnsizedMemoryVolume" in case.warnings:
+        assert most > case.demand * MI  # nothing was counted for it: this is what is warned of
+    else:
+        assert most <= case.demand * MI + SLACK
     if case.code == 0 and case.reason == "OOMKilled" and not VERSION_1:
         return  # version 2 kills the whole container, whatever its shell would have said
     assert outcome == (case.reason, case.code)
-    counted = "UnsizedMemoryVolume" not in case.warnings
-    if most and counted:
-        assert most <= case.demand * MI + SLACK
 
 
 @pytest.mark.parametrize(

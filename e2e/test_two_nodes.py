@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from e2e.beliefs import believed
+from e2e.charging import kernel_kills
 from e2e.cluster import NODE, RealCluster
 from e2e.explained import explained
 from e2e.filling import MI, Case
@@ -145,9 +146,10 @@ def test_what_the_ledger_admits_runs_and_what_it_refuses_is_killed_or_kills_wher
     running = partial(is_running, deployed, namespace, "admitted")
     deployed.wait_for(running, 120, "the admitted pod to run")
     assert verdict(refused)["reason"] == "InsufficientMemory"
+    assert not somebody_is_killed(deployed, second)
     refused["spec"]["nodeName"] = second.name
     deployed.apply(refused, namespace)
-    killed = partial(somebody_is_killed, deployed, namespace, ("admitted", "refused"))
+    killed = partial(somebody_is_killed, deployed, second)
     deployed.wait_for(killed, 120, "the kernel or the kubelet to kill for memory")
     deployed.kubectl("delete", "pods", "--all", "-n", namespace, "--grace-period=1")
     # By this the kubelet judges whether to evict more pods.
@@ -159,17 +161,34 @@ def is_running(cluster: RealCluster, namespace: str, name: str) -> bool:
     return phase(cluster, namespace, name) == "Running"
 
 
-def somebody_is_killed(cluster: RealCluster, namespace: str, names: tuple[str, ...]) -> bool:
-    """Say whether a container of some pods was killed for memory, or a pod evicted."""
-    pods = [cluster.pod(namespace, name) for name in names]
-    reasons = [
-        status.get(when, {}).get("terminated", {}).get("reason")
-        for pod in pods
-        for kind in (INIT, MAIN)
-        for status in pod["status"].get(kind, [])
-        for when in ("state", "lastState")
-    ]
-    return "OOMKilled" in reasons or any(pod["status"]["phase"] == "Failed" for pod in pods)
+def somebody_is_killed(cluster: RealCluster, node: RealNode) -> bool:
+    """Say whether a node had no memory left for its pods, by the kernel's or the kubelet's word.
+
+    The kernel's: a process was killed because the limit of all pods together was hit, not the one
+    of its own pod, and the status of such a container agrees. The kubelet's: a pod was evicted for
+    memory.
+    """
+    pods = cluster.read("/api/v1/pods", fieldSelector=f"spec.nodeName={node.name}")["items"]
+    if any(evicted_for_memory(pod) for pod in pods):
+        return True
+    victims = {Path(victim).name for limited, victim in kernel_kills(node) if limited == "kubepods"}
+    return any(victims & set(killed_containers(pod)) for pod in pods)
+
+
+def evicted_for_memory(pod: Object) -> bool:
+    """Say whether a kubelet ended a pod because its node was short of memory."""
+    status = pod["status"]
+    return status.get("reason") == "Evicted" and "resource: memory" in status.get("message", "")
+
+
+def killed_containers(pod: Object) -> Iterator[str]:
+    """Give the id of each container of a pod whose first process was killed for memory."""
+    for kind in (INIT, MAIN):
+        for status in pod["status"].get(kind, []):
+            for when in ("state", "lastState"):
+                how = status.get(when, {}).get("terminated", {})
+                if (how.get("reason"), how.get("exitCode")) == ("OOMKilled", 137):
+                    yield how["containerID"].rpartition("/")[2]
 
 
 def available(cluster: RealCluster, node: str) -> int:
