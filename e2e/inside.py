@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 HOST_ADDRESS = "10.254.0.1"
 """Where the control plane and the tests' own servers answer."""
@@ -23,6 +24,12 @@ def set_up() -> None:
     command("ip", "link", "set", "lo", "up")
     for address in (HOST_ADDRESS, SERVICE_ADDRESS):
         command("ip", "address", "add", f"{address}/32", "dev", "lo")
+
+
+def place(folder: Path, at: str) -> None:
+    """Have what is written into a place of the machine land in a folder of the run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command("mount", "--bind", str(folder), at)
 
 
 def command(*words: str) -> None:

@@ -184,13 +184,13 @@ def kubelet_config(machine: Machine) -> dict[str, Any]:
         "podLogsDir": "/var/log/pods",
         "volumePluginDir": "/var/lib/kubelet/volume-plugins",
         "resolvConf": "",
-        "systemReserved": {"memory": str(machine_memory() - ALLOCATABLE - (100 << 20))},
+        "systemReserved": {"memory": str(meminfo("MemTotal") - ALLOCATABLE - (100 << 20))},
     }
 
 
-def machine_memory() -> int:
-    """Return the machine's memory, bytes."""
+def meminfo(name: str) -> int:
+    """Return an amount of the machine's memory, bytes: MemTotal, MemAvailable and others."""
     for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-        if line.startswith("MemTotal:"):
+        if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
-    raise AssertionError("/proc/meminfo names no MemTotal")
+    raise AssertionError(f"/proc/meminfo names no {name}")

@@ -1,4 +1,4 @@
-"""What ``make e2e`` says where it cannot run, and that its parts are of one release."""
+"""What ``make e2e`` says where it cannot run, and how its parts are built."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.build import DEFAULT_VERSION, node_parts, parts, pinned
+from controlplane.build import BUILDING, DEFAULT_VERSION, build_missing, node_parts, parts, pinned
 from e2e import __main__ as command
 from e2e.images import SCHEDULER
 from tests.deploy.manifests import DEPLOYMENT
@@ -43,8 +43,28 @@ def equipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(command, "TOOLS", ())
     monkeypatch.setattr(command, "PLUGINS", tmp_path)
+    monkeypatch.setattr(command, "BYTES", 0)
     for name in ("bridge", "host-local"):
         (tmp_path / name).touch()
+
+
+@pytest.mark.usefixtures("equipped")
+def test_where_memory_is_short_it_says_what_is_there_and_what_it_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(command, "BYTES", 10**15)
+    with pytest.raises(command.NotHereError, match=r"\d GB of memory are available.*1000000 GB"):
+        command.check()
+
+
+@pytest.mark.usefixtures("equipped")
+@pytest.mark.parametrize("place", ["/var/lib", "/var/log", "/run"])
+def test_a_cache_where_nodes_see_disks_of_their_own_is_refused_with_the_variable_that_moves_it(
+    monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setenv("MODEL_CACHE_EXTENDER_ASSETS", f"{place}/cache")
+    with pytest.raises(command.NotHereError, match=f"{place}/cache.*MODEL_CACHE_EXTENDER_ASSETS"):
+        command.check()
 
 
 @pytest.mark.usefixtures("equipped")
@@ -64,6 +84,12 @@ def test_where_no_cgroups_can_be_made_it_names_the_hierarchy_and_what_a_containe
     monkeypatch.setattr(command, "hierarchies", lambda: [Path("/proc")])
     with pytest.raises(command.NotHereError, match=r"in /proc: .*--privileged"):
         command.check()
+
+
+def test_what_a_killed_build_has_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    (tmp_path / f"{BUILDING}killed" / "half").mkdir(parents=True)
+    build_missing([], tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_kubelet_scheduler_image_and_control_plane_are_of_one_release() -> None:
