@@ -2,8 +2,8 @@
 
 ``python controlplane/build.py --kubernetes 1.37`` leaves six binaries in the cache and
 prints where; with ``--print-path`` it builds nothing. ``--bench`` builds the two programs of
-``bench/go`` in the same way, ``--node`` the kubelet, ``--tools`` Helm and actionlint. Only the
-standard library is needed, and Go.
+``bench/go`` in the same way, ``--node`` containerd and the kubelet, ``--tools`` Helm and
+actionlint. Only the standard library is needed, and Go.
 """
 
 from __future__ import annotations
@@ -74,8 +74,17 @@ def bench_parts() -> list[Part]:
 
 
 def node_parts() -> list[Part]:
-    """Return what a real node needs beside Debian's packages; a module of its own, built apart."""
-    return [Part("kubelet", MODULES / "kubelet", f"{KUBERNETES}/cmd/kubelet", KUBERNETES)]
+    """Return what a real node needs beside Debian's packages; modules of their own, built apart.
+
+    Debian 12 has containerd 1.6, and a runtime mounts image volumes since 2.1.
+    """
+    containerd = "github.com/containerd/containerd/v2"
+    runtime = [
+        Part(name, MODULES / "containerd", f"{containerd}/cmd/{name}", containerd)
+        for name in ("containerd-shim-runc-v2", "ctr", "containerd")
+    ]
+    kubelet = Part("kubelet", MODULES / "kubelet", f"{KUBERNETES}/cmd/kubelet", KUBERNETES)
+    return [*runtime, kubelet]
 
 
 def tool_parts() -> list[Part]:
@@ -355,7 +364,7 @@ def main() -> int:
         "--print-path", action="store_true", help="print the folder of the binaries, build nothing"
     )
     parser.add_argument("--bench", action="store_true", help="build the programs of bench/go")
-    parser.add_argument("--node", action="store_true", help="build the kubelet of `make e2e`")
+    parser.add_argument("--node", action="store_true", help="build the node of `make e2e`")
     parser.add_argument("--tools", action="store_true", help="build Helm and actionlint")
     arguments = parser.parse_args()
     version: str = arguments.kubernetes
@@ -364,7 +373,7 @@ def main() -> int:
             say(f"==> the programs of the benchmarks are in {build_bench()}")
             return 0
         if arguments.node:
-            say(f"==> the kubelet is in {build_node()}")
+            say(f"==> containerd and the kubelet are in {build_node()}")
             return 0
         if arguments.tools:
             say(f"==> the tools are in {build_tools()}")

@@ -21,8 +21,6 @@ from e2e.machine import DISKS, MEMORY, hierarchies
 from e2e.node import meminfo
 
 TOOLS = (
-    "containerd",
-    "ctr",
     "runc",
     "busybox",
     "buildah",
@@ -93,7 +91,7 @@ def check() -> None:
 def prepare(run: Run) -> None:
     """Build what the cache lacks: control plane, kubelet, images."""
     begin = time.monotonic()
-    for what, more in (("control plane", []), ("kubelet", ["--node"])):
+    for what, more in (("control plane", []), ("node", ["--node"])):
         build(run, what, "controlplane.build", *more)
     wanted = images.missing(binaries())
     if wanted:

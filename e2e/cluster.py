@@ -31,11 +31,11 @@ FORWARDED = re.compile(r"Forwarding from (127\.0\.0\.1:\d+) ")
 class RealCluster(ControlPlane):
     """A control plane that answers at the address that pods are told, and real nodes."""
 
-    def __init__(self, run: Run, binaries: Path, kubelet: Path, workdir: Path) -> None:
+    def __init__(self, run: Run, binaries: Path, programs: Path, workdir: Path) -> None:
         kubelets = {node_user(number): ["system:nodes"] for number in range(1, NODES + 1)}
         super().__init__(binaries, workdir, {"admin": ["system:masters"], **kubelets})
         self.run = run
-        self.kubelet = kubelet
+        self.programs = programs
         self.real: dict[str, RealNode] = {}
 
     def _api_server_address(self) -> list[str]:
@@ -63,7 +63,7 @@ class RealCluster(ControlPlane):
         node = RealNode(
             self.run,
             number,
-            kubelet=self.kubelet,
+            programs=self.programs,
             kubeconfig=self.kubeconfig(node_user(number)),
             workdir=self.workdir,
             environment=self._environment(),

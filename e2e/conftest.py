@@ -31,7 +31,7 @@ def run() -> Run:
 def cluster(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
     """Start a control plane with the cluster's own scheduler, one real node and three fake ones."""
     workdir = tmp_path_factory.mktemp("cluster")
-    found = RealCluster(run, binaries(), build_node() / "kubelet", workdir)
+    found = RealCluster(run, binaries(), build_node(), workdir)
     try:
         found.start()
         found.add_real_node(1)

@@ -38,7 +38,10 @@ SCHEDULER = "registry.k8s.io/kube-scheduler:v1.37.2"
 PAUSE = "registry.k8s.io/pause:3.10"
 SERVER = "localhost/model-server:1"
 BAKED = "localhost/model-server-with-weights:1"
-"""Not given to the node from the start: a test brings it, and measures that."""
+WEIGHTS = "localhost/weights:1"
+"""The model alone, to be mounted as a volume."""
+BROUGHT = (BAKED, WEIGHTS)
+"""Not given to the node from the start: a test brings them, and measures that."""
 
 
 class ImageError(Exception):
@@ -161,12 +164,18 @@ def images(binaries: Path) -> list[Image]:
             prepare=baked_context,
             base=server,
         ),
+        Image(
+            WEIGHTS,
+            DOCKERFILES / "weights/Dockerfile",
+            arguments={"MODEL": version(MODEL_PACKAGE)},
+            prepare=baked_context,
+        ),
     ]
 
 
 def given(binaries: Path) -> dict[str, Path]:
     """Return the archives that a node is given from the start, by the image's name."""
-    return {one.name: one.archive() for one in images(binaries) if one.name != BAKED}
+    return {one.name: one.archive() for one in images(binaries) if one.name not in BROUGHT}
 
 
 SOURCES = ("pyproject.toml", "requirements.lock", "README.md", "LICENSE", ".dockerignore")

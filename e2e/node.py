@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,8 @@ def node_user(number: int) -> str:
 class RealNode:
     """One node. ``workdir`` holds its configuration and logs.
 
-    ``ready`` asks the apiserver whether a node is Ready, since a boot with this id.
+    ``programs`` has containerd and kubelet; ``ready`` asks the apiserver whether a node is Ready,
+    since a boot with this id.
     """
 
     def __init__(
@@ -41,7 +43,7 @@ class RealNode:
         run: Run,
         number: int,
         *,
-        kubelet: Path,
+        programs: Path,
         kubeconfig: Path,
         workdir: Path,
         environment: Mapping[str, str],
@@ -50,10 +52,12 @@ class RealNode:
     ) -> None:
         self.name = node_name(number)
         self.machine = Machine(run, self.name, number, workdir / f"{self.name}.log")
-        self._kubelet = kubelet
+        self._programs = programs
         self._kubeconfig = kubeconfig
         self._workdir = workdir
-        self._environment = environment
+        # Where containerd looks for its shim.
+        path = f"{programs}{os.pathsep}{environment['PATH']}"
+        self._environment = {**environment, "PATH": path}
         self._pause = pause
         self._ready = ready
         self._processes: list[Process] = []
@@ -90,7 +94,8 @@ class RealNode:
 
     def ctr(self, *words: str) -> str:
         """Run containerd's own client and return what it prints."""
-        return self.machine.run("ctr", f"--address={SOCKET}", "--namespace=k8s.io", *words)
+        ctr = str(self._programs / "ctr")
+        return self.machine.run(ctr, f"--address={SOCKET}", "--namespace=k8s.io", *words)
 
     def _spawn(self, name: str, *words: str | Path) -> Process:
         log = self._workdir / f"{name}-{self.name}.log"
@@ -105,7 +110,7 @@ class RealNode:
         (networks / "10-pods.conflist").write_text(conflist, encoding="utf-8")
         config = self._workdir / f"containerd-{self.name}.toml"
         config.write_text(containerd_config(networks, self._pause), encoding="utf-8")
-        process = self._spawn("containerd", "containerd", f"--config={config}")
+        process = self._spawn("containerd", self._programs / "containerd", f"--config={config}")
         process.wait_ready(self._answers, 60)
 
     def _answers(self) -> bool:
@@ -122,7 +127,7 @@ class RealNode:
         config.write_text(yaml.safe_dump(kubelet_config(self.machine)), encoding="utf-8")
         process = self._spawn(
             "kubelet",
-            self._kubelet,
+            self._programs / "kubelet",
             f"--config={config}",
             f"--kubeconfig={self._kubeconfig}",
             f"--hostname-override={self.name}",

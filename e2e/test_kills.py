@@ -193,13 +193,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], No
     """Return what makes a cache of its own that lacks something."""
 
     def make(lacks: str) -> None:
-        programs, kubelet, kept = binaries(), build_node() / "kubelet", images.folder()
+        programs, node, kept = binaries(), build_node(), images.folder()
         monkeypatch.setenv("KUBEBUILDER_ASSETS", str(programs))
         monkeypatch.setenv("MODEL_CACHE_EXTENDER_ASSETS", str(tmp_path / "cache"))
-        there = tmp_path / "cache" / "node" / kubelet.parent.name
-        there.mkdir(parents=True)
-        if lacks != "kubelet":
-            shutil.copy2(kubelet, there)
+        there = tmp_path / "cache" / "node" / node.name
+        shutil.copytree(node, there)
+        if lacks == "kubelet":
+            (there / lacks).unlink()
         for archive in kept.glob("*.tar" if lacks != "images" else "base-*.tar"):
             shutil.copy2(archive, images.folder())
 

@@ -14,7 +14,7 @@ import pytest
 
 from e2e.cluster import NODE, RealCluster
 from e2e.explained import explained
-from e2e.images import BAKED, images
+from e2e.images import BAKED, WEIGHTS, images
 from e2e.objects import Object, phase
 from e2e.shipped import MODEL, USER, filling, from_node_cache, has_model, in_memory, server
 from tests.controlplane.cluster import is_ready
@@ -49,6 +49,14 @@ def seconds(
     told = "" if estimate is None else f"{estimate:.0f} s"
     ROWS.append((name, f"{took:.1f} s", told))
     return took
+
+
+def bring(cluster: RealCluster, name: str) -> float:
+    """Bring an image to the node and unpack it; return how long that took, seconds."""
+    begin = time.monotonic()
+    archive = next(one.archive() for one in images(cluster.binaries) if one.name == name)
+    cluster.real[NODE].ctr("images", "import", str(archive))
+    return time.monotonic() - begin
 
 
 def shared_volume(namespace: str, hub: Hub) -> list[Object]:
@@ -118,15 +126,22 @@ def test_what_has_nothing_to_move_serves_first(
     from_cache = seconds(
         deployed, namespace, "memory, from the node cache", [in_memory(hub, cached=True)], tmp_path
     )
-    begin = time.monotonic()
-    archive = next(one.archive() for one in images(deployed.binaries) if one.name == BAKED)
-    deployed.real[NODE].ctr("images", "import", str(archive))
-    brought = time.monotonic() - begin
+    brought = bring(deployed, BAKED)
     baked = server("baked", f"/models/{MODEL}", [], [])
     baked["spec"]["containers"][0]["image"] = BAKED
     inside = seconds(deployed, namespace, "image, on the node already", [baked], tmp_path)
     ROWS.append(("image, to be brought and unpacked first", f"{brought + inside:.1f} s", ""))
-    assert warm < min(first, from_hub, from_cache, brought + inside)
+    mounted = bring(deployed, WEIGHTS)
+    image = {"reference": WEIGHTS, "pullPolicy": "IfNotPresent"}
+    volume = server(
+        "image-volume",
+        f"/models/{MODEL}",
+        [{"name": "model", "image": image}],
+        [{"name": "model", "mountPath": f"/models/{MODEL}", "readOnly": True}],
+    )
+    there = seconds(deployed, namespace, "image volume, on the node already", [volume], tmp_path)
+    ROWS.append(("image volume, to be brought first", f"{mounted + there:.1f} s", ""))
+    assert warm < min(first, from_hub, from_cache, brought + inside, mounted + there)
     assert filled < first
     assert phase(deployed, namespace, "cached") == "Running"
     deployed.kubectl("delete", "pv", namespace, "--wait=false")
