@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from documentation.tables import code, table
+from extender.placement.in_tree import WOULD_END, InTree
 from extender.placement.reasons import TEXTS, WAITS_FOR, Reason
 
 
 def reasons() -> str:
-    """Return one row a reason, in the order in which the code has them."""
+    """Return one row a reason, in the order in which the code has them: ours, kube-scheduler's."""
     rows = [(code(reason), TEXTS[reason], WAITS_FOR[reason]) for reason in Reason]
-    return table(("reason", "the pod's event says", "the pod waits for"), rows)
+    ours = table(("reason", "the pod's event says", "the pod waits for"), rows)
+    own = table(("reason", "the pod waits for"), [(code(one), WOULD_END[one]) for one in InTree])
+    return (
+        f"{ours}\n\nWhat kube-scheduler refuses by itself has reasons of its own in `explain`, "
+        f"with `refusedBy: kube-scheduler`; its event has its own words.\n\n{own}"
+    )

@@ -14,7 +14,7 @@ from extender.cli.source import DUMP_EPILOG, cluster_options, path_argument, rea
 from extender.cli.terminal import show_table
 from extender.config import load_configuration
 from extender.errors import UsageError
-from extender.explain.document import Document
+from extender.explain.document import Document, may_be_placed
 from extender.explain.document import explain as explain_pod
 from extender.explain.table import NODE_HEADER, node_rows, remedy_lines
 from extender.workload.manifest import parts_of
@@ -51,7 +51,9 @@ def explain(
 ) -> None:
     """Say what a pod asks for and what every node answers.
 
-    Exit code 0 where some node fits, 1 where none does, 2 for wrong use.
+    Cordons, taints, node selectors, required node affinity and requests are judged as
+    kube-scheduler does; what is not looked at is named. Exit code 0 where some node fits, 1 where
+    none does or nobody places the pod, 2 for wrong use.
     """
     if (pod is None) == (filename is None):
         raise UsageError("name a pod, or give a manifest with -f; one of the two")
@@ -69,7 +71,9 @@ def explain(
     if only is not None and only not in context.state.view().nodes:
         raise UsageError(f"node {only} is not in the cluster")
     nodes = [only] if only is not None else None
-    documents = [explain_pod(one.pod, context, part=one.name, nodes=nodes) for one in parts]
+    documents = [
+        explain_pod(one.pod, context, one.asked, part=one.name, nodes=nodes) for one in parts
+    ]
     if output == "json":
         answer = documents[0] if len(documents) == 1 else documents
         click.echo(msgspec.json.format(msgspec.json.encode(answer), indent=2))
@@ -77,8 +81,7 @@ def explain(
         for number, document in enumerate(documents):
             click.echo("\n" * bool(number) + _readable(document))
             _show_nodes(document["nodes"])
-    fits = all(any(node["fits"] for node in document["nodes"]) for document in documents)
-    sys.exit(0 if fits else DOES_NOT_FIT)
+    sys.exit(0 if all(may_be_placed(document) for document in documents) else DOES_NOT_FIT)
 
 
 def _show_nodes(nodes: list[dict[str, Any]]) -> None:

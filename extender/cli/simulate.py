@@ -12,9 +12,8 @@ from extender.cli.manifests import pods_of_file
 from extender.cli.source import DUMP_EPILOG, cluster_options, path_argument, read_cluster
 from extender.cli.terminal import show_table
 from extender.config import load_configuration
-from extender.errors import InvalidObjectError, UsageError
+from extender.errors import UsageError
 from extender.kube.quantity import format_bytes
-from extender.simulate.constraints import read_constraints
 from extender.simulate.placing import Outcome, Placement, document
 from extender.simulate.placing import simulate as place_all
 
@@ -57,11 +56,7 @@ def simulate(
     if len(found) > 1:
         raise UsageError(f"{filename}: holds {len(found)} pods; simulate places those of one")
     manifest, parts = found[0]
-    pod = parts[0].pod
-    try:
-        constraints = read_constraints(parts[0].spec)
-    except InvalidObjectError as error:
-        raise UsageError(f"{filename}: {error}") from error
+    pod, constraints = parts[0].pod, parts[0].asked
     cluster = read_cluster(
         load_configuration(config),
         snapshot=snapshot,

@@ -166,6 +166,10 @@ class Inventory:
             row[path] = better(row.get(path), _provided(node, path))
         return [row[path] for path in sorted(row)]
 
+    def provided(self, node: str) -> tuple[str, ...]:
+        """Return the paths that a node itself says are baked into it."""
+        return self._nodes.get(node, NodeWitnesses()).provides
+
     def _vouches(self, loader_namespace: str, namespace: str) -> bool:
         return loader_namespace == namespace or loader_namespace in self._trusted
 

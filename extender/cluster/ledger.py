@@ -10,6 +10,7 @@ import msgspec
 
 from extender.cluster.memory import MemoryDemand
 from extender.cluster.nested import Nested
+from extender.cluster.requests import Amounts
 from extender.cluster.reservations import Reservation, Reservations
 from extender.cluster.view import Changes, NodeView, Nominated, PodFacts
 from extender.cluster.warmth import Opening, WarmKey, openings
@@ -66,7 +67,7 @@ class Ledger:
         if before is None:
             number = self._free_numbers.pop() if self._free_numbers else len(self.nodes)
             self.nodes[node.name] = msgspec.structs.replace(node, number=number)
-        elif _alike(node, before):
+        elif node.own == before.own:
             return False
         else:
             self.nodes[node.name] = msgspec.structs.replace(node, number=before.number)
@@ -203,17 +204,7 @@ class Ledger:
         )
 
 
-def _alike(one: NodeView, other: NodeView) -> bool:
-    """Tell whether two nodes are the same without what is on them."""
-    return (one.labels, one.allocatable, one.images, one.schedulable) == (
-        other.labels,
-        other.allocatable,
-        other.images,
-        other.schedulable,
-    )
-
-
-def node_view(node: Node, allocatable: int) -> NodeView:
+def node_view(node: Node, allocatable: int, room: Amounts) -> NodeView:
     """Return a node without its pods; ``allocatable`` is its memory in bytes."""
     return NodeView(
         name=node.metadata.name,
@@ -221,10 +212,14 @@ def node_view(node: Node, allocatable: int) -> NodeView:
         allocatable=allocatable,
         images={name: image.size_bytes for image in node.status.images for name in image.names},
         schedulable=not node.spec.unschedulable,
+        taints=node.spec.taints,
+        room=room,
     )
 
 
-def pod_facts(uid: str, pod: Pod, demand: MemoryDemand, workload: Workload) -> PodFacts:
+def pod_facts(
+    uid: str, pod: Pod, demand: MemoryDemand, workload: Workload, requests: Amounts
+) -> PodFacts:
     """Reduce a pod to what is kept of it."""
     return PodFacts(
         uid=uid,
@@ -243,4 +238,5 @@ def pod_facts(uid: str, pod: Pod, demand: MemoryDemand, workload: Workload) -> P
             for status in (*pod.status.init_container_statuses, *pod.status.container_statuses)
         ),
         workload=workload,
+        requests=requests,
     )

@@ -20,6 +20,8 @@ from extender.cluster.leases import Leases, lease_key
 from extender.cluster.ledger import Ledger, node_view, pod_facts
 from extender.cluster.loaders import Loaders, is_daemon, is_trusted
 from extender.cluster.memory import MEMORY, MemoryDemand, VolumeCounting, memory_demand
+from extender.cluster.namespaces import is_opted_in
+from extender.cluster.requests import node_room
 from extender.cluster.reservations import Reservation
 from extender.cluster.starts import Seen, Started, Starts
 from extender.cluster.storage import Storage
@@ -77,6 +79,7 @@ class ClusterState:
         self._leases = Leases(clock=clock, changed=self._ledger.note)
         self._storage = Storage()
         self._starts = Starts(learn=learn)
+        self._opted_in: set[str] = set()
         self._problems: LRUCache[str, str] = LRUCache(_MAX_PROBLEMS)
         self._view: View | None = None
         self._listed_for: set[str] = set()
@@ -133,6 +136,10 @@ class ClusterState:
     def pod(self, uid: str) -> PodFacts | None:
         """Return one pod by UID."""
         return self._ledger.pods.get(uid)
+
+    def opted_in(self, namespace: str) -> bool:
+        """Tell whether new pods of a namespace are sent to this scheduler by its label."""
+        return namespace in self._opted_in
 
     def problems(self) -> dict[str, str]:
         """Return the objects that could not be read, with what was wrong (bounded)."""
@@ -249,8 +256,9 @@ class ClusterState:
     def differs(self, obj: KubeObject) -> bool:
         """Tell whether what is known of an object is not what the object says."""
         if isinstance(obj, Namespace):
-            known = obj.metadata.name in self._loaders.labelled_trust
-            return known != is_trusted(obj)
+            name = obj.metadata.name
+            known = (name in self._loaders.labelled_trust, name in self._opted_in)
+            return known != (is_trusted(obj), is_opted_in(obj))
         if isinstance(obj, DaemonSet | Job | Node):
             scratch = ClusterState(clock=self._clock, counting=self.counting)
             scratch.upsert(obj)
@@ -286,7 +294,7 @@ class ClusterState:
             match obj:
                 case Node():
                     node = self._ledger.nodes.get(identity)
-                    return node and (node.labels, node.allocatable, node.images, node.schedulable)
+                    return node and node.own
                 case PersistentVolumeClaim():
                     return self._storage.claims.get((obj.metadata.namespace, obj.metadata.name))
                 case Lease():
@@ -314,13 +322,17 @@ class ClusterState:
             self._problems.pop(_name(type(obj), obj.metadata), None)
         if not isinstance(obj, Pod):
             return None
-        workload = self.templates.workload(obj)
+        reading = self.templates.read(obj)
+        workload, requests = reading.workload, reading.requests or {}
         try:
             demand = self.demand(obj, workload)
         except ExtenderError as error:
             self._problem(obj, wrong_amount(obj.spec) or str(error))
             demand = MemoryDemand(bytes=0, request=0)
-        return pod_facts(_identity(obj), obj, demand, workload)
+        else:
+            if reading.requests is None:
+                self._problem(obj, wrong_amount(obj.spec))
+        return pod_facts(_identity(obj), obj, demand, workload, requests)
 
     def _is_known(self, obj: KubeObject, facts: PodFacts | None) -> bool:
         """Tell whether a pod is known as it is; a loader's pod says more than its facts."""
@@ -359,6 +371,9 @@ class ClusterState:
                 self._storage.classes[obj.metadata.name] = obj
             case Namespace():
                 self._loaders.put_namespace(obj)
+                (self._opted_in.add if is_opted_in(obj) else self._opted_in.discard)(
+                    obj.metadata.name
+                )
             case _:
                 raise TypeError(f"{type(obj).__name__} is not part of the cluster state")
         return True
@@ -375,7 +390,12 @@ class ClusterState:
         except ExtenderError as error:
             self._problem(node, f"status.allocatable.{MEMORY}: {error}")
             allocatable = 0
-        changed = self._ledger.put_node(node_view(node, allocatable))
+        try:
+            room = node_room(node)
+        except ExtenderError as error:
+            self._problem(node, f"status.allocatable: {error}")
+            room = {}
+        changed = self._ledger.put_node(node_view(node, allocatable, room))
         return self._loaders.put_node(node) or changed
 
     def _identities(self, kind: type[KubeObject]) -> set[str]:
@@ -387,7 +407,7 @@ class ClusterState:
             PersistentVolumeClaim: map("/".join, self._storage.claims),
             PersistentVolume: self._storage.volumes,
             StorageClass: self._storage.classes,
-            Namespace: self._loaders.labelled_trust,
+            Namespace: self._loaders.labelled_trust | self._opted_in,
             Lease: map("/".join, self._leases.objects),
         }
         return set(tables[kind])
@@ -413,6 +433,7 @@ class ClusterState:
             self._storage.classes.pop(identity, None)
         elif kind is Namespace:
             self._loaders.forget_namespace(identity)
+            self._opted_in.discard(identity)
         elif kind is Lease:
             namespace, _, node = identity.partition("/")
             self._leases.forget((namespace, node))

@@ -18,6 +18,8 @@ from typing import TypeVar
 import msgspec
 from cachetools import LRUCache
 
+from extender.cluster.requests import Amounts, pod_requests
+from extender.errors import InvalidQuantityError
 from extender.kube.objects import Container, DaemonSet, DaemonSetSpec, Pod, PodTemplate
 from extender.workload.expand import field_value
 from extender.workload.loaders import read_loader
@@ -38,23 +40,43 @@ _OURS = frozenset({MODEL_ANNOTATION, NEED_ANNOTATION, MODELS_ANNOTATION})
 T = TypeVar("T")
 
 
+class Reading(msgspec.Struct, frozen=True):
+    """What a pod asks for. ``requests`` is None where an amount cannot be read."""
+
+    workload: Workload
+    requests: Amounts | None
+
+
 class Templates:
     """A bounded cache of readings. Safe to use from several threads."""
 
     def __init__(self, size: int = 4096) -> None:
-        self._workloads: LRUCache[bytes, Workload] = LRUCache(size)
+        self._readings: LRUCache[bytes, Reading] = LRUCache(size)
         self._loaders: LRUCache[bytes, LoaderTemplate | None] = LRUCache(size)
         self._shared: LRUCache[Workload, Workload] = LRUCache(size)
+        self._requests: LRUCache[tuple[tuple[str, int], ...], Amounts] = LRUCache(size)
         self._lock = Lock()
 
     def workload(self, pod: Pod) -> Workload:
         """Return what the pod asks for: the same object for pods that ask for the same."""
-        return self._once(self._workloads, pod, lambda: self._read(pod))
+        return self.read(pod).workload
 
-    def _read(self, pod: Pod) -> Workload:
+    def read(self, pod: Pod) -> Reading:
+        """Return what the pod asks for, and what it requests beside memory."""
+        return self._once(self._readings, pod, lambda: self._read(pod))
+
+    def _read(self, pod: Pod) -> Reading:
         workload = read_workload(pod.metadata, pod.spec)
+        try:
+            # As the template says: what a resize has given since differs from pod to pod.
+            requests = pod_requests(Pod(spec=pod.spec))
+        except InvalidQuantityError:
+            requests = None
         with self._lock:
-            return self._shared.setdefault(workload, workload)
+            shared = self._shared.setdefault(workload, workload)
+            if requests is None:
+                return Reading(shared, None)
+            return Reading(shared, self._requests.setdefault(tuple(requests.items()), requests))
 
     def loader(self, pod: Pod) -> LoaderTemplate | None:
         """Return what a DaemonSet's pod loads; None where it is no loader."""
@@ -91,6 +113,8 @@ def _key(pod: Pod) -> bytes:
             [_without_token(container) for container in spec.containers],
             [_without_token(container) for container in spec.init_containers],
             [v for v in spec.volumes if not v.name.startswith(TOKEN_VOLUME_PREFIX)],
+            spec.resources,
+            spec.overhead,
             ours,
             metadata.labels,
             metadata.namespace,

@@ -11,9 +11,10 @@ from extender.cluster.corrections import Corrections
 from extender.cluster.holdings import Holding
 from extender.cluster.inventory import Answer, Inventory
 from extender.cluster.memory import MemoryDemand
+from extender.cluster.requests import Amounts
 from extender.cluster.reservations import Reservation
 from extender.cluster.warmth import Opening, WarmKey
-from extender.kube.objects import PersistentVolume, PersistentVolumeClaim, StorageClass
+from extender.kube.objects import PersistentVolume, PersistentVolumeClaim, StorageClass, Taint
 from extender.report import Disk, Progress, Renewal, Transfer, Wanted, WantedModel
 from extender.workload.model import DeclaredModel, Workload
 
@@ -37,8 +38,8 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     request, as kube-scheduler counts. What is ``nominated`` is not part of it: it counts against
     pods of no higher priority only. ``warm`` is what Ready pods on it have open, ``opening`` what
     those have open that are not Ready yet. ``images`` maps image names to bytes. A cordoned node is
-    not ``schedulable``. ``number`` is its own for as long as it is known: numbers stay below the
-    most nodes that there ever were.
+    not ``schedulable``. ``room`` is what it has beside memory. ``number`` is its own for as long as
+    it is known: numbers stay below the most nodes that there ever were.
     """
 
     name: str
@@ -53,6 +54,20 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     opening: tuple[Opening, ...] = ()
     images: Mapping[str, int] = {}
     schedulable: bool = True
+    taints: tuple[Taint, ...] = ()
+    room: Amounts = {}
+
+    @property
+    def own(self) -> tuple[object, ...]:
+        """Return what the node says of itself, without what is on it."""
+        return (
+            self.labels,
+            self.allocatable,
+            self.images,
+            self.schedulable,
+            self.taints,
+            self.room,
+        )
 
     @property
     def free(self) -> int:
@@ -70,7 +85,7 @@ class PodFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is kept of one pod.
 
     ``nominated`` is the node that kube-scheduler means for it, ``created`` an RFC 3339 time.
-    ``restarted``: a container of it has failed before.
+    ``restarted``: a container of it has failed before. ``requests`` are those beside memory.
     """
 
     uid: str
@@ -86,6 +101,7 @@ class PodFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ready: bool
     restarted: bool
     workload: Workload
+    requests: Amounts = {}
 
 
 class LoaderLease(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ import msgspec
 from extender.cluster.decisions import DECISION_ANNOTATION
 from extender.cluster.inventory import PROVIDES_ANNOTATION
 from extender.cluster.loaders import TRUSTED_LABEL
+from extender.cluster.namespaces import SCHEDULING_LABEL, is_opted_in
 from extender.doctor.examined import Examined
 from extender.doctor.finding import Finding, Severity
 from extender.report import REPORT_ANNOTATION
@@ -23,9 +24,6 @@ from extender.workload.model import (
     MODELS_ANNOTATION,
     NEED_ANNOTATION,
 )
-
-SCHEDULING_LABEL = f"{ANNOTATION_PREFIX}scheduling"
-"""On namespaces, by you: ``enabled`` sends its pods to this scheduler (deploy/opt-in)."""
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -55,9 +53,7 @@ KEYS: dict[str, Known] = {
 def opted_in(examined: Examined) -> tuple[str, ...]:
     """Name the namespaces whose pods are sent to this scheduler by label."""
     return tuple(
-        namespace.metadata.name
-        for namespace in examined.namespaces
-        if namespace.metadata.labels.get(SCHEDULING_LABEL) == "enabled"
+        namespace.metadata.name for namespace in examined.namespaces if is_opted_in(namespace)
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
+from extender.cluster.namespaces import DEFAULT_SCHEDULER, LEFT_ALONE
 from extender.cluster.starts import restarted, started
 from extender.doctor.examined import Examined, Group
 from extender.doctor.finding import Finding, Severity, some
@@ -12,12 +13,8 @@ from extender.doctor.labels import opted_in
 from extender.kube.objects import Pod
 from extender.workload.model import Strategy
 
-DEFAULT_SCHEDULER = "default-scheduler"
 _NOT_PLACED = frozenset({"DaemonSet", "Node"})
 """Owners whose pods belong to their node: nobody chose it."""
-
-_LEFT_ALONE = frozenset({"DaemonSet", "Node", "Job"})
-"""Owners whose pods the opt-in leaves alone (deploy/opt-in)."""
 
 SLOWER_BY, SLOWER_SECONDS = 2.0, 30.0
 """A claim is slow where a start took so many times its estimate, and so much longer."""
@@ -64,7 +61,7 @@ def _no_effect(examined: Examined) -> Iterator[Finding]:
     for group in examined.groups:
         pod = group.pod
         waits = any(not p.spec.node_name and _scheduler(p) == DEFAULT_SCHEDULER for p in group.pods)
-        if waits and pod.metadata.namespace in labelled and group.kind not in _LEFT_ALONE:
+        if waits and pod.metadata.namespace in labelled and group.kind not in LEFT_ALONE:
             missed[pod.metadata.namespace].add(group.owner)
     for namespace, owners in sorted(missed.items()):
         if DEFAULT_SCHEDULER not in examined.schedulers:

@@ -6,10 +6,15 @@ counts are integers; times are seconds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import msgspec
+
 from extender.cluster.holdings import Evidence
+from extender.cluster.view import PodFacts
+from extender.explain.answers import NodeAnswer, answers_for
+from extender.explain.held import held_back, not_asked
 from extender.explain.remarks import fetched_remarks
 from extender.explain.remedies import remedy
 from extender.explain.strategies import better_strategy
@@ -19,27 +24,34 @@ from extender.kube.objects import Pod
 from extender.kube.quantity import format_bytes
 from extender.kube.times import time_text
 from extender.placement.progress import describe
-from extender.placement.reasons import TEXTS
 from extender.placement.verdict import Judge, Verdict
 from extender.verbs.context import Context
 from extender.verbs.prioritize import node_scores
+from extender.workload.constraints import ANYWHERE, Constraints
 from extender.workload.model import ModelReference
 
 Document = dict[str, Any]
 
 
 def explain(
-    pod: Pod, context: Context, *, part: str = "", nodes: Sequence[str] | None = None
+    pod: Pod,
+    context: Context,
+    asked: Constraints = ANYWHERE,
+    *,
+    part: str = "",
+    nodes: Sequence[str] | None = None,
 ) -> Document:
     """Judge a pod on all nodes, or on those named, and say everything in one document.
 
-    ``part`` tells it from the other pods of its workload, where there are several.
+    ``asked`` is what its spec asks of kube-scheduler. ``part`` tells it from the other pods of its
+    workload, where there are several.
     """
-    judge = context.judge(pod)
+    judge, pods = context.judge(pod), context.state.pods()
     names = tuple(nodes if nodes is not None else sorted(judge.view.nodes))
-    verdicts = [judge.verdict(name) for name in names]
-    fitting = tuple(verdict.node for verdict in verdicts if verdict.fits)
-    scores = node_scores(judge, fitting)
+    requests = context.state.templates.read(pod).requests or {}
+    answers = answers_for(judge, names, pods, requests=requests, asked=asked)
+    held = held_back(pod, asked, context.schedulers, pods)
+    scores = node_scores(judge, tuple(answer.node for answer in answers if answer.fits))
     request = judge.request
     return {
         "pod": request.name or None,
@@ -54,10 +66,22 @@ def explain(
                 for volume in request.demand.volumes
             ],
         },
-        "nodes": [_node(verdict, judge, scores) for verdict in verdicts],
-        "summary": summarize(judge, verdicts, context.state.pods()),
-        "warnings": _warnings(judge, verdicts, _alike(judge, context)),
+        "held": None if held is None else msgspec.to_builtins(held),
+        "nodes": [_node(answer, judge, pod, scores) for answer in answers],
+        "summary": summarize(judge, answers, pods, held),
+        "warnings": [
+            {"reason": reason, "message": message}
+            for reason, message in (
+                *_of_others(pod, asked, judge, context),
+                *_warnings(judge, answers, _alike(judge, pods)),
+            )
+        ],
     }
+
+
+def may_be_placed(document: Document) -> bool:
+    """Tell whether some node takes the pod, and nothing holds it back from all of them."""
+    return document["held"] is None and any(node["fits"] for node in document["nodes"])
 
 
 def in_namespace(manifest: Any, namespace: str) -> Any:
@@ -91,14 +115,16 @@ def _reference(reference: ModelReference) -> Document:
     }
 
 
-def _node(verdict: Verdict, judge: Judge, scores: dict[str, int]) -> Document:
-    start = verdict.start
+def _node(answer: NodeAnswer, judge: Judge, pod: Pod, scores: dict[str, int]) -> Document:
+    verdict, start = answer.verdict, answer.verdict.start
+    fix = remedy(answer, judge, pod)
     return {
         "name": verdict.node,
-        "fits": verdict.fits,
-        "reason": verdict.reason,
-        "message": _message(verdict, judge),
-        "resolvable": None if verdict.fits else verdict.resolvable,
+        "fits": answer.fits,
+        "refusedBy": answer.by,
+        "reason": answer.reason,
+        "message": _message(answer, fix) if not answer.fits else _cache_message(verdict, judge),
+        "resolvable": None if answer.fits else _resolvable(answer),
         "evidence": verdict.evidence,
         "state": verdict.state,
         "estimatedStartSeconds": None if start is None else round(start.seconds, 1),
@@ -111,19 +137,25 @@ def _node(verdict: Verdict, judge: Judge, scores: dict[str, int]) -> Document:
             "penaltySeconds": round(start.penalty, 1),
             "correction": round(start.correction, 2),
         },
-        "score": scores.get(verdict.node, 0) if verdict.fits else None,
+        "score": scores.get(verdict.node, 0) if answer.fits else None,
         "memoryFreeBytes": verdict.memory_free,
-        "remedy": remedy(verdict, judge) or None,
+        "remedy": fix or None,
     }
 
 
-def _message(verdict: Verdict, judge: Judge) -> str | None:
-    if verdict.reason is None:
-        return _cache_message(verdict, judge)
-    said = TEXTS[verdict.reason]
-    detail = f": {verdict.detail}" if verdict.detail else ""
-    fix = remedy(verdict, judge)
-    return f"{said}{detail}" + (f"; {fix}" if fix else "")
+def _resolvable(answer: NodeAnswer) -> bool:
+    """Tell whether kube-scheduler's own preemption could make room, as far as it sees what lacks.
+
+    Where our verdict refuses the node, too, it is not asked before it has.
+    """
+    if answer.objection is None:
+        return answer.verdict.resolvable
+    return bool(answer.objection.short) and answer.verdict.fits
+
+
+def _message(answer: NodeAnswer, fix: str) -> str:
+    detail = f": {answer.detail}" if answer.detail else ""
+    return f"{answer.text}{detail}" + (f"; {fix}" if fix else "")
 
 
 def _cache_message(verdict: Verdict, judge: Judge) -> str | None:
@@ -142,14 +174,30 @@ def _cache_message(verdict: Verdict, judge: Judge) -> str | None:
     return ", ".join(text for text in said if text) or None
 
 
-def _alike(judge: Judge, context: Context) -> int:
+def _alike(judge: Judge, pods: Iterable[PodFacts]) -> int:
     """Count the pods that ask for the very same, this one included."""
     request = judge.request
-    same = (pod.uid for pod in context.state.pods() if pod.workload == request.workload)
+    same = (pod.uid for pod in pods if pod.workload == request.workload)
     return len({*same, request.uid or "this one"})
 
 
-def _warnings(judge: Judge, verdicts: Sequence[Verdict], alike: int) -> list[Document]:
+def _of_others(
+    pod: Pod, asked: Constraints, judge: Judge, context: Context
+) -> Iterator[tuple[str, str]]:
+    """Say what others decide about the pod, and is not looked at here."""
+    skipped = asked.not_judged()
+    if skipped:
+        yield (
+            "NotJudged",
+            f"not looked at here: {', '.join(skipped)}; kube-scheduler may refuse nodes for it",
+        )
+    opted_in = context.state.opted_in(judge.request.namespace)
+    elsewhere = not_asked(pod, asked, context.schedulers, opted_in=opted_in)
+    if elsewhere and judge.request.needs_certainty:
+        yield "NotAsked", elsewhere
+
+
+def _warnings(judge: Judge, answers: Sequence[NodeAnswer], alike: int) -> list[tuple[str, str]]:
     request = judge.request
     found = [(warning.reason, warning.message) for warning in request.workload.warnings]
     found += volume_warnings(request)
@@ -163,13 +211,12 @@ def _warnings(judge: Judge, verdicts: Sequence[Verdict], alike: int) -> list[Doc
         for loader in sorted(untrusted)
     ]
     found += fetched_remarks(judge)
-    if not verdicts:
+    if not answers:
         found.append(("NoNodes", "the cluster has no nodes"))
-    answers = [verdict.reason for verdict in verdicts]
+    ours = [answer.verdict.reason for answer in answers if answer.objection is None]
     told = (
-        ("NoNewNode", no_new_node(judge, answers)),
+        ("NoNewNode", no_new_node(judge, ours)),
         ("RequiredTimeout", patience(judge)),
-        ("BetterStrategy", better_strategy(judge, verdicts, alike)),
+        ("BetterStrategy", better_strategy(judge, answers, alike)),
     )
-    found += [(reason, message) for reason, message in told if message]
-    return [{"reason": reason, "message": message} for reason, message in found]
+    return found + [(reason, message) for reason, message in told if message]

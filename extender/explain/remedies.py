@@ -6,6 +6,9 @@ import posixpath
 import shlex
 
 from extender.cluster.inventory import PROVIDES_ANNOTATION
+from extender.explain.answers import NodeAnswer
+from extender.explain.room import in_tree_remedy, smaller_request
+from extender.kube.objects import Pod
 from extender.kube.quantity import format_bytes, format_quantity
 from extender.placement.reasons import Reason
 from extender.placement.request import cached_reference
@@ -17,13 +20,16 @@ from extender.workload.volumes import is_within
 _UNKNOWN_SOURCE = "hf://ORGANISATION/NAME"
 
 
-def remedy(verdict: Verdict, judge: Judge) -> str:
+def remedy(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
     """Say what would end a node's refusal; empty where it fits."""
+    if answer.objection is not None:
+        return in_tree_remedy(answer, judge, pod)
+    verdict = answer.verdict
     match verdict.reason:
         case None:
             return ""
         case Reason.INSUFFICIENT_MEMORY:
-            return _memory(verdict, judge)
+            return _memory(verdict, judge, pod)
         case Reason.MODEL_ABSENT:
             return _absent(verdict, judge)
         case Reason.MODEL_LOADING:
@@ -51,7 +57,7 @@ def memory_request(judge: Judge) -> str:
     return f"spec.resources.requests.memory: {quantity} (of the pod, Kubernetes 1.34 or newer)"
 
 
-def _memory(verdict: Verdict, judge: Judge) -> str:
+def _memory(verdict: Verdict, judge: Judge, pod: Pod) -> str:
     lacking = format_bytes(verdict.missing)
     request = memory_request(judge)
     if request:
@@ -59,13 +65,8 @@ def _memory(verdict: Verdict, judge: Judge) -> str:
             f"lacks {lacking}, which autoscalers do not see; no node is added for it "
             f"before the pod requests it: {request}"
         )
-    free = verdict.memory_free or 0
-    room = f"; it would fit with resources.requests.memory: {_whole_mebibytes(free)}"
-    return f"lacks {lacking}{room if free >= 2**20 else ''}"
-
-
-def _whole_mebibytes(size: int) -> str:
-    return format_quantity(size // 2**20 * 2**20)
+    smaller = smaller_request(pod, verdict.missing)
+    return f"lacks {lacking}" + (f"; it would fit with {smaller}" if smaller else "")
 
 
 def _absent(verdict: Verdict, judge: Judge) -> str:
@@ -73,12 +74,20 @@ def _absent(verdict: Verdict, judge: Judge) -> str:
         ((held, r) for r in judge.answers if (held := cached_reference(r)) is not None), None
     )
     path = (found[0].host_path if found else None) or "/path"
-    declare = shlex.quote(f"{PROVIDES_ANNOTATION}={path}")
+    declare = _annotation(judge.view.inventory.provided(verdict.node), path)
     line = catalog_line(path, judge, found[1] if found else None)
     return (
         f"have a loader fill it there (its ModelCatalog: {line}), or declare what is baked in: "
         f"kubectl annotate node {verdict.node} {declare}"
     )
+
+
+def _annotation(provided: tuple[str, ...], path: str) -> str:
+    """Return the arguments that add a path to those that a node says it provides."""
+    if not provided:
+        return shlex.quote(f"{PROVIDES_ANNOTATION}={path}")
+    value = "\\n".join(one.replace("\\", r"\\").replace("'", r"\'") for one in (*provided, path))
+    return f"--overwrite {PROVIDES_ANNOTATION}=$'{value}'"
 
 
 def catalog_line(path: str, judge: Judge, reference: ModelReference | None) -> str:

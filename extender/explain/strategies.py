@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from extender.cluster.holdings import ModelState
+from extender.explain.answers import NodeAnswer
 from extender.explain.volumes import model_size
 from extender.kube.quantity import format_bytes
 from extender.placement import estimate
 from extender.placement.policy import GB
 from extender.placement.reasons import Reason
-from extender.placement.verdict import Judge, Verdict
+from extender.placement.verdict import Judge
 from extender.workload.model import ModelReference, Need, Source, Strategy
 
 
-def better_strategy(judge: Judge, verdicts: Sequence[Verdict], replicas: int = 1) -> str:
+def better_strategy(judge: Judge, answers: Sequence[NodeAnswer], replicas: int = 1) -> str:
     """Say which strategy would serve the pod better, empty where none plainly would.
 
     ``replicas`` are the pods that are like it, itself included.
@@ -27,27 +28,49 @@ def better_strategy(judge: Judge, verdicts: Sequence[Verdict], replicas: int = 1
         (r for r in judge.request.workload.references if r.need is not Need.IGNORE), None
     )
     size = model_size(reference) if reference is not None else None
-    if reference is None or size is None or not verdicts:
+    if reference is None or size is None or not answers:
         return ""
-    cached = size / judge.policy.bandwidths.disk / GB + judge.policy.engine_start
     if reference.strategy is Strategy.NODE_CACHE:
-        return _absent_everywhere(judge, verdicts, size)
-    if all(v.reason is Reason.INSUFFICIENT_MEMORY for v in verdicts):
-        if reference.strategy is not Strategy.MEMORY:
-            return ""
-        taken = format_bytes(judge.request.demand.volume_bytes)
-        return (
-            f"a node cache (hostPath) would take none of the {taken} of memory that no node has: "
-            f"about {cached:.0f} s to start from disk"
-        )
-    starts = [v.start.seconds for v in verdicts if v.fits and v.start is not None]
-    best = min(starts, default=0.0)
+        return _a_shared_volume(judge, answers, size)
+    cached = size / judge.policy.bandwidths.disk / GB + judge.policy.engine_start
+    starts = [a.verdict.start.seconds for a in answers if a.fits and a.verdict.start is not None]
+    if not starts:
+        return _a_node_cache(judge, answers, reference, cached)
+    best = min(starts)
     if best - cached <= judge.policy.half_life:
         return ""
     return (
         f"a node cache (hostPath) would start it in about {cached:.0f} s on every node that holds "
         f"the model; {_now(reference)} it takes {best:.0f} s at best"
         + _fetched(reference, size, replicas)
+    )
+
+
+def _a_node_cache(
+    judge: Judge, answers: Sequence[NodeAnswer], reference: ModelReference, seconds: float
+) -> str:
+    """Recommend a node cache for what alone keeps a pod from nodes that would take it otherwise.
+
+    Nodes that refuse it for anything else are none of its business.
+    """
+    total = len(answers)
+    volumes = judge.request.demand.volume_bytes
+    ours = [answer.verdict for answer in answers if answer.objection is None]
+    if reference.strategy is Strategy.MEMORY:
+        full = [v for v in ours if v.reason is Reason.INSUFFICIENT_MEMORY and v.missing <= volumes]
+        if not full:
+            return ""
+        lack = "no node has" if len(full) == total else f"{len(full)} of {total} nodes lack"
+        return (
+            f"a node cache (hostPath) would take none of the {format_bytes(volumes)} of memory "
+            f"that {lack}: about {seconds:.0f} s to start from disk"
+        )
+    out_of_reach = [v for v in ours if v.reason is Reason.CLAIM_UNREACHABLE and not v.missing]
+    if not out_of_reach:
+        return ""
+    return (
+        f"a node cache (hostPath) would start it in about {seconds:.0f} s on the "
+        f"{len(out_of_reach)} of {total} nodes that its claim's volume cannot reach"
     )
 
 
@@ -67,12 +90,27 @@ def _fetched(reference: ModelReference, size: int, replicas: int) -> str:
     return f", and {each} downloads {size / GB:.1f} GB anew"
 
 
-def _absent_everywhere(judge: Judge, verdicts: Sequence[Verdict], size: int) -> str:
-    """Recommend a claim where the model is on no node, nor on its way to one."""
-    if any(v.state is not ModelState.ABSENT for v in verdicts):
+def _a_shared_volume(judge: Judge, answers: Sequence[NodeAnswer], size: int) -> str:
+    """Recommend a claim where only the cache keeps a pod from nodes, and no model is on its way.
+
+    Nodes that hold the model and refuse the pod all the same (for memory) do not help it.
+    """
+    states = {answer.verdict.state for answer in answers}
+    without = [
+        answer
+        for answer in answers
+        if answer.objection is None
+        and answer.verdict.reason in {Reason.MODEL_ABSENT, Reason.MODEL_FAILED}
+        and not answer.verdict.missing
+    ]
+    if any(answer.fits for answer in answers) or ModelState.LOADING in states or not without:
         return ""
     shared = estimate.from_claim(size, warm=False, policy=judge.policy).seconds
+    total, helped = len(answers), len(without)
+    nowhere = not states & {ModelState.READY, ModelState.STALE}
+    where = "on no node" if nowhere else "only on nodes that refuse the pod"
+    served = f"all {total}" if helped == total else f"{helped} of {total}"
     return (
-        "the model is on no node: a shared volume (ReadWriteMany claim), filled once by a Job, "
-        f"would serve all {len(verdicts)} nodes, about {shared:.0f} s to start"
+        f"the model is {where}: a shared volume (ReadWriteMany claim), filled once by a Job, "
+        f"would serve {served} nodes, about {shared:.0f} s to start"
     )

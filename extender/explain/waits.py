@@ -2,65 +2,63 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 from extender.cluster.holdings import ModelState
+from extender.cluster.memory import MEMORY
+from extender.cluster.requests import PODS, Amounts
+from extender.cluster.requests import in_words as amount_in_words
 from extender.cluster.view import PodFacts
+from extender.explain.answers import NodeAnswer
 from extender.kube.quantity import format_bytes
-from extender.placement.reasons import TEXTS, WAITS_FOR, Reason
-from extender.placement.verdict import Judge, Verdict
+from extender.placement.in_tree import all_requests
+from extender.placement.reasons import Reason
+from extender.placement.verdict import Judge
 
 _OF_THE_CACHE = frozenset(
     {Reason.MODEL_ABSENT, Reason.MODEL_LOADING, Reason.MODEL_FAILED, Reason.MODEL_STALE}
 )
 
 
-def why_it_waits(judge: Judge, verdicts: Sequence[Verdict], pods: Iterable[PodFacts]) -> str:
+def why_it_waits(judge: Judge, answers: Sequence[NodeAnswer], pods: Iterable[PodFacts]) -> str:
     """Say why no node takes a pod; ``pods`` are those of the cluster."""
-    total = len(verdicts)
-    parts = []
-    reasons: Counter[Reason] = Counter(v.reason for v in verdicts if v.reason is not None)
-    short = [v for v in verdicts if v.reason is Reason.INSUFFICIENT_MEMORY]
-    having = [v for v in verdicts if _has_it(v)]
-    if having or reasons.keys() & _OF_THE_CACHE:
-        parts.append(_who_has_it(having, total))
-        short = [verdict for verdict in short if not _has_it(verdict)]
-        told = set(Reason) - {Reason.MODEL_LOADING}
+    total = len(answers)
+    having = [answer for answer in answers if _has_it(answer)]
+    if having or any(answer.verdict.reason in _OF_THE_CACHE for answer in answers):
+        parts = [_who_has_it(having, total)]
+        rest = [answer for answer in answers if not _has_it(answer)]
+        told = [a for a in rest if a.lacking or a.reason is Reason.MODEL_LOADING]
     else:
-        told = {Reason.INSUFFICIENT_MEMORY}
-    parts += [f"{_of(len(short), total)} {_lacks(short)}"] if short else []
-    rest = {reason: number for reason, number in reasons.items() if reason not in told}
-    parts += [f"{number} of {total}: {TEXTS[reason]}" for reason, number in rest.items()]
-    ends = who_would_have_to_go(judge, verdicts, pods) or _waits_for(reasons)
+        parts, told = [], list(answers)
+    parts += [f"{_of(len(short), total)} {lacks}" for short, lacks in _shortages(told)]
+    texts = Counter(answer.text for answer in told if not answer.lacking)
+    parts += [f"{number} of {total}: {text}" for text, number in texts.most_common()]
+    ends = who_would_have_to_go(judge, answers, pods) or _waits_for(answers)
     return f"waits: {', '.join(parts)}; {ends}"
 
 
-def _waits_for(reasons: Counter[Reason]) -> str:
+def _waits_for(answers: Sequence[NodeAnswer]) -> str:
     """Say what would end the wait, that of the most nodes first."""
-    return f"waits for {', or '.join(WAITS_FOR[reason] for reason, _ in reasons.most_common())}"
+    ends = Counter(answer.would_end for answer in answers)
+    return f"waits for {', or '.join(end for end, _ in ends.most_common())}"
 
 
-def _has_it(verdict: Verdict) -> bool:
-    return verdict.reason not in _OF_THE_CACHE and verdict.state in {
+def _has_it(answer: NodeAnswer) -> bool:
+    return answer.verdict.reason not in _OF_THE_CACHE and answer.verdict.state in {
         ModelState.READY,
         ModelState.STALE,
     }
 
 
-def _who_has_it(having: Sequence[Verdict], total: int) -> str:
+def _who_has_it(having: Sequence[NodeAnswer], total: int) -> str:
     """Say on how many nodes the model is, and what those lack."""
     if not having:
         return f"none of {total} nodes has the model"
     count = len(having)
     has = f"{count} of {total} nodes {'has' if count == 1 else 'have'} the model"
-    short = [v for v in having if v.reason is Reason.INSUFFICIENT_MEMORY]
-    others = Counter(
-        TEXTS[v.reason]
-        for v in having
-        if v.reason is not None and v.reason is not Reason.INSUFFICIENT_MEMORY
-    )
-    lacking = [f"{_all(len(short), count)} {_lacks(short)}"] if short else []
+    others = Counter(answer.text for answer in having if not answer.lacking)
+    lacking = [f"{_all(len(short), count)} {lacks}" for short, lacks in _shortages(having)]
     lacking += [f"{number}: {text}" for text, number in others.most_common()]
     return ", ".join([has, *lacking])
 
@@ -77,37 +75,76 @@ def _of(number: int, total: int) -> str:
     return "the one node" if total == 1 else f"all {total} nodes"
 
 
-def _lacks(short: Sequence[Verdict]) -> str:
-    """Say how much memory those nodes lack, at the least."""
-    least, most = min(v.missing for v in short), max(v.missing for v in short)
+def _shortages(answers: Sequence[NodeAnswer]) -> list[tuple[list[NodeAnswer], str]]:
+    """Return the nodes that lack the same resources, most nodes first, with how much they lack."""
+    alike: dict[tuple[str, ...], list[NodeAnswer]] = defaultdict(list)
+    for answer in answers:
+        if answer.lacking:
+            alike[tuple(answer.lacking)].append(answer)
+    ordered = sorted(alike.values(), key=lambda short: (-len(short), short[0].node))
+    return [(short, _lacks(short)) for short in ordered]
+
+
+def _lacks(short: Sequence[NodeAnswer]) -> str:
+    """Say how much those nodes lack, at the least, and which of them lacks least."""
+    names = list(short[0].lacking)
+    amounts = {name: [answer.lacking[name] for answer in short] for name in names}
+    said = [
+        _amount(name, min(sizes), more=" or more" if min(sizes) < max(sizes) else "")
+        for name, sizes in amounts.items()
+    ]
     verb = "lacks" if len(short) == 1 else "lack"
-    more = "" if least == most else " or more"
-    return f"{verb} {format_bytes(least)}{more} of memory"
+    least = ""
+    if any(min(sizes) < max(sizes) for sizes in amounts.values()):
+        closest = min(short, key=lambda answer: (*answer.lacking.values(), answer.node))
+        least = f" ({closest.node} lacks least)"
+    return f"{verb} {' and '.join(said)}{least}"
+
+
+def _amount(name: str, size: int, more: str = "") -> str:
+    if name == MEMORY:
+        return f"{format_bytes(size)}{more} of memory"
+    if name == PODS:
+        return "a place for one more pod"
+    return f"{amount_in_words(name, size)}{more}"
 
 
 def who_would_have_to_go(
-    judge: Judge, verdicts: Sequence[Verdict], pods: Iterable[PodFacts]
+    judge: Judge, answers: Sequence[NodeAnswer], pods: Iterable[PodFacts]
 ) -> str:
     """Name the one pod of no higher priority whose going would make room; empty without one.
 
     Of several the least important, then the smallest. Nobody evicts it: it is for people to weigh.
     """
     request = judge.request
-    missing = {v.node: v.missing for v in verdicts if v.reason is Reason.INSUFFICIENT_MEMORY}
+    lacking = {answer.node: answer for answer in answers if answer.lacking}
     best: tuple[int, int, str, PodFacts] | None = None
     for pod in pods:
-        lacking = missing.get(pod.node)
-        if lacking is None or not pod.counts or pod.uid == request.uid:
+        answer = lacking.get(pod.node)
+        if answer is None or not pod.counts or pod.uid == request.uid:
             continue
         size = pod.demand.on(judge.view.nodes[pod.node].allocatable)
-        if pod.priority > request.priority or size < lacking:
+        if pod.priority > request.priority or not _makes_room(pod, size, answer):
             continue
         candidate = (pod.priority, size, f"{pod.node}/{pod.namespace}/{pod.name}", pod)
         best = candidate if best is None or candidate[:3] < best[:3] else best
     if best is None:
         return ""
     priority, size, _, pod = best
-    return (
-        f"node {pod.node} would fit if pod {pod.namespace}/{pod.name} (priority {priority}, "
-        f"{format_bytes(size)}) went"
+    has: Amounts = {**pod.requests, MEMORY: size}
+    gives = (
+        format_bytes(size) if name == MEMORY else amount_in_words(name, has[name])
+        for name in lacking[pod.node].lacking
+        if name != PODS
+    )
+    told = ", ".join([f"priority {priority}", *gives])
+    return f"node {pod.node} would fit if pod {pod.namespace}/{pod.name} ({told}) went"
+
+
+def _makes_room(pod: PodFacts, size: int, answer: NodeAnswer) -> bool:
+    """Tell whether a node would take the pod if this one, which takes ``size`` bytes, went."""
+    gives = all_requests(pod.requests, pod.demand)
+    short = answer.objection.short if answer.objection is not None else {}
+    return size >= answer.verdict.missing and all(
+        gives.get(name, 0) >= amount for name, amount in short.items()
     )

@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
 from extender.cluster.view import PodFacts
+from extender.explain.answers import NodeAnswer
+from extender.explain.held import Held
 from extender.explain.remedies import memory_request
 from extender.explain.waits import why_it_waits
 from extender.placement.patience import patience_ends
-from extender.placement.reasons import TEXTS, Reason
-from extender.placement.verdict import Judge, Verdict
+from extender.placement.reasons import Reason
+from extender.placement.verdict import Judge
 from extender.workload.model import ModelReference, Need, Source
 
 SEEN_HERE_ALONE = frozenset(
@@ -25,10 +27,20 @@ SEEN_HERE_ALONE = frozenset(
 """Refusals that an autoscaler's simulation does not know, and that a new node might end."""
 
 
-def summarize(judge: Judge, verdicts: Sequence[Verdict], pods: Iterable[PodFacts]) -> str:
-    """Say where a pod can go, or why it waits, and then what it asks for."""
-    runs = f"runs on {judge.request.node}; " if judge.request.node else ""
-    return f"{runs}{_can_go(judge, verdicts, pods)}; {asks_for(judge)}"
+def summarize(
+    judge: Judge,
+    answers: Sequence[NodeAnswer],
+    pods: Iterable[PodFacts],
+    held: Held | None = None,
+) -> str:
+    """Say where a pod can go, or why it waits, and then what it asks for.
+
+    What holds it back from every node comes first, then what would be so without that.
+    """
+    first = f"runs on {judge.request.node}; " if judge.request.node else ""
+    if held is not None:
+        first = f"{held.message}; {held.remedy}; without that: "
+    return f"{first}{_can_go(judge, answers, pods)}; {asks_for(judge)}"
 
 
 def asks_for(judge: Judge) -> str:
@@ -60,22 +72,22 @@ def describe(reference: ModelReference) -> str:
     return f"{what}{role} {where} ({need})"
 
 
-def _can_go(judge: Judge, verdicts: Sequence[Verdict], pods: Iterable[PodFacts]) -> str:
+def _can_go(judge: Judge, answers: Sequence[NodeAnswer], pods: Iterable[PodFacts]) -> str:
     """Say how many nodes fit and count what refuses the others, or why none does."""
-    if not verdicts:
+    if not answers:
         return "there are no nodes"
-    fitting = [verdict for verdict in verdicts if verdict.fits]
+    fitting = [answer.verdict for answer in answers if answer.fits]
     if not fitting:
-        return why_it_waits(judge, verdicts, pods)
-    refused = Counter(v.reason for v in verdicts if v.reason is not None)
-    lacks = ", ".join(f"{number} {TEXTS[reason]}" for reason, number in refused.most_common())
+        return why_it_waits(judge, answers, pods)
+    refused = Counter(answer.text for answer in answers if not answer.fits)
+    lacks = ", ".join(f"{number} {text}" for text, number in refused.most_common())
     timed = [v for v in fitting if v.start is not None]
     best = min(timed, key=lambda v: (v.start.seconds if v.start else 0.0, v.node), default=None)
     soonest = ""
     if best is not None and best.start is not None:
         soonest = f", soonest on {best.node} (about {best.start.seconds:.0f} s)"
     others = f"; {lacks}" if lacks else ""
-    return f"fits on {len(fitting)} of {len(verdicts)} nodes{soonest}{others}"
+    return f"fits on {len(fitting)} of {len(answers)} nodes{soonest}{others}"
 
 
 def no_new_node(judge: Judge, answers: Collection[Reason | None]) -> str:

@@ -75,7 +75,7 @@ def add_routes(app: flask.Flask, service: Service) -> None:
         flask.request.max_content_length = MAX_MANIFEST_BYTES
         body = read_body("send one manifest; explain reads large files on the command line")
         parts = parts_of(in_namespace(_manifest(body), "default"))
-        documents = [explain(one.pod, service.context, part=one.name) for one in parts]
+        documents = [explain(one.pod, service.context, one.asked, part=one.name) for one in parts]
         return _json(documents[0] if len(documents) == 1 else documents)
 
 

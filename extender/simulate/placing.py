@@ -14,17 +14,19 @@ from typing import Any
 import msgspec
 
 from extender.cluster.kept import Kept
+from extender.cluster.requests import pod_requests
 from extender.cluster.view import NodeView, View
-from extender.kube.objects import Condition, Node, Pod, PodStatus
+from extender.kube.objects import Condition, Pod, PodStatus
 from extender.placement import narrowing
+from extender.placement.in_tree import Objection, Objections, all_requests
 from extender.placement.reasons import TEXTS, Reason
 from extender.placement.verdict import Verdict
-from extender.simulate.constraints import Constraints, Refusals, pod_requests
 from extender.verbs.bind import Answer, Sent, bind
 from extender.verbs.context import Context
 from extender.verbs.filter import filter_nodes
 from extender.verbs.prioritize import prioritize_nodes
 from extender.wire import BindArgs, ExtenderArgs
+from extender.workload.constraints import Constraints
 
 NOT_MODELLED = (
     "kube-scheduler's own scores (spreading, balance, image locality), other schedulers, and pods "
@@ -119,20 +121,20 @@ def simulate(
     """Place so many pods; the state behind the context is changed by it."""
     # All nodes that fit are looked at: which of equal ones are offered is drawn by lot elsewhere.
     context = msgspec.structs.replace(context, offered_percentage=narrowing.ALL)
-    nodes = kept.all(Node)
-    refusals = Refusals(nodes, kept.all(Pod), constraints)
-    wanted = pod_requests(pod)
+    nodes = context.state.view().nodes
+    objections = Objections(nodes, context.state.pods(), constraints)
+    wanted = all_requests(pod_requests(pod), context.request(pod).demand)
     placements: list[Placement] = []
     waits: Waiting | None = None
     for number in range(1, replicas + 1):
         replica = _replica(pod, number)
-        in_tree = {n.metadata.name: refusals.of(wanted, n.metadata.name) for n in nodes}
+        in_tree = {name: objections.of(wanted, name) for name in sorted(nodes)}
         placed = _place(replica, number, in_tree, context, kept)
         if isinstance(placed, Waiting):
             waits = placed
             break
-        refusals.add(replica, placed.node)
-        placements.append(msgspec.structs.replace(placed, free=refusals.free(placed.node)))
+        objections.add(wanted, placed.node)
+        placements.append(msgspec.structs.replace(placed, free=objections.free(placed.node)))
     return Outcome(
         pod=pod.metadata.name or pod.metadata.generate_name,
         namespace=pod.metadata.namespace,
@@ -155,10 +157,14 @@ def _replica(pod: Pod, number: int) -> Pod:
 
 
 def _place(
-    replica: Pod, number: int, in_tree: Mapping[str, str], context: Context, kept: Kept
+    replica: Pod,
+    number: int,
+    in_tree: Mapping[str, Objection | None],
+    context: Context,
+    kept: Kept,
 ) -> Placement | Waiting:
     """Ask the verbs about the nodes that kube-scheduler leaves, and bind to the best."""
-    candidates = tuple(name for name, refusal in in_tree.items() if not refusal)
+    candidates = tuple(name for name, objection in in_tree.items() if objection is None)
     tried: dict[str, str] = {}
     while True:
         names = tuple(name for name in candidates if name not in tried)
@@ -219,15 +225,17 @@ def _models(node: NodeView, view: View) -> tuple[str, ...]:
 def _waiting(
     replica: Pod,
     number: int,
-    in_tree: Mapping[str, str],
+    in_tree: Mapping[str, Objection | None],
     tried: Mapping[str, str],
     context: Context,
 ) -> Waiting:
     judge = context.judge(replica)
     refused = []
-    for name, refusal in sorted(in_tree.items()):
-        if refusal:
-            refused.append(Refused(name=name, by="kube-scheduler", reason=None, message=refusal))
+    for name, objection in sorted(in_tree.items()):
+        if objection is not None:
+            refused.append(
+                Refused(name=name, by="kube-scheduler", reason=None, message=objection.text)
+            )
             continue
         verdict = judge.verdict(name)
         said = TEXTS[verdict.reason] if verdict.reason else tried.get(name, "")

@@ -82,6 +82,8 @@ def _claims() -> Iterator[int]:
 class Context(msgspec.Struct, frozen=True, kw_only=True):
     """``unsynced`` names resources not listed yet, ``stale`` those not heard of for too long.
 
+    ``schedulers`` are the names of the schedulers that ask this program, for explanations.
+
     ``fence`` says why nothing may be bound now, empty where it may.
     ``hold_seconds``: how long prioritize keeps memory where it expects a pod to be bound.
     ``reservation_seconds``: how long bind does, if the watch never shows the pod there; ``claims``
@@ -95,6 +97,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     list_rejected: ListRejected = ListRejected.WHEN_NONE_PASS
     offered_percentage: int = narrowing.ALL
     draw: narrowing.Draw = narrowing.the_first
+    schedulers: tuple[str, ...] = ("model-cache-scheduler",)
     unsynced: Callable[[], tuple[str, ...]] = _nothing
     stale: Callable[[], tuple[str, ...]] = _nothing
     hold_seconds: float = 5.0

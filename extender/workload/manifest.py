@@ -10,7 +10,8 @@ import msgspec
 from extender.errors import InvalidObjectError, UsageError
 from extender.kube.amounts import wrong_amount
 from extender.kube.decode import convert
-from extender.kube.objects import ObjectMeta, Pod, PodTemplate
+from extender.kube.objects import ObjectMeta, OwnerReference, Pod, PodTemplate
+from extender.workload.constraints import Constraints, read_constraints
 from extender.workload.inference_services import llm_templates, predictor_templates
 
 _TEMPLATES: dict[str, tuple[str, ...]] = {
@@ -48,13 +49,13 @@ Raw = tuple[str, str, Any]
 class Part(msgspec.Struct, frozen=True, kw_only=True):
     """A pod of a workload.
 
-    ``name`` tells it from the other parts (``worker``), empty where there is one alone. ``spec`` is
-    its spec as plain data: it has fields that ``pod`` does not keep.
+    ``name`` tells it from the other parts (``worker``), empty where there is one alone. ``asked``
+    is what its spec asks of kube-scheduler.
     """
 
     name: str
     pod: Pod
-    spec: dict[str, Any]
+    asked: Constraints
 
 
 def _leader_and_worker(manifest: Any) -> Iterator[Raw]:
@@ -111,10 +112,15 @@ def parts_of(manifest: Any) -> tuple[Part, ...]:
         raise UsageError(f"kind {kind!r} carries no pod; known kinds: {', '.join(CARRIERS)}")
     if kind == "Pod":
         pod = convert(manifest, Pod)
-        _check(pod, object_name(manifest), "spec")
-        return (Part(name="", pod=pod, spec=manifest["spec"]),)
+        return (_part("", pod, object_name(manifest), "spec", manifest.get("spec")),)
     parts = [
-        Part(name=name, pod=_pod(manifest, field, template), spec=template["spec"])
+        _part(
+            name,
+            _pod(manifest, field, template),
+            object_name(manifest),
+            field,
+            _inner(template, ("spec",)),
+        )
         for name, field, template in _raw(kind, manifest)
     ]
     if len(parts) == 1:
@@ -152,14 +158,22 @@ def _pod(manifest: Any, field: str, template: Any) -> Pod:
         read.metadata,
         name=read.metadata.name or outer.name,
         namespace=read.metadata.namespace or outer.namespace or "default",
+        owner_references=_owners(manifest["kind"], outer.name),
     )
-    pod = Pod(metadata=metadata, spec=read.spec)
-    _check(pod, who, field)
-    return pod
+    return Pod(metadata=metadata, spec=read.spec)
 
 
-def _check(pod: Pod, who: str, field: str) -> None:
-    """Refuse a pod without a container, or with an amount that is none."""
+def _owners(kind: str, name: str) -> tuple[OwnerReference, ...]:
+    """Return the owner of pods that are treated by it: those of daemons and jobs."""
+    owner = {"DaemonSet": "DaemonSet", "Job": "Job", "CronJob": "Job"}.get(kind)
+    return (OwnerReference(kind=owner, name=name, controller=True),) if owner else ()
+
+
+def _part(name: str, pod: Pod, who: str, field: str, spec: Any) -> Part:
+    """Put a part together, unless it has no container, or an amount that is none.
+
+    ``spec`` is its spec as plain data, which stands in ``field`` of the object ``who``.
+    """
     if not pod.spec.containers:
         raise InvalidObjectError(
             f"{who}: {field}.containers is missing or empty: there is nothing to judge; a pod has "
@@ -168,6 +182,10 @@ def _check(pod: Pod, who: str, field: str) -> None:
     wrong = wrong_amount(pod.spec, field)
     if wrong:
         raise InvalidObjectError(f"{who}: {wrong}")
+    try:
+        return Part(name=name, pod=pod, asked=read_constraints(spec))
+    except InvalidObjectError as error:
+        raise InvalidObjectError(f"{who}: {field}: {error}") from error
 
 
 def _inner(manifest: Any, path: tuple[str, ...]) -> Any:

@@ -10,7 +10,7 @@ import yaml
 
 from tests.cli.program import CLUSTER, PODS, Done, run
 
-KEYS = ["pod", "namespace", "part", "references", "memory", "nodes", "summary", "warnings"]
+KEYS = ["pod", "namespace", "part", "references", "memory", "held", "nodes", "summary", "warnings"]
 REFERENCE_KEYS = [
     "role", "strategy", "source", "need", "model", "revision", "hostPath", "claim", "image",
     "volume", "bytes", "readFrom", "unknown",
@@ -18,7 +18,7 @@ REFERENCE_KEYS = [
 MEMORY_KEYS = ["demandBytes", "requestBytes", "volumes"]
 VOLUME_KEYS = ["name", "bytes", "counted"]
 NODE_KEYS = [
-    "name", "fits", "reason", "message", "resolvable", "evidence", "state",
+    "name", "fits", "refusedBy", "reason", "message", "resolvable", "evidence", "state",
     "estimatedStartSeconds", "parts", "score", "memoryFreeBytes", "remedy",
 ]  # fmt: skip
 DEMO_PODS = {pod["metadata"]["name"]: pod for pod in yaml.safe_load_all(PODS.read_text())}

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from extender.cluster.state import ClusterState
 from extender.kube.decode import convert
-from extender.kube.objects import EnvVar, Node, ObjectMeta, Pod
+from extender.kube.objects import (
+    EnvVar,
+    Namespace,
+    Node,
+    NodeSpec,
+    ObjectMeta,
+    Pod,
+    ResourceRequirements,
+)
 from tests.builders import (
     claim,
     job,
@@ -274,9 +282,56 @@ def test_an_object_that_can_be_read_again_is_no_problem_any_more() -> None:
     assert state.problems() == {}
 
 
+def with_spec(spec: dict[str, Any]) -> Node:
+    return msgspec.structs.replace(node("b"), spec=msgspec.convert(spec, NodeSpec))
+
+
+def sent_to_us(name: str) -> Namespace:
+    labels = {"modelcache.dev/scheduling": "enabled"}
+    return convert({"metadata": {"name": name, "labels": labels}}, Namespace)
+
+
+def test_a_namespace_is_opted_in_while_its_label_says_so() -> None:
+    state = new_state()
+    state.replace(Namespace, [sent_to_us("n")])
+    assert state.opted_in("n")
+    state.upsert(namespace("n"))
+    assert not state.opted_in("n")
+    state.upsert(sent_to_us("n"))
+    state.replace(Namespace, [])
+    assert not state.opted_in("n")
+
+
+def test_pods_of_one_template_share_what_they_request() -> None:
+    state = new_state()
+    for name in "xy":
+        state.upsert(vllm(name, on="a"))
+    first, second = (facts.requests for facts in state.pods())
+    assert first is second
+    assert first == {"pods": 1}
+
+
+def test_an_amount_that_is_none_is_told_with_its_field_and_does_not_end_the_reading() -> None:
+    state = new_state()
+    odd = vllm("odd", on="a")
+    (container,) = odd.spec.containers
+    resources = ResourceRequirements(requests={"cpu": "two"})
+    spec = msgspec.structs.replace(
+        odd.spec, containers=(msgspec.structs.replace(container, resources=resources),)
+    )
+    state.upsert(msgspec.structs.replace(odd, spec=spec))
+    assert state.problems() == {
+        "Pod inference/odd": "spec.containers[0].resources.requests.cpu: quantity 'two' is not a "
+        "Kubernetes quantity; write it like 512Mi or 2G"
+    }
+
+
 SEEN = {
     "pod": (tmpfs("ram", on="a"), tmpfs("ram", size="40Gi", on="a")),
     "node": (node("b", "64Gi"), node("b", "32Gi")),
+    "taints": (node("b"), with_spec({"taints": [{"key": "k", "effect": "NoSchedule"}]})),
+    "cordon": (node("b"), with_spec({"unschedulable": True})),
+    "opt-in": (namespace("n"), sent_to_us("n")),
     "loader": (loader(), loader(script="hf download x/y --local-dir /models/y")),
     "job": (job("fill"), job("fill", ("Complete",))),
     "claim": (claim(), claim(phase="Lost")),
@@ -291,7 +346,7 @@ def test_what_is_known_of_an_object_differs_once_the_object_is_another(kind: str
     """An audit compares so; what other objects add (a node's pods) is no difference."""
     state = new_state()
     then, now = SEEN[kind]
-    assert kind == "namespace" or state.differs(then)
+    assert kind in {"namespace", "opt-in"} or state.differs(then)
     state.upsert(then)
     state.upsert(tmpfs("beside", on="b"))
     assert not state.differs(then)

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from extender.cluster.state import ClusterState
 from extender.explain.document import explain
-from extender.kube.objects import KubeObject, Pod
+from extender.kube.objects import KubeObject, Node, NodeSpec, Pod
 from extender.verbs.context import Context
-from tests.builders import READY, claim, loader, loader_pod, node, pod, vllm
+from tests.builders import (
+    CRASHING,
+    LOADING,
+    READY,
+    claim,
+    loader,
+    loader_pod,
+    node,
+    pod,
+    vllm,
+    volume,
+)
 
 BIG = "/models/llama-3.1-70b-instruct"
 STORE = {"persistentVolumeClaim": {"claimName": "model-store", "readOnly": True}}
@@ -22,6 +34,10 @@ def advice(asker: Pod, *objects: KubeObject) -> str:
         state.upsert(obj)
     warnings = explain(asker, Context(state=state))["warnings"]
     return next((w["message"] for w in warnings if w["reason"] == "BetterStrategy"), "")
+
+
+def cordoned(name: str) -> Node:
+    return msgspec.structs.replace(node(name), spec=NodeSpec(unschedulable=True))
 
 
 def filled_from_the_hub(size: str = "20Gi") -> Pod:
@@ -73,6 +89,39 @@ def test_a_model_on_no_node_is_compared_with_a_shared_volume() -> None:
     said = advice(vllm(), *empty)
     assert said.startswith("the model is on no node: a shared volume")
     assert "all 2 nodes, about 52 s to start" in said
+
+
+def test_refusals_of_other_kinds_keep_no_advice_back() -> None:
+    """One node is cordoned and one lacks the memory; the advice is for the second."""
+    said = advice(filled_from_the_hub(), cordoned("a"), node("b", memory="8Gi"))
+    assert said.startswith(
+        "a node cache (hostPath) would take none of the 20.0 GiB of memory that 1 of 2 nodes lack"
+    )
+    assert advice(filled_from_the_hub(), cordoned("a"), cordoned("b")) == ""
+
+
+def test_a_model_that_is_only_where_the_pod_cannot_go_is_compared_with_a_shared_volume() -> None:
+    """Of three nodes one has the model and is full, one failed to load it, one is empty."""
+    objects = [
+        node("full", memory="4Gi"), node("failed"), node("empty"), loader(),
+        loader_pod("full", READY), loader_pod("failed", CRASHING),
+    ]  # fmt: skip
+    assert advice(vllm(), *objects) == (
+        "the model is only on nodes that refuse the pod: a shared volume (ReadWriteMany claim), "
+        "filled once by a Job, would serve 2 of 3 nodes, about 52 s to start"
+    )
+    loading = loader_pod("empty", LOADING)
+    assert advice(vllm(), *objects, loading) == "", "a node will have it soon"
+
+
+def test_a_volume_that_is_tied_to_full_nodes_is_compared_with_a_node_cache() -> None:
+    zone = {"topology.kubernetes.io/zone": "near"}
+    near, far = node("near", memory="4Gi", labels=zone), node("far")
+    objects = [near, far, claim(), volume("pv-model-store", zone="near")]
+    assert advice(vllm(volume=STORE), *objects) == (
+        "a node cache (hostPath) would start it in about 28 s on the 1 of 2 nodes that its "
+        "claim's volume cannot reach"
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Sequence
 from typing import Any
 
@@ -108,7 +109,7 @@ def test_memory_alone_is_told_by_what_lacks_at_the_least() -> None:
     nodes = [node("a", memory="16Gi"), node("b", memory="10Gi")]
     said = first(tmpfs(size="20Gi", memory="1Gi"), *nodes)
     assert said == (
-        "waits: all 2 nodes lack 5.0 GiB or more of memory; "
+        "waits: all 2 nodes lack 5.0 GiB or more of memory (a lacks least); "
         "waits for other pods to leave, or a node with more memory"
     )
 
@@ -174,6 +175,26 @@ def test_every_refusal_has_a_remedy_to_paste(reason: str) -> None:
     assert refused["reason"] == reason
     assert said in refused["remedy"]
     assert refused["message"].endswith(refused["remedy"])
+
+
+def test_a_node_that_provides_something_already_keeps_it() -> None:
+    """``kubectl annotate`` refuses to change a value without being told, and replaces all of it."""
+    baked = {"modelcache.dev/provides": "/opt/it's\n/opt/b"}
+    (refused,) = document(vllm(), node("a", annotations=baked), loader())["nodes"]
+    command = refused["remedy"].partition("declare what is baked in: ")[2]
+    assert command == (
+        r"kubectl annotate node a --overwrite modelcache.dev/provides=$'/opt/it\'s\n/opt/b\n"
+        "/var/lib/models/llama-3.1-8b-instruct'"
+    )
+    said = subprocess.run(
+        ["bash", "-c", command.replace("kubectl", "printf '%s;'")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.endswith(
+        ";modelcache.dev/provides=/opt/it's\n/opt/b\n/var/lib/models/llama-3.1-8b-instruct;"
+    )
 
 
 def test_a_pod_that_only_requests_is_told_what_would_fit() -> None:

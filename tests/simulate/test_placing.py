@@ -11,11 +11,9 @@ from extender.cli.source import new_context, new_state
 from extender.cluster.kept import Kept
 from extender.config import ExtenderConfiguration
 from extender.kube.objects import KubeObject, Node, Pod
-from extender.simulate.constraints import Constraints, read_constraints
 from extender.simulate.placing import Outcome, simulate
+from extender.workload.constraints import ANYWHERE, Constraints
 from tests.builders import HOST_MODEL, LOADING, READY, loader, loader_pod, node, tmpfs, vllm
-
-ANYWHERE = read_constraints({})
 
 
 def place(

@@ -308,6 +308,8 @@ ELSEWHERE = {
     "nodes.opening": "only the estimated start looks at it",
     "nodes.images": "only the estimated start looks at it",
     "nodes.number": "it only tells which nodes filter was asked about",
+    "nodes.room": "kube-scheduler's own filter, which wakes when a node grows",
+    "nodes.taints": "kube-scheduler's own filter, which wakes when one is taken away",
     "nodes.schedulable": "kube-scheduler's own filter, which wakes when it is uncordoned",
 }
 

@@ -101,7 +101,7 @@ def test_a_groups_pods_carry_the_label_that_tells_its_workers() -> None:
 def test_pods_of_a_daemonset_tolerate_what_its_controller_has_them_tolerate() -> None:
     daemon = {"kind": "DaemonSet", "metadata": METADATA, "spec": {"template": {"spec": serving()}}}
     (part,) = parts_of(daemon)
-    tolerated = {one["key"] for one in part.spec["tolerations"]}
+    tolerated = {one.key for one in part.asked.tolerations}
     assert {"node.kubernetes.io/unschedulable", "node.kubernetes.io/not-ready"} <= tolerated
 
 

@@ -449,10 +449,21 @@ def _assert_proved(made: Pod, reference: ModelReference) -> None:
     assert must_exist or offline or any(mount.read_only for mount in mounted)
 
 
+_MODULES = {
+    module
+    for entry in SPECS.values()
+    for container in pod(entry).spec.containers
+    for flag, module in pairwise((*container.command, *container.args))
+    if flag == "-m"
+}
+"""Programs that Python runs: where the ``-m`` before one was bent, it looks like a value."""
+
+
 def _flags(container: Container) -> tuple[str, ...]:
     """Return the options with the word after each, and no program."""
     words = (*container.command, *container.args, "")
-    return tuple(w for pair in pairwise(words) if pair[0].startswith("--") for w in pair)
+    options = (pair for pair in pairwise(words) if pair[0].startswith("--"))
+    return tuple(word for pair in options for word in pair if word not in _MODULES)
 
 
 _FIELD = re.compile(

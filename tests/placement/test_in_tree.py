@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from extender.cluster.requests import pod_requests
+from extender.cluster.state import ClusterState
 from extender.kube.decode import convert
-from extender.kube.objects import Node
-from extender.simulate.constraints import Refusals, pod_requests, read_constraints
+from extender.kube.objects import Node, Pod
+from extender.placement.in_tree import Objections, all_requests
+from extender.workload.constraints import ANYWHERE, Constraints, read_constraints
 from tests.builders import pod
 
 GPU = "nvidia.com/gpu"
@@ -30,6 +33,25 @@ def node(labels: dict[str, str] | None = None, **spec: Any) -> Node:
 def requesting(**requests: str) -> Any:
     named = {key.replace("gpu", GPU): value for key, value in requests.items()}
     return pod(spec={"containers": [{"name": "c", "resources": {"requests": named}}]})
+
+
+def judging(one: Node, *pods: Pod, asked: Constraints = ANYWHERE, uid: str = "") -> Objections:
+    state = ClusterState(clock=lambda: 0.0)
+    for obj in (one, *pods):
+        state.upsert(obj)
+    return Objections(state.view().nodes, state.pods(), asked, uid=uid)
+
+
+def wanted(one: Pod) -> dict[str, int]:
+    state = ClusterState(clock=lambda: 0.0)
+    reading = state.templates.read(one)
+    assert reading.requests is not None
+    return all_requests(reading.requests, state.demand(one, reading.workload))
+
+
+def said(objections: Objections, one: Pod) -> str:
+    objection = objections.of(wanted(one), "n")
+    return objection.text if objection is not None else ""
 
 
 def required(*expressions: dict[str, Any]) -> dict[str, Any]:
@@ -89,13 +111,13 @@ FIXED: dict[str, tuple[Node, dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("one", "spec", "said"), FIXED.values(), ids=FIXED)
-def test_a_node_is_refused_for(one: Node, spec: dict[str, Any], said: str) -> None:
-    assert Refusals([one], [], read_constraints(spec)).of({}, "n") == said
+@pytest.mark.parametrize(("one", "spec", "expected"), FIXED.values(), ids=FIXED)
+def test_a_node_is_refused_for(one: Node, spec: dict[str, Any], expected: str) -> None:
+    assert said(judging(one, asked=read_constraints(spec)), pod()) == expected
 
 
 @pytest.mark.parametrize(
-    ("requests", "fit", "said"),
+    ("requests", "fit", "expected"),
     [
         ({"cpu": "1500m"}, 2, "Insufficient cpu"),
         ({"memory": "30Gi"}, 2, "Insufficient memory"),
@@ -105,23 +127,39 @@ def test_a_node_is_refused_for(one: Node, spec: dict[str, Any], said: str) -> No
     ],
     ids=["cpu", "memory", "devices", "pods", "a resource that the node has not"],
 )
-def test_so_many_pods_fit_by_their_requests(requests: dict[str, str], fit: int, said: str) -> None:
-    one = requesting(**requests)
-    refusals = Refusals([node()], [], read_constraints({}))
-    wanted = pod_requests(one)
+def test_so_many_pods_fit_by_their_requests(
+    requests: dict[str, str], fit: int, expected: str
+) -> None:
+    one, objections = requesting(**requests), judging(node())
     for _ in range(fit):
-        assert refusals.of(wanted, "n") == ""
-        refusals.add(one, "n")
-    assert refusals.of(wanted, "n") == said
+        assert said(objections, one) == ""
+        objections.add(wanted(one), "n")
+    assert said(objections, one) == expected
 
 
 def test_pods_that_are_there_count_and_those_that_ended_do_not() -> None:
     spec = {"nodeName": "n", "containers": [{"resources": {"requests": {"cpu": "3"}}}]}
     there, ended = pod("a", spec=spec), pod("b", spec=spec, status={"phase": "Succeeded"})
-    wanted = pod_requests(requesting(cpu="1"))
-    refusals = Refusals([node()], [there, ended], read_constraints({}))
-    assert refusals.of(wanted, "n") == ""
-    assert refusals.free("n") == {"cpu": 1000, GPU: 8, "pods": 2}
+    objections = judging(node(), there, ended)
+    assert said(objections, requesting(cpu="1")) == ""
+    assert said(objections, requesting(cpu="2")) == "Insufficient cpu"
+    assert objections.free("n") == {"cpu": 1000, GPU: 8, "pods": 2}
+
+
+def test_what_the_pod_itself_takes_there_is_its_own() -> None:
+    spec = {"nodeName": "n", "containers": [{"resources": {"requests": {"cpu": "3"}}}]}
+    there = pod("a", spec=spec)
+    assert said(judging(node(), there, uid="uid-a"), there) == ""
+    assert said(judging(node(), there), there) == "Insufficient cpu"
+
+
+def test_everything_that_lacks_is_told_with_how_much() -> None:
+    objection = judging(node()).of(wanted(requesting(cpu="5", gpu="10")), "n")
+    assert objection is not None
+    assert (objection.text, objection.short) == (
+        f"Insufficient cpu, Insufficient {GPU}",
+        {"cpu": 1000, GPU: 2},
+    )
 
 
 def test_requests_are_the_effective_ones() -> None:

@@ -1,0 +1,94 @@
+"""What keeps a pod from every node before any is asked: nobody will place it, or not yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from extender.cluster.ledger import FINISHED
+from extender.cluster.namespaces import DEFAULT_SCHEDULER, LEFT_ALONE, SCHEDULING_LABEL
+from extender.cluster.view import PodFacts
+from extender.kube.objects import Pod
+from extender.workload.constraints import Constraints
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """Why no node is asked; ``message`` begins the sentence about the pod."""
+
+    reason: str
+    message: str
+    remedy: str
+
+
+def held_back(
+    pod: Pod, asked: Constraints, schedulers: Iterable[str], pods: Iterable[PodFacts]
+) -> Held | None:
+    """Say why a pod is not placed at all; None where it may be, or runs already.
+
+    ``schedulers`` are those that ask this program.
+    """
+    status = pod.status
+    if status.phase in FINISHED:
+        why = f" ({status.reason})" if status.reason else ""
+        return Held(
+            reason="PodEnded",
+            message=f"has ended ({status.phase}{why}) and is not placed again",
+            remedy="whatever owns it makes a new one; without an owner, create it anew",
+        )
+    if pod.spec.node_name:
+        return None
+    if pod.metadata.deletion_timestamp:
+        return Held(
+            reason="PodDeleted",
+            message="is being deleted and is not placed any more",
+            remedy="see its finalizers where that takes long: kubectl get pod -o yaml "
+            f"-n {pod.metadata.namespace} {pod.metadata.name}",
+        )
+    if asked.scheduling_gates:
+        gates = ", ".join(gate.name for gate in asked.scheduling_gates)
+        return Held(
+            reason="SchedulingGated",
+            message=f"waits: spec.schedulingGates holds it back ({gates})",
+            remedy="whoever set a gate takes it away; see that this controller runs",
+        )
+    name = pod.spec.scheduler_name or DEFAULT_SCHEDULER
+    if name in {DEFAULT_SCHEDULER, *schedulers} or any(
+        facts.node and facts.scheduler == name for facts in pods
+    ):
+        return None
+    return Held(
+        reason="SchedulerUnknown",
+        message=f"waits: nobody seems to run its scheduler, {name} (no pod of it has a node)",
+        remedy=f"spec.schedulerName: {' or '.join(schedulers)}; a name of your own belongs into "
+        "waking.schedulerNames of the extender's configuration",
+    )
+
+
+def not_asked(
+    pod: Pod, asked: Constraints, schedulers: Iterable[str], *, opted_in: bool = False
+) -> str:
+    """Say that what is said here holds nobody back, where this program is not asked about a pod.
+
+    ``opted_in``: new pods of its namespace are sent to us.
+    """
+    if asked.node_name and not pod.metadata.creation_timestamp:
+        return (
+            f"spec.nodeName puts it on {asked.node_name} by itself: no scheduler is asked; leave "
+            "it out, or use spec.nodeSelector"
+        )
+    name = pod.spec.scheduler_name or DEFAULT_SCHEDULER
+    if pod.spec.node_name or name in set(schedulers):
+        return ""
+    opt_in, owner = "", pod.metadata.controller()
+    if name == DEFAULT_SCHEDULER and (owner is None or owner.kind not in LEFT_ALONE):
+        if opted_in and not pod.metadata.creation_timestamp:
+            return ""
+        opt_in = (
+            f", or label the namespace before the pod is created: kubectl label namespace "
+            f"{pod.metadata.namespace or 'default'} {SCHEDULING_LABEL}=enabled"
+        )
+    return (
+        f"its scheduler, {name}, does not ask this program, and may place it on nodes that are "
+        f"refused here: set spec.schedulerName: {' or '.join(schedulers)}{opt_in}"
+    )

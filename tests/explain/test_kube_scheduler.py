@@ -1,0 +1,362 @@
+"""What kube-scheduler refuses by itself is no "fits", whoever is asked and however."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from extender.cluster.state import ClusterState
+from extender.explain.document import explain, may_be_placed
+from extender.kube.decode import convert
+from extender.kube.objects import KubeObject, Namespace, Node, Pod
+from extender.verbs.context import Context
+from extender.workload.manifest import parts_of
+from tests.builders import READY, loader, loader_pod, node, pod, tmpfs, vllm
+
+GPU = "nvidia.com/gpu"
+TAINT = {"key": GPU, "value": "yes", "effect": "NoSchedule"}
+
+
+def machine(name: str = "a", labels: dict[str, str] | None = None, **spec: Any) -> Node:
+    allocatable = {"cpu": "4", "memory": "64Gi", "pods": "110", GPU: "2"}
+    return convert(
+        {
+            "metadata": {"name": name, "labels": labels or {}},
+            "spec": spec,
+            "status": {"allocatable": allocatable},
+        },
+        Node,
+    )
+
+
+def manifest(*, requests: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
+    """A pod of our scheduler that asks for no model, as plain data."""
+    container = {"name": "main", "image": "busybox:1.37", "resources": {"requests": requests or {}}}
+    named = {"schedulerName": "model-cache-scheduler", "containers": [container], **spec}
+    return {"kind": "Pod", "metadata": {"name": "p", "namespace": "inference"}, "spec": named}
+
+
+def document(asker: dict[str, Any], *objects: KubeObject) -> dict[str, Any]:
+    state = ClusterState(clock=lambda: 1_000.0)
+    for obj in objects:
+        state.upsert(obj)
+    (part,) = parts_of(asker)
+    return explain(part.pod, Context(state=state), part.asked)
+
+
+def taking(name: str, on: str = "a", **requests: str) -> Pod:
+    named = {key.replace("gpu", GPU): value for key, value in requests.items()}
+    container = {"name": "main", "resources": {"requests": named}}
+    return pod(name, spec={"nodeName": on, "containers": [container]}, status={"phase": "Running"})
+
+
+FAR = {"nodeSelector": {"zone": "far"}}
+REFUSED: dict[str, tuple[dict[str, Any], list[KubeObject], str, str, str]] = {
+    "cordoned": (
+        manifest(), [machine(unschedulable=True)],
+        "NodeCordoned", "node is cordoned; kubectl uncordon a", "a node to be uncordoned",
+    ),
+    "tainted": (
+        manifest(), [machine(taints=[TAINT])],
+        "UntoleratedTaint", "spec.tolerations: [{key: nvidia.com/gpu, operator: Equal, value: "
+        '"yes", effect: NoSchedule}]', "a node whose taints it tolerates",
+    ),
+    "another zone": (
+        manifest(**FAR), [machine(labels={"zone": "near"})],
+        "NodeAffinityMismatch", "nodeSelector zone: far, the node has near",
+        "a node that its selector and affinity match",
+    ),
+    "no zone": (
+        manifest(**FAR), [machine()],
+        "NodeAffinityMismatch", "nodeSelector zone: far, a label that the node has not",
+        "a node that its selector and affinity match",
+    ),
+    "more CPU than there is": (
+        manifest(requests={"cpu": "5"}), [machine()],
+        "InsufficientResources", "Insufficient cpu; lacks 1 cpu",
+        "other pods to leave, or a node with more of what it requests",
+    ),
+    "GPUs where there are none": (
+        manifest(requests={GPU: "1"}), [node("a")],
+        "InsufficientResources", "the node has no nvidia.com/gpu at all",
+        "other pods to leave, or a node with more of what it requests",
+    ),
+    "plain memory": (
+        manifest(requests={"memory": "80Gi"}), [machine()],
+        "InsufficientMemory", "it would fit with resources.requests.memory: 64Gi",
+        "other pods to leave, or a node with more memory",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_a_node_that_kube_scheduler_refuses_does_not_fit(why: str) -> None:
+    asker, objects, reason, message, waits_for = REFUSED[why]
+    told = document(asker, *objects)
+    (answer,) = told["nodes"]
+    assert (answer["fits"], answer["refusedBy"], answer["reason"], answer["score"]) == (
+        False, "kube-scheduler", reason, None,
+    )  # fmt: skip
+    assert message in answer["message"]
+    assert answer["message"].endswith(answer["remedy"])
+    assert told["summary"].startswith("waits: ")
+    assert f"; waits for {waits_for}; asks for no model" in told["summary"]
+    assert not may_be_placed(told)
+
+
+def test_what_it_tolerates_and_selects_fits() -> None:
+    asker = manifest(nodeSelector={"zone": "near"}, tolerations=[{"operator": "Exists"}])
+    told = document(asker, machine(labels={"zone": "near"}, taints=[TAINT], unschedulable=True))
+    assert (told["nodes"][0]["fits"], told["nodes"][0]["refusedBy"]) == (True, None)
+    assert may_be_placed(told)
+
+
+def test_the_model_is_told_of_though_kube_scheduler_refuses_its_nodes() -> None:
+    asker = {**manifest(), "spec": {**served()["spec"]}}
+    objects = [machine("a", unschedulable=True), machine("b"), loader(), loader_pod("a", READY)]
+    told = document(asker, *objects)
+    assert told["summary"].startswith(
+        "waits: 1 of 2 nodes has the model, 1: node is cordoned; waits for a node to be uncordoned"
+    )
+    states = {answer["name"]: (answer["state"], answer["reason"]) for answer in told["nodes"]}
+    assert states == {"a": ("ready", "NodeCordoned"), "b": ("absent", "ModelAbsent")}
+
+
+def served(**spec: Any) -> dict[str, Any]:
+    """The article's server, as plain data."""
+    container = {
+        "name": "vllm",
+        "image": "vllm/vllm-openai:v0.11.0",
+        "args": ["--model", "/models/llama-3.1-8b-instruct"],
+        "volumeMounts": [{"name": "models", "mountPath": "/models", "readOnly": True}],
+        **spec,
+    }
+    volume = {"name": "models", "hostPath": {"path": "/var/lib/models", "type": "Directory"}}
+    return manifest(containers=[container], volumes=[volume])
+
+
+def test_the_sentence_of_a_large_cluster_names_who_has_it_what_lacks_and_who_would_have_to_go() -> (
+    None
+):
+    """Three of forty nodes have the model and are full; on one of them a pod of no priority is."""
+    names = [f"gpu-{number}" for number in range(1, 41)]
+    full = [taking(f"full-{n}", on=f"gpu-{n}", memory="30Gi", cpu="100m") for n in (3, 5)]
+    more = [taking(f"more-{n}", on=f"gpu-{n}", memory="30Gi", cpu="100m") for n in (3, 5)]
+    objects = [
+        *(machine(name) for name in names), loader(),
+        *(loader_pod(f"gpu-{n}", READY) for n in (3, 5, 7)),
+        *full, *more, taking("x", on="gpu-7", memory="60Gi"),
+    ]  # fmt: skip
+    asker = served(resources={"requests": {"memory": "12Gi"}})
+    assert document(asker, *objects)["summary"].startswith(
+        "waits: 3 of 40 nodes have the model, all 3 lack 8.0 GiB of memory; node gpu-3 would fit "
+        "if pod inference/full-3 (priority 0, 30.0 GiB) went; asks for"
+    )
+
+
+def test_the_pod_that_would_have_to_go_gives_back_everything_that_lacks() -> None:
+    """The smaller one has the memory and no GPU; the larger one has both."""
+    objects = [
+        machine(), taking("only-memory", memory="30Gi"), taking("both", memory="31Gi", gpu="2")
+    ]  # fmt: skip
+    told = document(manifest(requests={"memory": "8Gi", GPU: "1"}), *objects)
+    assert told["summary"].startswith(
+        "waits: the one node lacks 5.0 GiB of memory and 1 nvidia.com/gpu; node a would fit if pod "
+        "inference/both (priority 0, 31.0 GiB, 2 nvidia.com/gpu) went"
+    )
+
+
+def test_the_node_that_lacks_least_is_named() -> None:
+    objects = [machine("a"), machine("b"), taking("x", "a", cpu="3"), taking("y", "b", cpu="2")]
+    told = document(manifest(requests={"cpu": "4"}), *objects)
+    assert "all 2 nodes lack 2 cpu or more (b lacks least)" in told["summary"]
+
+
+def test_where_a_new_node_would_help_nothing_is_said_against_it() -> None:
+    """kube-scheduler refuses it for its requests, which autoscalers see."""
+    told = document(manifest(requests={"memory": "80Gi"}), machine())
+    assert [w["reason"] for w in told["warnings"]] == []
+    ours = document({**manifest(), "spec": {**memory_backed()}}, machine())
+    assert "NoNewNode" in {w["reason"] for w in ours["warnings"]}
+
+
+def memory_backed() -> dict[str, Any]:
+    mount = {"name": "ram", "mountPath": "/ram"}
+    volume = {"name": "ram", "emptyDir": {"medium": "Memory", "sizeLimit": "70Gi"}}
+    return {
+        "schedulerName": "model-cache-scheduler",
+        "containers": [{"name": "main", "volumeMounts": [mount]}],
+        "volumes": [volume],
+    }
+
+
+# -- which request ---------------------------------------------------------------------------------
+
+
+def container(name: str, memory: str) -> dict[str, Any]:
+    return {"name": name, "resources": {"requests": {"memory": memory}}}
+
+
+REQUESTS: dict[str, tuple[dict[str, Any], str]] = {
+    "one": ({"containers": [container("c", "70Gi")]}, "with resources.requests.memory: 64Gi;"),
+    "several": (
+        {"containers": [container("side", "2Gi"), container("vllm", "70Gi")]},
+        "with resources.requests.memory of container vllm: 62Gi;",
+    ),
+    "an init container": (
+        {"containers": [container("c", "1Gi")], "initContainers": [container("fill", "70Gi")]},
+        "with resources.requests.memory of init container fill: 64Gi;",
+    ),
+    "of the pod": (
+        {"containers": [container("c", "1Gi")], "resources": {"requests": {"memory": "70Gi"}}},
+        "with spec.resources.requests.memory: 64Gi;",
+    ),
+}
+
+
+@pytest.mark.parametrize("which", REQUESTS)
+def test_the_request_that_would_fit_is_named_by_its_container(which: str) -> None:
+    spec, said = REQUESTS[which]
+    (answer,) = document(manifest(**spec), machine())["nodes"]
+    assert said in answer["remedy"]
+
+
+def test_where_no_single_request_is_to_blame_none_is_named() -> None:
+    both = [container("a", "70Gi"), container("b", "70Gi")]
+    (answer,) = document(manifest(containers=both), machine())["nodes"]
+    assert "lacks 76.0 GiB of memory" in answer["remedy"]
+    assert "would fit" not in answer["remedy"]
+
+
+# -- a pod that nobody places ----------------------------------------------------------------------
+
+
+def held(asker: dict[str, Any], *objects: KubeObject) -> tuple[str, str]:
+    told = document(asker, machine(), *objects)
+    assert not may_be_placed(told)
+    assert told["nodes"][0]["fits"], "the node itself would take it"
+    return told["held"]["reason"], told["summary"]
+
+
+def test_scheduling_gates_hold_it_back() -> None:
+    reason, summary = held(manifest(schedulingGates=[{"name": "acme/quota"}, {"name": "x"}]))
+    assert reason == "SchedulingGated"
+    assert summary.startswith("waits: spec.schedulingGates holds it back (acme/quota, x); ")
+    assert "without that: fits on 1 of 1 nodes" in summary
+
+
+@pytest.mark.parametrize("phase", ["Failed", "Succeeded"])
+def test_a_pod_that_has_ended_is_not_placed_again(phase: str) -> None:
+    ended = manifest(nodeName="a") | {"status": {"phase": phase, "reason": "Evicted"}}
+    reason, summary = held(ended)
+    assert reason == "PodEnded"
+    assert summary.startswith(f"has ended ({phase} (Evicted)) and is not placed again")
+
+
+def test_a_pod_that_is_being_deleted_is_not_placed_any_more() -> None:
+    asker = manifest()
+    asker["metadata"] = {**asker["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    assert held(asker)[0] == "PodDeleted"
+
+
+def test_a_scheduler_that_nobody_runs_never_places_it() -> None:
+    reason, summary = held(manifest(schedulerName="model-cache-schedular"))
+    assert reason == "SchedulerUnknown"
+    assert "nobody seems to run its scheduler, model-cache-schedular" in summary
+    assert "spec.schedulerName: model-cache-scheduler" in summary
+
+
+def test_a_scheduler_that_has_placed_pods_is_run_by_somebody() -> None:
+    placed = pod("q", spec={"nodeName": "a", "schedulerName": "volcano"})
+    told = document(manifest(schedulerName="volcano"), machine(), placed)
+    assert told["held"] is None
+
+
+def warned(asker: dict[str, Any]) -> dict[str, str]:
+    told = document(asker, machine(), loader(), loader_pod("a", READY))
+    return {warning["reason"]: warning["message"] for warning in told["warnings"]}
+
+
+def test_a_scheduler_that_does_not_ask_is_told() -> None:
+    asker = served()
+    assert "NotAsked" not in warned(asker)
+    asker["spec"]["schedulerName"] = "volcano"
+    assert "its scheduler, volcano, does not ask this program" in warned(asker)["NotAsked"]
+    del asker["spec"]["schedulerName"]
+    said = warned(asker)["NotAsked"]
+    assert "its scheduler, default-scheduler, does not ask" in said
+    assert "kubectl label namespace inference modelcache.dev/scheduling=enabled" in said
+
+
+def test_a_node_that_the_pod_names_itself_is_told() -> None:
+    asker = served()
+    asker["spec"]["nodeName"] = "a"
+    assert "spec.nodeName puts it on a by itself" in warned(asker)["NotAsked"]
+    told = document(asker, machine("a"), machine("b"), loader(), loader_pod("a", READY))
+    assert {n["name"]: n["reason"] for n in told["nodes"]} == {"a": None, "b": "AnotherNodeNamed"}
+
+
+def test_what_is_not_looked_at_is_said() -> None:
+    asker = served()
+    asker["spec"]["topologySpreadConstraints"] = [{"maxSkew": 1}]
+    assert warned(asker)["NotJudged"].startswith("not looked at here: topologySpreadConstraints;")
+    assert "NotJudged" not in warned(served())
+
+
+# -- a pod that runs -------------------------------------------------------------------------------
+
+
+def test_a_pod_that_runs_is_not_refused_by_its_own_node_nor_by_what_it_takes() -> None:
+    running = taking("p", memory="40Gi", gpu="2")
+    state = ClusterState(clock=lambda: 1_000.0)
+    for obj in (machine("a", unschedulable=True), machine("b"), running):
+        state.upsert(obj)
+    told = explain(running, Context(state=state))
+    assert {n["name"]: n["fits"] for n in told["nodes"]} == {"a": True, "b": True}
+    assert told["summary"].startswith("runs on a; fits on 2 of 2 nodes")
+
+
+def test_tmpfs_beyond_what_requests_show_is_still_ours_to_refuse() -> None:
+    (answer,) = (explained := document_of(tmpfs(size="70Gi", memory="1Gi")))["nodes"]
+    assert (answer["refusedBy"], answer["reason"]) == ("extender", "InsufficientMemory")
+    assert "spec.resources.requests.memory: 71Gi" in answer["remedy"]
+    assert explained["held"] is None
+
+
+def document_of(asker: Pod) -> dict[str, Any]:
+    state = ClusterState(clock=lambda: 1_000.0)
+    state.upsert(machine())
+    return explain(asker, Context(state=state))
+
+
+def test_a_pod_that_lacks_plain_memory_and_more_for_its_volumes_is_told_all_that_lacks() -> None:
+    told = document_of(
+        vllm(memory="70Gi", volume={"emptyDir": {"medium": "Memory", "sizeLimit": "10Gi"}})
+    )
+    assert "the one node lacks 16.0 GiB of memory" in told["summary"]
+
+
+def test_new_pods_of_a_labelled_namespace_are_ours_those_that_exist_and_jobs_are_not() -> None:
+    label = {"modelcache.dev/scheduling": "enabled"}
+    ours = convert({"metadata": {"name": "inference", "labels": label}}, Namespace)
+    asker = served()
+    del asker["spec"]["schedulerName"]
+    made = {**asker["metadata"], "creationTimestamp": "2026-01-01T00:00:00Z"}
+    job = {"kind": "Job", "metadata": made, "spec": {"template": {"spec": asker["spec"]}}}
+    told = {
+        name: {w["reason"] for w in document(one, machine(), ours)["warnings"]}
+        for name, one in (("new", asker), ("made", {**asker, "metadata": made}), ("job", job))
+    }
+    assert {name for name, reasons in told.items() if "NotAsked" in reasons} == {"made", "job"}
+
+
+def test_memory_that_others_take_without_requesting_is_told_apart_from_requests() -> None:
+    state = ClusterState(clock=lambda: 1_000.0)
+    for obj in (node("a"), tmpfs("ram", size="20Gi", memory="4Gi", on="a")):
+        state.upsert(obj)
+    (answer,) = explain(vllm(memory="62Gi", volume={"emptyDir": {}}), Context(state=state))["nodes"]
+    assert answer["message"].startswith(
+        "Insufficient memory; lacks 22.0 GiB of memory (2.0 GiB by requests alone); it would fit "
+        "with resources.requests.memory: 40Gi; see who takes it: kubectl get pods"
+    )
