@@ -203,6 +203,8 @@ def _from_snapshot(
     diagnosis.findings += (_unreadable(str(path), problem) for problem in read.problems)
     for subject in ("rights", "clock", "version"):
         diagnosis.not_checked[subject] = "a dump does not tell"
+    for kind, gap in read.gaps.items():
+        diagnosis.not_checked[f"{kind}s"] = f"the dump {gap}"
     return examine(new_context(read.state, configuration), read.kept, schedulers)
 
 

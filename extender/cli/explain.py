@@ -57,17 +57,19 @@ def explain(
     """
     if (pod is None) == (filename is None):
         raise UsageError("name a pod, or give a manifest with -f; one of the two")
+    configuration = load_configuration(config)
+    found = pods_of_file(filename, namespace) if filename is not None else []
+    parts = [part for _, parts in found for part in parts]
     cluster = read_cluster(
-        load_configuration(config),
+        configuration,
         snapshot=snapshot,
         kubeconfig=kubeconfig,
         kube_context=kube_context,
+        asked=[part.pod for part in parts],
     )
     context = cluster.context
     if filename is None:
         parts = [*parts_of(cluster.pod(namespace, pod or ""))]
-    else:
-        parts = [part for _, parts in pods_of_file(filename, namespace) for part in parts]
     if only is not None and only not in context.state.view().nodes:
         raise UsageError(f"node {only} is not in the cluster")
     nodes = [only] if only is not None else None

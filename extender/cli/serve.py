@@ -62,7 +62,7 @@ def serve(
     configure_logging(level=log_level, pretty=log_format == "text")
     if snapshot is not None:
         read = state_from_snapshot(configuration, snapshot)
-        warn_of(snapshot, read.problems)
+        warn_of(snapshot, [*read.problems, *read.gaps.values()])
         service = Service(new_context(read.state, configuration), FileKnowledge(), configuration)
     else:
         from extender.cli.live import watched_service

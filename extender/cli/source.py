@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
 import click
 
+from extender.cli.gaps import gaps
 from extender.cluster.kept import Kept
 from extender.cluster.state import ClusterState
 from extender.config import ExtenderConfiguration
 from extender.errors import ExtenderError, UsageError
+from extender.kube.objects import Pod
 from extender.snapshot import DUMP_COMMAND, fill, read_documents, taken_at
 from extender.verbs.context import Context
 
@@ -75,16 +77,22 @@ def new_context(
 
 
 class Snapshot(NamedTuple):
-    """A dump: the state that it makes, its objects, and what could not be read, in words."""
+    """A dump: the state that it makes, its objects, and what could not be read, in words.
+
+    ``gaps`` are the kinds that it lacks.
+    """
 
     state: ClusterState
     kept: Kept
     documents: list[dict[str, Any]]
     problems: list[str]
+    gaps: dict[str, str]
 
 
-def state_from_snapshot(configuration: ExtenderConfiguration, path: Path) -> Snapshot:
-    """Make a state of a dump.
+def state_from_snapshot(
+    configuration: ExtenderConfiguration, path: Path, asked: Iterable[Pod] = ()
+) -> Snapshot:
+    """Make a state of a dump; ``asked`` are pods that are judged and are no part of it.
 
     Its time begins when the dump was made: what was fresh then is not old because the file is.
     Raises UsageError for a file without any object: what a kubectl that failed leaves behind.
@@ -98,7 +106,7 @@ def state_from_snapshot(configuration: ExtenderConfiguration, path: Path) -> Sna
     left_out += fill(kept, documents)
     problems = [f"{problem}; left out" for problem in left_out]
     problems += [f"{name}: {why}; read without it" for name, why in state.problems().items()]
-    return Snapshot(state, kept, documents, problems)
+    return Snapshot(state, kept, documents, problems, gaps(path, documents, asked))
 
 
 def warn_of(path: Path, problems: list[str]) -> None:
@@ -129,13 +137,18 @@ def read_cluster(
     snapshot: Path | None,
     kubeconfig: Path | None,
     kube_context: str | None,
+    asked: Iterable[Pod] = (),
 ) -> Cluster:
-    """Read a cluster from a dump; without one, list every resource once from the apiserver."""
+    """Read a cluster from a dump; without one, list every resource once from the apiserver.
+
+    ``asked`` are pods of a manifest that are judged by it.
+    """
     if snapshot is not None:
-        state, kept, documents, problems = state_from_snapshot(configuration, snapshot)
-        warn_of(snapshot, problems)
-        context = new_context(state, configuration)
-        return Cluster(context, kept, lambda space, name: _find_pod(documents, space, name))
+        read = state_from_snapshot(configuration, snapshot, asked)
+        warn_of(snapshot, [*read.problems, *read.gaps.values()])
+        context = new_context(read.state, configuration)
+        documents = read.documents
+        return Cluster(context, read.kept, lambda space, name: _find_pod(documents, space, name))
     from extender.cli.live import list_once, pod_manifest
 
     state = new_state(configuration)
