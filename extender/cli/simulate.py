@@ -13,12 +13,16 @@ from extender.cli.source import DUMP_EPILOG, cluster_options, path_argument, rea
 from extender.cli.terminal import show_table
 from extender.config import load_configuration
 from extender.errors import UsageError
+from extender.kube.objects import Pod
 from extender.kube.quantity import format_bytes
+from extender.simulate.counting import MOST_PODS, replicas_of
 from extender.simulate.placing import Outcome, Placement, document
 from extender.simulate.placing import simulate as place_all
 
 SOME_WAIT = 1
-MOST_REPLICAS = 10_000
+_HEADER: tuple[str, ...] = (
+    "REPLICA", "PLACED ON", "SCORE", "MODEL", "START", "MEMORY LEFT", "LEFT", "HOLDS",
+)  # fmt: skip
 
 
 @click.command(epilog=DUMP_EPILOG)
@@ -27,8 +31,8 @@ MOST_REPLICAS = 10_000
 )
 @click.option(
     "--replicas",
-    type=click.IntRange(1, MOST_REPLICAS),
-    help="How many (default: as many as the manifest says, else 1).",
+    type=click.IntRange(1, MOST_PODS),
+    help="How many pods, or groups of them (default: as many as the manifest asks for).",
 )
 @click.option(
     "-n", "--namespace", default="default", show_default=True, help="Where it names none."
@@ -50,40 +54,48 @@ def simulate(
 
     filter, prioritize and bind decide, over a copy of the cluster; of kube-scheduler's own rules
     cordons, taints, node selectors, required node affinity and requests are judged, and what is not
-    is named. Exit code 0 where all are placed, 1 where some wait, 2 for wrong use.
+    is named. A workload with several templates has all its pods placed, a leader and then its
+    workers, group by group; a DaemonSet one on each node that matches. Exit code 0 where all are
+    placed, 1 where some wait, 2 for wrong use.
     """
     found = pods_of_file(filename, namespace)
     if len(found) > 1:
         raise UsageError(f"{filename}: holds {len(found)} pods; simulate places those of one")
     manifest, parts = found[0]
-    pod, constraints = parts[0].pod, parts[0].asked
     cluster = read_cluster(
         load_configuration(config),
         snapshot=snapshot,
         kubeconfig=kubeconfig,
         kube_context=kube_context,
+        asked=[part.pod for part in parts],
     )
-    count = replicas if replicas is not None else _replicas(manifest)
-    outcome = place_all(pod, constraints, count, cluster.context, cluster.kept)
+    nodes = cluster.context.state.view().nodes
+    try:
+        asked, said = replicas_of(manifest, parts, nodes, replicas)
+    except UsageError as error:
+        raise UsageError(f"{filename}: {error}") from error
+    outcome = place_all(asked, cluster.context, cluster.kept)
     if output == "json":
-        click.echo(msgspec.json.format(msgspec.json.encode(document(outcome)), indent=2))
+        answer = document(outcome, parts[0].pod)
+        click.echo(msgspec.json.format(msgspec.json.encode(answer), indent=2))
     else:
-        _show(outcome)
+        _show(outcome, parts[0].pod, said)
     sys.exit(SOME_WAIT if outcome.waiting else 0)
 
 
-def _replicas(manifest: dict[str, object]) -> int:
-    spec = manifest.get("spec")
-    said = spec.get("replicas") if isinstance(spec, dict) else None
-    return said if isinstance(said, int) and 1 <= said <= MOST_REPLICAS else 1
-
-
-def _show(outcome: Outcome) -> None:
-    name = f"{outcome.namespace or 'default'}/{outcome.pod}"
+def _show(outcome: Outcome, pod: Pod, said: str) -> None:
+    name = (
+        f"{pod.metadata.namespace or 'default'}/{pod.metadata.name or pod.metadata.generate_name}"
+    )
     click.echo(f"{name}: {outcome.placed} of {outcome.replicas} would be placed\n")
+    if not outcome.replicas:
+        click.echo(f"it asks for no pod now ({said}); place some all the same with --replicas\n")
     if outcome.placements:
-        header = ("REPLICA", "PLACED ON", "SCORE", "MODEL", "START", "MEMORY LEFT", "LEFT", "HOLDS")
-        show_table(header, [_row(one) for one in outcome.placements])
+        parts = [("PART",), *((one.part or "-",) for one in outcome.placements)]
+        table = [_HEADER, *map(_row, outcome.placements)]
+        if any(one.part for one in outcome.placements):
+            table = [(*row[:1], *part, *row[1:]) for row, part in zip(table, parts, strict=True)]
+        show_table(table[0], table[1:])
         click.echo("")
     if outcome.waits is not None:
         click.echo(f"{outcome.waits.summary}\n")

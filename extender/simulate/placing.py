@@ -8,7 +8,7 @@ what it reads is in its node's page cache for those that follow.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -21,12 +21,12 @@ from extender.placement import narrowing
 from extender.placement.in_tree import Objection, Objections, all_requests
 from extender.placement.reasons import TEXTS, Reason
 from extender.placement.verdict import Verdict
+from extender.simulate.counting import Replica
 from extender.verbs.bind import Answer, Sent, bind
 from extender.verbs.context import Context
 from extender.verbs.filter import filter_nodes
 from extender.verbs.prioritize import prioritize_nodes
 from extender.wire import BindArgs, ExtenderArgs
-from extender.workload.constraints import Constraints
 
 NOT_MODELLED = (
     "kube-scheduler's own scores (spreading, balance, image locality), other schedulers, and pods "
@@ -40,10 +40,12 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     ``score`` is None where one node alone passed: kube-scheduler asks for no scores then. So many
     nodes ``passed`` both. ``memory_free_bytes`` is what our ledger has left, ``free``
     what requests leave of other resources (CPU in thousandths). ``models`` are the paths that the
-    node's cache holds or a pod there keeps open.
+    node's cache holds or a pod there keeps open. ``part`` is which of a workload's pods it is,
+    where there are several kinds.
     """
 
     replica: int
+    part: str | None
     node: str
     score: int | None
     passed: int
@@ -68,9 +70,10 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
-    """The first replica that waits: those after it are in its place."""
+    """The first replica that waits."""
 
     replica: int
+    part: str | None
     summary: str
     nodes: tuple[Refused, ...]
 
@@ -78,8 +81,6 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What became of all replicas."""
 
-    pod: str
-    namespace: str
     replicas: int
     placed: int
     waiting: int
@@ -115,39 +116,61 @@ class _Scratch:
         return self._pod if self._pod.metadata.name == name and namespace else None
 
 
-def simulate(
-    pod: Pod, constraints: Constraints, replicas: int, context: Context, kept: Kept
-) -> Outcome:
-    """Place so many pods; the state behind the context is changed by it."""
+def simulate(replicas: Sequence[Replica], context: Context, kept: Kept) -> Outcome:
+    """Place pods in this order; the state behind the context is changed by it.
+
+    Once one waits that any node would do for, those like it are in its place: they are not tried.
+    """
     # All nodes that fit are looked at: which of equal ones are offered is drawn by lot elsewhere.
     context = msgspec.structs.replace(context, offered_percentage=narrowing.ALL)
-    nodes = context.state.view().nodes
-    objections = Objections(nodes, context.state.pods(), constraints)
-    wanted = all_requests(pod_requests(pod), context.request(pod).demand)
     placements: list[Placement] = []
-    waits: Waiting | None = None
-    for number in range(1, replicas + 1):
-        replica = _replica(pod, number)
-        in_tree = {name: objections.of(wanted, name) for name in sorted(nodes)}
-        placed = _place(replica, number, in_tree, context, kept)
+    waits: list[Waiting] = []
+    blocked: set[str] = set()
+    questions = _questions(replicas, context)
+    for number, replica in enumerate(replicas, start=1):
+        part, (objections, wanted) = replica.part, questions[replica.part.name]
+        if part.name in blocked:
+            continue
+        names = (replica.node,) if replica.node else sorted(context.state.view().nodes)
+        in_tree = {name: objections.of(wanted, name) for name in names}
+        placed = _place(_numbered(part.pod, number), number, in_tree, context, kept)
         if isinstance(placed, Waiting):
-            waits = placed
-            break
-        objections.add(wanted, placed.node)
-        placements.append(msgspec.structs.replace(placed, free=objections.free(placed.node)))
+            waits.append(msgspec.structs.replace(placed, part=part.name or None))
+            blocked |= set() if replica.node else {part.name}
+            continue
+        for other, _ in questions.values():
+            other.add(wanted, placed.node)
+        free = objections.free(placed.node)
+        placements.append(msgspec.structs.replace(placed, part=part.name or None, free=free))
     return Outcome(
-        pod=pod.metadata.name or pod.metadata.generate_name,
-        namespace=pod.metadata.namespace,
-        replicas=replicas,
+        replicas=len(replicas),
         placed=len(placements),
-        waiting=replicas - len(placements),
+        waiting=len(replicas) - len(placements),
         placements=tuple(placements),
-        waits=waits,
-        not_judged=constraints.not_judged(),
+        waits=waits[0] if waits else None,
+        not_judged=tuple(
+            dict.fromkeys(name for one in replicas for name in one.part.asked.not_judged())
+        ),
     )
 
 
-def _replica(pod: Pod, number: int) -> Pod:
+Question = tuple[Objections, dict[str, int]]
+"""What kube-scheduler holds against the nodes for a part, and what one of its pods requests."""
+
+
+def _questions(replicas: Sequence[Replica], context: Context) -> dict[str, Question]:
+    """Prepare each part's question by its name."""
+    nodes, pods = context.state.view().nodes, context.state.pods()
+    return {
+        part.name: (
+            Objections(nodes, pods, part.asked),
+            all_requests(pod_requests(part.pod), context.request(part.pod).demand),
+        )
+        for part in {replica.part.name: replica.part for replica in replicas}.values()
+    }
+
+
+def _numbered(pod: Pod, number: int) -> Pod:
     name = f"{pod.metadata.name or pod.metadata.generate_name}-simulated-{number}"
     metadata = msgspec.structs.replace(
         pod.metadata, name=name, uid=f"simulated-{number}", creation_timestamp=""
@@ -205,6 +228,7 @@ def _placement(
     node = view.nodes[before.node]
     return Placement(
         replica=number,
+        part=None,
         node=before.node,
         score=score,
         passed=passed,
@@ -248,11 +272,14 @@ def _waiting(
     said = ", ".join(f"{count} {text}" for text, count in counts.most_common())
     return Waiting(
         replica=number,
+        part=None,
         summary=f"replica {number} waits: 0/{total} nodes: {said or 'there are no nodes'}",
         nodes=tuple(refused),
     )
 
 
-def document(outcome: Outcome) -> Any:
-    """Return the JSON document: absent is null, never a missing key."""
-    return msgspec.to_builtins(outcome)
+def document(outcome: Outcome, pod: Pod) -> dict[str, Any]:
+    """Return the JSON document; ``pod`` names it. Absent is null, never a missing key."""
+    metadata = pod.metadata
+    names = {"pod": metadata.name or metadata.generate_name, "namespace": metadata.namespace}
+    return {**names, **msgspec.to_builtins(outcome)}

@@ -23,9 +23,9 @@ _MAIN = "main"
 _SERVE = ["vllm", "serve", MODELS]
 """What its well-known configurations run (config/llmisvc in kserve)."""
 
-HEAD, NODES = "head", "worker"
-MAIN, PREFILL, PREFILL_NODES = "main", "prefill", "prefill worker"
-"""The parts of these kinds; one that runs on several nodes has ``NODES`` beside its first."""
+HEAD, WORKER = "head", "worker"
+MAIN, PREFILL, PREFILL_WORKER = "main", "prefill", "prefill worker"
+"""The parts of these kinds; one that runs on several nodes has ``WORKER`` beside its first."""
 
 Template = dict[str, Any]
 
@@ -47,7 +47,7 @@ def predictor_templates(manifest: Any) -> Iterator[tuple[str, str, Template]]:
         predictor["containers"] = [container, *(given if isinstance(given, list) else ())]
     yield HEAD, "spec.predictor", _template(manifest, predictor, source)
     if isinstance(worker, dict) and worker.get("containers"):
-        yield NODES, "spec.predictor.workerSpec", _template(manifest, worker, source)
+        yield WORKER, "spec.predictor.workerSpec", _template(manifest, worker, source)
 
 
 def llm_templates(manifest: Any) -> Iterator[tuple[str, str, Template]]:
@@ -58,9 +58,9 @@ def llm_templates(manifest: Any) -> Iterator[tuple[str, str, Template]]:
     kserve/kserve). ``prefill`` is another such workload.
     """
     outer = _mapping(manifest, "spec")
-    yield from _llm_workload(manifest, outer, "spec", (MAIN, NODES))
+    yield from _llm_workload(manifest, outer, "spec", (MAIN, WORKER))
     if isinstance(outer.get("prefill"), dict):
-        parts = (PREFILL, PREFILL_NODES)
+        parts = (PREFILL, PREFILL_WORKER)
         yield from _llm_workload(manifest, outer["prefill"], "spec.prefill", parts)
 
 

@@ -12,7 +12,7 @@ from extender.kube.amounts import wrong_amount
 from extender.kube.decode import convert
 from extender.kube.objects import ObjectMeta, OwnerReference, Pod, PodTemplate
 from extender.workload.constraints import Constraints, read_constraints
-from extender.workload.inference_services import llm_templates, predictor_templates
+from extender.workload.inference_services import WORKER, llm_templates, predictor_templates
 
 _TEMPLATES: dict[str, tuple[str, ...]] = {
     "Deployment": ("spec", "template"),
@@ -24,8 +24,8 @@ _TEMPLATES: dict[str, tuple[str, ...]] = {
     "PodTemplate": ("template",),
 }
 
-LEADER, WORKER = "leader", "worker"
-"""The parts of a LeaderWorkerSet."""
+LEADER = "leader"
+"""The part of a LeaderWorkerSet beside its workers."""
 
 _GROUP_NAME = "leaderworkerset.sigs.k8s.io/name"
 """A label of every pod of a LeaderWorkerSet
@@ -49,8 +49,8 @@ Raw = tuple[str, str, Any]
 class Part(msgspec.Struct, frozen=True, kw_only=True):
     """A pod of a workload.
 
-    ``name`` tells it from the other parts (``worker``), empty where there is one alone. ``asked``
-    is what its spec asks of kube-scheduler.
+    ``name`` tells it from the other parts (``leader``), empty where it is the whole; where workers
+    are all there is, it is told. ``asked`` is what its spec asks of kube-scheduler.
     """
 
     name: str
@@ -123,7 +123,7 @@ def parts_of(manifest: Any) -> tuple[Part, ...]:
         )
         for name, field, template in _raw(kind, manifest)
     ]
-    if len(parts) == 1:
+    if len(parts) == 1 and parts[0].name != WORKER:
         return (msgspec.structs.replace(parts[0], name=""),)
     return tuple(parts)
 

@@ -18,7 +18,7 @@ KEYS = [
     "notModelled",
 ]  # fmt: skip
 PLACEMENT_KEYS = [
-    "replica", "node", "score", "passed", "state", "evidence", "estimatedStartSeconds",
+    "replica", "part", "node", "score", "passed", "state", "evidence", "estimatedStartSeconds",
     "memoryFreeBytes", "free", "models",
 ]  # fmt: skip
 
@@ -56,10 +56,41 @@ def test_replicas_that_wait_end_with_exit_code_1_and_their_reasons(tmp_path: Pat
     assert all(one["message"] for one in waits["nodes"])
 
 
-@pytest.mark.parametrize(("replicas", "expected"), [(2, 2), (None, 1), ("x", 1), (0, 1)])
+@pytest.mark.parametrize(("replicas", "expected"), [(2, 2), (None, 1), (0, 0)])
 def test_a_manifest_says_how_many(tmp_path: Path, replicas: object, expected: int) -> None:
     done = simulate(tmp_path, deployment(replicas), "-o", "json")
     assert done.json()["replicas"] == expected
+
+
+def test_a_workload_that_asks_for_none_is_told_by_its_field(tmp_path: Path) -> None:
+    done = simulate(tmp_path, deployment(0))
+    assert (done.code, done.stdout.splitlines()[:3]) == (
+        0,
+        [
+            "inference/web: 0 of 0 would be placed",
+            "",
+            "it asks for no pod now (spec.replicas); place some all the same with --replicas",
+        ],
+    )
+
+
+def test_a_group_is_placed_with_its_workers_each_by_its_template(tmp_path: Path) -> None:
+    group = {
+        "kind": "LeaderWorkerSet",
+        "metadata": {"name": "web", "namespace": "inference"},
+        "spec": {
+            "replicas": 1,
+            "leaderWorkerTemplate": {
+                "size": 3,
+                "leaderTemplate": {"spec": POD["spec"]},
+                "workerTemplate": {"spec": {"containers": [{"name": "w"}]}},
+            },
+        },
+    }
+    placements = simulate(tmp_path, group, "-o", "json").json()["placements"]
+    assert [one["part"] for one in placements] == ["leader", "worker", "worker"]
+    table = simulate(tmp_path, group).stdout
+    assert "REPLICA  PART    PLACED ON" in table
 
 
 def test_the_table_says_where_each_went_and_what_was_not_looked_at(tmp_path: Path) -> None:
@@ -79,10 +110,19 @@ def test_the_table_says_where_each_went_and_what_was_not_looked_at(tmp_path: Pat
         (PODS.read_text(), (), "holds 5 pods; simulate places those of one"),
         ("a: [}", (), "line 1"),
         ({"kind": "Pod", "spec": {**POD["spec"], "tolerations": 5}}, (), "tolerations"),
+        (deployment("x"), (), "Deployment inference/web: spec.replicas: 'x' is not a whole number"),
         ({"kind": "Deployment"}, (), "Deployment default/(no name): spec.template.spec is missing"),
         ({"kind": "Pod", "spec": {"containers": 5}}, (), "containers"),
     ],
-    ids=["no pod", "many pods", "not YAML", "odd tolerations", "no template", "odd containers"],
+    ids=[
+        "no pod",
+        "many pods",
+        "not YAML",
+        "odd tolerations",
+        "no number",
+        "no template",
+        "odd containers",
+    ],
 )
 def test_wrong_input_is_refused_in_one_line(
     tmp_path: Path, document: Any, arguments: tuple[str, ...], said: str

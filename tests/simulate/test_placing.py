@@ -11,8 +11,10 @@ from extender.cli.source import new_context, new_state
 from extender.cluster.kept import Kept
 from extender.config import ExtenderConfiguration
 from extender.kube.objects import KubeObject, Node, Pod
+from extender.simulate.counting import Replica
 from extender.simulate.placing import Outcome, simulate
 from extender.workload.constraints import ANYWHERE, Constraints
+from extender.workload.manifest import Part
 from tests.builders import HOST_MODEL, LOADING, READY, loader, loader_pod, node, tmpfs, vllm
 
 
@@ -22,12 +24,7 @@ def place(
     objects: Sequence[KubeObject],
     constraints: Constraints = ANYWHERE,
 ) -> Outcome:
-    configuration = ExtenderConfiguration()
-    state = new_state(configuration)
-    kept = Kept(state)
-    for obj in objects:
-        kept.upsert(obj)
-    return simulate(pod, constraints, replicas, new_context(state, configuration), kept)
+    return order([Part(name="", pod=pod, asked=constraints)] * replicas, objects)
 
 
 def where(outcome: Outcome) -> Counter[str]:
@@ -103,3 +100,23 @@ def test_a_cluster_without_nodes_takes_nobody() -> None:
 def test_the_same_cluster_gives_the_same_answer() -> None:
     objects = [node(name) for name in "abcd"]
     assert place(tmpfs(), 5, objects).placements == place(tmpfs(), 5, objects).placements
+
+
+def test_parts_are_placed_in_their_order_and_one_that_waits_keeps_no_other_back() -> None:
+    """Each node has room for one large pod beside small ones."""
+    leader = Part(name="leader", pod=vllm(memory="40Gi", volume={"emptyDir": {}}), asked=ANYWHERE)
+    worker = Part(name="worker", pod=vllm(memory="8Gi", volume={"emptyDir": {}}), asked=ANYWHERE)
+    outcome = order([leader, worker, leader, worker, leader, worker], [node("a"), node("b")])
+    placed = [(one.replica, one.part) for one in outcome.placements]
+    assert placed == [(1, "leader"), (2, "worker"), (3, "leader"), (4, "worker"), (6, "worker")]
+    assert outcome.waits is not None
+    assert (outcome.waits.replica, outcome.waits.part, outcome.waiting) == (5, "leader", 1)
+
+
+def order(parts: Sequence[Part], objects: Sequence[KubeObject]) -> Outcome:
+    configuration = ExtenderConfiguration()
+    state = new_state(configuration)
+    kept = Kept(state)
+    for obj in objects:
+        kept.upsert(obj)
+    return simulate([Replica(one) for one in parts], new_context(state, configuration), kept)

@@ -45,7 +45,7 @@ PARTS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         group(leaderTemplate=serving("a"), workerTemplate=serving("b")),
         {"leader": "a", "worker": "b"},
     ),
-    "a group of equals": (group(workerTemplate=serving("b")), {"": "b"}),
+    "a group of equals": (group(workerTemplate=serving("b")), {"worker": "b"}),
     "one workload": (llm(template=serving()), {"": "main"}),
     "one workload by its model alone": (llm(), {"": "main"}),
     "prefill apart": (
@@ -56,7 +56,7 @@ PARTS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         llm(template=serving(), worker=serving()),
         {"main": "main", "worker": "main"},
     ),
-    "several nodes, all alike": (llm(worker=serving()), {"": "main"}),
+    "several nodes, all alike": (llm(worker=serving()), {"worker": "main"}),
     "all of it": (
         llm(
             template=serving(),
