@@ -37,9 +37,10 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     are being deleted still count) and what is ``reserved`` there; ``requested`` is what the pods
     request, as kube-scheduler counts. What is ``nominated`` is not part of it: it counts against
     pods of no higher priority only. ``warm`` is what Ready pods on it have open, ``opening`` what
-    those have open that are not Ready yet. ``images`` maps image names to bytes. A cordoned node is
-    not ``schedulable``. ``room`` is what it has beside memory. ``number`` is its own for as long as
-    it is known: numbers stay below the most nodes that there ever were.
+    those have open that are not Ready yet, ``lately`` what was open on it last, the latest first:
+    its page cache may hold that, though the pods are gone. ``images`` maps image names to bytes. A
+    cordoned node is not ``schedulable``. ``room`` is what it has beside memory. ``number`` is its
+    own for as long as it is known: numbers stay below the most nodes that there ever were.
     """
 
     name: str
@@ -52,6 +53,7 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     nominated: tuple[Nominated, ...] = ()
     warm: frozenset[WarmKey] = frozenset()
     opening: tuple[Opening, ...] = ()
+    lately: tuple[Opening, ...] = ()
     images: Mapping[str, int] = {}
     schedulable: bool = True
     taints: tuple[Taint, ...] = ()

@@ -14,7 +14,7 @@ from extender.cluster.claims import ClaimFacts
 from extender.cluster.holdings import Evidence, Holding, ModelState
 from extender.cluster.inventory import Answer
 from extender.cluster.view import NodeView, View
-from extender.cluster.warmth import warm_key
+from extender.cluster.warmth import WarmKey, warm_key
 from extender.placement import estimate
 from extender.placement.estimate import Others, Start
 from extender.placement.patience import impatient, without_patience
@@ -310,7 +310,7 @@ class Judge:
         if reference.source is Source.MEMORY and origin is not None:
             return self._start(origin, node)
         key = warm_key(reference, self.request.namespace)
-        warm = key is not None and key in node.warm
+        warm = key is not None and (key in node.warm or self._still_cached(key, node))
         if reference.source is Source.HOST_PATH:
             return self._start_from_cache(reference, node, warm=warm)
         size = estimate.model_bytes(reference, None, self.policy)
@@ -321,6 +321,18 @@ class Judge:
         if reference.source is Source.UNKNOWN:
             return Start()
         return estimate.from_hub(size, self.policy)
+
+    def _still_cached(self, key: WarmKey, node: NodeView) -> bool:
+        """Tell whether a node's page cache has room for what was opened there up to a model.
+
+        Pages stay after the pod that read them, as long as nothing else takes the memory.
+        """
+        room = node.free
+        for one in node.lately:
+            room -= estimate.model_bytes(one.reference, None, self.policy)
+            if room < 0 or one.key == key:
+                return room >= 0
+        return False
 
     def _start_from_cache(self, reference: ModelReference, node: NodeView, *, warm: bool) -> Start:
         answer = self._lookup(reference)

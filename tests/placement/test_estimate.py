@@ -11,6 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from extender.cluster.holdings import Evidence, Holding, ModelState
+from extender.cluster.ledger import OPEN_LATELY
 from extender.cluster.tiers import Tier
 from extender.kube.objects import KubeObject, Pod
 from extender.placement import estimate
@@ -38,6 +39,7 @@ from tests.placement.situations import (
     from_hub,
     from_image,
     judge,
+    provides,
 )
 
 SIZES = st.integers(1, 4 * 10**12)
@@ -264,6 +266,62 @@ def test_a_running_pod_that_has_the_model_open_keeps_it_warm() -> None:
     objects = (*CACHE, loader_pod("n", READY), vllm("other", on="n"))
     warm = msgspec.structs.replace(WARM, evidence=Evidence.DECLARED)
     assert start(vllm(), *objects) == warm
+
+
+CLAIM = {"persistentVolumeClaim": {"claimName": "model-store"}}
+
+
+def read_one_after_another(*sizes: int, memory: str) -> list[Start]:
+    """Let a pod each read a model of so many billion parameters and go; return what is left.
+
+    The answers are for each of the models, in the order read.
+    """
+    names = [f"llama-{number}-{size}b" for number, size in enumerate(sizes)]
+    held_there = provides("\n".join(f"/var/lib/models/{name}" for name in names))
+    state = cluster(node("n", memory, annotations=held_there))
+    for name in names:
+        reader = vllm(name, model=f"/models/{name}", on="n")
+        state.upsert(reader)
+        state.delete(reader)
+    asked = (judge(vllm("asker", model=f"/models/{name}"), state) for name in names)
+    return [one.start(state.view().nodes["n"]) for one in asked]
+
+
+def test_a_model_whose_reader_is_gone_stays_in_the_page_cache_where_there_is_room() -> None:
+    (start_of,) = read_one_after_another(8, memory="64Gi")
+    assert start_of.tier is Tier.PAGE_CACHE
+    (start_of,) = read_one_after_another(8, memory="8Gi")
+    assert start_of.tier is Tier.DISK
+
+
+def test_what_was_read_later_takes_the_room_of_what_was_read_before() -> None:
+    tiers = [one.tier for one in read_one_after_another(8, 8, memory="24Gi")]
+    assert tiers == [Tier.DISK, Tier.PAGE_CACHE]
+
+
+def test_of_many_models_that_were_read_only_the_last_few_count_as_cached() -> None:
+    tiers = [one.tier for one in read_one_after_another(*[1] * 5, memory="640Gi")]
+    assert tiers == [Tier.DISK] * (5 - OPEN_LATELY) + [Tier.PAGE_CACHE] * OPEN_LATELY
+
+
+def test_what_a_claim_held_is_gone_with_its_last_reader() -> None:
+    reader = vllm("reader", volume=CLAIM, on="n")
+    state = cluster(node("n"), claim(), reader)
+    asker = vllm("asker", volume=CLAIM)
+    assert judge(asker, state).start(state.view().nodes["n"]) == WARM
+    state.delete(reader)
+    assert judge(asker, state).start(state.view().nodes["n"]) == SHARED
+
+
+def test_a_heartbeat_of_the_node_forgets_nothing_and_a_new_node_of_the_name_all() -> None:
+    state = cluster(*CACHE, loader_pod("n", READY), vllm("other", on="n"))
+    state.delete(vllm("other", on="n"))
+    for _ in range(2):
+        state.upsert(node("n", labels={"changed": "since"}))
+        assert judge(vllm(), state).start(state.view().nodes["n"]).tier is Tier.PAGE_CACHE
+    state.delete(node("n"))
+    state.upsert(node("n"))
+    assert judge(vllm(), state).start(state.view().nodes["n"]).tier is Tier.DISK
 
 
 def test_another_reader_of_the_same_claim_keeps_the_model_warm_and_one_elsewhere_does_not() -> None:

@@ -306,6 +306,7 @@ ELSEWHERE = {
     "leases": "only the estimated start does; a loader that falls silent changes the inventory",
     "nodes.requested": "the part of what is promised that listings show",
     "nodes.opening": "only the estimated start looks at it",
+    "nodes.lately": "only the estimated start looks at it",
     "nodes.images": "only the estimated start looks at it",
     "nodes.number": "it only tells which nodes filter was asked about",
     "nodes.room": "kube-scheduler's own filter, which wakes when a node grows",
