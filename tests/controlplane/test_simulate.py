@@ -9,7 +9,7 @@ import yaml
 
 from tests.cli.program import start
 from tests.controlplane.cluster import ControlPlane
-from tests.controlplane.shipped import example, finish, load, opted_in, places
+from tests.controlplane.shipped import example, finish, load, opted_in, places, pods, said
 
 REPLICAS = 5
 
@@ -42,6 +42,11 @@ def test_as_many_are_placed_for_real_and_on_the_same_nodes(
     assert refused["sim-warm"] == "Insufficient cpu"
     assert refused["sim-cordoned"] == "node is cordoned"
     assert refused["sim-cold"].startswith("node cache is still loading the model")
+    assert explained(control_plane, "-f", manifest) == {
+        "sim-warm": (None, None),
+        "sim-cordoned": ("kube-scheduler", "NodeCordoned"),
+        "sim-cold": ("extender", "ModelLoading"),
+    }
     control_plane.apply(server)
     app = str(server["metadata"]["name"])
     control_plane.wait_for(
@@ -54,3 +59,23 @@ def test_as_many_are_placed_for_real_and_on_the_same_nodes(
     bound = [node for node in places(control_plane, inference, app) if node]
     assert Counter(bound) == foreseen
     assert len(places(control_plane, inference, app)) == REPLICAS
+    # A pod that waits is told the same as kube-scheduler says of it.
+    waits = next(p for p in pods(control_plane, inference, app) if not p["spec"].get("nodeName"))
+    name = waits["metadata"]["name"]
+    assert explained(control_plane, name, "-n", inference) == {
+        "sim-warm": ("kube-scheduler", "InsufficientResources"),
+        "sim-cordoned": ("kube-scheduler", "NodeCordoned"),
+        "sim-cold": ("extender", "ModelLoading"),
+    }
+    control_plane.wait_for(
+        lambda: "1 Insufficient cpu" in said(control_plane, inference, app),
+        30,
+        "kube-scheduler to say what lacks",
+    )
+
+
+def explained(control_plane: ControlPlane, *asked: str | Path) -> dict[str, tuple[str, str]]:
+    """Return who refuses a pod on which node, and for what."""
+    done = start("explain", *asked, "--kubeconfig", control_plane.kubeconfig(), "-o", "json")
+    answers = done.json()["nodes"]
+    return {answer["name"]: (answer["refusedBy"], answer["reason"]) for answer in answers}
