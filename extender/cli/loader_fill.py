@@ -33,6 +33,11 @@ from extender.serving.logs import configure_logging
     is_flag=True,
     help="What another program left at DEST may go if it is not the model.",
 )
+@click.option(
+    "--replace-in-use",
+    is_flag=True,
+    help="A new revision takes its place though a process on this machine reads the one before.",
+)
 @click.option("--hub-token-file", help="File with the hub's token. Left out: $HF_TOKEN, if set.")
 @click.option("--hub-endpoint", help="A mirror of the hub. Left out: $HF_ENDPOINT, if set.")
 @click.option("--endpoint-url", help="Of an object store that speaks S3 or GCS.")
@@ -48,6 +53,7 @@ def fill(
     exclude: tuple[str, ...],
     nearer: tuple[Path, ...],
     replace: bool,
+    replace_in_use: bool,
     hub_token_file: str | None,
     hub_endpoint: str | None,
     endpoint_url: str | None,
@@ -60,8 +66,9 @@ def fill(
     Safe to run twice, in parallel, and again after a kill: it goes on where it was, and does
     nothing where DEST is up to date. A DEST that is a mount point itself (a memory-backed
     emptyDir) is written in place and never holds two copies. What another program left at DEST is
-    kept where it is the model, and left as it is where not, unless --replace is given. SOURCE is hf://organisation/name,
-    s3://, gs://, https:// or file://.
+    kept where it is the model, and left as it is where not, unless --replace is given. A new
+    revision waits while a process on this machine reads the one before: the next run shows it.
+    SOURCE is hf://organisation/name, s3://, gs://, https:// or file://.
 
     Exit code: 0 DEST holds the model, 1 it could not be filled (a later run goes on from there),
     2 wrong use.
@@ -80,6 +87,7 @@ def fill(
         ),
         connections=connections,
         bytes_per_second=parse_quantity(bytes_per_second),
+        replace_in_use=replace_in_use,
     )
     locate(source, revision)  # an address that is none is wrong use, not a failure
     origin = Origin(source=source, revision=revision, include=include, exclude=exclude)

@@ -98,7 +98,13 @@ class Loaders:
             for loader, before in self._remembered.of(node).items()
             if loader not in speaking
         )
-        present = tuple(Witness(pod, self._silence(pod)) for pod in pods)
+        silences = {pod.uid: self._silence(pod) for pod in pods}
+        alive = {
+            pod.loader
+            for pod in pods
+            if pod.state is ModelState.READY and silences[pod.uid] is None
+        }
+        present = tuple(Witness(pod, silences[pod.uid], alive=pod.loader in alive) for pod in pods)
         provides = self._provides.get(node, ())
         if not left and not present and not provides:
             return None

@@ -5,9 +5,10 @@ and what its manifest says that it fetches are what is known: init containers ru
 ``loading``, a crash is ``failed`` with the kubelet's reason, a pod that was Ready and no longer is
 leaves its files behind as ``stale``.
 
-What a report says is there is ``ready`` only while its pod is Ready and keeps its Lease. A loader
-of ours that has not reported yet is ``loading``: it owns the directory, it will tell in seconds,
-and a pod that went there now might never start. What the pod before it reported stands meanwhile.
+What a report says is there is ``ready`` only while its pod is Ready and keeps its Lease, or, where
+a rolling update lets two overlap, the other pod of its loader does. A loader of ours that has not
+reported yet is ``loading``: it owns the directory, it will tell in seconds, and a pod that went
+there now might never start. What the pod before it reported stands meanwhile.
 """
 
 from __future__ import annotations
@@ -67,14 +68,20 @@ class Silence(msgspec.Struct, frozen=True):
 
 
 class Witness:
-    """What one pod says of its node, ready to be asked for a path."""
+    """What one pod says of its node, ready to be asked for a path.
 
-    def __init__(self, pod: LoaderPod, silence: Silence | None = None) -> None:
+    ``alive``: it, or another pod of its loader there, is Ready and gives signs of life.
+    """
+
+    def __init__(
+        self, pod: LoaderPod, silence: Silence | None = None, *, alive: bool = False
+    ) -> None:
         self.pod = pod
         self.namespace = pod.namespace
         self.loader = pod.loader
         self.node = pod.node
         self._silence = silence
+        self._alive = alive
 
     @cached_property
     def held(self) -> dict[str, Holding]:
@@ -125,16 +132,16 @@ class Witness:
 
     def _reported(self, holding: Holding) -> Holding:
         pod, silence = self.pod, self._silence
+        if self._alive:
+            return holding
         if holding.state is not ModelState.READY:
-            if holding.on_demand and (silence is not None or pod.state is not ModelState.READY):
+            if holding.on_demand:
                 return msgspec.structs.replace(holding, on_demand=False)  # nobody fetches it
             return holding
         if silence is not None:
             reason, since = silence.reason, silence.since
-        elif pod.state is not ModelState.READY:
-            reason, since = pod.reason or "its loader is not Ready", pod.since
         else:
-            return holding
+            reason, since = pod.reason or "its loader is not Ready", pod.since
         return msgspec.structs.replace(holding, state=ModelState.STALE, reason=reason, since=since)
 
     def _unreported(self, directory: str) -> Holding:

@@ -78,6 +78,10 @@ class Announcer:
         self._progress = Progress()
         self._thread = Thread(target=self._run, name="announcing", daemon=True)
 
+    def ready(self) -> str:
+        """Return why the cluster cannot rely on this loader yet; empty where it can."""
+        return "" if self._has_told else "what lies on the disk has not been reported yet"
+
     def start(self) -> None:
         """Begin to announce; returns at once."""
         self._thread.start()

@@ -47,20 +47,24 @@ def disk_space(directory: Path, read_speed: float | None = None) -> Disk | None:
 
 
 def is_memory(directory: Path) -> bool:
-    """Tell whether a directory lies in memory (tmpfs), as a memory-backed emptyDir does.
+    """Tell whether a directory lies in memory (tmpfs), as a memory-backed emptyDir does."""
+    return file_system_type(directory) == "tmpfs"
+
+
+def file_system_type(path: Path) -> str:
+    """Return what kind of file system a path lies on; empty where it cannot be told.
 
     Field 3 of a mount's line is its device, and its type follows the dash:
     https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html
     """
     try:
-        device = directory.stat().st_dev
+        device = path.stat().st_dev
         mounts = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines()
     except OSError:
-        return False
+        return ""
     number = f"{os.major(device)}:{os.minor(device)}"
-    return any(
-        mount.split()[2] == number and mount.partition(" - ")[2].startswith("tmpfs ")
-        for mount in mounts
+    return next(
+        (mount.partition(" - ")[2].split()[0] for mount in mounts if mount.split()[2] == number), ""
     )
 
 

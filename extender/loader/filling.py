@@ -20,6 +20,7 @@ from extender.loader.layout import CacheDirectory, Writing, unwritable, writing
 from extender.loader.mend import condemn_found
 from extender.loader.nearby import NotNearbyError, nearby
 from extender.loader.obtaining import Obtainer, Origin, opener
+from extender.loader.open_files import OpenFiles
 from extender.loader.proof.marker import Marker, MarkerError, read_marker
 from extender.loader.proof.reading import Reader, ReadingStoppedError
 from extender.loader.proof.verdict import Level
@@ -48,13 +49,24 @@ class _Work(msgspec.Struct, frozen=True):
 
 
 class Filling:
-    """Fills one directory."""
+    """Fills one directory.
+
+    ``replace_in_use``: a new revision takes its place though a process on this machine reads the
+    one before.
+    """
 
     def __init__(
-        self, dest: Path, *, credentials: Credentials, connections: int, bytes_per_second: int
+        self,
+        dest: Path,
+        *,
+        credentials: Credentials,
+        connections: int,
+        bytes_per_second: int,
+        replace_in_use: bool = False,
     ) -> None:
         self._cache, self._path = CacheDirectory.of_model(dest)
-        self._publisher = Publisher(writer="loader fill")
+        uses = OpenFiles(self._cache, replaced=replace_in_use)
+        self._publisher = Publisher(writer="loader fill", uses=uses)
         self._open_source = opener(credentials)
         self._limits = Limits(connections=connections, bytes_per_second=bytes_per_second)
 
@@ -157,7 +169,9 @@ class Filling:
             return
         memory = is_memory(root)
         if memory and not self._cache.in_place(self._path):
-            self._publisher.remove(Writing(self._cache, self._path))
+            held = Writing(self._cache, self._path)
+            self._publisher.may_go(held)
+            self._publisher.remove(held)
             space = disk_space(root) or space
         if needed <= space.free_bytes:
             return

@@ -45,11 +45,14 @@ _uids = msgspec.json.Decoder(list[str])
 class InUse(msgspec.Struct, frozen=True):
     """Which pods of this node may read a model: ``namespace/name`` by UID.
 
-    ``replaced``: the operator wants a new revision in its place all the same.
+    ``replaced``: the operator wants a new revision in its place all the same, which ``remedy``
+    tells how to say. Not ``by_pod``: what is known is no pod, and nothing of any UID.
     """
 
     pods: Mapping[str, str] = {}
     replaced: bool = False
+    by_pod: bool = True
+    remedy: str = "set replaceInUse: true"
 
 
 Uses = Callable[[str], InUse]
@@ -156,8 +159,8 @@ class Placing:
             self.disk.rename(proven, incoming)
             self.disk.sync_directory(incoming.parent)
             self.disk.sync_directory(proven.parent)
-        in_use = self._may_go(held)
-        if in_use.pods and held.final.is_dir():
+        in_use = self.may_go(held, "new revision ready,")
+        if in_use.pods and in_use.by_pod and held.final.is_dir():
             self.disk.write(held.final / READERS, msgspec.json.encode(sorted(in_use.pods)))
             names = sorted(in_use.pods.values())
             log.info("replaced under its readers", model=held.path, pods=names)
@@ -171,23 +174,22 @@ class Placing:
         self.disk.sync_directory(incoming.parent)
         self._let_go(held, old)
 
-    def _may_go(self, held: Writing) -> InUse:
+    def may_go(self, held: Writing, what: str = "new revision") -> InUse:
         """Return who reads what stands there, where that does not matter. Raises InUseError."""
         if not holds_something(held.final):  # and a pod may wait for it there
             return InUse()
         try:
             in_use = self._uses(held.path)
         except CacheError as error:
-            raise InUseError(f"new revision ready, waits: {error}") from error
+            raise InUseError(f"{what} waits: {error}") from error
         there = _marker(held.final)
         damaged = there is not None and there.damaged
         if in_use.pods and not in_use.replaced and not damaged:
             names = sorted(in_use.pods.values())
             more = ", ..." if len(names) > 3 else ""
             raise InUseError(
-                f"new revision ready, waits for {len(names)} reader{'s' * (len(names) > 1)} of "
-                f"the one before ({', '.join(names[:3])}{more}); let them end, or set "
-                "replaceInUse: true"
+                f"{what} waits for {len(names)} reader{'s' * (len(names) > 1)} of the one before "
+                f"({', '.join(names[:3])}{more}); let them end, or {in_use.remedy}"
             )
         return in_use
 
@@ -195,10 +197,11 @@ class Placing:
         """Delete what was replaced, unless one of those who read it then still does."""
         try:
             recorded = _recorded(old)
-            if recorded and recorded & self._uses(held.path).pods.keys():
-                return
+            in_use = self._uses(held.path) if recorded else InUse()
         except CacheError:
             return  # not known now: looked at again
+        if recorded & in_use.pods.keys() or (recorded and not in_use.by_pod):
+            return
         self.discard(held, old)
 
 

@@ -76,10 +76,12 @@ class Publisher(Placing):
         """Make ready for a download; return the directory to fetch into.
 
         What was fetched before stays, for the download to go on from. In place, the old revision
-        ends here: there is no room for two.
+        ends here: there is no room for two. Raises InUseError where that one is read.
         """
         try:
             make_parents(self.disk, held.staging / "file")
+            if held.directory.in_place(held.path) and held.directory.marker(held.path).exists():
+                self.may_go(held)
             journal = held.directory.journal(held.path)
             if held.directory.in_place(held.path):
                 # First, so that what stays without a marker is known for ours after a crash.

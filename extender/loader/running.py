@@ -180,7 +180,7 @@ class Loader:
                 settings.status_listen,
                 metrics.registry,
                 alive=self._keeper.alive,
-                ready=self._keeper.ready,
+                ready=self._ready,
             )
 
     def run(self, stopping: Event) -> None:
@@ -204,6 +204,10 @@ class Loader:
             if self.status is not None:
                 self.status.stop()
         log.info("stopped")
+
+    def _ready(self) -> str:
+        """Return why it is not Ready: its predecessor goes then, and it has to speak for both."""
+        return self._keeper.ready() or (self._announcer.ready() if self._announcer else "")
 
     def _keep(self, stopping: Event) -> None:
         self._surroundings.start()

@@ -1,7 +1,7 @@
 """Health and metrics of the loader: read-only, for the kubelet and Prometheus.
 
-``/healthz``: the loop turns. ``/readyz``: a catalog is in force and what lies on the disk was
-looked at once; not that every model is there, which is what the report says. ``/metrics``.
+``/healthz``: the loop turns. ``/readyz``: a catalog is in force, and what lies on the disk was
+looked at once and reported; not that every model is there, which the report says. ``/metrics``.
 """
 
 from __future__ import annotations

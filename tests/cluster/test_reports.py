@@ -158,6 +158,25 @@ def test_a_rolling_update_never_makes_a_reported_model_absent(
     assert seen == [ModelState.STALE] * 4 + [ModelState.READY]
 
 
+def test_a_surge_of_pods_keeps_a_reported_model_ready(state: ClusterState, clock: Clock) -> None:
+    """The new pod reports before its readiness is probed, and is Ready before the old one goes."""
+    seen = []
+    apply(state, reporting_pod("a", READY, reported(), uid="old"))
+    steps: list[Callable[[], None]] = [
+        lambda: state.upsert(reporting_pod("a", {"phase": "Pending"}, None, uid="new")),
+        lambda: state.upsert(reporting_pod("a", NOT_READY, None, uid="new")),
+        lambda: state.upsert(reporting_pod("a", NOT_READY, reported(), uid="new")),
+        lambda: state.upsert(reporting_pod("a", READY, reported(), uid="new")),
+        lambda: state.upsert(reporting_pod("a", READY, reported(), uid="old", deleted=True)),
+        lambda: state.delete(reporting_pod("a", READY, reported(), uid="old")),
+    ]
+    for step in steps:
+        clock.now += 1
+        step()
+        seen.append(on(state))
+    assert seen == [ModelState.READY] * 6
+
+
 def test_a_surge_of_pods_does_not_bring_back_what_the_newer_report_took_back(
     state: ClusterState, clock: Clock
 ) -> None:

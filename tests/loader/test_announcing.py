@@ -87,8 +87,10 @@ def test_nothing_is_said_before_the_disk_was_looked_at(desk: Desk) -> None:
     desk.announcer.start()
     time.sleep(0.7)
     assert desk.api.seen == []
+    assert desk.announcer.ready() == "what lies on the disk has not been reported yet"
     desk.looked.set()
-    wait_for(lambda: desk.written("pods") == 1)
+    wait_for(lambda: desk.announcer.ready() == "")
+    assert desk.written("pods") == 1
 
 
 def test_a_new_model_that_takes_long_to_look_at_keeps_nothing_else_from_being_said(

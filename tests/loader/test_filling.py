@@ -42,22 +42,6 @@ def hub() -> Iterator[Hub]:
         yield running
 
 
-@pytest.fixture
-def memory(tmp_path: Path) -> Iterator[Path]:
-    """Yield a memory-backed volume that has room for one model and a half."""
-    place = tmp_path / "memory"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(place)], check=False
-    )
-    if mounted.returncode:
-        pytest.skip("needs the right to mount a tmpfs")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
-
-
 def fill(hub: Hub, dest: Path, *nearer: Path, origin: Origin = ORIGIN) -> Marker:
     credentials = Credentials(hub_endpoint=hub.url)
     filling = Filling(dest, credentials=credentials, connections=4, bytes_per_second=0)

@@ -14,7 +14,7 @@ from tests.controlplane.shipped import clear_loaders, kustomized
 from tests.loader.hub import Hub
 
 LOOK_SECONDS = "0.5"
-LEASE_SECONDS = "6"
+LEASE_SECONDS = "15"
 
 
 @pytest.fixture

@@ -142,6 +142,7 @@ class Kubelet:
             *self._options,
             environment=environment,
             standalone=False,
+            log=self._root / f"{node}.{metadata['name']}.log",
         )
         return self._processes.enter_context(process)
 

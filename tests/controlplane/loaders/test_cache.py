@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import secrets
 from itertools import groupby
+from time import time
 
+import msgspec
 import pytest
 
+from extender.kube.times import unix_time
 from extender.loader.proof.marker import read_marker
 from extender.loader.proof.verdict import Level
 from extender.placement.reasons import TEXTS, Reason
@@ -93,6 +97,34 @@ def proven_at(scene: Scene, node: str) -> str:
     return marker.proven_at
 
 
+class Rolled(msgspec.Struct):
+    """What the extender said meanwhile, and why."""
+
+    said: dict[str, str] = {}
+
+
+def roll(
+    control_plane: ControlPlane, scene: Scene, nodes: tuple[str, ...], **bounds: int
+) -> Rolled:
+    """Replace the loaders of these nodes within the bounds of a rolling update."""
+    wait_for(lambda: all(scene.kubelet.ready(node) for node in nodes))
+    before = {scene.kubelet.ready(node) for node in nodes}
+    template = {"metadata": {"annotations": {"test.modelcache.dev/roll": secrets.token_hex(4)}}}
+    spec = {"template": template, "updateStrategy": {"rollingUpdate": bounds}}
+    where = ("daemonset", "model-cache-loader", "-n", LOADERS)
+    control_plane.kubectl("patch", *where, f"-p={json.dumps({'spec': spec})}")
+    seen = Rolled()
+
+    def rolled() -> bool:
+        held = [scene.held(node) for node in nodes]
+        seen.said.update((str(one.get("state")), str(one.get("reason"))) for one in held)
+        return before.isdisjoint(now := {scene.kubelet.ready(node) for node in nodes}) and all(now)
+
+    control_plane.wait_for(rolled, 120, "the loaders to be replaced", poll=0.05)
+    scene.wait_for_state("ready", *nodes)
+    return seen
+
+
 def test_while_loaders_are_replaced_what_they_hold_is_never_called_absent(
     control_plane: ControlPlane, scene: Scene
 ) -> None:
@@ -100,27 +132,14 @@ def test_while_loaders_are_replaced_what_they_hold_is_never_called_absent(
     scene.kubelet.add_nodes(*nodes)
     scene.wait_for_state("ready", *nodes)
     proven = {node: proven_at(scene, node) for node in nodes}
-    scene.catalog(MODEL, limits={"proofBytesPerSecond": "5k"})
+    scene.catalog(MODEL, limits={"proofBytesPerSecond": "2k"})
     for node in nodes:
-        scene.kubelet.restart(node)  # a new loader reads everything again, here in 80 seconds
+        scene.kubelet.restart(node)  # a new loader reads everything again, here in 200 seconds
     wait_for(lambda: all(is_being_read(scene, node) for node in nodes))
-    wait_for(lambda: all(scene.kubelet.ready(node) for node in nodes))
-    before = {scene.kubelet.ready(node) for node in nodes}
-    annotations = {"test.modelcache.dev/roll": "once"}
-    patch = {"spec": {"template": {"metadata": {"annotations": annotations}}}}
-    where = ("daemonset", "model-cache-loader", "-n", LOADERS)
-    control_plane.kubectl("patch", *where, f"-p={json.dumps(patch)}")
 
-    states: set[str] = set()
+    one_after_another = roll(control_plane, scene, nodes, maxSurge=0, maxUnavailable=1)
+    assert one_after_another.said.keys() == {"ready", "stale"}  # the update was seen at all
 
-    def rolled() -> bool:
-        states.update(scene.state(node) for node in nodes)
-        return before.isdisjoint(now := {scene.kubelet.ready(node) for node in nodes}) and all(now)
-
-    control_plane.wait_for(rolled, 60, "both loaders to be replaced", poll=0.05)
-    scene.wait_for_state("ready", *nodes)
-    assert states <= {"ready", "stale"}
-    assert "stale" in states  # the update was seen at all
     assert all(is_being_read(scene, node) for node in nodes)
     scene.catalog(MODEL)
     wait_for(lambda: all(proven_at(scene, node) > proven[node] for node in nodes))
@@ -156,29 +175,28 @@ def test_a_model_that_left_the_catalog_is_reported_until_it_goes_and_gone_before
 def test_a_download_shows_on_the_lease_and_writes_the_pod_only_when_a_state_changes(
     control_plane: ControlPlane, scene: Scene
 ) -> None:
-    scene.hub.delay = 0.5
     renewals: set[str] = set()
     told: list[str] = []
     with Reports(control_plane) as reports:
         # The hub says what there is once the first report is out, so that nothing overtakes it.
         first = Trouble(meanwhile=lambda: wait_for(lambda: bool(reports.written)))
         scene.hub.troubles["info"] = [first]
+        hub_answers = scene.hub_waits(SHARD)
         scene.kubelet.add_nodes("slow-1")
         app = scene.server()
 
-        def loaded() -> bool:
+        def shown() -> bool:
             held = scene.held("slow-1")
             if held.get("state") == "loading" and held["progress"] is not None:
                 renewals.add(scene.lease("slow-1")["spec"]["renewTime"])
                 nodes = scene.explained(app)["nodes"]
                 told.extend(node["message"] for node in nodes if node["name"] == "slow-1")
-            return held.get("state") == "ready"
+            return len(renewals) >= 2 and any(" % of " in message for message in told)
 
-        control_plane.wait_for(loaded, 60, "the model to be loaded slowly")
+        control_plane.wait_for(shown, 90, "progress, and two renewals of the Lease meanwhile")
+        hub_answers.set()
         wait_for_pods(control_plane, scene.namespace, app, 1)
         states = [[model["state"] for model in report["models"]] for report in reports.written]
-    assert len(renewals) >= 2
-    assert any(" % of " in message for message in told), told
     assert states == [["absent"], ["loading"], ["ready"]]
 
     lease = scene.lease("slow-1")
@@ -198,9 +216,23 @@ def test_a_loader_that_died_is_believed_for_as_long_as_its_lease_lasts(
 ) -> None:
     scene.kubelet.add_nodes("dead-1")
     scene.wait_for_state("ready", "dead-1")
+    before = scene.lease("dead-1")["spec"]["renewTime"]
+    control_plane.wait_for(
+        lambda: scene.lease("dead-1")["spec"]["renewTime"] != before, 60, "a renewal of the Lease"
+    )
     scene.kubelet.die("dead-1")
-    assert scene.state("dead-1") == "ready"
-    scene.wait_for_state("stale", "dead-1")
+    last = scene.lease("dead-1")["spec"]
+    ends = (unix_time(last["renewTime"]) or 0.0) + last["leaseDurationSeconds"]
+    believed: list[str] = []
+
+    def stale() -> bool:
+        state = scene.state("dead-1")
+        if time() < ends:
+            believed.append(state)
+        return state == "stale"
+
+    control_plane.wait_for(stale, 60, "its Lease to run out")
+    assert set(believed) == {"ready"}
     assert "no sign of life" in scene.held("dead-1")["reason"]
     assert (scene.kubelet.directory("dead-1") / NAME / SHARD).is_file()
     assert scene.held("dead-1")["path"].startswith(HOST_DIRECTORY)

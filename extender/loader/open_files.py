@@ -1,0 +1,75 @@
+"""Who reads a model on this machine, as the kernel tells: for ``loader fill``, which asks no API.
+
+A write lease is granted only on a file that nobody else has open or mapped, in whatever container
+(https://man7.org/linux/man-pages/man2/F_SETLEASE.2const.html); it is given back at once. Who reads
+a claim on another node no kernel knows, and a network file system answers with what its server has
+delegated: there nothing is known.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+
+from extender.loader.disk import regular_file
+from extender.loader.disk_space import file_system_type
+from extender.loader.layout import CacheDirectory
+from extender.loader.placing import InUse
+from extender.loader.proof.marker import MarkerError, read_marker
+from extender.loader.proof.scan import walk_files
+from extender.loader.sources import RESERVED
+
+_WITH_LEASES = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs"})
+
+
+class OpenFiles:
+    """Asks the kernel; see ``placing.Uses``. ``replaced``: the operator wants it all the same."""
+
+    def __init__(self, cache: CacheDirectory, *, replaced: bool) -> None:
+        self._cache = cache
+        self._replaced = replaced
+
+    def __call__(self, path: str) -> InUse:
+        """Return a reader of the model, if there is one on this machine."""
+        final = self._cache.final(path)
+        opened = next((name for name in _files(final) if is_open(final / name)), None)
+        readers = {"": f"a process on this machine has {opened} open"} if opened else {}
+        return InUse(
+            pods=readers, replaced=self._replaced, by_pod=False, remedy="give --replace-in-use"
+        )
+
+
+def is_open(file: Path) -> bool:
+    """Tell whether somebody has a file open or mapped on this machine; False: it is not known.
+
+    The answer is for the file's owner and root alone.
+    """
+    if file_system_type(file) not in _WITH_LEASES:
+        return False
+    try:
+        descriptor = regular_file(file)
+    except OSError:
+        return False
+    try:
+        # Who opens it in this very moment has this process told: with SIGIO, which would end it.
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _files(final: Path) -> Iterable[str]:
+    try:
+        marker = read_marker(final)
+    except MarkerError:
+        marker = None
+    if marker is not None:
+        return [file.path for file in marker.files]
+    return [name for name in walk_files(final) if not name.startswith(RESERVED)]
