@@ -105,6 +105,10 @@ class Kubelet:
         uids = [one.pod["metadata"]["uid"] for one in here if one.ready]
         return str(uids[0]) if len(here) == len(uids) == 1 else ""
 
+    def loaders(self, node: str) -> int:
+        """Return how many loader processes a node has."""
+        return sum(x.pod["spec"]["nodeName"] == node for x in list(self._running.values()))
+
     def _run(self) -> None:
         try:
             while not self._stopping.wait(_TICK_SECONDS):

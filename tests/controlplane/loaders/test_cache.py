@@ -98,9 +98,10 @@ def proven_at(scene: Scene, node: str) -> str:
 
 
 class Rolled(msgspec.Struct):
-    """What the extender said meanwhile, and why."""
+    """What was seen meanwhile: what the extender said and why, and loader processes on one node."""
 
     said: dict[str, str] = {}
+    at_once: int = 0
 
 
 def roll(
@@ -118,6 +119,7 @@ def roll(
     def rolled() -> bool:
         held = [scene.held(node) for node in nodes]
         seen.said.update((str(one.get("state")), str(one.get("reason"))) for one in held)
+        seen.at_once = max(seen.at_once, *(scene.kubelet.loaders(node) for node in nodes))
         return before.isdisjoint(now := {scene.kubelet.ready(node) for node in nodes}) and all(now)
 
     control_plane.wait_for(rolled, 120, "the loaders to be replaced", poll=0.05)
@@ -139,6 +141,9 @@ def test_while_loaders_are_replaced_what_they_hold_is_never_called_absent(
 
     one_after_another = roll(control_plane, scene, nodes, maxSurge=0, maxUnavailable=1)
     assert one_after_another.said.keys() == {"ready", "stale"}  # the update was seen at all
+    overlapping = roll(control_plane, scene, nodes, maxSurge=1, maxUnavailable=0)
+    assert overlapping.at_once == 2
+    assert overlapping.said.keys() == {"ready"}, overlapping
 
     assert all(is_being_read(scene, node) for node in nodes)
     scene.catalog(MODEL)
