@@ -10,7 +10,7 @@ import pytest
 
 from controlplane.build import BUILDING, DEFAULT_VERSION, build_missing, node_parts, parts, pinned
 from e2e import __main__ as command
-from e2e.images import SCHEDULER
+from e2e.images import SCHEDULER, Base, Image, folder
 from tests.deploy.manifests import DEPLOYMENT
 
 
@@ -90,6 +90,22 @@ def test_what_a_killed_build_has_left_goes_with_the_next_one(tmp_path: Path) -> 
     (tmp_path / f"{BUILDING}killed" / "half").mkdir(parents=True)
     build_missing([], tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_image_is_another_one_when_the_content_of_what_it_stands_on_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MODEL_CACHE_EXTENDER_ASSETS", str(tmp_path))
+    base = Base()
+    below = Image("below", Path(__file__), base=base)
+    above = Image("above", Path(__file__), base=below)
+    digests = set()
+    for content in ("0" * 12, "1" * 12):
+        archive = folder() / f"{base.stem()}-{content}.tar"
+        archive.touch()
+        digests |= {below.digest(), above.digest()}
+        archive.unlink()
+    assert len(digests) == 4
 
 
 def test_kubelet_scheduler_image_and_control_plane_are_of_one_release() -> None:
