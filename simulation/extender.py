@@ -171,6 +171,10 @@ class Extender:
         """Answer preempt."""
         kept, _ = preempt(PreemptArgs(pod=pod, candidates=candidates), self.context)
         self._laws.preempted(self, pod, candidates, kept)
+        if not kept:
+            nodes = self.state.view().nodes
+            self.waiting.refuse_preemption(pod.metadata.uid, asked=candidates, nodes=nodes)
+            self._look_soon()
         return kept
 
     def bind(self, pod: Pod, node: str) -> Bound:

@@ -6,9 +6,11 @@ After kubernetes/pkg/scheduler (schedule_one.go, backend/queue/scheduling_queue.
 - In-tree filters come first; where no node is left the extender is not asked. Every node is asked
   about (``percentageOfNodesToScore: 100``). A nominated node is asked about alone at first. For one
   node alone prioritize is left out. A nomination that came to nothing is cleared.
-- A refused pod waits until an event moves it, for 5 minutes at most, and then for its backoff of
-  1 to 2 s (``podMaxBackoffSeconds: 2``); with nothing else to do the backoff is skipped. A failed
-  bind goes to the error backoff, which is never skipped.
+- A refused pod waits until an event moves it, for 5 minutes at most: any event, where filter had a
+  part in refusing it, else one that gives something back (the hints of its own plugins), which a
+  change of the pod itself does not. Then it
+  waits for its backoff of 1 to 2 s (``podMaxBackoffSeconds: 2``); with nothing else to do the
+  backoff is skipped. A failed bind goes to the error backoff, which is never skipped.
 - Preemption is for nodes that failed in-tree. Its dry run never asks filter.
 """
 
@@ -18,6 +20,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from extender.cluster.ledger import FINISHED
 from extender.kube.objects import KubeObject, Node, Pod
 from extender.wire import Victims
 from simulation.apiserver import Apiserver
@@ -68,6 +71,8 @@ class Scheduler:
         self._active: list[str] = []
         self._backoff: dict[str, float] = {}
         self._unschedulable: dict[str, float] = {}
+        self._ours: set[str] = set()
+        """Of these, the ones that filter had a part in refusing."""
         self._assumed: dict[str, str] = {}
         self._tried: dict[str, tuple[int, float]] = {}
         self._busy = False
@@ -88,6 +93,10 @@ class Scheduler:
         pods = (self._pod(uid) for uid in self._names if uid not in self._assumed)
         return [pod for pod in pods if pod is not None]
 
+    def heeds(self, uid: str) -> bool:
+        """Tell whether a change of a refused pod alone has it tried again."""
+        return uid in self._ours
+
     def fitting(self, pod: Pod) -> list[str]:
         """Return the nodes that the in-tree filters leave."""
         taken = self._requested(pod)
@@ -107,7 +116,7 @@ class Scheduler:
         table: dict[str, int] = {}
         for pod in self._api.all(Pod):
             ask = self._asks.get(pod.metadata.uid)
-            if ask is None or pod.status.phase in {"Succeeded", "Failed"}:
+            if ask is None or pod.status.phase in FINISHED:
                 continue
             uid = pod.metadata.uid
             node = pod.spec.node_name or self._assumed.get(uid, "")
@@ -127,23 +136,26 @@ class Scheduler:
             if after is None or after.spec.node_name or after.metadata.deletion_timestamp:
                 self._forget(before.metadata.uid)
                 if before.spec.node_name or (after is not None and after.spec.node_name):
-                    self._move(list(self._unschedulable))
+                    free = after is None or after.status.phase in FINISHED
+                    self._move(list(self._unschedulable if free else self._ours))
             elif after is before:
                 self._names[after.metadata.uid] = after.metadata.name
                 self._activate(after.metadata.uid)
-            else:
+            elif self.heeds(after.metadata.uid):
                 self._move([after.metadata.uid])
 
     def _forget(self, uid: str) -> None:
         self._names.pop(uid, None)
         if uid in self._active:
             self._active.remove(uid)
+        self._ours.discard(uid)
         for table in (self._backoff, self._unschedulable, self._assumed, self._tried):
             table.pop(uid, None)
 
     def _move(self, uids: Iterable[str]) -> None:
         """Try refused pods again: something has changed that may concern them."""
         for uid in uids:
+            self._ours.discard(uid)
             if self._unschedulable.pop(uid, None) is None:
                 continue
             attempts, last = self._tried[uid]
@@ -211,6 +223,8 @@ class Scheduler:
         if not passed:
             self._say(f"{name} fits nowhere")
             self._unschedulable[uid] = self._timeline.now
+            if fitting:
+                self._ours.add(uid)
             if not self._preempt(pod, fitting) and nominated:
                 self._nominate(pod, "")
             return
@@ -259,7 +273,7 @@ class Scheduler:
         self._api.put(msgspec.structs.replace(pod, status=status))
 
     def _preempt(self, pod: Pod, fitting: list[str]) -> bool:
-        candidates = self._candidates(pod, fitting)
+        candidates = self.candidates(pod, fitting)
         kept = self.extender.preempt(pod, candidates) if candidates else {}
         if not kept:
             return False
@@ -270,7 +284,8 @@ class Scheduler:
         self._nominate(pod, node)
         return True
 
-    def _candidates(self, pod: Pod, fitting: list[str]) -> dict[str, Victims]:
+    def candidates(self, pod: Pod, fitting: list[str]) -> dict[str, Victims]:
+        """Return whom the pod could have evicted where it does not fit, by node."""
         taken = self._requested(pod)
         wanted = self._asks[pod.metadata.uid].request
         candidates = {}

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from extender.kube.objects import Node, NodeStatus, ObjectMeta, Pod
 from extender.verbs.bind import BindOutcome
+from extender.verbs.preempt import preempt
+from extender.wire import PreemptArgs
 from simulation.apiserver import Apiserver
 from simulation.choices import Choices
 from simulation.extender import Extender
@@ -146,9 +148,17 @@ class World:
         for pod in self.scheduler.waiting():
             names = tuple(self.scheduler.fitting(pod))
             judge = self.extender.context.judge(pod)
-            if any(judge.reason(name) is None for name in names):
+            if any(judge.reason(name) is None for name in names) or self._could_evict(pod, names):
                 found.append(pod.metadata.uid)
         return found
+
+    def _could_evict(self, pod: Pod, names: Sequence[str]) -> bool:
+        """Tell whether a pod waits that would be given room if kube-scheduler asked."""
+        if pod.status.nominated_node_name or not self.scheduler.heeds(pod.metadata.uid):
+            return False
+        candidates = self.scheduler.candidates(pod, list(names))
+        args = PreemptArgs(pod=pod, candidates=candidates)
+        return bool(candidates and preempt(args, self.extender.context)[0])
 
     def say(self, text: str) -> None:
         """Note what happens, for people."""

@@ -117,7 +117,7 @@ def _kind_of(value: Any) -> str:
 
 
 def _waiting(service: Service) -> list[dict[str, Any]]:
-    """List the pods that filter refused on every node, in the order in which they are woken."""
+    """List the refused pods in the order in which they are woken."""
     context = service.context
     return [
         {

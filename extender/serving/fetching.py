@@ -27,7 +27,7 @@ log = structlog.get_logger("extender.fetching")
 
 TICK_SECONDS = 2.0
 
-_CONFLICT = 409
+_CONFLICT, _NOT_FOUND = 409, 404
 _REMEDY = "give the extender's account the right to patch leases there, as deploy/loader does"
 
 
@@ -96,12 +96,17 @@ class Fetching:
         """Have kube-scheduler ask about a pod: only it knows which nodes could run that."""
         request, now = pod.request, self._context.now()
         self._pods.touched(request.uid, self._context.state)
+        reached = True
         try:
             answer = touch(self._transport, request.namespace, request.name, request.uid, now)
+            if answer.status == _NOT_FOUND:
+                self._pods.drop(request.uid)
+                return
             error = "" if answer.ok else answer.problem().message or f"HTTP {answer.status}"
         except UnreachableError as failure:
-            error = str(failure)
+            error, reached = str(failure), failure.sent
         if error:
+            self._pods.missed(request.uid, self._context.state, reached=reached)
             log.warning(
                 "pod not looked at again; it is tried in a minute",
                 namespace=request.namespace,

@@ -162,6 +162,11 @@ class Service:
         late = self._deadline()
         args = read_preempt_args(body)
         kept, _ = self._timed(args.pod, lambda: preempt(args, self.context, late=late))
+        if not kept:
+            nodes = self.context.state.view().nodes
+            uid = args.pod.metadata.uid
+            self.waiting.refuse_preemption(uid, asked=args.candidates, nodes=nodes)
+            self._look_soon()
         return write_preempt_result(kept)
 
     def bind(self, body: bytes) -> bytes:
@@ -225,8 +230,11 @@ class Service:
                 now=made.time,
                 steady=self.context.state.steady(),
             )
-            if self._waking is not None:
-                self._waking.look()
+            self._look_soon()
+
+    def _look_soon(self) -> None:
+        if self._waking is not None:
+            self._waking.look()
 
     def _timed(
         self, asked: Pod, decide: Callable[[], tuple[T, Decision | None]]

@@ -19,6 +19,7 @@ from extender.serving.touching import CONNECT_SECONDS, WRITE_SECONDS, touch
 from extender.verbs.context import Context
 from extender.waiting.pods import WaitingPods
 from extender.waiting.rounds import Rounds, Told, Woken, Word
+from extender.waiting.wake import PLAN_SECONDS_PER_POD
 from extender.watch.answers import Answer, UnreachableError
 from extender.watch.client import Transport
 from extender.watch.paths import pod_path
@@ -27,7 +28,8 @@ log = structlog.get_logger("extender.waking")
 
 TICK_SECONDS = 1.0
 GATHER_SECONDS = 0.02
-"""Events come in crowds; so long they are gathered before anything is judged."""
+"""Events come in crowds; so long they are gathered before anything is judged, and longer where
+thousands wait (``PLAN_SECONDS_PER_POD``)."""
 
 _JSON_PATCH = {"Content-Type": "application/json-patch+json"}
 _TOLD = {404: Told.GONE, 422: Told.OVERTAKEN}
@@ -99,6 +101,7 @@ class Waking:
         count: Callable[[str], None],
     ) -> None:
         self._context = context
+        self._pods = pods
         self._pause = 1.0 / per_second
         self._count = count
         self._leads = leads
@@ -132,13 +135,14 @@ class Waking:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._changed.wait(TICK_SECONDS)
-            self._stopping.wait(GATHER_SECONDS)
+            self._stopping.wait(max(GATHER_SECONDS, len(self._pods) * PLAN_SECONDS_PER_POD))
             self._changed.clear()
             try:
                 if not self.wake():
                     self._stopping.wait(TICK_SECONDS)
             except Exception:
                 log.exception("waking failed; it is tried again")
+                self._stopping.wait(TICK_SECONDS)
 
     def wake(self) -> bool:
         """Wake whom it is time to wake; return whether the apiserver was there to be told."""

@@ -89,11 +89,12 @@ class Doubts:
         with self._lock:
             due = [(doubt, wait) for doubt, (at, wait) in self._open.items() if at <= now]
         for doubt, wait in due:
+            with self._lock:  # also where the look fails: it stands in nobody's way next time
+                self._open[doubt] = now + wait, min(LAST_RETRY_SECONDS, 2 * wait)
             found = self._look(doubt)
-            with self._lock:
-                del self._open[doubt]
-                if found is not None and found.carried_out is None:
-                    self._open[doubt] = now + wait, min(LAST_RETRY_SECONDS, 2 * wait)
+            if found is None or found.carried_out is not None:
+                with self._lock:
+                    del self._open[doubt]
             if found is not None:
                 yield found
 

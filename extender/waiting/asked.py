@@ -30,6 +30,13 @@ class AskedNodes(msgspec.Struct, frozen=True):
         number = node.number
         return self.flags[number : number + 1] == b"\x01"
 
+    def and_these(self, other: AskedNodes) -> AskedNodes:
+        """Return the nodes of both."""
+        length = max(len(self.flags), len(other.flags))
+        both = (int.from_bytes(one.flags.ljust(length, b"\0"), "big") for one in (self, other))
+        flags = (next(both) | next(both)).to_bytes(length, "big")
+        return AskedNodes(flags, self.others | other.others)
+
     def among(self, nodes: Mapping[str, NodeView]) -> Iterator[str]:
         """Yield the names, each once: those of known nodes first."""
         flags = self.flags

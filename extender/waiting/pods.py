@@ -9,7 +9,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from threading import Lock
 
 import msgspec
-from cachetools import LRUCache
+from cachetools import FIFOCache, LRUCache
 
 from extender.cluster.state import ClusterState
 from extender.cluster.view import NodeView, PodFacts
@@ -33,7 +33,8 @@ class WaitingPod(msgspec.Struct, frozen=True, kw_only=True):
     both in UNIX seconds; ``refused_steady`` and ``touched_steady`` are the last refusal and the
     last waking by the clock that nobody sets. ``created`` is RFC 3339, as in the pod.
     ``touches`` counts the times that it was woken since the last refusal: none, where only
-    ``touched_at`` is set, which is when it could not be told. ``right_node`` is the only node that
+    ``touched_at`` is set, which is when it could not be told; ``misses`` counts the times that the
+    apiserver would not take it. ``right_node`` is the only node that
     has a place for it when it is woken, empty where there are several. ``seen``: the watch has
     shown it.
     """
@@ -48,20 +49,24 @@ class WaitingPod(msgspec.Struct, frozen=True, kw_only=True):
     touched_at: float | None = None
     touched_steady: float | None = None
     touches: int = 0
+    misses: int = 0
     right_node: str = ""
     seen: bool = False
 
     @property
-    def order(self) -> tuple[int, str, str]:
-        """Return what sorts the pods to wake: the highest priority first, then the oldest."""
-        return -self.request.priority, self.created, self.request.uid
+    def order(self) -> tuple[bool, int, str, str]:
+        """Return what sorts the pods to wake: the highest priority first, then the oldest.
+
+        Those that could not be told come last: each may take seconds again.
+        """
+        return self.misses > 0, -self.request.priority, self.created, self.request.uid
 
 
 class WaitingPods:
-    """The set. ``size`` bounds it: the pods refused longest ago are forgotten first."""
+    """The set. ``size`` bounds it: the pods refused or woken longest ago are forgotten first."""
 
     def __init__(self, size: int = MAX_WAITING) -> None:
-        self._pods: LRUCache[str, WaitingPod] = LRUCache(size)
+        self._pods: FIFOCache[str, WaitingPod] = FIFOCache(size)
         self._node_sets: LRUCache[AskedNodes, AskedNodes] = LRUCache(_KEPT_NODE_SETS)
         self._lock = Lock()
         self.refusals = 0
@@ -121,6 +126,21 @@ class WaitingPods:
             )
         )
 
+    def refuse_preemption(
+        self, uid: str, *, asked: Iterable[str], nodes: Mapping[str, NodeView]
+    ) -> None:
+        """Note that no eviction was worth it for a pod that filter has refused: it waits for these.
+
+        Where filter was not asked, because no node at all passed in-tree, kube-scheduler heeds its
+        own plugins' events alone (pkg/scheduler/backend/queue, isPodWorthRequeuing): nothing that
+        may be written to such a pod has it tried again, so it is not kept.
+        """
+        also = asked_nodes(asked, nodes)
+        with self._lock:
+            pod = self._pods.get(uid)
+            if pod is not None and pod.asked is not None:
+                self._pods[uid] = msgspec.structs.replace(pod, asked=pod.asked.and_these(also))
+
     def recover(
         self,
         state: ClusterState,
@@ -145,13 +165,16 @@ class WaitingPods:
 
     def touched(self, uid: str, state: ClusterState) -> None:
         """Note that a pod was woken just now."""
-        self._woken(uid, state, in_vain=False)
+        self._woken(uid, state, touches=1, misses=0)
 
-    def missed(self, uid: str, state: ClusterState) -> None:
-        """Note that a pod could not be told: it is woken again after the shortest wait."""
-        self._woken(uid, state, in_vain=True)
+    def missed(self, uid: str, state: ClusterState, *, reached: bool) -> None:
+        """Note that a pod could not be told: it is woken again after the shortest wait.
 
-    def _woken(self, uid: str, state: ClusterState, *, in_vain: bool) -> None:
+        ``reached``: the apiserver is there and would not take it. Then it waits longer each time.
+        """
+        self._woken(uid, state, touches=0, misses=int(reached))
+
+    def _woken(self, uid: str, state: ClusterState, *, touches: int, misses: int) -> None:
         now, steady = state.now(), state.steady()
         with self._lock:
             pod = self._pods.get(uid)
@@ -160,7 +183,8 @@ class WaitingPods:
                     pod,
                     touched_at=now,
                     touched_steady=steady,
-                    touches=0 if in_vain else pod.touches + 1,
+                    touches=pod.touches + 1 if touches else 0,
+                    misses=pod.misses + misses,
                 )
 
     def retried_by(self, uid: str) -> str | None:

@@ -122,5 +122,5 @@ class Rounds:
         if word.told is Told.GONE:
             self._pods.drop(request.uid)
         elif word.told is not Told.WRITTEN:
-            self._pods.missed(request.uid, state)
+            self._pods.missed(request.uid, state, reached=word.told is not Told.UNREACHED)
         return Woken(pod=pod, node=node, word=word)

@@ -30,7 +30,8 @@ LAST_RETRY_SECONDS = 60.0
 """A pod that was woken and not asked about again is woken again, after 5, 10, ... 60 s."""
 
 MISSED_RETRY_SECONDS = 1.0
-"""One that could not be told is told again after so long: nobody knows of it yet."""
+"""One that could not be told is told again after so long: nobody knows of it yet. Where the
+apiserver is there and would not take it, after 1, 2, 4, ... 60 s."""
 
 TOLD_SECONDS = 1.0
 """So long a pod that was woken counts as on its way to its place: kube-scheduler takes it up within
@@ -182,7 +183,8 @@ def _may_be_woken(pod: WaitingPod, steady: float) -> bool:
         return True
     if pod.asked is None and pod.touches:
         return False
-    wait = MISSED_RETRY_SECONDS
+    first, times = MISSED_RETRY_SECONDS, pod.misses
     if pod.touches:
-        wait = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(pod.touches - 1, 10))
+        first, times = FIRST_RETRY_SECONDS, pod.touches
+    wait = min(LAST_RETRY_SECONDS, first * 2 ** min(max(times - 1, 0), 10))
     return bool(steady - pod.touched_steady >= wait)

@@ -12,6 +12,7 @@ import pytest
 from extender.kube.objects import Lease
 from extender.report import ReportedState, Wanted, read
 from extender.serving.fetching import Fetching
+from extender.waiting.wake import MISSED_RETRY_SECONDS
 from extender.watch.client import connect
 from tests.builders import READY, loader_lease, node, our_loader, reported, reporting_pod, vllm
 from tests.serving.answering import Apiserver, answering, kubeconfig
@@ -139,7 +140,32 @@ def test_a_pod_that_nobody_has_asked_about_since_the_start_is_touched_once(
     assert touched == {"/api/v1/namespaces/inference/pods/llama/status"}
     ((_, _, sent), *_) = apiserver.seen
     assert sent["metadata"]["uid"] == "uid-llama"
-    assert asking.pods.all()[0].touches == 1
+    (waiting,) = asking.pods.all()
+    assert (waiting.touches, waiting.misses) == ((1, 0) if status == 200 else (0, 1))
+
+
+@pytest.mark.parametrize("status", [200, 403])
+def test_a_pod_that_could_not_be_touched_is_woken_once_its_model_is_there(
+    apiserver: Apiserver, asking: Asking, status: int
+) -> None:
+    """One that was touched is asked about, and then waits by what filter says of it."""
+    apiserver.status = status
+    asking.pods.drop("uid-llama")
+    asking.refuse(vllm())
+    asking.fetching.look()
+    asking.now += MISSED_RETRY_SECONDS
+    asking.state.upsert(reporting_pod("a", READY, reported()))
+    assert asking.woken() == ([] if status == 200 else ["llama"])
+
+
+def test_a_pod_that_is_gone_is_forgotten_by_whoever_would_touch_it(
+    apiserver: Apiserver, asking: Asking
+) -> None:
+    apiserver.status = 404
+    asking.pods.drop("uid-llama")
+    asking.refuse(vllm())
+    asking.fetching.look()
+    assert len(asking.pods) == 0
 
 
 def test_only_the_leader_asks(apiserver: Apiserver, asking: Asking) -> None:

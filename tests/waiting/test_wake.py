@@ -166,7 +166,7 @@ def test_a_pod_that_could_not_be_told_is_told_again_within_a_second(room: Room) 
     for _ in range(3):
         assert room.woken() == ["llama"]
         room.now += 5.0  # so long it was tried
-        room.pods.missed("uid-llama", room.state)
+        room.pods.missed("uid-llama", room.state, reached=False)
         assert room.woken() == []
         room.now += MISSED_RETRY_SECONDS
     assert room.woken() == ["llama"]
@@ -184,6 +184,47 @@ def test_setting_the_clock_makes_nobody_wait_longer_or_shorter(room: Room, secon
     assert room.woken() == []
     room.now += FIRST_RETRY_SECONDS
     assert room.woken() == ["llama", "unseen"]
+
+
+def test_a_pod_that_the_apiserver_will_not_take_is_told_of_seldomer_and_seldomer(
+    room: Room,
+) -> None:
+    room.refuse(vllm("llama"), "a")
+    room.state.upsert(loader_pod("a", READY))
+    times = []
+    for _ in range(200):
+        if room.woken():
+            times.append(room.now - 1_000.0)
+            room.pods.missed("uid-llama", room.state, reached=True)
+        room.now += 1
+    assert times == [0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0, 123.0, 183.0]
+
+
+def test_pods_that_cannot_be_told_keep_no_other_waiting(room: Room) -> None:
+    """Each takes five seconds, and the cluster goes on changing: they would always be first."""
+    for name in ("stuck-1", "stuck-2"):
+        room.refuse(vllm(name), "a", created="2026-01-01T00:00:00Z")
+    room.refuse(vllm("healthy"), "a", created="2026-01-02T00:00:00Z")
+    room.state.upsert(loader_pod("a", READY))
+    told = []
+    for _ in range(4):
+        for one in room.waker.due():
+            told.append(one.request.name)
+            room.pods.touched(one.request.uid, room.state)
+            if one.request.name.startswith("stuck"):
+                room.now += 5.0
+                room.pods.missed(one.request.uid, room.state, reached=True)
+            room.state.upsert(node(f"new-{len(told)}"))
+    assert told[:3] == ["stuck-1", "stuck-2", "healthy"]
+
+
+def test_a_pod_waits_too_for_nodes_on_which_no_eviction_was_worth_it(room: Room) -> None:
+    room.refuse(vllm("llama"), "a")
+    nodes = room.state.view().nodes
+    room.pods.refuse_preemption("uid-llama", asked=["b"], nodes=nodes)
+    room.pods.refuse_preemption("uid-other", asked=["b"], nodes=nodes)
+    room.state.upsert(loader_pod("b", READY))
+    assert room.woken() == ["llama"]
 
 
 def test_who_has_a_refused_pod_tried_again_is_told_apart(room: Room) -> None:
