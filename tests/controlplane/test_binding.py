@@ -301,8 +301,13 @@ def test_filter_is_answered_while_more_binds_than_threads_wait_for_the_apiserver
         {"status": {"podIP": "192.0.2.1"}},
         {"status": {"hostIP": "192.0.2.1", "hostIPs": [{"ip": "192.0.2.1"}]}},
         {"status": {"message": "all is well"}},
+        {"status": {"conditions": [{"type": "Ready", "status": "True"}]}},
+        {"status": {"resize": "Infeasible"}},
+        {"status": {"resources": {"requests": {"memory": "1Gi"}}}},
+        {"status": {"allocatedResources": {"memory": "1Gi"}}},
+        {"status": {"observedGeneration": 1}},
     ],
-    ids=["labels", "annotations", "phase", "podIP", "hostIPs", "message"],
+    ids=lambda patch: "-".join(field for part in patch.values() for field in part),
 )
 def test_the_right_to_wake_a_pod_is_the_right_to_nothing_else(
     control_plane: ControlPlane, placing: Extender, unbound: Object, patch: Object
@@ -323,6 +328,8 @@ def test_the_right_to_wake_a_pod_is_the_right_to_nothing_else(
     assert patched(woken).ok
     assert patched({"status": {"nominatedNodeName": "somewhere"}}).ok
     assert patched({"status": {"nominatedNodeName": None}}).ok
+    for kind in ("PodScheduled", "DisruptionTarget"):  # kube-scheduler's, in the same pod
+        assert patched({"status": {"conditions": [{"type": kind, "status": "False"}]}}).ok
     refused = patched(patch)
     assert refused.status == 422
     assert (

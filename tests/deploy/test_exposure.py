@@ -14,6 +14,7 @@ from .manifests import (
     LOADER,
     OBJECTS,
     ON_LOOPBACK,
+    OVER_TLS,
     ROLES,
     SHIPPED_CONFIG,
     TWO_DEPLOYMENTS,
@@ -83,6 +84,29 @@ def test_the_lease_that_the_role_opens_is_the_one_that_is_configured() -> None:
     assert [rule["resourceNames"] for rule in named_rules] == [[election["resourceName"]]]
     assert set(named_rules[0]["verbs"]) == {"get", "update"}
     assert role["metadata"]["namespace"] == election["resourceNamespace"]
+
+
+def test_every_way_with_more_than_one_extender_is_fenced_on_the_lease_of_its_scheduler() -> None:
+    leases = {
+        DEPLOYMENT.manifest.path: SHIPPED_CONFIG["leaderElection"],
+        EXISTING_SCHEDULER / "daemonset.yaml": {
+            "resourceNamespace": "kube-system",  # kube-scheduler's defaults
+            "resourceName": "kube-scheduler",
+            **load_one(f"{EXISTING_SCHEDULER}/kube-scheduler-config.yaml")["leaderElection"],
+        },
+    }
+    alone = {OVER_TLS.manifest.path}
+    binding = {
+        workload.manifest.path: flags(workload.container("extender"))
+        for workload in EXTENDERS
+        if "--observe" not in flags(workload.container("extender"))
+    }
+    assert binding.keys() == leases.keys() | alone
+    for path, election in leases.items():
+        assert election["leaderElect"] is True
+        lease = f"{election['resourceNamespace']}/{election['resourceName']}"
+        assert binding[path]["--lease"] == lease
+    assert "--lease" not in binding[OVER_TLS.manifest.path]
 
 
 def test_no_generated_config_map_shares_its_name_with_anything_else() -> None:
