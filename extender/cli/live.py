@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,12 @@ from extender.watch.paths import pod_path
 from extender.watch.reflector import Sink
 
 SYNC_SECONDS = 60.0
+START_SETTLE_SECONDS = 2.0
+"""An extender without a Lease is so old before it lists the cluster. The one before it is gone, as
+there is one at a time, and sends nothing any more; the time is for the apiserver, to write or drop
+what that one had sent (as ``leadership`` has it for a leader that fell silent). So the first list
+tells of all that was bound before, and nothing is bound before that list. With a Lease another
+extender may be alive, and the fence takes care of this, too."""
 
 
 class NotSyncedError(ExtenderError):
@@ -73,7 +80,10 @@ def watched_service(
     transport = connect(str(kubeconfig) if kubeconfig else None, kube_context)
     observer = Observer(state) if observe else None
     knowledge = WatchKnowledge(
-        transport, observer or state, bound=configuration.freshness.bound_seconds
+        transport,
+        observer or state,
+        bound=configuration.freshness.bound_seconds,
+        settle=0.0 if observe or lease else _left_to_settle(),
     )
     leadership = _leadership(transport, lease, knowledge) if lease else None
     context = new_context(
@@ -101,6 +111,11 @@ def watched_service(
     if configuration.loaders.on_demand:
         service.fetch_through(transport.sibling())
     return service
+
+
+def _left_to_settle() -> float:
+    """Return the seconds left; this process is older than the processor time it used."""
+    return max(0.0, START_SETTLE_SECONDS - time.process_time())
 
 
 def _leadership(transport: Transport, lease: str, knowledge: WatchKnowledge) -> Leadership:

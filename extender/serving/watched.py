@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections import deque
 from collections.abc import Sequence
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 
 import structlog
 
@@ -27,21 +27,26 @@ _KEPT_OBSERVATIONS = 500
 
 
 class WatchKnowledge:
-    """Fills a state from the apiserver; old after ``bound`` seconds of silence."""
+    """Fills a state from the apiserver; old after ``bound`` seconds of silence.
 
-    def __init__(self, transport: Transport, sink: Sink, *, bound: float) -> None:
+    Nothing is listed in the first ``settle`` seconds after the start.
+    """
+
+    def __init__(
+        self, transport: Transport, sink: Sink, *, bound: float, settle: float = 0.0
+    ) -> None:
         self._watching = Watching(transport, sink)
         self._bound = bound
-        self._stopped = False
+        self._settle = settle
+        self._stopping = Event()
 
     def start(self) -> None:
-        """Begin to list and watch."""
-        self._watching.start()
-        Thread(target=self._freeze, name="freeze", daemon=True).start()
+        """Begin to list and watch, once things have settled; returns at once."""
+        Thread(target=self._run, name="knowledge", daemon=True).start()
 
     def stop(self) -> None:
         """Cut every watch."""
-        self._stopped = True
+        self._stopping.set()
         self._watching.stop()
 
     def wait_synced(self, seconds: float) -> bool:
@@ -81,11 +86,16 @@ class WatchKnowledge:
             for one in self._watching.freshness()
         ]
 
+    def _run(self) -> None:
+        if not self._stopping.wait(self._settle):
+            self._watching.start()
+            self._freeze()
+
     def _freeze(self) -> None:
         """Once listed, keep what stays for long out of the garbage collector's walks."""
-        while not self._stopped and not self._watching.wait_synced(_SYNC_STEP_SECONDS):
+        while not self._stopping.is_set() and not self._watching.wait_synced(_SYNC_STEP_SECONDS):
             pass
-        if not self._stopped:
+        if not self._stopping.is_set():
             gc.collect()
             gc.freeze()
             log.info("synced", resources=[one.kind for one in self._watching.freshness()])
