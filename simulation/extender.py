@@ -197,7 +197,7 @@ class Extender:
         for found in self.doubts.look(self._timeline.now):
             doubt = found.doubt
             self._say(f"{doubt.name} on {doubt.node}: {found.error or found.carried_out}")
-        for doubt in before - self.doubts.open():
+        for doubt in sorted(before - self.doubts.open(), key=lambda doubt: doubt.claim):
             self._laws.settled(self, doubt)
 
     def _written(self, doubt: Doubt) -> Pod | str | None:

@@ -71,7 +71,7 @@ class Scheduler:
         self._active: list[str] = []
         self._backoff: dict[str, float] = {}
         self._unschedulable: dict[str, float] = {}
-        self._ours: set[str] = set()
+        self._ours: dict[str, None] = {}
         """Of these, the ones that filter had a part in refusing."""
         self._assumed: dict[str, str] = {}
         self._tried: dict[str, tuple[int, float]] = {}
@@ -148,14 +148,14 @@ class Scheduler:
         self._names.pop(uid, None)
         if uid in self._active:
             self._active.remove(uid)
-        self._ours.discard(uid)
+        self._ours.pop(uid, None)
         for table in (self._backoff, self._unschedulable, self._assumed, self._tried):
             table.pop(uid, None)
 
     def _move(self, uids: Iterable[str]) -> None:
         """Try refused pods again: something has changed that may concern them."""
         for uid in uids:
-            self._ours.discard(uid)
+            self._ours.pop(uid, None)
             if self._unschedulable.pop(uid, None) is None:
                 continue
             attempts, last = self._tried[uid]
@@ -224,7 +224,7 @@ class Scheduler:
             self._say(f"{name} fits nowhere")
             self._unschedulable[uid] = self._timeline.now
             if fitting:
-                self._ours.add(uid)
+                self._ours[uid] = None
             if not self._preempt(pod, fitting) and nominated:
                 self._nominate(pod, "")
             return
