@@ -33,6 +33,8 @@ def space(control_plane: ControlPlane) -> Iterator[str]:
     """The name of a namespace that the page's own command creates."""
     name = f"tutorial-{secrets.token_hex(4)}"
     control_plane.add_nodes(NODES)
+    taint = "node-role.kubernetes.io/control-plane=:NoSchedule"  # as kind does
+    control_plane.kubectl("taint", "node", NODES[0], taint)
     yield name
     control_plane.delete_namespace(name)
     control_plane.delete_nodes(NODES)
