@@ -20,7 +20,7 @@ from extender.watch.reflector import Timing
 from extender.watch.resources import NAMESPACES, NODES
 from tests.controlplane.cluster import ControlPlane
 from tests.controlplane.faults import kinds_of_fault as faults
-from tests.controlplane.faults.api import Api
+from tests.controlplane.faults.api import Api, Key
 from tests.controlplane.faults.churn import Storm
 from tests.controlplane.faults.proxy import Proxy
 from tests.controlplane.faults.scene import (
@@ -28,7 +28,6 @@ from tests.controlplane.faults.scene import (
     IMPATIENT,
     LONG,
     PATHS,
-    Key,
     Scene,
     access_through,
     eventually,
