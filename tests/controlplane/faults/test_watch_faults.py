@@ -122,9 +122,18 @@ def test_after_a_fault_of_the_watch_the_state_equals_a_fresh_list(
 
 
 def ours(made: Scene, playground: str) -> set[tuple[str, Key]]:
-    """Return what is known of the playground; what other tests have left ends when it will."""
+    """Return what is known of the playground and ends by this test's own requests alone.
+
+    What other tests have left ends when it will, and so does what finalizers protect.
+    """
     known = made.tee.known().items()
-    return {(kind, key) for kind, objects in known for key in objects if playground in key}
+    return {
+        (kind, key)
+        for kind, objects in known
+        if kind not in {"PersistentVolumeClaim", "PersistentVolume"}
+        for key in objects
+        if playground in key
+    }
 
 
 @pytest.mark.parametrize("fault", LISTS)
