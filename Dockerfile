@@ -12,8 +12,8 @@ COPY requirements.lock ./
 RUN /opt/model-cache-extender/bin/pip install --only-binary :all: --require-hashes -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY extender extender
-# The build backend that pip fetches here stays in this stage. pip itself goes at the end: the image runs what
-# was locked and installs nothing more. So does the asyncio half of the Kubernetes client, 66 MB that nothing imports.
+# The build backend that pip fetches here stays in this stage. pip itself leaves the environment at the end: what it holds was
+# locked (a pip of the base's own stays in the base). So does the asyncio half of the Kubernetes client, 66 MB that nothing imports.
 RUN python3 -m venv /opt/wheel \
  && /opt/wheel/bin/pip wheel --no-deps --wheel-dir /wheels . \
  && /opt/model-cache-extender/bin/pip install --no-deps --no-index /wheels/*.whl \

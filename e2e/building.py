@@ -51,6 +51,10 @@ class Buildah:
         self.place = place
         self.there: set[str] = set()
         (place / "runtime").mkdir(exist_ok=True)
+        # It makes the folder of networks, and a lock in it, though no build here asks for one.
+        networks = f'[network]\nnetwork_config_dir = "{place / "networks"}"\n'
+        self.configuration = place / "containers.conf"
+        self.configuration.write_text(networks, encoding="utf-8")
 
     def read(self, base: Base | Image) -> None:
         """Bring what was made before, and an image is to stand on, into the storage."""
@@ -91,7 +95,8 @@ class Buildah:
     def run(self, what: str, command: list[str]) -> None:
         """Run one buildah command."""
         storage = [f"--root={self.place / 'storage'}", f"--runroot={self.place / 'runtime'}"]
-        run(what, ["buildah", *storage, "--storage-driver=vfs", *command])
+        words = ["buildah", *storage, "--storage-driver=vfs", *command]
+        run(what, words, CONTAINERS_CONF=str(self.configuration))
 
 
 def strap(base: Base, place: Path) -> None:
@@ -115,9 +120,9 @@ def forget(image: Image) -> None:
         old.unlink()
 
 
-def run(what: str, command: list[str]) -> None:
-    """Run a command; raise with the end of what it said."""
-    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+def run(what: str, command: list[str], **variables: str) -> None:
+    """Run a command with more variables of the environment; raise with the end of what it said."""
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", **variables}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
         tail = (done.stdout + done.stderr)[-4000:].strip()

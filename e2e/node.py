@@ -148,7 +148,9 @@ def network(number: int) -> dict[str, Any]:
 def containerd_config(networks: Path, pause: str) -> str:
     """Return containerd's configuration.
 
-    Without CAP_SYS_RESOURCE no sandbox starts unless restrict_oom_score_adj is set.
+    Without CAP_SYS_RESOURCE no sandbox starts unless restrict_oom_score_adj is set. A profile of
+    AppArmor would be loaded into the kernel, which no namespace holds; the opt plugin makes its
+    folders when containerd starts, by default in the machine's /opt.
     """
     cri = 'plugins."io.containerd.grpc.v1.cri"'
     return f"""
@@ -160,9 +162,12 @@ address = "{SOCKET}"
 [{cri}]
 sandbox_image = "{pause}"
 restrict_oom_score_adj = true
+disable_apparmor = true
 [{cri}.cni]
 bin_dir = "/usr/lib/cni"
 conf_dir = "{networks}"
+[plugins."io.containerd.internal.v1.opt"]
+path = "/var/lib/containerd/opt"
 """
 
 

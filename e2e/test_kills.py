@@ -31,7 +31,7 @@ KILLS = int(os.environ.get("KILLS", "4"))
 SEED = int(os.environ.get("KILL_SEED") or random.SystemRandom().randrange(10**6))
 GROUP = 54321
 """Of every process and file of a run here, so that what it left is told from everybody else's."""
-PLACES = ("/tmp", "/var", "/run", "/dev/shm", "/etc", "/root")
+PLACES = ("/tmp", "/var", "/run", "/dev/shm", "/etc", "/opt", "/root")
 DEPTH = 3
 STAYS_SECONDS = 20
 BLOCKS = Path("/sys/block")
