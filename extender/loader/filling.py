@@ -27,6 +27,7 @@ from extender.loader.proof.verdict import Level
 from extender.loader.proof.verify import verify
 from extender.loader.publish import DamagedError, Publisher
 from extender.loader.sources import Cause, Credentials, Source, SourceError
+from extender.loader.stored import bytes_on_disk
 from extender.loader.sweep import sweep
 from extender.loader.telling import Tell
 from extender.loader.transfer.failures import TransferError
@@ -158,32 +159,38 @@ class Filling:
         except OSError as error:
             raise unwritable(self._cache.root, error) from error
 
-    def _make_room(self, needed: int) -> None:
+    def _make_room(self, needed: int, at_hand: int) -> None:
         """See that so many bytes fit, before the first of them is written.
 
-        Memory never holds two copies: an older revision goes first. Raises CacheError.
+        Memory never holds two copies: an older revision goes first, and ``at_hand`` bytes of the
+        new one with it; it stays where there would be no room even then. Raises CacheError.
         """
         root = self._cache.root
         space = disk_space(root)
         if space is None or needed <= space.free_bytes:
             return
-        memory = is_memory(root)
+        memory, goes = is_memory(root), 0
         if memory and not self._cache.in_place(self._path):
             held = Writing(self._cache, self._path)
-            self._publisher.may_go(held)
-            self._publisher.remove(held)
-            space = disk_space(root) or space
-        if needed <= space.free_bytes:
+            goes = bytes_on_disk(held.final)
+            needed += at_hand
+            if needed <= space.free_bytes + goes:
+                self._publisher.may_go(held)
+                self._publisher.remove(held)
+                space, goes = disk_space(root) or space, 0
+        free = space.free_bytes + goes
+        if needed <= free:
             return
-        used = space.total_bytes - space.free_bytes
         remedy = (
-            f"set the volume's sizeLimit above {format_bytes(used + needed)}, and the pod's memory "
+            "set the volume's sizeLimit above "
+            f"{format_bytes(space.total_bytes - free + needed)}, and the pod's memory "
             "to that and what its containers need"
             if memory
             else "free space, or enlarge the volume"
         )
+        without = " without the model that is there" if goes else ""
         raise CacheError(
             f"{root}: {format_bytes(needed)} are to be written, and "
-            f"{format_bytes(space.free_bytes)} of {format_bytes(space.total_bytes)} are free; "
+            f"{format_bytes(free)} of {format_bytes(space.total_bytes)} are free{without}; "
             f"{remedy}"
         )

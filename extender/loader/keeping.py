@@ -188,7 +188,7 @@ class Keeper:
             Origin.of(model),
             tell=self._progress,
             stop=stop,
-            make_room=lambda needed: self._room.for_wish(wish, needed),
+            make_room=lambda needed, _: self._room.for_wish(wish, needed),
             replace_foreign=model.replace_foreign,
         )
         self._guard.vouch_for(model.directory)

@@ -111,7 +111,7 @@ class _Work(msgspec.Struct, frozen=True, kw_only=True):
     asked: str
     download: Download
     reader: Reader
-    make_room: Callable[[int], None]
+    make_room: Callable[[int, int], None]
 
 
 class Obtainer:
@@ -149,15 +149,17 @@ class Obtainer:
         *,
         tell: Tell = lambda _: None,
         stop: Callable[[], bool] = lambda: False,
-        make_room: Callable[[int], None] = lambda _: None,
+        make_room: Callable[[int, int], None] = lambda _, __: None,
         lock_wait: float = 0.0,
         replace_foreign: bool = False,
     ) -> Marker:
         """Make sure that a model is whole, proven and of this origin; return its marker.
 
         ``make_room`` is called with the bytes that are about to be written, those included that
-        other downloads were promised before. ``replace_foreign``: what another program left at the
-        path may go where it is not the model. Waits up to ``lock_wait`` seconds for another writer.
+        other downloads were promised before, and with those that are at hand in the model that is
+        there: they are to be written, too, where that one goes. ``replace_foreign``: what another
+        program left at the path may go where it is not the model. Waits up to ``lock_wait`` seconds
+        for another writer.
 
         Raises LockHeldError, SourceError, TransferError, ReadingStoppedError, DamagedError,
         ForeignError, InUseError (the model is proven and waits for the readers of what stands at
@@ -173,9 +175,9 @@ class Obtainer:
             writing(self.directory, path, wait=lock_wait, name=self._name) as held,
         ):
 
-            def room(needed: int) -> None:
+            def room(needed: int, at_hand: int) -> None:
                 promise.expect(needed)
-                make_room(needed + promise.before())
+                make_room(needed + promise.before(), at_hand)
 
             download = Download(source, held, self._means, promise=promise, tell=tell, stop=stop)
             work = _Work(
@@ -245,9 +247,10 @@ class Obtainer:
 
     def _fetched(self, work: _Work, found: Marker | None, *, again: bool) -> Marker:
         held, listing, download = work.held, work.listing, work.download
-        if found is not None:
-            download.at_hand = unchanged(found, listing, held.final)
-        work.make_room(_lacking(held, listing, found, download.at_hand))
+        at_hand = _at_hand(held, listing, found)
+        lacking = _lacking(held, listing, found, at_hand)
+        work.make_room(lacking, sum(_blocks(file) for file in at_hand.values()))
+        download.at_hand = _at_hand(held, listing, found)  # what is there may have gone for it
         if again:
             download.again = Repeat.DAMAGED
         elif found is None and (held.path, listing.source, listing.revision) in self._had:
@@ -276,7 +279,7 @@ class Obtainer:
         held, download = work.held, work.download
         try:
             lacking = missing(held, work.listing)
-            work.make_room(lacking.bytes)
+            work.make_room(lacking.bytes, 0)
             download.again = Repeat.DAMAGED
             download.into_mending(lacking)
             marker = mend(self.publisher, held, work.listing, reader=work.reader)
@@ -300,6 +303,10 @@ class Obtainer:
         except DamagedError as error:
             log.warning("not mended; fetched as a whole", model=found.path, error=str(error))
             return None
+
+
+def _at_hand(held: Writing, listing: Listing, found: Marker | None) -> Mapping[str, Path]:
+    return unchanged(found, listing, held.final) if found is not None else NOTHING
 
 
 def _lacking(

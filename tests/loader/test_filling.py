@@ -368,6 +368,41 @@ def test_a_volume_that_is_too_small_is_told_before_the_first_byte(
     assert "of 6.0 MiB are free; set the volume's sizeLimit above 8." in str(refused.value)
 
 
+def held_in(files: dict[str, int]) -> dict[str, bytes]:
+    """Files of so many MiB each, whose bytes go by their names and sizes."""
+    return {
+        name: f"{name}{size}".encode()[:2] * (size * MEBIBYTE // 2) for name, size in files.items()
+    }
+
+
+@pytest.mark.parametrize(
+    "newer", [{"a.bin": 1, "b.bin": 7}, {"a.bin": 3, "b.bin": 4}], ids=["other", "in part the same"]
+)
+def test_the_model_that_is_there_stays_where_the_new_one_has_no_room_without_it_either(
+    hub: Hub, memory: Path, newer: dict[str, int]
+) -> None:
+    """In 6 MiB: of the second, 3 MiB are there, and go with the old model if that one goes."""
+    old = held_in({"a.bin": 3, "b.bin": 1})
+    hub.repositories["org/small"] = Repository(files=dict(old), large=500)
+    marker = fill(hub, memory / "small")
+    hub.repositories["org/small"] = Repository(files=held_in(newer), large=500)
+    sent = hub.bytes_sent()
+    with pytest.raises(CacheError, match=r"are free without the model .* sizeLimit above [78]\."):
+        fill(hub, memory / "small")
+    assert contents(memory / "small") == old
+    assert read_marker(memory / "small") == marker
+    assert hub.bytes_sent() == sent
+
+
+def test_what_went_for_room_is_fetched_though_it_was_at_hand(hub: Hub, memory: Path) -> None:
+    hub.repositories["org/small"] = Repository(files=held_in({"a.bin": 1, "b.bin": 3}), large=500)
+    fill(hub, memory / "small")
+    newer = held_in({"a.bin": 1, "b.bin": 4})
+    hub.repositories["org/small"] = Repository(files=dict(newer), large=500)
+    fill(hub, memory / "small")
+    assert contents(memory / "small") == newer
+
+
 def test_one_that_may_not_wait_is_told_who_writes(hub: Hub, fast: Path) -> None:
     with writing(CacheDirectory(fast), "small", name="the other"), pytest.raises(LockHeldError):
         fill(hub, fast / "small")

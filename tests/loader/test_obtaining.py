@@ -190,7 +190,7 @@ def test_of_a_new_revision_only_what_changed_is_fetched(
     hub.repositories["org/small"] = Repository(files=newer, large=500)
     hub.served.clear()
     asked: list[int] = []
-    obtainer.obtain("small", ORIGIN, make_room=asked.append)
+    obtainer.obtain("small", ORIGIN, make_room=lambda needed, _: asked.append(needed))
     assert {one.path for one in hub.served} == {"config.json"}
     assert asked == [len(newer["config.json"])]
     assert contents(cache.final("small")) == newer
@@ -280,7 +280,7 @@ def test_a_stopped_download_goes_on_where_it_was(obtainer: Obtainer, hub: Hub, f
 def test_room_is_asked_for_before_the_first_byte(obtainer: Obtainer, hub: Hub) -> None:
     asked: list[tuple[int, int]] = []
     obtainer.obtain(
-        "small", ORIGIN, make_room=lambda needed: asked.append((needed, hub.bytes_sent()))
+        "small", ORIGIN, make_room=lambda needed, _: asked.append((needed, hub.bytes_sent()))
     )
     assert asked == [(sum(len(data) for data in FILES.values()), 0)]
 

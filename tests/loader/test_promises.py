@@ -92,7 +92,11 @@ def test_a_download_does_not_begin_on_what_another_one_has_still_to_write(
     free = os.statvfs(fast).f_bavail * os.statvfs(fast).f_frsize
     limits.reserve_bytes = free - 1_200_000
     with pytest.raises(TransferError, match="of it for other downloads") as refused:
-        both.obtain("other", Origin(source="hf://org/other"), make_room=asked.append)
+        both.obtain(
+            "other",
+            Origin(source="hf://org/other"),
+            make_room=lambda needed, _: asked.append(needed),
+        )
     assert refused.value.cause is LocalCause.NO_SPACE
     assert asked[0] > 1_200_000, "room is made for both of them"
     may_go_on.set()
