@@ -194,7 +194,11 @@ class Placing:
         return in_use
 
     def _let_go(self, held: Writing, old: Path) -> None:
-        """Delete what was replaced, unless one of those who read it then still does."""
+        """Delete what was replaced, unless one of those who read it then still does.
+
+        That it cannot be deleted takes nothing back: the new one is shown, and ``sweep`` tries it
+        again.
+        """
         try:
             recorded = _recorded(old)
             in_use = self._uses(held.path) if recorded else InUse()
@@ -202,7 +206,10 @@ class Placing:
             return  # not known now: looked at again
         if recorded & in_use.pods.keys() or (recorded and not in_use.by_pod):
             return
-        self.discard(held, old)
+        try:
+            self.discard(held, old)
+        except OSError as error:
+            log.warning("not deleted; it is tried again", model=held.path, error=str(error))
 
 
 def _marker(directory: Path) -> Marker | None:

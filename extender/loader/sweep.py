@@ -2,18 +2,21 @@
 
 Staging stays, for downloads to go on from. What was on its way to a final path arrives where it is
 still asked for. Trash is deleted. A model that another process is writing right now is left to it.
+What cannot be deleted or moved is said once, and keeps nothing else from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, suppress
+import errno
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
 import structlog
 
-from extender.errors import LockHeldError
+from extender.errors import CacheError, LockHeldError
 from extender.loader.layout import (
     CacheDirectory,
     Writing,
@@ -53,7 +56,7 @@ def sweep(
     begun for other paths goes, and nothing is shown that answers another question. None: nobody
     can be asked, so that nothing goes, and only an empty path is given what was on its way there.
 
-    Raises CacheError where the directory cannot be written.
+    Raises CacheError where the directory cannot be read, or its file system is read-only.
     """
     swept = Swept()
     try:
@@ -61,22 +64,45 @@ def sweep(
         for name in sorted({entry.name.rpartition(".")[0] for entry in incoming}):
             if path_problem(unescaped(name)) is not None:
                 continue  # nothing that this program put there
-            with suppress(LockHeldError), _held(publisher, directory, name) as held:
+            place = directory.work_area / "incoming" / name
+            with _by_itself(place), _held(publisher, directory, name) as held:
                 _arrive(publisher, held, wanted, swept)
         for room in ("staging", "mending"):
             for entry in _entries(directory.work_area / room):
                 path = unescaped(entry.name)
                 if wanted is not None and path not in wanted and path_problem(path) is None:
-                    with suppress(LockHeldError), _held(publisher, directory, entry.name) as held:
+                    with _by_itself(entry), _held(publisher, directory, entry.name) as held:
                         _give_up(publisher, held, entry)
                         swept.deleted += 1
         _bound_quarantine(publisher, directory, quarantine_bytes, swept)
         for entry in _entries(directory.work_area / "trash"):
-            publisher.disk.remove_tree(entry)
-            swept.deleted += 1
+            with _by_itself(entry):
+                publisher.disk.remove_tree(entry)
+                swept.deleted += 1
     except OSError as error:
         raise unwritable(directory.root, error) from error
     return swept
+
+
+@contextmanager
+def _by_itself(entry: Path) -> Iterator[None]:
+    """Let what fails with one entry keep no other from its turn, unless no other can do better."""
+    try:
+        yield
+    except LockHeldError:
+        return
+    except (CacheError, OSError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if isinstance(cause, OSError) and cause.errno == errno.EROFS:
+            raise
+        why = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+        _stays(str(entry), why)  # the names in the error are new each time
+
+
+@lru_cache(maxsize=1024)
+def _stays(entry: str, why: str) -> None:
+    """Say it once: it is tried again at every look."""
+    log.warning("not swept; it is tried again", entry=entry, error=why)
 
 
 def _held(
@@ -120,17 +146,18 @@ def _bound_quarantine(
     publisher: Publisher, directory: CacheDirectory, limit: int, swept: Swept
 ) -> None:
     """Delete the oldest damaged files until at most ``limit`` bytes are kept."""
-    files = [
-        (seen.st_mtime, seen.st_size, file)
-        for entry in _entries(directory.work_area / "quarantine")
-        for file in _entries(entry)
-        for seen in (file.lstat(),)
-    ]
+    files = []
+    for entry in _entries(directory.work_area / "quarantine"):
+        with _by_itself(entry):
+            for file in _entries(entry):
+                seen = file.lstat()
+                files.append((seen.st_mtime, seen.st_size, file))
     for _, size, file in sorted(files, reverse=True):
         limit -= size
         if limit < 0:
-            publisher.disk.unlink(file)
-            swept.deleted += 1
+            with _by_itself(file):
+                publisher.disk.unlink(file)
+                swept.deleted += 1
 
 
 def _entries(directory: Path) -> list[Path]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.loader.mounts import mounted
 
 MEMORY = Path("/dev/shm")
 
@@ -25,14 +26,5 @@ def fast(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def memory(tmp_path: Path) -> Iterator[Path]:
     """Yield a memory-backed volume that has room for one model and a half."""
-    place = tmp_path / "memory"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(place)], check=False
-    )
-    if mounted.returncode:
-        pytest.skip("needs the right to mount a tmpfs")
-    try:
+    with mounted(tmp_path / "memory", size="6m") as place:
         yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=True)

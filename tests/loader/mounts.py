@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+
+@contextmanager
+def mounted(place: Path, *, size: str) -> Iterator[Path]:
+    """Mount a tmpfs at a directory, which is made; skip where that may not be.
+
+    Nobody can delete the directory meanwhile, or rename it; what it lies in can be renamed.
+    """
+    place.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)], check=False
+    )
+    if done.returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    descriptor = os.open(place, os.O_PATH)
+    try:
+        yield place
+    finally:
+        now_at = Path(f"/proc/self/fd/{descriptor}").readlink()
+        os.close(descriptor)
+        subprocess.run(["umount", str(now_at)], check=True)
 
 
 def run_on_tmpfs(module: str, what: str, root: Path, *, at: str = "", size: str) -> None:

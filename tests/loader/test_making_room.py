@@ -21,6 +21,7 @@ from extender.loader.wishes import Wish
 from extender.report import ReportedState
 from tests.builders import vllm
 from tests.loader.models import listing, put, small_model
+from tests.loader.mounts import mounted
 
 TOO_MUCH = 10**18
 ROOMY = WatermarkSection(high_percent=100, low_percent=99.9, reserve=0)
@@ -179,6 +180,14 @@ def test_what_a_pod_came_for_meanwhile_stays_and_nothing_goes_for_it_unsaid(
     scene.notice = lambda: None
     scene.room.for_wish(Wish(model=model("new", 5)), 1001)
     assert scene.there() == {"first"}
+
+
+def test_what_in_the_trash_cannot_be_deleted_keeps_no_model_from_going(scene: Scene) -> None:
+    scene.published("gone")
+    scene.follow(FULL, model("gone"))
+    with mounted(scene.cache.trash("before"), size="1m"):
+        scene.room.tidy()
+    assert scene.there() == set()
 
 
 def test_half_a_download_goes_with_its_model(scene: Scene) -> None:

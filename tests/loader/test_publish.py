@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from safetensors import safe_open
+from structlog.testing import capture_logs
 
 from extender.errors import CacheError
 from extender.loader.disk import Disk
@@ -22,6 +23,7 @@ from extender.loader.sweep import sweep
 from tests.clock import Clock
 from tests.loader.dying import WithoutExchange
 from tests.loader.models import contents, listing, put, real_model, small_model
+from tests.loader.mounts import mounted
 
 SHARD = "model-00001-of-00002.safetensors"
 OLD, NEW = small_model(1), small_model(2)
@@ -265,6 +267,38 @@ def test_sweeping_keeps_what_is_being_fetched_and_forgets_what_nobody_wants(tmp_
     assert not directory.staging("b").exists()
     assert [f.name for f in directory.work_area.glob("quarantine/*/*")] == ["new", "new"]
     assert not list((directory.work_area / "trash").iterdir())
+
+
+def test_what_cannot_be_deleted_is_said_once_and_keeps_nothing_else_from_being_swept(
+    tmp_path: Path,
+) -> None:
+    directory = CacheDirectory(tmp_path)
+    room = directory.work_area
+    for path in ("a", "b"):
+        put(directory.staging(path), {"part": b"x"})
+        put(room / "trash" / path, NEW)
+    (directory.quarantine("a") / "no file").mkdir(parents=True)  # what unlink(2) refuses
+    put(directory.quarantine("b"), {"shard": b"x" * 10})
+    staged, trashed = directory.staging("a"), room / "trash" / "a" / "mount"
+    with mounted(staged, size="1m"), mounted(trashed, size="1m"), capture_logs() as logs:
+        for _ in range(2):
+            sweep(Publisher(), directory, wanted={}, quarantine_bytes=-1)
+        assert [entry.name for entry in (room / "staging").iterdir()] == ["a"]
+        assert [entry.name for entry in (room / "trash").iterdir()] == ["a"]
+        assert [file.name for file in room.glob("quarantine/*/*")] == ["no file"]
+    assert {line["entry"]: line["error"] for line in logs} == {
+        str(room / "staging/a"): "Device or resource busy",
+        str(room / "quarantine/a/no file"): "Is a directory",
+        str(room / "trash/a"): "Device or resource busy",
+    }
+    assert len(logs) == 3
+
+
+def test_a_revision_is_published_though_the_one_before_cannot_be_deleted(tmp_path: Path) -> None:
+    publish(tmp_path, OLD)
+    with mounted(tmp_path / PATH / "mount", size="1m"):
+        publish(tmp_path, NEW, revision="r2")
+        assert contents(tmp_path / PATH) == NEW
 
 
 def test_a_model_that_another_process_writes_is_not_swept(tmp_path: Path) -> None:
