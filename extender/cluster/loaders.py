@@ -99,12 +99,11 @@ class Loaders:
             if loader not in speaking
         )
         silences = {pod.uid: self._silence(pod) for pod in pods}
-        alive = {
-            pod.loader
+        alive = [p for p in pods if p.state is ModelState.READY and silences[p.uid] is None]
+        present = tuple(
+            Witness(pod, silences[pod.uid], [p for p in alive if p.loader == pod.loader])
             for pod in pods
-            if pod.state is ModelState.READY and silences[pod.uid] is None
-        }
-        present = tuple(Witness(pod, silences[pod.uid], alive=pod.loader in alive) for pod in pods)
+        )
         provides = self._provides.get(node, ())
         if not left and not present and not provides:
             return None

@@ -14,7 +14,7 @@ there now might never start. What the pod before it reported stands meanwhile.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
 import msgspec
@@ -70,11 +70,15 @@ class Silence(msgspec.Struct, frozen=True):
 class Witness:
     """What one pod says of its node, ready to be asked for a path.
 
-    ``alive``: it, or another pod of its loader there, is Ready and gives signs of life.
+    ``alive``: the pods of its loader there, itself among them, that are Ready and give signs of
+    life. Another one vouches for what this one told unless its own report leaves that out.
     """
 
     def __init__(
-        self, pod: LoaderPod, silence: Silence | None = None, *, alive: bool = False
+        self,
+        pod: LoaderPod,
+        silence: Silence | None = None,
+        alive: Sequence[LoaderPod] = (),
     ) -> None:
         self.pod = pod
         self.namespace = pod.namespace
@@ -132,7 +136,7 @@ class Witness:
 
     def _reported(self, holding: Holding) -> Holding:
         pod, silence = self.pod, self._silence
-        if self._alive:
+        if any(self._vouches(other, holding) for other in self._alive):
             return holding
         if holding.state is not ModelState.READY:
             if holding.on_demand:
@@ -143,6 +147,10 @@ class Witness:
         else:
             reason, since = pod.reason or "its loader is not Ready", pod.since
         return msgspec.structs.replace(holding, state=ModelState.STALE, reason=reason, since=since)
+
+    def _vouches(self, other: LoaderPod, holding: Holding) -> bool:
+        said = other.reported
+        return other.uid == self.pod.uid or said is None or holding.path in said.holdings
 
     def _unreported(self, directory: str) -> Holding:
         pod = self.pod

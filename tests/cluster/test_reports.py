@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
@@ -28,6 +29,7 @@ from tests.builders import (
 )
 from tests.clock import Clock
 
+NOTHING = Report(directory="/var/lib/models")
 NOT_READY = {**READY, "conditions": LOADING["conditions"]}
 
 
@@ -188,6 +190,20 @@ def test_a_surge_of_pods_does_not_bring_back_what_the_newer_report_took_back(
     assert on(state) is ModelState.FAILED
     state.delete(reporting_pod("a", READY, reported(), uid="old"))
     assert on(state) is ModelState.FAILED
+
+
+@pytest.mark.parametrize(
+    ("status", "deleted"), [(READY, True), (NOT_READY, False)], ids=["deleted", "not Ready"]
+)
+def test_a_surge_of_pods_vouches_for_nothing_that_the_newer_report_leaves_out(
+    state: ClusterState, clock: Clock, status: dict[str, Any], deleted: bool
+) -> None:
+    apply(state, reporting_pod("a", status, reported(), uid="old", deleted=deleted))
+    clock.now += 10
+    apply(state, reporting_pod("a", READY, None, uid="new"))
+    assert on(state) is ModelState.READY
+    apply(state, reporting_pod("a", READY, NOTHING, uid="new"))
+    assert on(state) is ModelState.STALE
 
 
 def test_what_failed_does_not_come_back_with_the_death_of_its_pod(state: ClusterState) -> None:
