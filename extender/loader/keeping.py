@@ -124,6 +124,9 @@ class Keeper:
             except ExtenderError as error:
                 wait = self._backoff.wait()
                 log.warning("turn not completed", error=str(error), again_in_seconds=round(wait, 1))
+            except Exception:
+                wait = self._backoff.wait()
+                log.exception("turn not completed: a fault of the loader; it is tried again")
             self._turned_at = monotonic()
             end = monotonic() + wait
             while not (stopping.is_set() or self._soon.wait(_TICK_SECONDS) or monotonic() > end):

@@ -80,7 +80,7 @@ class Leftovers:
             held = stored(self._cache)
         except OSError:
             return  # as it was, until the disk answers
-        since = load_record(self._cache).left_at
+        since, now = load_record(self._cache).left_at, self._clock()
         wanted = {model.directory for model in catalog.models}
         same_grace = self._catalog is None or self._catalog.grace_seconds == catalog.grace_seconds
         found = {}
@@ -89,7 +89,8 @@ class Leftovers:
             if one.path in wanted or marker is None or not _can_be_told(one.path):
                 continue
             known = self._left.get(one.path) if same_grace else None
-            goes = since.get(one.path, self._clock()) + catalog.grace_seconds
+            left_at = max(0.0, min(since.get(one.path, now), now))  # the file may say anything
+            goes = left_at + catalog.grace_seconds
             found[one.path] = known or Left(
                 model=CatalogModel(name=one.path, source=marker.source, path=one.path),
                 leaves_at=None if marker.adopted else time_text(goes),

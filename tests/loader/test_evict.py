@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from extender.kube.times import time_text
 from extender.loader.catalog import Catalog, CatalogModel
+from extender.loader.disk import Disk
 from extender.loader.evict import carry_out, decide
 from extender.loader.layout import CacheDirectory, writing
 from extender.loader.leaving import Leftovers
 from extender.loader.publish import Publisher
 from extender.loader.stored import stored
+from extender.loader.usage import Record, save_record
 from tests.loader.models import contents, listing, put, small_model
 
 FILES = small_model()
@@ -66,3 +69,14 @@ def test_a_directory_that_no_model_can_have_is_left_alone_and_keeps_nothing_from
     assert contents(fast / odd) == FILES
     said = capsys.readouterr().out + caplog.text  # as logging was set up by a test before, or not
     assert said.count("no model can have this path") == 1
+
+
+@pytest.mark.parametrize(("noted", "left_at"), [(1e300, 1_000.0), (-1e300, 0.0)])
+def test_a_time_of_leaving_that_no_clock_shows_ends_no_loader(
+    fast: Path, noted: float, left_at: float
+) -> None:
+    cache = CacheDirectory(fast)
+    published(cache, "small")
+    save_record(cache, Record(left_at={"small": noted}), Disk())
+    (left,) = Leftovers(cache, clock=lambda: 1_000.0).of(Catalog(grace_seconds=GRACE))
+    assert left.leaves_at == time_text(left_at + GRACE)

@@ -157,6 +157,23 @@ def test_a_wish_that_runs_out_ends_its_download_and_the_next_one_goes_on_where_i
     assert scene.hub.bytes_sent() - sent < 700_000
 
 
+def test_a_turn_with_a_fault_of_the_loader_ends_no_loop(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follow, turns = scene.table.follow, 0
+
+    def fault_at_first(*args: Any, **more: Any) -> None:
+        nonlocal turns
+        turns += 1
+        if turns == 1:
+            raise OverflowError
+        follow(*args, **more)
+
+    monkeypatch.setattr(scene.table, "follow", fault_at_first)
+    scene.begin(MODEL)
+    scene.wait_for_state(ReportedState.READY)
+
+
 def test_a_clock_that_jumps_by_years_costs_no_model_and_no_byte(fast: Path) -> None:
     jumps = Random(0)
     with Hub(piece=20_000) as hub:
