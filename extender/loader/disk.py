@@ -109,8 +109,16 @@ def regular_file(path: Path, flags: int = 0) -> int:
     """Open a regular file for reading and return its descriptor.
 
     Raises OSError, also for what is no regular file: opening a pipe would wait for its writer.
+    Somebody's write lease (an NFS server's delegation) is waited for: the kernel has it given back
+    within /proc/sys/fs/lease-break-time seconds.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | flags)
+    flags |= os.O_RDONLY | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags | os.O_NONBLOCK)
+    except BlockingIOError:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - beside the other calls of os
+            raise
+        descriptor = os.open(path, flags)
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
     os.close(descriptor)

@@ -6,20 +6,34 @@ import hashlib
 import io
 import json
 import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from extender.loader.proof.manifest import Expected
 from extender.loader.proof.marker import MarkerError, read_marker
 from extender.loader.proof.reading import Reader, ReadingStoppedError
 from extender.loader.proof.verdict import Level, ProblemKind, Verdict
-from extender.loader.proof.verify import verify
+from extender.loader.proof.verify import prove_file, verify
 from tests.loader.models import git_oid, hub_cache, listing, put, safetensors, small_model
 
 SHARD = "model-00002-of-00002.safetensors"
 INDEX = "model.safetensors.index.json"
+
+
+LEASE = """
+import fcntl, signal, sys
+with open(sys.argv[1], "r+b") as file:
+    give_back = lambda *_: fcntl.fcntl(file.fileno(), fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    signal.signal(signal.SIGIO, give_back)
+    fcntl.fcntl(file.fileno(), fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    print("leased", flush=True)
+    sys.stdin.readline()
+"""
 
 
 def kinds(verdict: Verdict) -> set[tuple[str, str]]:
@@ -292,3 +306,19 @@ def test_reading_ends_where_it_is_told_to(tmp_path: Path) -> None:
     put(tmp_path, small_model())
     with pytest.raises(ReadingStoppedError):
         verify(tmp_path, level=Level.CONTENT, reader=Reader(stop=lambda: True))
+
+
+def test_a_file_under_a_write_lease_is_waited_for_and_not_damaged(fast: Path) -> None:
+    put(fast, small_model())
+    data = (fast / SHARD).read_bytes()
+    expected = Expected(size=len(data), sha256=hashlib.sha256(data).hexdigest())
+    with subprocess.Popen(
+        [sys.executable, "-c", LEASE, str(fast / SHARD)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        if process.stdout.readline() != "leased\n":
+            pytest.skip("the file system of this test grants no lease")
+        assert prove_file(fast, SHARD, expected, Reader()) is None
+        assert process.poll() is None
+        process.kill()
