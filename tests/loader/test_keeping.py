@@ -202,7 +202,7 @@ def test_a_model_that_leaves_the_catalog_in_mid_download_leaves_nothing_behind(
     scene.catalog()
     wait_for(lambda: scene.table.get("small") is None)
     wait_for(lambda: not scene.cache.staging("small").exists())
-    assert not scene.cache.journal("small").exists()
+    wait_for(lambda: not scene.cache.journal("small").exists())
     assert not scene.cache.final("small").exists()
 
 
