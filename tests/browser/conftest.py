@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.fleet import write_dump
 from tests.browser.watching import CHROMIUM, FLAGS, Watched
 from tests.serving.running import Running, running
 
 NODES = 5_000
+
+expect.set_options(timeout=20_000)  # other tests run beside, on the same two cores
 
 
 @pytest.fixture(scope="session")
