@@ -16,6 +16,7 @@ import msgspec
 from extender.kube.objects import Pod
 from extender.report import REPORT_ANNOTATION
 from extender.snapshot import STDIN
+from extender.workload.manifest import inner
 
 Documents = Sequence[dict[str, Any]]
 
@@ -38,9 +39,9 @@ def _always(documents: Documents) -> bool:
 
 
 def _mounts_claims(documents: Documents) -> bool:
-    pods = (_at(one, "spec", "volumes") for one in documents if one.get("kind") == "Pod")
+    pods = (inner(one, ("spec", "volumes")) for one in documents if one.get("kind") == "Pod")
     return any(
-        _at(volume, "persistentVolumeClaim") is not None
+        inner(volume, ("persistentVolumeClaim",)) is not None
         for volumes in pods
         if isinstance(volumes, list)
         for volume in volumes
@@ -50,20 +51,23 @@ def _mounts_claims(documents: Documents) -> bool:
 def _claims(field: str) -> Callable[[Documents], bool]:
     def there(documents: Documents) -> bool:
         claims = (one for one in documents if one.get("kind") == "PersistentVolumeClaim")
-        return any(_at(claim, "spec", field) for claim in claims)
+        return any(inner(claim, ("spec", field)) for claim in claims)
 
     return there
 
 
 def _of_jobs(documents: Documents) -> bool:
-    owners = (_at(one, "metadata", "ownerReferences") for one in documents)
+    owners = (inner(one, ("metadata", "ownerReferences")) for one in documents)
     return any(
-        _at(owner, "kind") == "Job" for some in owners if isinstance(some, list) for owner in some
+        inner(owner, ("kind",)) == "Job"
+        for some in owners
+        if isinstance(some, list)
+        for owner in some
     )
 
 
 def _reports(documents: Documents) -> bool:
-    return any(_at(one, "metadata", "annotations", REPORT_ANNOTATION) for one in documents)
+    return any(inner(one, ("metadata", "annotations", REPORT_ANNOTATION)) for one in documents)
 
 
 _GAPS = (
@@ -131,9 +135,3 @@ def _command(path: Path, resource: str) -> str:
     if path == STDIN or path.suffix == ".json":
         return get
     return f"(echo ---; {get}) >> {shlex.quote(str(path))}"
-
-
-def _at(value: Any, *path: str) -> Any:
-    for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value

@@ -15,6 +15,11 @@ LEFT_ALONE = frozenset({"DaemonSet", "Node", "Job"})
 """The owners whose pods that policy leaves to their scheduler (deploy/opt-in)."""
 
 
+ENABLED = "enabled"
+OPT_IN = f"{SCHEDULING_LABEL}={ENABLED}"
+"""The label as kubectl takes it."""
+
+
 def is_opted_in(namespace: Namespace) -> bool:
     """Tell whether new pods of a namespace go to this scheduler."""
-    return namespace.metadata.labels.get(SCHEDULING_LABEL) == "enabled"
+    return namespace.metadata.labels.get(SCHEDULING_LABEL) == ENABLED

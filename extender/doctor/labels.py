@@ -13,7 +13,7 @@ import msgspec
 from extender.cluster.decisions import DECISION_ANNOTATION
 from extender.cluster.inventory import PROVIDES_ANNOTATION
 from extender.cluster.loaders import TRUSTED_LABEL
-from extender.cluster.namespaces import SCHEDULING_LABEL, is_opted_in
+from extender.cluster.namespaces import ENABLED, SCHEDULING_LABEL, is_opted_in
 from extender.doctor.examined import Examined
 from extender.doctor.finding import Finding, Severity
 from extender.report import REPORT_ANNOTATION
@@ -45,7 +45,7 @@ KEYS: dict[str, Known] = {
     DECISION_ANNOTATION: Known("annotation", (_POD,)),
     f"{ANNOTATION_PREFIX}requeued-at": Known("annotation", (_POD,)),
     TRUSTED_LABEL: Known("label", ("Namespace",), ("trusted",)),
-    SCHEDULING_LABEL: Known("label", ("Namespace",), ("enabled",)),
+    SCHEDULING_LABEL: Known("label", ("Namespace",), (ENABLED,)),
 }
 """Every key of ours; a template's are found on its pods too."""
 

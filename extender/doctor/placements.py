@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from extender.cluster.namespaces import DEFAULT_SCHEDULER, LEFT_ALONE
+from extender.cluster.namespaces import DEFAULT_SCHEDULER, LEFT_ALONE, OPT_IN
 from extender.cluster.starts import restarted, started
 from extender.doctor.examined import Examined, Group
 from extender.doctor.finding import Finding, Severity, some
@@ -69,7 +69,7 @@ def _no_effect(examined: Examined) -> Iterator[Finding]:
                 severity=Severity.WARNING,
                 check="OptInWithoutEffect",
                 object=f"Namespace {namespace}",
-                message="is labelled modelcache.dev/scheduling=enabled, and waiting pods of it go "
+                message=f"is labelled {OPT_IN}, and waiting pods of it go "
                 f"to {DEFAULT_SCHEDULER} ({some(owners)})",
                 remedy="kubectl apply -k deploy/opt-in; pods that were made before have to be "
                 "made again (kubectl rollout restart)",

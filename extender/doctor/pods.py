@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from extender.cluster.namespaces import OPT_IN
 from extender.doctor.examined import Examined, Group, containers_of
 from extender.doctor.finding import Finding, Severity, some
 from extender.explain.volumes import volume_warnings
@@ -192,7 +193,7 @@ def _not_asked_about(group: Group, examined: Examined) -> Iterator[Finding]:
         object=group.owner,
         message=f"{request.workload.references[0].model} has to be there, or its memory has to "
         f"fit, and {scheduler} places the pod without asking",
-        remedy=f"kubectl label namespace {namespace} modelcache.dev/scheduling=enabled (with "
+        remedy=f"kubectl label namespace {namespace} {OPT_IN} (with "
         f"deploy/opt-in), or schedulerName: {some(examined.schedulers, 1)}",
     )
 

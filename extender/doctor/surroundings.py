@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from extender.cluster.namespaces import OPT_IN
 from extender.doctor.finding import Finding, Severity
 
 OLDEST_MINOR, NEWEST_MINOR = 34, 37
@@ -78,7 +79,7 @@ def check_version(server: Apiserver, opted_in: tuple[str, ...]) -> Iterator[Find
         message=f"{server.version} does not serve MutatingAdmissionPolicy (on by default from "
         f"1.{MUTATING_POLICIES_SINCE}): "
         + (
-            f"the label modelcache.dev/scheduling=enabled of {', '.join(opted_in)} has no effect"
+            f"the label {OPT_IN} of {', '.join(opted_in)} has no effect"
             if opted_in
             else "deploy/opt-in and deploy/pod-level-request cannot be used"
         ),

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from extender.cluster.ledger import FINISHED
-from extender.cluster.namespaces import DEFAULT_SCHEDULER, LEFT_ALONE, SCHEDULING_LABEL
+from extender.cluster.namespaces import DEFAULT_SCHEDULER, LEFT_ALONE, OPT_IN
 from extender.cluster.view import PodFacts
 from extender.kube.objects import Pod
 from extender.workload.constraints import Constraints
@@ -86,7 +86,7 @@ def not_asked(
             return ""
         opt_in = (
             f", or label the namespace before the pod is created: kubectl label namespace "
-            f"{pod.metadata.namespace or 'default'} {SCHEDULING_LABEL}=enabled"
+            f"{pod.metadata.namespace or 'default'} {OPT_IN}"
         )
     return (
         f"its scheduler, {name}, does not ask this program, and may place it on nodes that are "

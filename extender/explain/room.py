@@ -84,9 +84,10 @@ def smaller_request(pod: Pod, missing: int) -> str:
 
     Of several containers the largest whose request alone can make the difference (bytes).
     """
+    whole = memory_demand(pod).bytes
     for spec, where, size in _smaller(pod.spec, missing):
         smaller = msgspec.structs.replace(pod, spec=spec)
-        if memory_demand(pod).bytes - memory_demand(smaller).bytes >= missing:
+        if whole - memory_demand(smaller).bytes >= missing:
             return f"{where}: {format_quantity(size)}"
     return ""
 

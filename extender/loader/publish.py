@@ -80,10 +80,10 @@ class Publisher(Placing):
         """
         try:
             make_parents(self.disk, held.staging / "file")
-            if held.directory.in_place(held.path) and held.directory.marker(held.path).exists():
-                self.may_go(held)
             journal = held.directory.journal(held.path)
             if held.directory.in_place(held.path):
+                if held.directory.marker(held.path).exists():
+                    self.may_go(held)
                 # First, so that what stays without a marker is known for ours after a crash.
                 make_parents(self.disk, journal)
                 if not journal.exists():

@@ -15,10 +15,11 @@ import structlog
 
 from extender.cluster.view import Key, LoaderLease
 from extender.report import WANTED_ANNOTATION, Wanted, WantedModel, write
-from extender.serving.touching import touch
+from extender.serving.telling import ApiTelling
 from extender.verbs.context import Context
 from extender.waiting.fetching import Bounds, Wishing
 from extender.waiting.pods import WaitingPod, WaitingPods
+from extender.waiting.rounds import Told, note
 from extender.watch.answers import UnreachableError
 from extender.watch.client import Transport
 from extender.watch.paths import MERGE_PATCH, lease_path
@@ -27,7 +28,7 @@ log = structlog.get_logger("extender.fetching")
 
 TICK_SECONDS = 2.0
 
-_CONFLICT, _NOT_FOUND = 409, 404
+_CONFLICT = 409
 _REMEDY = "give the extender's account the right to patch leases there, as deploy/loader does"
 
 
@@ -47,6 +48,7 @@ class Fetching:
         self._context = context
         self._pods = pods
         self._transport = transport
+        self._telling = ApiTelling(transport, now=context.now)
         self._leads = leads
         self._count = count
         self._bounds = bounds or Bounds()
@@ -94,24 +96,16 @@ class Fetching:
 
     def _have_asked(self, pod: WaitingPod) -> None:
         """Have kube-scheduler ask about a pod: only it knows which nodes could run that."""
-        request, now = pod.request, self._context.now()
-        self._pods.touched(request.uid, self._context.state)
-        reached = True
-        try:
-            answer = touch(self._transport, request.namespace, request.name, request.uid, now)
-            if answer.status == _NOT_FOUND:
-                self._pods.drop(request.uid)
-                return
-            error = "" if answer.ok else answer.problem().message or f"HTTP {answer.status}"
-        except UnreachableError as failure:
-            error, reached = str(failure), failure.sent
-        if error:
-            self._pods.missed(request.uid, self._context.state, reached=reached)
+        request, state = pod.request, self._context.state
+        self._pods.touched(request.uid, state)
+        word = self._telling.touch(request)
+        note(word, request.uid, self._pods, state)
+        if word.told not in {Told.WRITTEN, Told.GONE}:
             log.warning(
                 "pod not looked at again; it is tried in a minute",
                 namespace=request.namespace,
                 pod=request.name,
-                error=error,
+                error=word.error,
             )
 
     def _write(

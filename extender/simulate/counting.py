@@ -22,7 +22,7 @@ from extender.workload.inference_services import (
     PREFILL_WORKER,
     WORKER,
 )
-from extender.workload.manifest import LEADER, Part, object_name
+from extender.workload.manifest import LEADER, Part, inner, object_name
 
 MOST_PODS = 10_000
 
@@ -112,7 +112,7 @@ def _replicas(manifest: Any, parts: Mapping[str, Part]) -> Iterator[Asked]:
 def _job(manifest: Any, parts: Mapping[str, Part], at: Path = ()) -> Iterator[Asked]:
     """Yield the pods that a Job runs at a time: no more than it still wants to complete."""
     each = dict.fromkeys(parts, 1)
-    if _at(manifest, (*at, "spec", "suspend")) is True:
+    if inner(manifest, (*at, "spec", "suspend")) is True:
         yield Asked(0, ".".join((*at, "spec", "suspend")), each)
         return
     path = (*at, "spec", "parallelism")
@@ -128,7 +128,7 @@ def _job(manifest: Any, parts: Mapping[str, Part], at: Path = ()) -> Iterator[As
 
 def _cron_job(manifest: Any, parts: Mapping[str, Part]) -> Iterator[Asked]:
     """Yield the pods of one run."""
-    if _at(manifest, ("spec", "suspend")) is True:
+    if inner(manifest, ("spec", "suspend")) is True:
         yield Asked(0, "spec.suspend", dict.fromkeys(parts, 1))
     else:
         yield from _job(manifest, parts, ("spec", "jobTemplate"))
@@ -200,15 +200,9 @@ _COUNTS: dict[Any, Callable[[Any, Mapping[str, Part]], Iterator[Asked]]] = {
 }
 
 
-def _at(manifest: Any, path: Path) -> Any:
-    for key in path:
-        manifest = manifest.get(key) if isinstance(manifest, dict) else None
-    return manifest
-
-
 def _number(manifest: Any, path: Path, default: int) -> int:
     """Read a number of pods. Raises UsageError that names object and field."""
-    said = _at(manifest, path)
+    said = inner(manifest, path)
     if said is None:
         return default
     if isinstance(said, bool) or not isinstance(said, int) or said < 0:

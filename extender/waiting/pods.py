@@ -34,9 +34,8 @@ class WaitingPod(msgspec.Struct, frozen=True, kw_only=True):
     last waking by the clock that nobody sets. ``created`` is RFC 3339, as in the pod.
     ``touches`` counts the times that it was woken since the last refusal: none, where only
     ``touched_at`` is set, which is when it could not be told; ``misses`` counts the times that the
-    apiserver would not take it. ``right_node`` is the only node that
-    has a place for it when it is woken, empty where there are several. ``seen``: the watch has
-    shown it.
+    apiserver would not take it. ``right_node`` is the only node that has a place for it when it is
+    woken, empty where there are several. ``seen``: the watch has shown it.
     """
 
     request: PodRequest
@@ -83,15 +82,23 @@ class WaitingPods:
         with self._lock:
             self.refusals += 1
             before = self._pods.get(pod.request.uid)
-            asked = pod.asked
-            if asked is not None:  # pods of one workload are often asked about on the same nodes
-                asked = self._node_sets.setdefault(asked, asked)
             self._pods[pod.request.uid] = msgspec.structs.replace(
                 pod,
                 since=before.since if before is not None else pod.since,
-                asked=asked,
+                asked=None if pod.asked is None else self._shared(pod.asked),
                 seen=before is not None and before.seen,
             )
+
+    def _shared(self, asked: AskedNodes) -> AskedNodes:
+        """Return the one object for a set: pods of a workload are often asked about on the same."""
+        return self._node_sets.setdefault(asked, asked)
+
+    def _change(self, uid: str, change: Callable[[WaitingPod], WaitingPod]) -> None:
+        """Change a pod, if it waits."""
+        with self._lock:
+            pod = self._pods.get(uid)
+            if pod is not None:
+                self._pods[uid] = change(pod)
 
     def get(self, uid: str) -> WaitingPod | None:
         """Return a pod as it waits now."""
@@ -135,11 +142,16 @@ class WaitingPods:
         own plugins' events alone (pkg/scheduler/backend/queue, isPodWorthRequeuing): nothing that
         may be written to such a pod has it tried again, so it is not kept.
         """
+        if uid not in self:
+            return
         also = asked_nodes(asked, nodes)
-        with self._lock:
-            pod = self._pods.get(uid)
-            if pod is not None and pod.asked is not None:
-                self._pods[uid] = msgspec.structs.replace(pod, asked=pod.asked.and_these(also))
+
+        def joined(pod: WaitingPod) -> WaitingPod:
+            if pod.asked is None:
+                return pod
+            return msgspec.structs.replace(pod, asked=self._shared(pod.asked.and_these(also)))
+
+        self._change(uid, joined)
 
     def recover(
         self,
@@ -165,27 +177,30 @@ class WaitingPods:
 
     def touched(self, uid: str, state: ClusterState) -> None:
         """Note that a pod was woken just now."""
-        self._woken(uid, state, touches=1, misses=0)
+        now, steady = state.now(), state.steady()
+        self._change(
+            uid,
+            lambda pod: msgspec.structs.replace(
+                pod, touched_at=now, touched_steady=steady, touches=pod.touches + 1
+            ),
+        )
 
     def missed(self, uid: str, state: ClusterState, *, reached: bool) -> None:
         """Note that a pod could not be told: it is woken again after the shortest wait.
 
         ``reached``: the apiserver is there and would not take it. Then it waits longer each time.
         """
-        self._woken(uid, state, touches=0, misses=int(reached))
-
-    def _woken(self, uid: str, state: ClusterState, *, touches: int, misses: int) -> None:
         now, steady = state.now(), state.steady()
-        with self._lock:
-            pod = self._pods.get(uid)
-            if pod is not None:
-                self._pods[uid] = msgspec.structs.replace(
-                    pod,
-                    touched_at=now,
-                    touched_steady=steady,
-                    touches=pod.touches + 1 if touches else 0,
-                    misses=pod.misses + misses,
-                )
+        self._change(
+            uid,
+            lambda pod: msgspec.structs.replace(
+                pod,
+                touched_at=now,
+                touched_steady=steady,
+                touches=0,
+                misses=pod.misses + 1 if reached else pod.misses,
+            ),
+        )
 
     def retried_by(self, uid: str) -> str | None:
         """Return who has a pod tried again, ``woken`` or ``scheduler``; None for one not refused.
@@ -231,13 +246,7 @@ class WaitingPods:
             if over:
                 self.drop(uid)
             elif facts is not None and not pod.seen:
-                self._see(uid)
-
-    def _see(self, uid: str) -> None:
-        with self._lock:
-            pod = self._pods.get(uid)
-            if pod is not None:
-                self._pods[uid] = msgspec.structs.replace(pod, seen=True)
+                self._change(uid, lambda one: msgspec.structs.replace(one, seen=True))
 
     def all(self) -> list[WaitingPod]:
         """Return the pods in the order in which they are woken."""

@@ -43,6 +43,14 @@ class Word(msgspec.Struct, frozen=True):
     error: str = ""
 
 
+def note(word: Word, uid: str, pods: WaitingPods, state: ClusterState) -> None:
+    """Note what came of telling of a pod that was noted as touched before."""
+    if word.told is Told.GONE:
+        pods.drop(uid)
+    elif word.told is not Told.WRITTEN:
+        pods.missed(uid, state, reached=word.told is not Told.UNREACHED)
+
+
 class Telling(Protocol):
     """Writes to pods so that kube-scheduler looks at them again."""
 
@@ -119,8 +127,5 @@ class Rounds:
             self._nominations.undo(pod)
         if word.told is Told.OVERTAKEN:
             node, word = "", self._telling.touch(request)
-        if word.told is Told.GONE:
-            self._pods.drop(request.uid)
-        elif word.told is not Told.WRITTEN:
-            self._pods.missed(request.uid, state, reached=word.told is not Told.UNREACHED)
+        note(word, request.uid, self._pods, state)
         return Woken(pod=pod, node=node, word=word)

@@ -88,8 +88,8 @@ class Waker:
         stale, refusals = self._stale(), self._pods.refusals
         waiting = self._pods.present(self._state, blind=bool(stale))
         view = self._state.view()
-        plan = _Plan(view, stale, refusals, made=self._state.steady())
-        plan.kept_for = len(waiting) * PLAN_SECONDS_PER_POD
+        kept_for = len(waiting) * PLAN_SECONDS_PER_POD
+        plan = _Plan(view, stale, refusals, made=self._state.steady(), kept_for=kept_for)
         groups: dict[_Key, Places] = {}
         told, self._told = self._told, {}
         for pod in waiting:
@@ -149,12 +149,20 @@ class _Plan:
     and is ``kept_for`` so many seconds.
     """
 
-    def __init__(self, view: View, stale: tuple[str, ...], refusals: int, *, made: float) -> None:
+    def __init__(
+        self,
+        view: View,
+        stale: tuple[str, ...],
+        refusals: int,
+        *,
+        made: float,
+        kept_for: float,
+    ) -> None:
         self.view = view
         self.stale = stale
         self.refusals = refusals
         self.made = made
-        self.kept_for = 0.0
+        self.kept_for = kept_for
         self.ready: deque[tuple[WaitingPod, Choice]] = deque()
 
 

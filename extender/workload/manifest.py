@@ -60,28 +60,28 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 def _leader_and_worker(manifest: Any) -> Iterator[Raw]:
     """Yield a LeaderWorkerSet's templates; without one of their own leaders are like workers."""
-    templates = _inner(manifest, ("spec", "leaderWorkerTemplate"))
-    leads = _inner(templates, ("leaderTemplate",)) is not None
+    templates = inner(manifest, ("spec", "leaderWorkerTemplate"))
+    leads = inner(templates, ("leaderTemplate",)) is not None
     for name, key in ((LEADER, "leaderTemplate"), (WORKER, "workerTemplate")):
-        template = _inner(templates, (key,))
+        template = inner(templates, (key,))
         if template is not None or (name == WORKER and not leads):
             yield name, f"spec.leaderWorkerTemplate.{key}.spec", _in_group(template, manifest)
 
 
 def _in_group(template: Any, manifest: Any) -> Any:
     """Return a template with the label that its controller gives every pod."""
-    metadata = _inner(template, ("metadata",)) or {}
+    metadata = inner(template, ("metadata",)) or {}
     if not isinstance(template, dict) or not isinstance(metadata, dict):
         return template
     labels = metadata.get("labels")
-    name = _inner(manifest, ("metadata", "name")) or ""
+    name = inner(manifest, ("metadata", "name")) or ""
     labelled = {**(labels if isinstance(labels, dict) else {}), _GROUP_NAME: str(name)}
     return {**template, "metadata": {**metadata, "labels": labelled}}
 
 
 def _daemon(manifest: Any) -> Iterator[Raw]:
-    template = _inner(manifest, _TEMPLATES["DaemonSet"])
-    spec = _inner(template, ("spec",))
+    template = inner(manifest, _TEMPLATES["DaemonSet"])
+    spec = inner(template, ("spec",))
     if isinstance(spec, dict):
         said = spec.get("tolerations")
         added = [{"key": k, "operator": "Exists", "effect": e} for k, e in _OF_DAEMONS]
@@ -119,7 +119,7 @@ def parts_of(manifest: Any) -> tuple[Part, ...]:
             _pod(manifest, field, template),
             object_name(manifest),
             field,
-            _inner(template, ("spec",)),
+            inner(template, ("spec",)),
         )
         for name, field, template in _raw(kind, manifest)
     ]
@@ -142,7 +142,7 @@ def _raw(kind: str, manifest: Any) -> Iterator[Raw]:
         yield from _daemon(manifest)
     else:
         path = _TEMPLATES[kind]
-        yield "", ".".join((*path, "spec")), _inner(manifest, path)
+        yield "", ".".join((*path, "spec")), inner(manifest, path)
 
 
 def _pod(manifest: Any, field: str, template: Any) -> Pod:
@@ -188,7 +188,8 @@ def _part(name: str, pod: Pod, who: str, field: str, spec: Any) -> Part:
         raise InvalidObjectError(f"{who}: {field}: {error}") from error
 
 
-def _inner(manifest: Any, path: tuple[str, ...]) -> Any:
+def inner(manifest: Any, path: tuple[str, ...]) -> Any:
+    """Return what stands at a path of keys in plain data; None where there is nothing."""
     for key in path:
         manifest = manifest.get(key) if isinstance(manifest, dict) else None
     return manifest

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.fleet import HOSTILE, MODELS, node_name, waiting_pods
-from tests.browser.watching import Watched
+from tests.browser.watching import Watched, filter_by_keyboard
 from tests.builders import vllm
 from tests.serving.running import Running
 
@@ -198,16 +198,7 @@ def test_without_scripts_every_view_is_whole(browser: Browser, decided: Running)
 
 
 def test_a_keyboard_is_enough(page: Page) -> None:
-    page.goto("/")
-    page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to the table")).to_be_focused()
-    for _ in range(40):
-        page.keyboard.press("Tab")
-        if page.evaluate("document.activeElement.name") == "q":
-            break
-    page.keyboard.type("gpu-4999")
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("rowheader")).to_have_text("gpu-4999")
+    filter_by_keyboard(page, "gpu-4999")
     page.get_by_role("link", name="Skip to the table").focus()
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "content"

@@ -11,8 +11,7 @@ from playwright.sync_api import Browser, expect
 from tests.authority import CLIENT
 from tests.browser.watching import Watched
 from tests.serving.running import GOOD, Running
-from tests.serving.site import Site
-from tests.serving.test_status_tls import serving
+from tests.serving.site import Site, serving
 
 
 @pytest.fixture(scope="module")

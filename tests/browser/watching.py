@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 FLAGS = (
@@ -51,3 +51,17 @@ class Watched:
             context.close()
         assert watched.wrong == []
         assert watched.foreign == []
+
+
+def filter_by_keyboard(page: Page, text: str) -> None:
+    """Filter the page at / by keys alone, until one row of that name is left."""
+    page.goto("/")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the table")).to_be_focused()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.name") == "q":
+            break
+    page.keyboard.type(text)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("rowheader")).to_have_text(text)

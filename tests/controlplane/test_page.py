@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.browser.conftest import browser, pictures
 from tests.browser.fleet import MODELS, node_name
-from tests.browser.watching import Watched
+from tests.browser.watching import Watched, filter_by_keyboard
 from tests.builders import CRASHING
 from tests.controlplane.cluster import ControlPlane
 from tests.controlplane.fleet import (
@@ -201,16 +201,7 @@ def test_nodes_are_filtered_by_name_model_and_state_and_grouped_by_a_label(page:
 
 
 def test_a_keyboard_finds_one_node_of_five_thousand(page: Page) -> None:
-    page.goto("/")
-    page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to the table")).to_be_focused()
-    for _ in range(40):
-        page.keyboard.press("Tab")
-        if page.evaluate("document.activeElement.name") == "q":
-            break
-    page.keyboard.type("gpu-4321")
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("rowheader")).to_have_text("gpu-4321")
+    filter_by_keyboard(page, "gpu-4321")
 
 
 # -- a hostile name ------------------------------------------------------------------------------

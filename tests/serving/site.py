@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import msgspec
 
 from extender.config import TlsSection
 from tests.authority import SERVER, Authority, Pair
+from tests.serving.running import DEMO_CLUSTER, Running, running
 
 HEAD = {"apiVersion": "modelcache.dev/v1alpha1", "kind": "ExtenderConfiguration"}
 
@@ -72,3 +75,12 @@ def replace(path: Path, content: bytes) -> None:
     new = path.with_suffix(".new")
     new.write_bytes(content)
     new.replace(path)
+
+
+@contextlib.contextmanager
+def serving(folder: Path, site: Site, *, clients: bool) -> Iterator[Running]:
+    """A server whose status listener has certificates; its verbs are plain HTTP on loopback."""
+    config = site.config(folder, "statusTls", clients=clients, server={"page": True})
+    listener = ("--config", config, "--status-listen", "127.0.0.1:0")
+    with running(folder, "--snapshot", DEMO_CLUSTER, *listener) as started:
+        yield started

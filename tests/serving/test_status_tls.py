@@ -11,21 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.authority import CLIENT, SERVER, Authority
-from tests.serving.running import DEMO_CLUSTER, GOOD, JSON, Answer, Running, read_answer, running
-from tests.serving.site import Site
+from tests.serving.running import GOOD, JSON, Answer, Running, read_answer
+from tests.serving.site import Site, serving
 
 PUBLIC = ("/healthz", "/readyz", "/metrics")
 NAMING = ("/", "/page.css", "/page.js", "/api/v1/nodes", "/api/v1/models")
 """What is served for people, and names nodes, pods and models."""
-
-
-@contextlib.contextmanager
-def serving(folder: Path, site: Site, *, clients: bool) -> Iterator[Running]:
-    """A server whose status listener has certificates; its verbs are plain HTTP on loopback."""
-    config = site.config(folder, "statusTls", clients=clients, server={"page": True})
-    listener = ("--config", config, "--status-listen", "127.0.0.1:0")
-    with running(folder, "--snapshot", DEMO_CLUSTER, *listener) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

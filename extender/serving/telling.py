@@ -1,0 +1,64 @@
+"""Telling kube-scheduler of a pod, by a write to the pod's status, and what came of that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from extender.placement.request import PodRequest
+from extender.serving.touching import CONNECT_SECONDS, WRITE_SECONDS, touch
+from extender.waiting.rounds import Told, Word
+from extender.watch.answers import Answer, UnreachableError
+from extender.watch.client import Transport
+from extender.watch.paths import pod_path
+
+_JSON_PATCH = {"Content-Type": "application/json-patch+json"}
+_TOLD = {404: Told.GONE, 422: Told.OVERTAKEN}
+"""A test of a JSON patch that fails is a 422. A 409 proves nothing: the apiserver gives it for
+another pod by that name, of which the watch tells soon, and for a write that met others again and
+again (its endpoints/handlers/patch.go)."""
+
+
+class ApiTelling:
+    """Writes to the pods of one cluster."""
+
+    def __init__(self, transport: Transport, *, now: Callable[[], float]) -> None:
+        self._transport = transport
+        self._now = now
+
+    def touch(self, request: PodRequest) -> Word:
+        """Mark a pod with the time."""
+        name, namespace = request.name, request.namespace
+        return _word(lambda: touch(self._transport, namespace, name, request.uid, self._now()))
+
+    def nominate(self, request: PodRequest, node: str) -> Word:
+        """Write the node, unless the pod is bound, nominated already, or another by its name."""
+        nominated = "/status/nominatedNodeName"
+        patch = [
+            {"op": "test", "path": "/metadata/uid", "value": request.uid},
+            {"op": "test", "path": "/spec/nodeName", "value": None},
+            {"op": "test", "path": nominated, "value": None},
+            {"op": "add", "path": nominated, "value": node},
+        ]
+        return _word(
+            lambda: self._transport.request(
+                "PATCH",
+                f"{pod_path(request.namespace, request.name)}/status",
+                body=msgspec.json.encode(patch),
+                headers=_JSON_PATCH,
+                connect_timeout=CONNECT_SECONDS,
+                read_timeout=WRITE_SECONDS,
+            )
+        )
+
+
+def _word(write: Callable[[], Answer]) -> Word:
+    try:
+        answer = write()
+    except UnreachableError as error:
+        return Word(Told.UNANSWERED if error.sent else Told.UNREACHED, str(error))
+    if answer.ok:
+        return Word(Told.WRITTEN)
+    said = answer.problem().message or f"HTTP {answer.status}"
+    return Word(_TOLD.get(answer.status, Told.REFUSED), said)
