@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from controlplane.build import say
-from e2e.images import BASE_PACKAGES, MIRROR, SUITE, Base, Image, folder, images
+from e2e.images import BASE_PACKAGES, SUITE, Base, Image, folder, images
 from e2e.inside import place as put_in_place
 
 AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
@@ -104,13 +104,21 @@ def strap(base: Base, place: Path) -> None:
     say(f"==> making the base image of Debian {SUITE} with debootstrap (about a minute, once)")
     root, unfinished = place / "root", place / "base.tar"
     command = ["debootstrap", "--variant=minbase", f"--include={BASE_PACKAGES}"]
-    run("make the base image", [*command, SUITE, str(root), MIRROR])
+    run("make the base image", [*command, SUITE, str(root), *mirror()])
     for waste in ("var/cache/apt/archives", "var/lib/apt/lists"):
         shutil.rmtree(root / waste)
     run("pack the base image", ["tar", "-C", str(root), "-cf", str(unfinished), "."])
     with unfinished.open("rb") as file:
         content = hashlib.file_digest(file, "sha256").hexdigest()[:12]
     unfinished.replace(folder() / f"{base.stem()}-{content}.tar")
+
+
+def mirror() -> list[str]:
+    """Return where this machine's apt has the suite from; nothing leaves it to debootstrap."""
+    indexes = ["--format", "$(SITE)", "Created-By: Packages", f"Codename: {SUITE}"]
+    command = ["apt-get", "indextargets", *indexes]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.split()[:1] if done.returncode == 0 else []
 
 
 def forget(image: Image) -> None:

