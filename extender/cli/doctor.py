@@ -25,7 +25,6 @@ from extender.config import ExtenderConfiguration, load_configuration
 from extender.doctor.cluster import check_cluster
 from extender.doctor.examined import Examined, examine
 from extender.doctor.finding import Finding, Severity, worst_first
-from extender.doctor.labels import opted_in
 from extender.doctor.permissions import (
     READ_RIGHTS,
     WRITE_RIGHTS,
@@ -262,7 +261,7 @@ def _live(
         diagnosis.not_checked["cluster"] = "it cannot be listed; see the findings"
     problems = state.problems().items()
     diagnosis.findings += (_unreadable(name, problem) for name, problem in problems)
-    labelled = opted_in(examined) if examined is not None else ()
+    labelled = tuple(sorted(examined.opted_in)) if examined is not None else ()
     diagnosis.add("version", check_version(server, labelled))
     return examined
 

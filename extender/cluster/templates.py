@@ -83,7 +83,7 @@ class Templates:
         return self._once(self._loaders, pod, lambda: read_loader(_as_daemonset(pod)))
 
     def _once(self, cache: LRUCache[bytes, T], pod: Pod, read: Callable[[], T]) -> T:
-        key = _key(pod)
+        key = template_key(pod)
         with self._lock:
             if key in cache:
                 return cache[key]
@@ -103,8 +103,11 @@ def _as_daemonset(pod: Pod) -> DaemonSet:
 _encoder = msgspec.json.Encoder(order="deterministic")
 
 
-def _key(pod: Pod) -> bytes:
-    """Return a digest: what it is of takes a hundred times as much to keep."""
+def template_key(pod: Pod) -> bytes:
+    """Return what tells pods apart by what readers look at.
+
+    A digest: what it is of takes a hundred times as much to keep.
+    """
     spec, metadata = pod.spec, pod.metadata
     ours = {k: v for k, v in metadata.annotations.items() if _matters(k)}
     owner = metadata.controller()

@@ -7,28 +7,29 @@ from collections.abc import Iterator
 import msgspec
 
 from extender.cluster.kept import Kept
+from extender.cluster.ledger import FINISHED
+from extender.cluster.namespaces import is_opted_in
+from extender.cluster.templates import template_key
 from extender.cluster.view import View
+from extender.doctor.owners import Owner, Owners
 from extender.errors import ExtenderError
-from extender.kube.objects import DaemonSet, Job, Namespace, Node, Pod
+from extender.kube.objects import DaemonSet, Job, Namespace, Node, PersistentVolumeClaim, Pod
 from extender.placement.request import PodRequest
 from extender.placement.verdict import Judge
 from extender.verbs.context import Context
 from extender.workload.stacks.view import ContainerView
 
-_TEMPLATE_HASH = "pod-template-hash"
-OWN_LABEL = "app.kubernetes.io/part-of"
-OWN_NAME = "model-cache-extender"
-
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
-    """The pods of one owner; they share a template, so the first speaks for all of them.
+    """The pods of one owner that are alike, so that the first speaks for all of them.
 
-    ``owner`` is ``Deployment ns/name`` and the like, or ``Pod ns/name`` for one without an owner.
+    An owner has several while its template changes, or where its pods have claims or variables of
+    their own. ``siblings`` counts the pods of all of them.
     """
 
-    owner: str
-    kind: str
+    owner: Owner
     pods: tuple[Pod, ...]
+    siblings: int
     judge: Judge
 
     @property
@@ -37,59 +38,72 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
         return self.pods[0]
 
     @property
+    def name(self) -> str:
+        """What the owner is called: ``Deployment ns/name`` and the like."""
+        return str(self.owner)
+
+    @property
+    def kind(self) -> str:
+        """The kind of what made the pods, ``Pod`` where nobody did."""
+        made_by = self.pod.metadata.controller()
+        return "Pod" if made_by is None else made_by.kind
+
+    @property
     def request(self) -> PodRequest:
         """What it asks for."""
         return self.judge.request
 
 
 class Examined(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that is known. ``schedulers`` are the names under which pods come to us."""
+    """Everything that is known. ``schedulers`` are the names under which pods come to us.
+
+    ``opted_in`` are the namespaces whose pods are sent to them by label.
+    """
 
     view: View
     nodes: tuple[Node, ...]
     namespaces: tuple[Namespace, ...]
     daemon_sets: tuple[DaemonSet, ...]
     jobs: tuple[Job, ...]
+    claims: tuple[PersistentVolumeClaim, ...]
     groups: tuple[Group, ...]
     schedulers: frozenset[str]
+    opted_in: frozenset[str]
+    owners: Owners
 
 
 def examine(context: Context, kept: Kept, schedulers: frozenset[str]) -> Examined:
     """Prepare a cluster for the checks; pods that have ended are left out."""
+    owners = Owners(kept.all(Job))
+    namespaces = tuple(kept.all(Namespace))
     return Examined(
         view=context.state.view(),
         nodes=tuple(kept.all(Node)),
-        namespaces=tuple(kept.all(Namespace)),
+        namespaces=namespaces,
         daemon_sets=tuple(kept.all(DaemonSet)),
         jobs=tuple(kept.all(Job)),
-        groups=tuple(_groups(context, kept)),
+        claims=tuple(kept.all(PersistentVolumeClaim)),
+        groups=tuple(_groups(context, kept, owners)),
         schedulers=schedulers,
+        opted_in=frozenset(one.metadata.name for one in namespaces if is_opted_in(one)),
+        owners=owners,
     )
 
 
-def _groups(context: Context, kept: Kept) -> Iterator[Group]:
-    members: dict[tuple[str, str], list[Pod]] = {}
+def _groups(context: Context, kept: Kept, owners: Owners) -> Iterator[Group]:
+    members: dict[Owner, dict[tuple[bytes, str], list[Pod]]] = {}
     for pod in kept.all(Pod):
-        if pod.status.phase not in {"Succeeded", "Failed"}:
-            members.setdefault(_owner(pod), []).append(pod)
-    for (kind, owner), pods in members.items():
-        try:
-            judge = context.judge(pods[0])
-        except ExtenderError:  # a quantity that is none: the state has said so
-            continue
-        yield Group(owner=f"{kind} {owner}", kind=kind, pods=tuple(pods), judge=judge)
-
-
-def _owner(pod: Pod) -> tuple[str, str]:
-    """Return the kind and the name of what made a pod; a Deployment's ReplicaSets are one."""
-    metadata, owner = pod.metadata, pod.metadata.controller()
-    if owner is None:
-        return "Pod", f"{metadata.namespace}/{metadata.name}"
-    kind, name = owner.kind, owner.name
-    template = metadata.labels.get(_TEMPLATE_HASH, "")
-    if kind == "ReplicaSet" and template and name.endswith(f"-{template}"):
-        kind, name = "Deployment", name.removesuffix(f"-{template}")
-    return kind, f"{metadata.namespace}/{name}"
+        if pod.status.phase not in FINISHED:
+            alike = template_key(pod), pod.spec.scheduler_name
+            members.setdefault(owners.of(pod), {}).setdefault(alike, []).append(pod)
+    for owner, groups in members.items():
+        siblings = sum(map(len, groups.values()))
+        for pods in groups.values():
+            try:
+                judge = context.judge(pods[0])
+            except ExtenderError:  # a quantity that is none: the state has said so
+                continue
+            yield Group(owner=owner, pods=tuple(pods), siblings=siblings, judge=judge)
 
 
 def containers_of(pod: Pod, *, init: bool) -> list[ContainerView]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from extender.doctor.examined import Examined, containers_of
 from extender.doctor.finding import Finding, Severity, some
+from extender.doctor.owners import Owner, daemon_set_owner
 from extender.kube.objects import Pod
 from extender.workload.downloads import Fill
 from extender.workload.names import Kind, parse_name
@@ -33,36 +34,42 @@ _PICKLED_FILE = re.compile(r"(?!ggml|openvino).*\.(?:bin|pt|pth)")
 
 _FILE = re.compile(r".+\.(?:bin|pt|pth|safetensors|gguf|json|txt|model)")
 _PYTHON_FILE = re.compile(r"hf_hub_download\s*\([^)]*?[\"']([^\"']+\.(?:bin|pt|pth))[\"']")
+_WEB = ("http://", "https://")
+"""How an address of a hub's page begins: one file of a model, fetched by a program for any."""
+
 _LOAD_FORMAT = re.compile(r"--load-format[\s=]+(pt|npcache)\b")
 
 
 def check_formats(examined: Examined) -> Iterator[Finding]:
     """Look at what loaders, Jobs and pods download."""
     templates = (
-        (f"{kind} {obj.metadata.namespace}/{obj.metadata.name}", obj.spec.template)
-        for kind, objects in (("DaemonSet", examined.daemon_sets), ("Job", examined.jobs))
-        for obj in objects
+        *((daemon_set_owner(one.metadata), one.spec.template) for one in examined.daemon_sets),
+        *((examined.owners.of_job(one), one.spec.template) for one in examined.jobs),
     )
-    owners = [
+    pods = [
         *((owner, Pod(metadata=one.metadata, spec=one.spec)) for owner, one in templates),
         *((g.owner, g.pod) for g in examined.groups if g.kind not in {"DaemonSet", "Job"}),
     ]
-    for owner, pod in owners:
-        for view in (*containers_of(pod, init=True), *containers_of(pod, init=False)):
-            yield from _container(owner, view)
+    said = (
+        found
+        for owner, pod in pods
+        for view in (*containers_of(pod, init=True), *containers_of(pod, init=False))
+        for found in _container(owner, view)
+    )
+    yield from dict.fromkeys(said)
 
 
-def _container(owner: str, view: ContainerView) -> Iterator[Finding]:
-    name = view.container.name
+def _container(owner: Owner, view: ContainerView) -> Iterator[Finding]:
+    name, field = view.container.name, owner.at(f"spec.{view.field}")
     script = " ".join((*view.container.command, *view.container.args))
     loads = _LOAD_FORMAT.search(script)
     if loads:
         yield Finding(
             severity=Severity.WARNING,
             check="PickledWeights",
-            object=owner,
+            object=str(owner),
             message=f"container {name} loads pickled weights ({loads[0]})",
-            remedy="--load-format safetensors",
+            remedy=f"--load-format safetensors in {field}",
         )
     fetched = [fill for fill in fills(view).fills if _brings(fill, view)]
     files = [*_files_of_hub(view, script), *(_file(fill) for fill in fetched)]
@@ -71,19 +78,22 @@ def _container(owner: str, view: ContainerView) -> Iterator[Finding]:
         yield Finding(
             severity=Severity.WARNING,
             check="PickledWeights",
-            object=owner,
+            object=str(owner),
             message=f"container {name} downloads {some(pickled)}: pickles, which run code when "
             "they are opened",
-            remedy="fetch the .safetensors files of the same model; where it has none, convert it "
-            "once (https://huggingface.co/docs/safetensors)",
+            remedy=f"fetch the .safetensors files of the same model in {field}; where it has none, "
+            "convert it once (https://huggingface.co/docs/safetensors)",
         )
         return
     if fetched or _HUB.search(script):
-        yield from _patterns(owner, name, script, files)
+        yield from _patterns(owner, view, script, files)
 
 
-def _patterns(owner: str, name: str, script: str, files: list[str]) -> Iterator[Finding]:
+def _patterns(
+    owner: Owner, view: ContainerView, script: str, files: list[str]
+) -> Iterator[Finding]:
     """Look at which files of a repository or bucket are chosen."""
+    name, field = view.container.name, owner.at(f"spec.{view.field}")
     wanted = unwanted = ""
     for choice in _CHOOSES.finditer(script):
         if choice["which"].startswith(("ignore", "--exclude")):
@@ -94,21 +104,21 @@ def _patterns(owner: str, name: str, script: str, files: list[str]) -> Iterator[
         yield Finding(
             severity=Severity.WARNING,
             check="PickledWeights",
-            object=owner,
+            object=str(owner),
             message=f"container {name} downloads .bin or .pt weights and leaves the "
             "safetensors out",
             remedy='ignore_patterns=["*.bin", "*.pt", "*.pth"] (hf download --exclude "*.bin" '
-            '"*.pt" "*.pth")',
+            f'"*.pt" "*.pth") in {field}',
         )
     elif _HUB.search(script) and not (wanted or unwanted or any(files)):
         yield Finding(
             severity=Severity.NOTE,
             check="EveryFormatFetched",
-            object=owner,
+            object=str(owner),
             message=f"container {name} downloads every file of the repository: many "
             "hold their weights as .bin or .pt as well as safetensors",
             remedy='ignore_patterns=["*.bin", "*.pt", "*.pth", "original/*"] (hf download '
-            '--exclude "*.bin" "*.pt" "*.pth" "original/*")',
+            f'--exclude "*.bin" "*.pt" "*.pth" "original/*") in {field}',
         )
 
 
@@ -116,7 +126,8 @@ def _brings(fill: Fill, view: ContainerView) -> bool:
     """Tell whether something from elsewhere comes into a volume: what stays out is no model."""
     source = fill.source or ""
     kind = parse_name(source).kind
-    if kind is not Kind.REMOTE and not (kind is Kind.RELATIVE and ":" in source):  # rclone's
+    addressed = kind is Kind.REMOTE or (kind is Kind.HUB and source.startswith(_WEB))
+    if not addressed and not (kind is Kind.RELATIVE and ":" in source):  # rclone's
         return False
     if fill.destination is None:
         return True

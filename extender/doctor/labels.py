@@ -13,9 +13,10 @@ import msgspec
 from extender.cluster.decisions import DECISION_ANNOTATION
 from extender.cluster.inventory import PROVIDES_ANNOTATION
 from extender.cluster.loaders import TRUSTED_LABEL
-from extender.cluster.namespaces import ENABLED, SCHEDULING_LABEL, is_opted_in
+from extender.cluster.namespaces import ENABLED, SCHEDULING_LABEL
 from extender.doctor.examined import Examined
 from extender.doctor.finding import Finding, Severity
+from extender.doctor.owners import daemon_set_owner
 from extender.report import REPORT_ANNOTATION
 from extender.workload.model import (
     ANNOTATION_PREFIX,
@@ -50,26 +51,21 @@ KEYS: dict[str, Known] = {
 """Every key of ours; a template's are found on its pods too."""
 
 
-def opted_in(examined: Examined) -> tuple[str, ...]:
-    """Name the namespaces whose pods are sent to this scheduler by label."""
-    return tuple(
-        namespace.metadata.name for namespace in examined.namespaces if is_opted_in(namespace)
-    )
-
-
 def check_labels(examined: Examined) -> Iterator[Finding]:
     """Look at every object that can carry one."""
     for namespace in examined.namespaces:
-        yield from _keys("Namespace", namespace.metadata.name, namespace.metadata)
+        yield from _keys("Namespace", f"Namespace {namespace.metadata.name}", namespace.metadata)
     for node in examined.nodes:
-        yield from _keys("Node", node.metadata.name, node.metadata)
+        yield from _keys("Node", f"Node {node.metadata.name}", node.metadata)
     for daemon_set in examined.daemon_sets:
-        name = f"{daemon_set.metadata.namespace}/{daemon_set.metadata.name}"
+        name = str(daemon_set_owner(daemon_set.metadata))
         yield from _keys("DaemonSet", name, daemon_set.metadata)
-        yield from _keys(_TEMPLATE, name, daemon_set.spec.template.metadata)
+        template = daemon_set.spec.template.metadata
+        yield from _keys(_TEMPLATE, f"{name} spec.template", template)
     for group in examined.groups:
         if group.kind != "DaemonSet":
-            yield from _keys(_POD, group.owner.partition(" ")[2], group.pod.metadata)
+            where = f"{group.name} {group.owner.template}".rstrip()
+            yield from _keys(_POD, where, group.pod.metadata)
 
 
 def _keys(kind: str, name: str, metadata: object) -> Iterator[Finding]:
@@ -100,7 +96,7 @@ def _key(kind: str, name: str, what: str, key: str, value: str) -> Iterator[Find
     yield Finding(
         severity=Severity.WARNING,
         check="LabelWithoutEffect",
-        object=f"{kind} {name}",
+        object=name,
         message=f"{what} {key} {message}",
         remedy=remedy,
     )

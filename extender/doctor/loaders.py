@@ -119,9 +119,9 @@ def _expected(examined: Examined) -> Iterator[Finding]:
             namespace = group.pod.metadata.namespace
             for loader in answer.untrusted:
                 if not answer.loaders:
-                    untrusted[loader, namespace].add(group.owner)
+                    untrusted[loader, namespace].add(group.name)
             if not answer.known and not answer.untrusted and reference.source is Source.HOST_PATH:
-                unowned[reference.host_path or ""].add(group.owner)
+                unowned[reference.host_path or ""].add(group.name)
     for (loader, namespace), owners in sorted(untrusted.items()):
         yield Finding(
             severity=Severity.WARNING,

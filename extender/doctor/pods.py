@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from extender.cluster.namespaces import OPT_IN
+import msgspec
+
+from extender.cluster.namespaces import DEFAULT_SCHEDULER, OPT_IN
 from extender.doctor.examined import Examined, Group, containers_of
-from extender.doctor.finding import Finding, Severity, some
+from extender.doctor.finding import Finding, Severity
+from extender.explain.held import how_to_be_asked, not_asked
 from extender.explain.volumes import volume_warnings
+from extender.workload.constraints import Constraints
 from extender.workload.downloads import Fill
 from extender.workload.model import ModelReference, Need, Source
 from extender.workload.names import Kind, parse_name
@@ -15,13 +19,23 @@ from extender.workload.stacks import ollama
 from extender.workload.stacks.initializers import fills
 from extender.workload.volumes import locate
 
-_VOLUME_SEVERITY = {
-    "VolumeTooSmall": Severity.WARNING,
-    "ModelExceedsLimit": Severity.WARNING,
-    "OversizedMemoryVolume": Severity.WARNING,
-    "UnsizedMemoryVolume": Severity.NOTE,
+_OF_VOLUMES = {
+    "VolumeTooSmall": (Severity.WARNING, "raise {volume}.emptyDir.sizeLimit"),
+    "ModelExceedsLimit": (
+        Severity.WARNING,
+        "raise resources.limits.memory of its containers in {spec}",
+    ),
+    "OversizedMemoryVolume": (
+        Severity.WARNING,
+        "raise resources.limits.memory of its containers in {spec}, or lower "
+        "{volume}.emptyDir.sizeLimit",
+    ),
+    "UnsizedMemoryVolume": (
+        Severity.NOTE,
+        "set {volume}.emptyDir.sizeLimit to what will be written there",
+    ),
 }
-"""Of ``explain``'s warnings; a mount of /dev/shm is as it should be."""
+"""Of ``explain``'s warnings, with where to mend them; a mount of /dev/shm is as it should be."""
 
 _CERTAIN = frozenset({"VolumeTooSmall", "ModelExceedsLimit"})
 """Those that are errors where the model's size is known, and not only guessed from its name."""
@@ -32,12 +46,17 @@ _GANG_LABELS = ("scheduling.x-k8s.io/pod-group", "pod-group.scheduling.sigs.k8s.
 _ONCE = frozenset({"DaemonSet", "Job"})
 """Owners whose pods are meant to fetch: one a node, or one in all."""
 
+_ON_THEIR_NODE = frozenset({"DaemonSet", "Node"})
+"""Owners whose pods belong to their node: no scheduler chooses it."""
+
+_RESTARTED = frozenset({"Deployment", "StatefulSet"})
+"""Owners that make their pods anew when they are told to (``kubectl rollout restart``)."""
+
 
 def check_pods(examined: Examined) -> Iterator[Finding]:
     """Yield what is wrong with the pods, once for each owner."""
-    for group in examined.groups:
-        for rule in _RULES:
-            yield from rule(group, examined)
+    said = (one for group in examined.groups for rule in _RULES for one in rule(group, examined))
+    yield from dict.fromkeys(said)
 
 
 def _memory(group: Group, _examined: Examined) -> Iterator[Finding]:
@@ -46,16 +65,29 @@ def _memory(group: Group, _examined: Examined) -> Iterator[Finding]:
     if not references:
         return
     known = any(one.bytes for r in references for one in (r, r.origin) if one is not None)
-    for reason, message in volume_warnings(group.request):
-        severity = _VOLUME_SEVERITY.get(reason)
-        if severity is None:
-            continue
-        if known and reason in _CERTAIN:
-            severity = Severity.ERROR
-        said, _, remedy = message.rpartition("; ")
-        yield Finding(
-            severity=severity, check=reason, object=group.owner, message=said, remedy=remedy
-        )
+    for volume in group.request.demand.volumes:
+        demand = msgspec.structs.replace(group.request.demand, volumes=(volume,))
+        alone = msgspec.structs.replace(group.request, demand=demand)
+        for reason, message in volume_warnings(alone):
+            if reason not in _OF_VOLUMES:
+                continue
+            severity, remedy = _OF_VOLUMES[reason]
+            yield Finding(
+                severity=Severity.ERROR if known and reason in _CERTAIN else severity,
+                check=reason,
+                object=group.name,
+                message=message.rpartition("; ")[0],
+                remedy=remedy.format(
+                    volume=_volume(group, volume.name), spec=group.owner.at("spec")
+                ),
+            )
+
+
+def _volume(group: Group, name: str) -> str:
+    """Name a volume by its place in the manifest of the pods' owner."""
+    volumes = group.pod.spec.volumes
+    index = next(index for index, volume in enumerate(volumes) if volume.name == name)
+    return group.owner.at(f"spec.volumes[{index}]")
 
 
 def _writable(group: Group, _examined: Examined) -> Iterator[Finding]:
@@ -66,10 +98,11 @@ def _writable(group: Group, _examined: Examined) -> Iterator[Finding]:
             continue
         if reference.need is Need.PREFERRED:  # it fills the volume where the model is missing
             continue
-        for container in group.pod.spec.containers:
+        for view in containers_of(group.pod, init=False):
+            container = view.container
             for index, mount in enumerate(container.volume_mounts):
                 if mount.name == reference.volume and not mount.read_only:
-                    place = f"volumeMounts[{index}].readOnly: true in container {container.name}"
+                    place = group.owner.at(f"spec.{view.field}.volumeMounts[{index}].readOnly")
                     said = f"container {container.name} mounts {mount.mount_path} writable"
                     yield (
                         _store(group, said, place)
@@ -82,10 +115,10 @@ def _mounted_writable(group: Group, said: str, reference: ModelReference, place:
     return Finding(
         severity=Severity.WARNING,
         check="ModelMountWritable",
-        object=group.owner,
+        object=group.name,
         message=f"{said} {reference.model}: it can spoil what every other pod reads, and that it "
         "needs the model to be there cannot be told",
-        remedy=place,
+        remedy=f"{place}: true",
     )
 
 
@@ -98,12 +131,12 @@ def _store(group: Group, said: str, place: str) -> Finding:
     return Finding(
         severity=Severity.NOTE,
         check="ModelMountWritable",
-        object=group.owner,
+        object=group.name,
         message=f"{said}: Ollama pulls its clients' models there, and removes at its start what no "
         "manifest names, a download of another server's included",
         remedy="OLLAMA_NOPRUNE=1 where several servers share the directory; where a loader pulls "
-        f"and no client does, {place} as well, on the models alone: ~/.ollama itself has to stay "
-        "writable for Ollama's key",
+        f"and no client does, {place}: true as well, on the models alone: ~/.ollama itself has to "
+        "stay writable for Ollama's key",
     )
 
 
@@ -130,13 +163,13 @@ def _fetched_by_each(group: Group, _examined: Examined) -> Iterator[Finding]:
 
 
 def _into_its_own(group: Group, container: str, fill: Fill) -> Finding:
-    many = len(group.pods)
+    many = group.siblings
     return Finding(
         severity=Severity.WARNING if many > 1 else Severity.NOTE,
         check="FetchedByEachPod",
-        object=group.owner,
-        message=f"init container {container} downloads {fill.source} anew for each of {many} pods, "
-        "before any of them starts",
+        object=group.name,
+        message=f"init container {container} downloads {fill.source} anew for "
+        + (f"each of {many} pods, before any of them starts" if many > 1 else "every new pod"),
         remedy="fetch it once for each node with a loader (deploy/examples/node-cache.yaml) and "
         "fill the volume from there, or once into a claim (deploy/examples/shared-volume.yaml)",
     )
@@ -146,7 +179,7 @@ def _into_the_nodes(group: Group, container: str, fill: Fill, path: str) -> Find
     return Finding(
         severity=Severity.WARNING,
         check="FetchedOverOthers",
-        object=group.owner,
+        object=group.name,
         message=f"init container {container} downloads {fill.source} into {path} of the node "
         "before each start of a pod, whether it is there or not: two pods of one node write the "
         "same files at once, while others read them",
@@ -166,36 +199,57 @@ def _gang(group: Group, _examined: Examined) -> Iterator[Finding]:
         yield Finding(
             severity=Severity.WARNING,
             check="GangWithMemoryVolumes",
-            object=group.owner,
+            object=group.name,
             message="is scheduled as a gang and keeps data in memory-backed volumes: while the "
             "gang is placed its members are not counted together, so that too many may go to "
             "one node",
-            remedy="request the memory at the level of the pod (deploy/pod-level-request), so "
-            "that kube-scheduler itself counts it",
+            remedy="request the memory at the level of the pod, so that kube-scheduler counts it: "
+            f"{group.owner.at('spec.resources.requests.memory')} (deploy/pod-level-request)",
         )
 
 
 def _not_asked_about(group: Group, examined: Examined) -> Iterator[Finding]:
     """Tell pods that need a cached model and go to a scheduler that does not ask."""
-    scheduler = group.pod.spec.scheduler_name or "default-scheduler"
-    if scheduler in examined.schedulers or group.kind == "DaemonSet":
+    scheduler = group.pod.spec.scheduler_name or DEFAULT_SCHEDULER
+    if scheduler in examined.schedulers or group.kind in _ON_THEIR_NODE:
         return
     request = group.request
-    required = [r for r in request.workload.references if r.need is Need.REQUIRED]
-    if not required and not request.demand.volume_bytes:
+    if not request.workload.references or not request.needs_certainty:
         return
-    if not request.workload.references:
-        return
-    namespace = group.pod.metadata.namespace
     yield Finding(
         severity=Severity.WARNING,
         check="NotAskedAbout",
-        object=group.owner,
+        object=group.name,
         message=f"{request.workload.references[0].model} has to be there, or its memory has to "
         f"fit, and {scheduler} places the pod without asking",
-        remedy=f"kubectl label namespace {namespace} {OPT_IN} (with "
-        f"deploy/opt-in), or schedulerName: {some(examined.schedulers, 1)}",
+        remedy=_to_be_asked(group, examined),
     )
+
+
+def _to_be_asked(group: Group, examined: Examined) -> str:
+    """Say what sends pods that are made from now on to this program, and how to make them anew."""
+    opted_in = group.pod.metadata.namespace in examined.opted_in
+    new = msgspec.structs.replace(
+        group.pod,
+        metadata=msgspec.structs.replace(group.pod.metadata, creation_timestamp=""),
+        spec=msgspec.structs.replace(group.pod.spec, node_name=""),
+    )
+    if not_asked(new, Constraints(), examined.schedulers, opted_in=opted_in):
+        field = group.owner.at("spec.schedulerName")
+        return how_to_be_asked(group.pod, sorted(examined.schedulers), field)
+    return (
+        f"{_made_anew(group)}: its namespace has the label {OPT_IN}, which reaches pods alone that "
+        "are made after it, with deploy/opt-in applied"
+    )
+
+
+def _made_anew(group: Group) -> str:
+    namespace, _, name = group.owner.name.partition("/")
+    if group.owner.kind in _RESTARTED:
+        return f"kubectl rollout restart {group.owner.kind.lower()} -n {namespace} {name}"
+    if group.owner.kind == "Pod":
+        return f"delete it and create it again (kubectl delete pod -n {namespace} {name})"
+    return f"delete its pods (kubectl delete pod -n {namespace} {group.pod.metadata.name} ...)"
 
 
 def _annotations(group: Group, _examined: Examined) -> Iterator[Finding]:
@@ -204,9 +258,10 @@ def _annotations(group: Group, _examined: Examined) -> Iterator[Finding]:
         yield Finding(
             severity=Severity.WARNING,
             check=warning.reason,
-            object=group.owner,
+            object=group.name,
             message=warning.message,
-            remedy="see the annotations in docs/reference/keys.md",
+            remedy=f"in {group.owner.at('metadata.annotations')}; docs/reference/keys.md has the "
+            "values that each takes",
         )
 
 

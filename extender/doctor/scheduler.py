@@ -20,7 +20,8 @@ _SAMPLED_FROM = 100
 """``minFeasibleNodesToFind``."""
 
 _LONGEST_BACKOFF = 2
-_DEFAULT_BACKOFF = 10
+_FIRST_BACKOFF, _DEFAULT_BACKOFF = 1, 10
+"""``podInitialBackoffSeconds`` and ``podMaxBackoffSeconds`` where they are left out."""
 
 
 def check_scheduler(file: SchedulerFile, setting: Setting) -> Iterator[Finding]:
@@ -117,15 +118,29 @@ def _names(file: SchedulerFile, _setting: Setting) -> Iterator[Finding]:
 
 
 def _backoff(file: SchedulerFile, _setting: Setting) -> Iterator[Finding]:
+    first = file.configuration.pod_initial_backoff_seconds
     longest = file.configuration.pod_max_backoff_seconds
-    if (_DEFAULT_BACKOFF if longest is None else longest) > _LONGEST_BACKOFF:
+    first = _FIRST_BACKOFF if first is None else first
+    said = f"is {f'not set ({_DEFAULT_BACKOFF})' if longest is None else longest}"
+    longest = _DEFAULT_BACKOFF if longest is None else longest
+    if first <= 0 or longest < first:
+        short = first <= 0
+        yield Finding(
+            severity=Severity.ERROR,
+            check="BadBackoff",
+            object=file.place("podInitialBackoffSeconds" if short else "podMaxBackoffSeconds"),
+            message=(f"is {first}" if short else f"{said}, less than podInitialBackoffSeconds")
+            + ": kube-scheduler does not start with it",
+            remedy=f"podInitialBackoffSeconds: {_FIRST_BACKOFF}, podMaxBackoffSeconds: "
+            f"{_LONGEST_BACKOFF}",
+        )
+    elif longest > _LONGEST_BACKOFF:
         yield Finding(
             severity=Severity.WARNING,
             check="LongBackoff",
             object=file.place("podMaxBackoffSeconds"),
-            message=f"is {f'not set ({_DEFAULT_BACKOFF})' if longest is None else longest}: a pod "
-            "that is woken because its model is there now, or that was refused at bind, waits out "
-            "its back-off first",
+            message=f"{said}: a pod that is woken because its model is there now, or that was "
+            "refused at bind, waits out its back-off first",
             remedy=f"podMaxBackoffSeconds: {_LONGEST_BACKOFF}",
         )
 
@@ -149,7 +164,9 @@ def _shared(file: SchedulerFile, _setting: Setting) -> Iterator[Finding]:
             check="EveryPodAsks",
             object=file.place("extenders"),
             message="every pod of the cluster passes through this scheduler, the extender's own "
-            "included: while the extender is down nothing starts, its replacement neither",
+            "included: while the extender is down nothing starts, its replacement neither; and "
+            "kube-scheduler judges each pod by itself, where it knows one answer for pods that are "
+            "alike as long as it has no extender (OpportunisticBatching)",
             remedy="managedResources: [{name: nvidia.com/gpu}], or a second kube-scheduler "
             "(deploy/overlays/second-scheduler)",
         )
@@ -186,9 +203,21 @@ def _binders(file: SchedulerFile, _setting: Setting) -> Iterator[Finding]:
 
 
 def _waking(file: SchedulerFile, setting: Setting) -> Iterator[Finding]:
-    known = set(setting.configuration.waking.scheduler_names)
-    names = set(file.configuration.scheduler_names)
-    if file.configuration.extenders and setting.configuration.waking.enabled and names - known:
+    waking = setting.configuration.waking
+    known, names = set(waking.scheduler_names), set(file.configuration.scheduler_names)
+    if not file.configuration.extenders:
+        return
+    if not waking.enabled:
+        yield Finding(
+            severity=Severity.WARNING,
+            check="WakingOff",
+            object="waking.enabled of the extender's configuration",
+            message="is false: what makes a refused pod right again, a model that is there now or "
+            "memory that is given back, is no event of kube-scheduler's, which tries the pod again "
+            "after up to five minutes",
+            remedy="waking: {enabled: true}",
+        )
+    elif names - known:
         yield Finding(
             severity=Severity.WARNING,
             check="WakingOthers",

@@ -85,6 +85,7 @@ class SchedulerConfiguration(_Part, frozen=True):
     api_version: str = ""
     leader_election: LeaderElection = LeaderElection()
     percentage_of_nodes_to_score: int | None = None
+    pod_initial_backoff_seconds: int | None = None
     pod_max_backoff_seconds: int | None = None
     profiles: tuple[Profile, ...] = ()
     extenders: tuple[ExtenderEntry, ...] = ()

@@ -80,15 +80,26 @@ def not_asked(
     name = pod.spec.scheduler_name or DEFAULT_SCHEDULER
     if pod.spec.node_name or name in set(schedulers):
         return ""
-    opt_in, owner = "", pod.metadata.controller()
-    if name == DEFAULT_SCHEDULER and (owner is None or owner.kind not in LEFT_ALONE):
-        if opted_in and not pod.metadata.creation_timestamp:
-            return ""
-        opt_in = (
-            f", or label the namespace before the pod is created: kubectl label namespace "
-            f"{pod.metadata.namespace or 'default'} {OPT_IN}"
-        )
+    if opted_in and not pod.metadata.creation_timestamp and _takes_the_label(pod):
+        return ""
     return (
         f"its scheduler, {name}, does not ask this program, and may place it on nodes that are "
-        f"refused here: set spec.schedulerName: {' or '.join(schedulers)}{opt_in}"
+        f"refused here: {how_to_be_asked(pod, schedulers)}"
     )
+
+
+def how_to_be_asked(pod: Pod, schedulers: Iterable[str], field: str = "spec.schedulerName") -> str:
+    """Say what sends pods such as this one here; ``field`` is where its scheduler is named."""
+    opt_in = (
+        f", or label the namespace before the pod is created: kubectl label namespace "
+        f"{pod.metadata.namespace or 'default'} {OPT_IN}"
+    )
+    named = f"set {field}: {' or '.join(schedulers)}"
+    return named + (opt_in if _takes_the_label(pod) else "")
+
+
+def _takes_the_label(pod: Pod) -> bool:
+    """Tell whether a label on its namespace sends new pods such as this one here."""
+    owner = pod.metadata.controller()
+    name = pod.spec.scheduler_name or DEFAULT_SCHEDULER
+    return name == DEFAULT_SCHEDULER and (owner is None or owner.kind not in LEFT_ALONE)

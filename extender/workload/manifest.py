@@ -14,7 +14,7 @@ from extender.kube.objects import ObjectMeta, OwnerReference, Pod, PodTemplate
 from extender.workload.constraints import Constraints, read_constraints
 from extender.workload.inference_services import WORKER, llm_templates, predictor_templates
 
-_TEMPLATES: dict[str, tuple[str, ...]] = {
+TEMPLATES: dict[str, tuple[str, ...]] = {
     "Deployment": ("spec", "template"),
     "StatefulSet": ("spec", "template"),
     "DaemonSet": ("spec", "template"),
@@ -27,7 +27,7 @@ _TEMPLATES: dict[str, tuple[str, ...]] = {
 LEADER = "leader"
 """The part of a LeaderWorkerSet beside its workers."""
 
-_GROUP_NAME = "leaderworkerset.sigs.k8s.io/name"
+GROUP_NAME = "leaderworkerset.sigs.k8s.io/name"
 """A label of every pod of a LeaderWorkerSet
 (https://lws.sigs.k8s.io/docs/reference/labels-annotations-and-environment-variables/)."""
 
@@ -75,12 +75,12 @@ def _in_group(template: Any, manifest: Any) -> Any:
         return template
     labels = metadata.get("labels")
     name = inner(manifest, ("metadata", "name")) or ""
-    labelled = {**(labels if isinstance(labels, dict) else {}), _GROUP_NAME: str(name)}
+    labelled = {**(labels if isinstance(labels, dict) else {}), GROUP_NAME: str(name)}
     return {**template, "metadata": {**metadata, "labels": labelled}}
 
 
 def _daemon(manifest: Any) -> Iterator[Raw]:
-    template = inner(manifest, _TEMPLATES["DaemonSet"])
+    template = inner(manifest, TEMPLATES["DaemonSet"])
     spec = inner(template, ("spec",))
     if isinstance(spec, dict):
         said = spec.get("tolerations")
@@ -97,7 +97,7 @@ _MADE: dict[str, Callable[[Any], Iterator[Raw]]] = {
 }
 """Kinds that carry several templates, or none, from which a controller makes some."""
 
-CARRIERS = ("Pod", *_TEMPLATES, *_MADE)
+CARRIERS = ("Pod", *TEMPLATES, *_MADE)
 """The kinds that carry a pod."""
 
 
@@ -141,7 +141,7 @@ def _raw(kind: str, manifest: Any) -> Iterator[Raw]:
     elif kind == "DaemonSet":
         yield from _daemon(manifest)
     else:
-        path = _TEMPLATES[kind]
+        path = TEMPLATES[kind]
         yield "", ".".join((*path, "spec")), inner(manifest, path)
 
 

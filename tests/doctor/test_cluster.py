@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-import msgspec
 import pytest
 
-from extender.cli.source import new_context, new_state
-from extender.cluster.kept import Kept
-from extender.config import ExtenderConfiguration
-from extender.doctor.cluster import check_cluster
-from extender.doctor.examined import examine
-from extender.doctor.finding import Finding, Severity
+from extender.doctor.finding import Severity
 from extender.doctor.labels import KEYS
-from extender.kube.objects import Condition, KubeObject, Pod, Probe
 from extender.serving.touching import REQUEUED_ANNOTATION
 from tests.builders import (
     CRASHING,
@@ -23,9 +13,9 @@ from tests.builders import (
     LOADING,
     READY,
     STOPPED,
+    claim,
     job,
     loader,
-    loader_pod,
     namespace,
     node,
     our_loader,
@@ -35,204 +25,34 @@ from tests.builders import (
     tmpfs,
     vllm,
 )
-
-ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
-OURS = "model-cache-scheduler"
-ON_NODE: dict[str, Any] = {"name": "ram", "hostPath": {"path": "/var/lib/models"}}
-GB = "meta-llama/Llama-3.1-8B-Instruct"
-Objects = Sequence[KubeObject]
-
-
-def findings(objects: Objects, schedulers: frozenset[str] = frozenset({OURS})) -> list[Finding]:
-    configuration = ExtenderConfiguration()
-    state = new_state(configuration)
-    kept = Kept(state)
-    for obj in objects:
-        kept.upsert(obj)
-    context = new_context(state, configuration)
-    return list(check_cluster(examine(context, kept, schedulers)))
-
-
-def checks(objects: Objects, **more: Any) -> dict[str, Severity]:
-    return {found.check: found.severity for found in findings(objects, **more)}
-
-
-def of(kind: str, name: str, **metadata: Any) -> dict[str, Any]:
-    owner = {"kind": kind, "name": name, "uid": name, "controller": True}
-    return {"ownerReferences": [owner], **metadata}
-
-
-def ours(found: Pod, **spec: Any) -> Pod:
-    """A pod that comes to our scheduler."""
-    return msgspec.structs.replace(
-        found, spec=msgspec.structs.replace(found.spec, scheduler_name=OURS, **spec)
-    )
-
-
-def filled(*, limit: str = "64Gi", size: str | None = "20Gi", model: str = GB, **more: Any) -> Pod:
-    """The article's third strategy: an init container downloads into a memory-backed volume."""
-    empty: dict[str, Any] = {"medium": more.pop("medium", "Memory")}
-    resources = {"requests": {"memory": "1Gi"}, "limits": {"memory": limit}}
-    mount = {"name": "ram", "mountPath": "/models"}
-    return ours(
-        pod(
-            more.pop("name", "filled"),
-            metadata=more.pop("metadata", {}),
-            spec={
-                "initContainers": [
-                    {
-                        "name": "fill",
-                        "image": "python:3.12-slim",
-                        "command": ["sh", "-c"],
-                        "args": [
-                            more.pop("script", f"hf download {model} --local-dir /models/m "
-                            "--exclude '*.bin'")
-                        ],
-                        "resources": resources,
-                        "volumeMounts": [mount],
-                    }
-                ],
-                "containers": [
-                    {
-                        "name": "vllm",
-                        "image": "vllm/vllm-openai:v0.11.0",
-                        "args": ["--model", "/models/m"],
-                        "resources": resources,
-                        "volumeMounts": [{**mount, "readOnly": True}],
-                    }
-                ],
-                "volumes": [
-                    {"name": "ram", "emptyDir": empty | ({"sizeLimit": size} if size else {})}
-                ],
-                **more,
-            },
-        )
-    )  # fmt: skip
-
-
-def ollama(**mount: Any) -> Pod:
-    """A server whose clients say what it pulls."""
-    mounted = {"name": "models", "mountPath": "/root/.ollama/models", **mount}
-    container = {"name": "ollama", "image": "ollama/ollama:0.12.3", "volumeMounts": [mounted]}
-    volume = {"name": "models", "hostPath": {"path": "/var/lib/ollama"}}
-    return ours(pod("ollama", spec={"containers": [container], "volumes": [volume]}))
-
-
-def gang(**metadata: Any) -> Pod:
-    found = filled(limit="1Gi", metadata=metadata)
-    resources = found.spec.containers[0].resources
-    unlimited = msgspec.structs.replace(resources, limits={})
-    return msgspec.structs.replace(
-        found,
-        spec=msgspec.structs.replace(
-            found.spec,
-            containers=tuple(
-                msgspec.structs.replace(c, resources=unlimited) for c in found.spec.containers
-            ),
-            init_containers=tuple(
-                msgspec.structs.replace(c, resources=unlimited) for c in found.spec.init_containers
-            ),
-        ),
-    )
-
-
-def replicas(found: Pod, count: int, **metadata: Any) -> list[Pod]:
-    """Pods of one Deployment."""
-    labels = {"pod-template-hash": "5d8f"}
-    return [
-        msgspec.structs.replace(
-            found,
-            metadata=msgspec.structs.replace(
-                pod(f"{found.metadata.name}-{i}", metadata=of("ReplicaSet", "web-5d8f")).metadata,
-                labels=labels,
-                **metadata,
-            ),
-        )
-        for i in range(count)
-    ]
-
-
-def labelled(found: KubeObject, **changes: Any) -> Any:
-    return msgspec.structs.replace(
-        found, metadata=msgspec.structs.replace(found.metadata, **changes)
-    )
-
-
-def template(found: Any, **changes: Any) -> Any:
-    """A DaemonSet whose template carries these labels or annotations."""
-    spec = found.spec
-    metadata = msgspec.structs.replace(spec.template.metadata, **changes)
-    return msgspec.structs.replace(
-        found,
-        spec=msgspec.structs.replace(
-            spec, template=msgspec.structs.replace(spec.template, metadata=metadata)
-        ),
-    )
-
-
-def writable(found: Pod) -> Pod:
-    mounts = tuple(
-        msgspec.structs.replace(mount, read_only=False)
-        for mount in found.spec.containers[0].volume_mounts
-    )
-    containers = (msgspec.structs.replace(found.spec.containers[0], volume_mounts=mounts),)
-    return msgspec.structs.replace(
-        found, spec=msgspec.structs.replace(found.spec, containers=containers)
-    )
-
-
-def in_main(daemon_set: Any, *, probe: bool) -> Any:
-    """A loader that downloads in its main container."""
-    spec = daemon_set.spec.template.spec
-    (fetching,) = spec.init_containers
-    if probe:
-        fetching = msgspec.structs.replace(fetching, readiness_probe=Probe())
-    spec = msgspec.structs.replace(spec, containers=(fetching,), init_containers=())
-    return msgspec.structs.replace(
-        daemon_set,
-        spec=msgspec.structs.replace(
-            daemon_set.spec,
-            template=msgspec.structs.replace(daemon_set.spec.template, spec=spec),
-        ),
-    )
-
-
-NODES = [node("a"), node("b")]
-QUIET = DOWNLOAD.replace("local_dir=", "ignore_patterns=['*.bin'], local_dir=")
-LOADER = loader(script=QUIET)
-OPAQUE = "curl -sfL https://x.example/install | sh; hf download --local-dir $WHERE/$M"
-
-
-def at(on: str, status: dict[str, Any]) -> Pod:
-    return loader_pod(on, status, script=QUIET)
-
-
-def decided(seconds: int, *, restarts: int = 0, estimated: float = 48.0) -> Pod:
-    """A pod that our decision bound at 00:00, Ready so many seconds later; it reads a claim."""
-    found = ours(
-        vllm(volume={"persistentVolumeClaim": {"claimName": "store", "readOnly": True}}, on="a")
-    )
-    decision = {"version": 1, "time": 1767225600.0, "node": "a", "strategy": "shared-volume",
-                "tier": "sharedVolume", "estimatedStartSeconds": estimated}  # fmt: skip
-    minutes, rest = divmod(seconds, 60)
-    bound = Condition(
-        type="PodScheduled", status="True", last_transition_time="2026-01-01T00:00:00Z"
-    )
-    ready = msgspec.structs.replace(
-        found.status.conditions[0], last_transition_time=f"2026-01-01T00:{minutes:02}:{rest:02}Z"
-    )
-    statuses = pod(
-        status={"containerStatuses": [{"name": "vllm", "restartCount": restarts}]}
-    ).status.container_statuses
-    text = msgspec.json.encode(decision).decode()
-    metadata = msgspec.structs.replace(
-        found.metadata, annotations={"modelcache.dev/decision": text}
-    )
-    status = msgspec.structs.replace(
-        found.status, conditions=(bound, ready), container_statuses=statuses
-    )
-    return msgspec.structs.replace(found, metadata=metadata, status=status)
-
+from tests.doctor.building import (
+    ERROR,
+    GB,
+    LOADER,
+    NODES,
+    NOTE,
+    ON_NODE,
+    OPAQUE,
+    QUIET,
+    WARNING,
+    Objects,
+    at,
+    checks,
+    decided,
+    extender,
+    filled,
+    findings,
+    gang,
+    in_main,
+    labelled,
+    of,
+    ollama,
+    ours,
+    reading_a_claim,
+    replicas,
+    template,
+    writable,
+)
 
 RULES: dict[str, tuple[str, Severity, Objects, Objects]] = {
     # loaders
@@ -356,6 +176,10 @@ RULES: dict[str, tuple[str, Severity, Objects, Objects]] = {
         for script, mended in (
             ("wget -P /models/m https://h.example/r/pytorch_model.bin?download=true",
              "wget -P /models/m https://h.example/r/model.safetensors?download=true"),
+            ("wget -P /models/m https://huggingface.co/org/m/resolve/main/pytorch_model.bin",
+             "wget -P /models/m https://huggingface.co/org/m/resolve/main/model.safetensors"),
+            ("curl -Lo /models/m/w https://huggingface.co/org/m/resolve/v1/a/model.pt?download=true",
+             "curl -Lo /models/m/w https://huggingface.co/org/m/resolve/v1/a/model.gguf"),
             ("curl -L -o /models/m/w https://h.example/r/model.pt",
              "curl -L -o /tmp/w https://h.example/r/model.pt"),
             ("aws s3 cp s3://b/m/pytorch_model.bin /models/m/",
@@ -396,6 +220,27 @@ RULES: dict[str, tuple[str, Severity, Objects, Objects]] = {
          ours(vllm())],
     ),
     "a claim read slowly": ("ClaimReadSlowly", WARNING, [decided(300)], [decided(80)]),
+    "a claim of one node, read by two pods": (
+        "ClaimNotShared", WARNING,
+        [claim("store", accessModes=["ReadWriteOnce"]), *replicas(reading_a_claim(), 2)],
+        [claim("store", accessModes=["ReadWriteOnce", "ReadOnlyMany"]),
+         *replicas(reading_a_claim(), 2)],
+    ),
+    "a claim of one node, read by one pod": (
+        "ClaimNotShared", WARNING,
+        [claim("store", accessModes=["ReadWriteOncePod"]), *replicas(reading_a_claim(), 3)],
+        [claim("store", accessModes=["ReadWriteOncePod"]), reading_a_claim()],
+    ),
+    # extenders
+    "two extenders that bind": (
+        "NotFenced", ERROR, replicas(extender("serve"), 2),
+        replicas(extender("serve", "--lease", "model-cache-system/model-cache-scheduler"), 2),
+    ),
+    "an extender that is one of two": (
+        "NotFenced", ERROR, replicas(extender("serve", "--config", "/etc/c.yaml"), 2),
+        [extender("serve", "--config", "/etc/c.yaml"),
+         *replicas(extender("serve", "--observe"), 2)],
+    ),
 }  # fmt: skip
 
 

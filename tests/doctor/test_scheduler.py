@@ -100,6 +100,18 @@ TRAPS: dict[str, tuple[str, Severity, Object, Object]] = {
         {"podMaxBackoffSeconds": 60},
         {"podMaxBackoffSeconds": 2},
     ),
+    "a back-off that ends before it begins": (
+        "BadBackoff",
+        ERROR,
+        {"podInitialBackoffSeconds": 5},
+        {"podInitialBackoffSeconds": 2},
+    ),
+    "no back-off at all": (
+        "BadBackoff",
+        ERROR,
+        {"podInitialBackoffSeconds": 0},
+        {"podInitialBackoffSeconds": 1},
+    ),
     "shared by two profiles": ("ExtenderShared", WARNING, {"profiles": PROFILES}, {}),
     "asked about every pod": (
         "EveryPodAsks",
@@ -309,6 +321,15 @@ def test_the_extenders_own_configuration_counts() -> None:
     )
     document = shipped(profiles=[{"schedulerName": "m"}])
     assert set(checks(document, Setting(configuration=configuration))) == {"TimeoutBelowDeadline"}
+
+
+def test_an_extender_that_wakes_nobody_is_told() -> None:
+    """Its configuration is the place to mend it, not kube-scheduler's file."""
+    read = {"apiVersion": "modelcache.dev/v1alpha1", "kind": "ExtenderConfiguration"}
+    off = Setting(configuration=read_configuration({**read, "waking": {"enabled": False}}))
+    (found,) = findings(SHIPPED_CONFIG, off)
+    assert (found.check, found.severity) == ("WakingOff", WARNING)
+    assert found.remedy == "waking: {enabled: true}"
 
 
 def test_only_the_entry_that_calls_this_program_is_judged() -> None:

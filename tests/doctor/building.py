@@ -1,0 +1,245 @@
+"""Clusters with one thing wrong, and what doctor says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from extender.cli.source import new_context, new_state
+from extender.cluster.kept import Kept
+from extender.config import ExtenderConfiguration
+from extender.doctor.cluster import check_cluster
+from extender.doctor.examined import examine
+from extender.doctor.finding import Finding, Severity
+from extender.kube.objects import Condition, KubeObject, Pod, Probe
+from tests.builders import (
+    DOWNLOAD,
+    loader,
+    loader_pod,
+    node,
+    pod,
+    vllm,
+)
+
+ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
+OURS = "model-cache-scheduler"
+ON_NODE: dict[str, Any] = {"name": "ram", "hostPath": {"path": "/var/lib/models"}}
+GB = "meta-llama/Llama-3.1-8B-Instruct"
+Objects = Sequence[KubeObject]
+
+
+def findings(objects: Objects, schedulers: frozenset[str] = frozenset({OURS})) -> list[Finding]:
+    configuration = ExtenderConfiguration()
+    state = new_state(configuration)
+    kept = Kept(state)
+    for obj in objects:
+        kept.upsert(obj)
+    context = new_context(state, configuration)
+    return list(check_cluster(examine(context, kept, schedulers)))
+
+
+def checks(objects: Objects, **more: Any) -> dict[str, Severity]:
+    return {found.check: found.severity for found in findings(objects, **more)}
+
+
+def of(kind: str, name: str, **metadata: Any) -> dict[str, Any]:
+    owner = {"kind": kind, "name": name, "uid": name, "controller": True}
+    return {"ownerReferences": [owner], **metadata}
+
+
+def ours(found: Pod, **spec: Any) -> Pod:
+    """A pod that comes to our scheduler."""
+    return msgspec.structs.replace(
+        found, spec=msgspec.structs.replace(found.spec, scheduler_name=OURS, **spec)
+    )
+
+
+def filled(*, limit: str = "64Gi", size: str | None = "20Gi", model: str = GB, **more: Any) -> Pod:
+    """The article's third strategy: an init container downloads into a memory-backed volume."""
+    empty: dict[str, Any] = {"medium": more.pop("medium", "Memory")}
+    resources = {"requests": {"memory": "1Gi"}, "limits": {"memory": limit}}
+    mount = {"name": "ram", "mountPath": "/models"}
+    return ours(
+        pod(
+            more.pop("name", "filled"),
+            metadata=more.pop("metadata", {}),
+            spec={
+                "initContainers": [
+                    {
+                        "name": "fill",
+                        "image": "python:3.12-slim",
+                        "command": ["sh", "-c"],
+                        "args": [
+                            more.pop("script", f"hf download {model} --local-dir /models/m "
+                            "--exclude '*.bin'")
+                        ],
+                        "resources": resources,
+                        "volumeMounts": [mount],
+                    }
+                ],
+                "containers": [
+                    {
+                        "name": "vllm",
+                        "image": "vllm/vllm-openai:v0.11.0",
+                        "args": ["--model", "/models/m"],
+                        "resources": resources,
+                        "volumeMounts": [{**mount, "readOnly": True}],
+                    }
+                ],
+                "volumes": [
+                    {"name": "ram", "emptyDir": empty | ({"sizeLimit": size} if size else {})}
+                ],
+                **more,
+            },
+        )
+    )  # fmt: skip
+
+
+def ollama(**mount: Any) -> Pod:
+    """A server whose clients say what it pulls."""
+    mounted = {"name": "models", "mountPath": "/root/.ollama/models", **mount}
+    container = {"name": "ollama", "image": "ollama/ollama:0.12.3", "volumeMounts": [mounted]}
+    volume = {"name": "models", "hostPath": {"path": "/var/lib/ollama"}}
+    return ours(pod("ollama", spec={"containers": [container], "volumes": [volume]}))
+
+
+def gang(**metadata: Any) -> Pod:
+    found = filled(limit="1Gi", metadata=metadata)
+    resources = found.spec.containers[0].resources
+    unlimited = msgspec.structs.replace(resources, limits={})
+    return msgspec.structs.replace(
+        found,
+        spec=msgspec.structs.replace(
+            found.spec,
+            containers=tuple(
+                msgspec.structs.replace(c, resources=unlimited) for c in found.spec.containers
+            ),
+            init_containers=tuple(
+                msgspec.structs.replace(c, resources=unlimited) for c in found.spec.init_containers
+            ),
+        ),
+    )
+
+
+def replicas(found: Pod, count: int, **metadata: Any) -> list[Pod]:
+    """Pods of one Deployment."""
+    labels = {"pod-template-hash": "5d8f"}
+    return [
+        msgspec.structs.replace(
+            found,
+            metadata=msgspec.structs.replace(
+                pod(f"{found.metadata.name}-{i}", metadata=of("ReplicaSet", "web-5d8f")).metadata,
+                labels=labels,
+                **metadata,
+            ),
+        )
+        for i in range(count)
+    ]
+
+
+def labelled(found: KubeObject, **changes: Any) -> Any:
+    return msgspec.structs.replace(
+        found, metadata=msgspec.structs.replace(found.metadata, **changes)
+    )
+
+
+def template(found: Any, **changes: Any) -> Any:
+    """A DaemonSet whose template carries these labels or annotations."""
+    spec = found.spec
+    metadata = msgspec.structs.replace(spec.template.metadata, **changes)
+    return msgspec.structs.replace(
+        found,
+        spec=msgspec.structs.replace(
+            spec, template=msgspec.structs.replace(spec.template, metadata=metadata)
+        ),
+    )
+
+
+def writable(found: Pod) -> Pod:
+    mounts = tuple(
+        msgspec.structs.replace(mount, read_only=False)
+        for mount in found.spec.containers[0].volume_mounts
+    )
+    containers = (msgspec.structs.replace(found.spec.containers[0], volume_mounts=mounts),)
+    return msgspec.structs.replace(
+        found, spec=msgspec.structs.replace(found.spec, containers=containers)
+    )
+
+
+def in_main(daemon_set: Any, *, probe: bool) -> Any:
+    """A loader that downloads in its main container."""
+    spec = daemon_set.spec.template.spec
+    (fetching,) = spec.init_containers
+    if probe:
+        fetching = msgspec.structs.replace(fetching, readiness_probe=Probe())
+    spec = msgspec.structs.replace(spec, containers=(fetching,), init_containers=())
+    return msgspec.structs.replace(
+        daemon_set,
+        spec=msgspec.structs.replace(
+            daemon_set.spec,
+            template=msgspec.structs.replace(daemon_set.spec.template, spec=spec),
+        ),
+    )
+
+
+def reading_a_claim() -> Pod:
+    return ours(
+        vllm(volume={"persistentVolumeClaim": {"claimName": "store", "readOnly": True}}, on="a")
+    )
+
+
+def extender(*arguments: str) -> Pod:
+    """An extender as it is shipped: a sidecar, in a pod that another scheduler places."""
+    sidecar = {
+        "name": "extender",
+        "image": "registry.example.com/model-cache-extender:1",
+        "command": ["model-cache-extender"],
+        "args": list(arguments),
+        "restartPolicy": "Always",
+    }
+    container = {"name": "kube-scheduler", "image": "registry.k8s.io/kube-scheduler:v1.37.2"}
+    return pod("extender", spec={"initContainers": [sidecar], "containers": [container]})
+
+
+NODES = [node("a"), node("b")]
+QUIET = DOWNLOAD.replace("local_dir=", "ignore_patterns=['*.bin'], local_dir=")
+LOADER = loader(script=QUIET)
+OPAQUE = "curl -sfL https://x.example/install | sh; hf download --local-dir $WHERE/$M"
+
+
+def at(on: str, status: dict[str, Any]) -> Pod:
+    return loader_pod(on, status, script=QUIET)
+
+
+def decided(seconds: int, *, restarts: int = 0, estimated: float = 48.0) -> Pod:
+    """A pod that our decision bound at 00:00, Ready so many seconds later; it reads a claim."""
+    found = ours(
+        vllm(volume={"persistentVolumeClaim": {"claimName": "store", "readOnly": True}}, on="a")
+    )
+    decision = {"version": 1, "time": 1767225600.0, "node": "a", "strategy": "shared-volume",
+                "tier": "sharedVolume", "estimatedStartSeconds": estimated}  # fmt: skip
+    minutes, rest = divmod(seconds, 60)
+    bound = Condition(
+        type="PodScheduled", status="True", last_transition_time="2026-01-01T00:00:00Z"
+    )
+    ready = msgspec.structs.replace(
+        found.status.conditions[0], last_transition_time=f"2026-01-01T00:{minutes:02}:{rest:02}Z"
+    )
+    statuses = pod(
+        status={"containerStatuses": [{"name": "vllm", "restartCount": restarts}]}
+    ).status.container_statuses
+    text = msgspec.json.encode(decision).decode()
+    metadata = msgspec.structs.replace(
+        found.metadata, annotations={"modelcache.dev/decision": text}
+    )
+    status = msgspec.structs.replace(
+        found.status, conditions=(bound, ready), container_statuses=statuses
+    )
+    return msgspec.structs.replace(found, metadata=metadata, status=status)
+
+
+def one(found: list[Finding], check: str) -> Finding:
+    (only,) = (each for each in found if each.check == check)
+    return only
