@@ -25,7 +25,7 @@ class Disk:
 
     def sync_file(self, path: Path) -> None:
         """Bring a file's bytes to the disk."""
-        _sync(path, os.O_RDONLY)
+        _sync(regular_file(path))
 
     def sync_directory(self, path: Path) -> None:
         """Bring a directory's entries to the disk: without it a rename may be lost.
@@ -33,7 +33,7 @@ class Disk:
         File systems of FUSE may have no such thing (EINVAL); they are as safe as they are then.
         """
         try:
-            _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+            _sync(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         except OSError as error:
             if error.errno not in _NOT_OFFERED:
                 raise
@@ -125,8 +125,7 @@ def regular_file(path: Path, flags: int = 0) -> int:
     raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
-def _sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
+def _sync(descriptor: int) -> None:
     try:
         os.fsync(descriptor)
     finally:

@@ -81,6 +81,11 @@ class Guard:
         self._looked_at: dict[str, float] = {}
         self._measure_at = float("-inf")
         self._read_round = False
+        self._reading: Catalog | None = None
+        self._proof_limits = Limits()
+        reader = Reader(limits=self._proof_limits, around_cache=True, stop=self._reads_no_more)
+        # One for all rounds: where the disk does not keep its place, it has to.
+        self._rereader = Rereader(cache, reader, disk=publisher.disk)
         self._busy: Callable[[str], bool] = lambda _: False
         self._again: Callable[[str], None] = lambda _: None
         self._threads = [
@@ -113,6 +118,10 @@ class Guard:
         verdict = self._looker.unmarked(path)
         if verdict is not None:
             raise DamagedError(path, verdict)
+
+    def damage(self, path: str) -> frozenset[str]:
+        """Return which files of a model are known to be damaged, and not marked so yet."""
+        return self._looker.damage(path)
 
     def if_whole(self, path: str, marker: Marker, say: Callable[[Marker], None]) -> None:
         """Have a publication called whole, unless it is known not to be; see ``Looker``."""
@@ -203,21 +212,22 @@ class Guard:
                 due = began + seconds
 
     def _read_all(self, catalog: Catalog) -> None:
-        reader = Reader(
-            limits=Limits(bytes_per_second=catalog.limits.proof_bandwidth),
-            around_cache=True,
-            stop=lambda: self._stopping.is_set() or self._catalog is not catalog,
+        self._reading = catalog
+        self._proof_limits.adjust(
+            connections=1, bytes_per_second=catalog.limits.proof_bandwidth, reserve_bytes=0
         )
-        rereader = Rereader(self._cache, reader, disk=self._publisher.disk)
         while True:
             rows = self._table.all()
             ready = [row.path for row in rows if row.state is ReportedState.READY]
-            seen = rereader.step(ready)
+            seen = self._rereader.step(ready)
             if seen is None:
                 self._read_round = True
                 return
             if seen.problem is not None or seen.last:
                 self._conclude(seen)
+
+    def _reads_no_more(self) -> bool:
+        return self._stopping.is_set() or self._catalog is not self._reading
 
     def _conclude(self, seen: Reread) -> None:
         if seen.problem is not None:

@@ -40,14 +40,27 @@ class _Damage(msgspec.Struct, frozen=True):
     marker: Marker
     verdict: Verdict
 
-    def is_in(self, marker: Marker | None) -> bool:
-        """Tell whether this marker vouches for the same files, and does not say so yet."""
-        if marker is None or marker.id != self.marker.id:
-            return False
+    def left_in(self, marker: Marker | None) -> frozenset[str]:
+        """Return which of these files a marker vouches for as they were, and does not condemn.
+
+        WHOLE, where no single one is damaged. Another publication may have the same files: what did
+        not change between two revisions is one file with two names.
+        """
+        if marker is None:
+            return frozenset()
         files = damaged_files(self.marker, self.verdict)
-        if (files or {WHOLE}) <= set(marker.damaged):
-            return False
-        return _as_proven(self.marker, files) == _as_proven(marker, files)
+        if not files:
+            same = marker.id == self.marker.id and WHOLE not in marker.damaged
+            return frozenset({WHOLE} if same else ())
+        as_they_were = _as_proven(self.marker, files) & _as_proven(marker, files)
+        return frozenset({proven[0] for proven in as_they_were} - set(marker.damaged))
+
+    def of(self, files: frozenset[str]) -> Verdict:
+        """Return the verdict on these files alone."""
+        if WHOLE in files:
+            return self.verdict
+        problems = tuple(p for p in self.verdict.problems if p.file in files)
+        return msgspec.structs.replace(self.verdict, problems=problems)
 
 
 class Looker:
@@ -89,8 +102,9 @@ class Looker:
         """
         with self._saying:
             found = self._unmarked.get(path)
-            if found is not None and self._is_in(path, found):
-                self._damaged(path, found.verdict.told())
+            left = self._left_in(path, found) if found is not None else frozenset()
+            if found is not None and left:
+                self._damaged(path, found.of(left).told())
                 return self._mark(path, found)
             self._unmarked.pop(path, None)
         marker = self._marker(path, busy=busy)
@@ -220,38 +234,47 @@ class Looker:
         """
         found = _Damage(marker, verdict)
         with self._saying:
-            if not self._is_in(path, found):
-                return False  # another publication by now: looked at next time
+            left = self._left_in(path, found)
+            if not left:
+                return False  # other files by now: looked at next time
             self._unmarked[path] = found
-            news = self._damaged(path, verdict.told())
+            news = self._damaged(path, found.of(left).told())
             self._mark(path, found)
             return news
 
     def unmarked(self, path: str) -> Verdict | None:
         """Return what is known to be damaged and the marker does not say; None: nothing is."""
         found = self._unmarked.get(path)
-        return found.verdict if found is not None and self._is_in(path, found) else None
+        files = self._left_in(path, found) if found is not None else frozenset()
+        return found.of(files) if found is not None and files else None
 
-    def _is_in(self, path: str, found: _Damage) -> bool:
-        """Tell whether damage is in what lies there now and not told of in its marker.
+    def damage(self, path: str) -> frozenset[str]:
+        """Return the files of which that is known; see ``placing.Damage``."""
+        found = self._unmarked.get(path)
+        return self._left_in(path, found) if found is not None else frozenset()
+
+    def _left_in(self, path: str, found: _Damage) -> frozenset[str]:
+        """Return what of the damage is in what lies there now and not told of in its marker.
 
         A marker that the disk does not give is no other one: damage and such errors come together.
         """
         try:
-            return found.is_in(read_marker(self._cache.final(path)))
+            return found.left_in(read_marker(self._cache.final(path)))
         except UnreadableMarkerError:
-            return True
+            return found.left_in(found.marker)
         except MarkerError:
-            return False
+            return frozenset()
 
     def _mark(self, path: str, found: _Damage) -> bool:
         """Write into a model's marker what was found damaged; return whether that was done."""
         try:
             with writing(self._cache, path, name=self._name) as held:
                 now = read_marker(held.final)
-                if now is not None and found.is_in(now):
-                    log.error("model damaged", model=path, problem=found.verdict.told())
-                    condemn_found(self._publisher, held, now, found.verdict)
+                left = found.left_in(now)
+                if now is not None and left:
+                    verdict = found.of(left)
+                    log.error("model damaged", model=path, problem=verdict.told())
+                    condemn_found(self._publisher, held, now, verdict)
                 self._unmarked.pop(path, None)
                 self._refusals.pop(path, None)
                 return True

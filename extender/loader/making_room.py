@@ -77,23 +77,27 @@ class RoomMaker:
         use.
         """
         self._sweep(needed=0)
-        self._collect(keep={wish.model.directory for wish in self._wishes}, needed=0)
+        self._collect(keep=lambda: {wish.model.directory for wish in self._wishes}, needed=0)
 
     def for_wish(self, wish: Wish, needed: int) -> None:
         """Make room for so many bytes more of one wish. Raises CacheError, as ``tidy`` does.
 
         That it was not enough is not said here: the download finds out.
         """
-        keep = {
-            other.model.directory
-            for other in self._wishes
-            if other.order <= wish.order or other.model.priority >= wish.model.priority
-        }
+
+        def keep() -> set[str]:
+            more = {
+                other.model.directory
+                for other in self._wishes
+                if other.order <= wish.order or other.model.priority >= wish.model.priority
+            }
+            return {*more, wish.model.directory}
+
         needed += self._catalog.watermarks.reserve_bytes
         if not self._is_short(needed):
             return  # nobody has to be asked what is in use
         self._sweep(needed=needed)
-        self._collect(keep={*keep, wish.model.directory}, needed=needed)
+        self._collect(keep=keep, needed=needed)
 
     def _is_short(self, needed: int) -> bool:
         try:
@@ -112,18 +116,19 @@ class RoomMaker:
         models = [wish.model for wish in self._wishes] if short else self._catalog.models
         return asked_for(models)
 
-    def _collect(self, *, keep: set[str], needed: int) -> None:
+    def _collect(self, *, keep: Callable[[], set[str]], needed: int) -> None:
         """Say what goes before it goes, so that no pod is on its way there; then ask once more.
 
-        What would go only by the second answer has not been said, and stays until next time.
+        That takes seconds, in which a model may come to be wished for: ``keep`` is asked again,
+        too. What would go only by the second answer has not been said, and stays until next time.
         """
         with self._lock:
-            decided = self._decide(keep=keep, needed=needed)
+            decided = self._decide(keep=keep(), needed=needed)
             said = {eviction.path for eviction in decided.plan.evictions}
             with self._table.going(said):
                 if said:
                     self._notice()
-                    decided = _only(said, self._decide(keep=keep, needed=needed))
+                    decided = _only(said, self._decide(keep=keep(), needed=needed))
                 busy = carry_out(self._publisher, self._cache, decided)
                 self._note(decided.plan, busy)
 

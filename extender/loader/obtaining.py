@@ -40,7 +40,7 @@ from extender.loader.proof.marker import (
 )
 from extender.loader.proof.reading import Reader
 from extender.loader.publish import DamagedError, Publisher
-from extender.loader.sources import Credentials, Listing, Source
+from extender.loader.sources import TRANSIENT, Credentials, Listing, Source, SourceError
 from extender.loader.sources.opening import source_for
 from extender.loader.sources.urls import locate
 from extender.loader.telling import Tell
@@ -169,7 +169,13 @@ class Obtainer:
         if known is not None:
             return known
         source = self._open_source(origin)
-        listing = source.list()
+        try:
+            listing = source.list()
+        except SourceError as error:
+            waited = self._waited(path, origin, stop) if error.cause in TRANSIENT else None
+            if waited is None:
+                raise
+            return waited
         with (
             self._means.limits.promises.promise() as promise,
             writing(self.directory, path, wait=lock_wait, name=self._name) as held,
@@ -203,6 +209,23 @@ class Obtainer:
         if marker is None or marker.damaged or marker.asked != origin.asked:
             return None
         return None if self.directory.arrivals(path) else marker
+
+    def _waited(self, path: str, origin: Origin, stop: Callable[[], bool]) -> Marker | None:
+        """Show what answers the same question, waits here, and has no whole model before it.
+
+        While its source is away. Raises what ``obtain`` raises.
+        """
+        if not self.directory.arrivals(path):
+            return None
+        with writing(self.directory, path, name=self._name) as held:
+            there = _marker(held)
+            if there is not None and not there.damaged and not self.publisher.damage(path):
+                return None
+            return self.publisher.arrive(
+                held,
+                lambda marker: Fate.COMES if marker.asked == origin.asked else Fate.WAITS,
+                reader=Reader(stop=stop),
+            )
 
     def _obtained(self, work: _Work, *, replace_foreign: bool) -> Marker:
         held, listing = work.held, work.listing
@@ -247,10 +270,10 @@ class Obtainer:
 
     def _fetched(self, work: _Work, found: Marker | None, *, again: bool) -> Marker:
         held, listing, download = work.held, work.listing, work.download
-        at_hand = _at_hand(held, listing, found)
+        at_hand = self._at_hand(held, listing, found)
         lacking = _lacking(held, listing, found, at_hand)
         work.make_room(lacking, sum(_blocks(file) for file in at_hand.values()))
-        download.at_hand = _at_hand(held, listing, found)  # what is there may have gone for it
+        download.at_hand = self._at_hand(held, listing, found)  # what is there may have gone for it
         if again:
             download.again = Repeat.DAMAGED
         elif found is None and (held.path, listing.source, listing.revision) in self._had:
@@ -273,6 +296,14 @@ class Obtainer:
                 download.forget()
                 return marker
         raise AssertionError("the last try returns or raises")
+
+    def _at_hand(self, held: Writing, listing: Listing, found: Marker | None) -> Mapping[str, Path]:
+        """Return which files need not be fetched, and where they lie; none that is damaged."""
+        if found is None:
+            return NOTHING
+        damaged = self.publisher.damage(held.path)
+        there = unchanged(found, listing, held.final)
+        return {path: file for path, file in there.items() if path not in damaged}
 
     def _mended(self, work: _Work) -> Marker | None:
         """Fetch the damaged files alone; None where the model has to be fetched as a whole."""
@@ -303,10 +334,6 @@ class Obtainer:
         except DamagedError as error:
             log.warning("not mended; fetched as a whole", model=found.path, error=str(error))
             return None
-
-
-def _at_hand(held: Writing, listing: Listing, found: Marker | None) -> Mapping[str, Path]:
-    return unchanged(found, listing, held.final) if found is not None else NOTHING
 
 
 def _lacking(

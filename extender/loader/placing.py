@@ -58,6 +58,10 @@ class InUse(msgspec.Struct, frozen=True):
 Uses = Callable[[str], InUse]
 """Tells it of a model's path. Raises CacheError where that cannot be known."""
 
+Damage = Callable[[str], frozenset[str]]
+"""Tells which files of what stands at a model's path are known to be damaged, beside those that its
+marker names: the disk may not have taken that yet."""
+
 
 class Fate(Enum):
     """What becomes of something proven that is on its way to a final path."""
@@ -75,8 +79,9 @@ class InUseError(CacheError):
 class Placing:
     """Moves directories to final paths and away from them. Callers hold the model's lock."""
 
-    def __init__(self, disk: Disk, uses: Uses) -> None:
+    def __init__(self, disk: Disk, uses: Uses, damage: Damage) -> None:
         self.disk = disk
+        self.damage = damage
         self._uses = uses
 
     def put_in_place(self, held: Writing, proven: Path, publication: str) -> None:
@@ -100,14 +105,20 @@ class Placing:
         What was replaced goes as soon as none of its readers is left. What cannot be read stays.
         Raises InUseError where it has to wait on, and CacheError.
 
-        Beside a damaged model it is proven once more: what did not change between two revisions is
-        one file with two names.
+        Without a whole model there, or one that was just moved aside, it is proven once more: what
+        did not change between two revisions is one file with two names, and so is its damage. That
+        takes as long as it takes to read it all, around the page cache: without a ``reader`` it is
+        left to who has one.
         """
         arriving = None
         try:
+            there = _marker(held.final)
+            whole = there is not None and not self._is_damaged(held, there)
             for entry, publication in held.directory.arrivals(held.path):
                 marker = _marker(entry)
                 if marker is None or marker.id != publication:
+                    damaged = marker is not None and bool(marker.damaged)
+                    whole = whole or (there is None and not damaged)
                     self._let_go(held, entry)
                     continue
                 match fate(marker):
@@ -120,24 +131,23 @@ class Placing:
             if arriving is None:
                 return None
             entry, marker = arriving
-            if not self._is_still_whole(held, entry, marker, reader):
-                self.discard(held, entry)
-                return None
+            if not whole:
+                if reader is None:
+                    return None
+                verdict = verify(
+                    entry, level=Level.CONTENT, expected=marker, reader=reader.around()
+                )
+                if not verdict.ok:
+                    log.warning("fetched again", model=held.path, error=verdict.told())
+                    self.discard(held, entry)
+                    return None
             self.put_in_place(held, entry, marker.id)
         except OSError as error:
             raise unwritable(held.directory.root, error) from error
         return marker
 
-    def _is_still_whole(
-        self, held: Writing, entry: Path, marker: Marker, reader: Reader | None
-    ) -> bool:
-        there = _marker(held.final)
-        if there is None or not there.damaged:
-            return True
-        verdict = verify(entry, level=Level.CONTENT, expected=marker, reader=reader)
-        if not verdict.ok:
-            log.warning("fetched again", model=held.path, error=verdict.told())
-        return verdict.ok
+    def _is_damaged(self, held: Writing, there: Marker) -> bool:
+        return bool(there.damaged or self.damage(held.path))
 
     def discard(self, held: Writing, directory: Path) -> None:
         """Delete a directory or a file by way of the trash. Raises OSError."""
@@ -183,7 +193,7 @@ class Placing:
         except CacheError as error:
             raise InUseError(f"{what} waits: {error}") from error
         there = _marker(held.final)
-        damaged = there is not None and there.damaged
+        damaged = there is not None and self._is_damaged(held, there)
         if in_use.pods and not in_use.replaced and not damaged:
             names = sorted(in_use.pods.values())
             more = ", ..." if len(names) > 3 else ""

@@ -27,7 +27,7 @@ from extender.errors import CacheError
 from extender.kube.times import time_text
 from extender.loader.disk import Disk
 from extender.loader.layout import MARKER, Writing, make_parents, unwritable
-from extender.loader.placing import InUse, Placing, Uses
+from extender.loader.placing import Damage, InUse, Placing, Uses
 from extender.loader.proof.marker import (
     Marker,
     MarkerError,
@@ -67,8 +67,9 @@ class Publisher(Placing):
         disk: Disk | None = None,
         clock: Callable[[], float] = time.time,
         uses: Uses = lambda _: InUse(),
+        damage: Damage = lambda _: frozenset(),
     ) -> None:
-        super().__init__(disk or Disk(), uses)
+        super().__init__(disk or Disk(), uses, damage)
         self._writer = writer
         self._clock = clock
 

@@ -39,10 +39,11 @@ class Reread(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Cursor(msgspec.Struct, frozen=True):
-    """What was read last, in the order of models and files."""
+    """What was read last, in the order of models and files; of which publication of its model."""
 
     path: str = ""
     file: str = ""
+    publication: str = ""
 
 
 _cursor = msgspec.json.Decoder(_Cursor)
@@ -70,7 +71,9 @@ class Rereader:
         after = self._at or self._load()
         for path, marker, number in self._files(sorted(p for p in paths if p >= after.path)):
             file = marker.files[number]
-            if (path, file.path) <= (after.path, after.file):
+            # Of another publication by now nothing was read, whatever has the same name.
+            begun = (path, marker.id) == (after.path, after.publication)
+            if begun and file.path <= after.file:
                 continue
             problem = prove_file(
                 self._directory.final(path),
@@ -81,7 +84,7 @@ class Rereader:
             now = self._marker(path) if problem is not None else None
             if now is not None and file not in now.files:
                 problem = None  # the model was replaced or mended while it was read
-            self._save(_Cursor(path, file.path))
+            self._save(_Cursor(path, file.path, marker.id))
             last = number == len(marker.files) - 1
             return Reread(
                 path=path,

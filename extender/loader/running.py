@@ -99,6 +99,7 @@ class Loader:
                 catalog=lambda: catalog.catalog,
                 host_directory=lambda: self._on_node,
             ),
+            damage=lambda path: guard.damage(path),  # noqa: PLW0108 - made below
         )
         limits = Limits()
         metrics = LoaderMetrics(table, cache.root, catalog_error=lambda: catalog.error)

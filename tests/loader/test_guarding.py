@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+import msgspec
 import pytest
 
 from extender.loader.catalog import Catalog, CatalogModel
 from extender.loader.layout import MARKER, writing
 from extender.loader.looking import Looker
 from extender.loader.mend import condemn
+from extender.loader.proof.marker import marker_text
 from extender.loader.proof.verdict import Level, Verdict
 from extender.loader.proof.verify import verify
 from extender.loader.publish import DamagedError
@@ -153,6 +156,18 @@ def test_damage_that_a_full_disk_does_not_take_is_said_until_it_does(
     scene.guard.vouch_for(SHORT)  # the marker tells by now
 
 
+def test_a_place_in_mid_round_that_the_disk_keeps_leaves_no_file_out_for_ever(
+    scene: Scene,
+) -> None:
+    """The disk takes no newer one: each round would begin behind the shard."""
+    place = scene.cache.work_area / "rereading.json"
+    place.write_text(json.dumps({"path": SHORT, "file": SHARD, "publication": scene.marker().id}))
+    scene.disk.full = True
+    scene.begin(SHORT)
+    change(scene, hide=True)
+    scene.wait_for_state(ReportedState.FAILED)
+
+
 def test_damage_that_is_found_while_a_worker_has_the_model_is_said_and_marked_afterwards(
     scene: Scene,
 ) -> None:
@@ -166,6 +181,29 @@ def test_damage_that_is_found_while_a_worker_has_the_model_is_said_and_marked_af
     scene.busy = False
     wait_for(lambda: scene.asked == [SHORT])
     assert scene.marker().damaged == (SHARD,)
+
+
+def test_damage_goes_over_to_a_revision_that_shares_the_file(scene: Scene) -> None:
+    """It is found between the proof of that one and its coming to its place."""
+    scene.begin(SHORT)
+    scene.busy = True
+    final = scene.cache.final(SHORT)
+    with writing(scene.cache, SHORT) as held:
+        change(scene, hide=True)
+        scene.wait_for_state(ReportedState.FAILED)
+        newer = scene.cache.root.parent / "newer"
+        newer.mkdir()
+        for name in FILES:
+            (newer / name).hardlink_to(final / name)
+        scene.publisher.disk.write(
+            newer / MARKER, marker_text(msgspec.structs.replace(scene.marker(), id="newer"))
+        )
+        scene.publisher.put_in_place(held, newer, "newer")
+        with pytest.raises(DamagedError, match=SHARD):
+            scene.guard.vouch_for(SHORT)
+    wait_for(lambda: scene.marker().damaged == (SHARD,))
+    assert scene.marker().id == "newer"
+    assert scene.row().state is ReportedState.FAILED
 
 
 def test_damage_that_could_not_be_marked_is_marked_soon_and_not_at_the_next_look(

@@ -140,6 +140,13 @@ def all_ready(scene: Scene, *names: str) -> None:
         scene.table.ready(name, revision="r", size=1, proven_at="2026-01-01T00:00:00Z")
 
 
+def test_what_comes_to_be_wished_for_while_it_is_said_that_it_goes_stays(scene: Scene) -> None:
+    all_ready(scene, "one", "two")
+    scene.notice = lambda: scene.follow(FULL, model("one"), model("two"), wished="one")
+    scene.room.tidy()
+    assert scene.there() == {"one"}
+
+
 def test_what_goes_is_reported_absent_and_is_still_there_when_that_is_said(scene: Scene) -> None:
     all_ready(scene, "one", "two")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from extender.loader.disk import Disk
 from extender.loader.proof.manifest import Expected
 from extender.loader.proof.marker import MarkerError, read_marker
 from extender.loader.proof.reading import Reader, ReadingStoppedError
@@ -308,10 +309,22 @@ def test_reading_ends_where_it_is_told_to(tmp_path: Path) -> None:
         verify(tmp_path, level=Level.CONTENT, reader=Reader(stop=lambda: True))
 
 
-def test_a_file_under_a_write_lease_is_waited_for_and_not_damaged(fast: Path) -> None:
-    put(fast, small_model())
-    data = (fast / SHARD).read_bytes()
+def is_proven(file: Path) -> bool:
+    data = small_model()[SHARD]
     expected = Expected(size=len(data), sha256=hashlib.sha256(data).hexdigest())
+    return prove_file(file.parent, file.name, expected, Reader()) is None
+
+
+def is_synced(file: Path) -> bool:
+    Disk().sync_file(file)
+    return True
+
+
+@pytest.mark.parametrize("done", [is_proven, is_synced])
+def test_a_file_under_a_write_lease_is_waited_for_and_not_damaged(
+    fast: Path, done: Callable[[Path], bool]
+) -> None:
+    put(fast, small_model())
     with subprocess.Popen(
         [sys.executable, "-c", LEASE, str(fast / SHARD)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -319,6 +332,6 @@ def test_a_file_under_a_write_lease_is_waited_for_and_not_damaged(fast: Path) ->
         assert process.stdout is not None
         if process.stdout.readline() != "leased\n":
             pytest.skip("the file system of this test grants no lease")
-        assert prove_file(fast, SHARD, expected, Reader()) is None
+        assert done(fast / SHARD)
         assert process.poll() is None
         process.kill()

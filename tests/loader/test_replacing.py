@@ -20,6 +20,7 @@ from extender.loader.layout import CacheDirectory, writing
 from extender.loader.mend import condemn
 from extender.loader.obtaining import Obtainer, Origin, opener
 from extender.loader.placing import InUse, InUseError
+from extender.loader.proof.marker import read_marker
 from extender.loader.publish import Publisher
 from extender.loader.readers import Readers
 from extender.loader.running import Cluster, Loader, Settings
@@ -46,7 +47,8 @@ class Scene:
         self.hub = hub
         self.cache = CacheDirectory(root)
         self.in_use: InUse | CacheError = InUse()
-        self.publisher = Publisher(disk=disk, uses=self._uses)
+        self.damage: frozenset[str] = frozenset()
+        self.publisher = Publisher(disk=disk, uses=self._uses, damage=lambda _: self.damage)
         self.obtainer = Obtainer(
             self.cache,
             self.publisher,
@@ -193,7 +195,7 @@ def test_while_no_catalog_can_be_asked_none_is_shown_and_none_is_lost(scene: Sce
     scene.in_use = InUse()
     assert sweep(scene.publisher, scene.cache).completed == []
     assert contents(scene.final) == OLD
-    shutil.rmtree(scene.final)  # as between the two renames where there is no exchange
+    scene.final.rename(scene.cache.replaced("small"))  # killed between two renames
     assert sweep(scene.publisher, scene.cache).completed == ["small"]
     assert contents(scene.final) == NEW
 
@@ -220,12 +222,12 @@ def test_a_damaged_model_is_replaced_at_once_and_kept_for_those_who_have_it_open
     assert len(scene.aside) == 1
 
 
-@pytest.mark.parametrize("how", [Scene.obtain, Scene.sweep])
-def test_a_damaged_file_that_the_new_revision_shares_does_not_come_with_it(
-    scene: Scene, how: Callable[[Scene], object]
-) -> None:
-    newer = {**NEW, SHARD: OLD[SHARD]}
-    scene.at_hub(newer)
+SHARING = {**NEW, SHARD: OLD[SHARD]}
+
+
+def a_shared_file_is_damaged(scene: Scene) -> None:
+    """Let a revision wait that shares a file with the old one, and no stat show its damage."""
+    scene.at_hub(SHARING)
     scene.waits()
     [waiting] = scene.aside
     shard = scene.final / SHARD
@@ -235,12 +237,60 @@ def test_a_damaged_file_that_the_new_revision_shares_does_not_come_with_it(
         file.seek(-1, os.SEEK_END)
         file.write(bytes([OLD[SHARD][-1] ^ 1]))
     os.utime(shard, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+
+
+def is_marked(scene: Scene) -> None:
     with writing(scene.cache, "small") as held:
         condemn(scene.publisher, held, [SHARD])
+
+
+def is_known_alone(scene: Scene) -> None:
+    """The disk did not take it: the marker calls the model whole."""
+    scene.damage = frozenset({SHARD})
+
+
+def is_removed(scene: Scene) -> None:
+    is_marked(scene)
+    shutil.rmtree(scene.final)
+
+
+@pytest.mark.parametrize("how", [Scene.obtain, Scene.sweep])
+@pytest.mark.parametrize("known", [is_marked, is_known_alone, is_removed])
+def test_a_damaged_file_that_the_new_revision_shares_does_not_come_with_it(
+    scene: Scene, known: Callable[[Scene], None], how: Callable[[Scene], object]
+) -> None:
+    a_shared_file_is_damaged(scene)
+    known(scene)
+    scene.in_use = InUse()
     how(scene)
-    assert not (scene.final / SHARD).exists() or contents(scene.final) == newer
+    marker = read_marker(scene.final)
+    whole = marker is not None and not marker.damaged and not scene.damage
+    assert not whole or contents(scene.final) == SHARING
     scene.obtain()
-    assert contents(scene.final) == newer
+    assert contents(scene.final) == SHARING
+
+
+def test_what_is_known_to_be_damaged_is_not_shared_with_a_revision_that_comes(
+    scene: Scene,
+) -> None:
+    scene.at_hub(SHARING)
+    scene.damage = frozenset({SHARD})
+    inode = (scene.final / SHARD).stat().st_ino
+    scene.obtain()
+    assert contents(scene.final) == SHARING
+    assert (scene.final / SHARD).stat().st_ino != inode
+
+
+def test_to_read_what_waits_is_left_to_who_obtains_it(scene: Scene) -> None:
+    """A sweep shows nothing that has to be read first: reading keeps a start waiting."""
+    scene.waits()
+    is_marked(scene)
+    assert scene.sweep() == []
+    assert len(scene.aside) == 1
+    away = opener(Credentials(hub_endpoint="http://127.0.0.1:9"))
+    obtainer = Obtainer(scene.cache, scene.publisher, open_source=away, limits=Limits())
+    obtainer.obtain("small", ORIGIN)
+    assert contents(scene.final) == NEW
 
 
 def test_a_pod_that_came_before_its_model_is_not_waited_for(scene: Scene) -> None:

@@ -87,6 +87,21 @@ def test_on_a_disk_that_takes_nothing_all_is_read_once_a_round_all_the_same(
         assert [(r.path, r.file) for r in read if r.problem] == [("a", SHARD)]
 
 
+def test_a_model_that_is_replaced_in_mid_round_is_read_from_its_first_file(
+    cache: CacheDirectory,
+) -> None:
+    """Else it would count as read whole, some of it in the publication before."""
+    rereader = Rereader(cache, Reader())
+    for _ in range(len(FILES) - 1):
+        rereader.step(["a"])
+    newer = small_model(1)
+    with writing(cache, "a") as held:
+        put(Publisher().begin(held, listing(newer)), newer)
+        Publisher().publish(held, listing(newer))
+    read = a_round(rereader)
+    assert [r.file for r in read if r.path == "a"] == sorted(newer)
+
+
 def test_a_model_that_is_being_mended_is_left_out_and_so_is_one_that_is_gone(
     cache: CacheDirectory,
 ) -> None:

@@ -60,6 +60,10 @@ class Reader:
         self._stop = stop
         self.files_at_once = 1 if around_cache else min(_MOST_FILES, os.cpu_count() or 1)
 
+    def around(self) -> Reader:
+        """Return one that sees what the disk holds, within the same bounds."""
+        return Reader(limits=self._limits, around_cache=True, stop=self._stop)
+
     def digests(self, path: Path, *, git: bool = False) -> Digests:
         """Read a file to its end. Raises OSError, or ReadingStoppedError where ``stop`` says so."""
         descriptor, direct = self._open(path)
