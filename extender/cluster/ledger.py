@@ -29,6 +29,9 @@ is a guess: in ``bench placement`` 4 were no better than 2, and 8 worse."""
 KEPT_CHANGES = 50_000
 """So many changes of nodes are remembered at least: a minute of a very busy cluster."""
 
+_LONGEST_WORD = 1000
+"""Of kube-scheduler's: one line for each reason, however many nodes."""
+
 
 class Ledger:
     """Nodes by name and pods by UID, with the sums that a node's pods make."""
@@ -90,12 +93,17 @@ class Ledger:
             self._free_numbers.append(node.number)
             self.note(name)
 
-    def put_pod(self, facts: PodFacts) -> None:
-        """Keep a pod that was added or modified; once on a node it needs no reservation."""
+    def put_pod(self, facts: PodFacts) -> bool:
+        """Keep a pod that was added or modified; once on a node it needs no reservation.
+
+        False where no node has to be added up again, as after most lists.
+        """
         before = self.pods.get(facts.uid)
-        if facts == before:
-            return  # as after most lists: no node has to be added up again
         self.pods[facts.uid] = facts
+        if before is not None and facts == msgspec.structs.replace(
+            before, unscheduled=facts.unscheduled
+        ):
+            return False
         if before is not None and before.node and before.node != facts.node:
             self._on_node.pop(before.node, facts.uid)
             self._changed.add(before.node)
@@ -104,6 +112,7 @@ class Ledger:
             self._on_node.put(facts.node, facts.uid, facts)
             self._changed.add(facts.node)
             self._changed |= self._reservations.drop(facts.uid)
+        return True
 
     def forget_pod(self, uid: str) -> None:
         """Forget a pod and what was reserved for it."""
@@ -255,4 +264,13 @@ def pod_facts(
         ),
         workload=workload,
         requests=requests,
+        unscheduled="" if pod.spec.node_name else _why_unscheduled(pod),
     )
+
+
+def _why_unscheduled(pod: Pod) -> str:
+    """Return what the condition ``PodScheduled`` says, which kube-scheduler writes and counts."""
+    for condition in pod.status.conditions:
+        if condition.type == "PodScheduled" and condition.status == "False":
+            return (condition.message or condition.reason)[:_LONGEST_WORD]
+    return ""

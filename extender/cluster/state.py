@@ -348,11 +348,12 @@ class ClusterState:
                 if self._is_known(obj, facts):
                     return False
                 before = self._ledger.pods.get(facts.uid)
-                self._ledger.put_pod(facts)
+                changed = self._ledger.put_pod(facts)
                 if facts.ready:
                     waited = before is not None and not before.ready
                     self._starts.put(facts.uid, obj, waited=waited)
                 self._problem(obj, self._loaders.put_pod(facts.uid, obj))
+                return changed or is_daemon(obj)
             case Lease():
                 key, problem = self._leases.put(obj)
                 self._problem(obj, problem)

@@ -88,6 +88,7 @@ class PodFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     ``nominated`` is the node that kube-scheduler means for it, ``created`` an RFC 3339 time.
     ``restarted``: a container of it has failed before. ``requests`` are those beside memory.
+    ``unscheduled`` is what kube-scheduler says of why it has no node, for people alone.
     """
 
     uid: str
@@ -104,6 +105,7 @@ class PodFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     restarted: bool
     workload: Workload
     requests: Amounts = {}
+    unscheduled: str = ""
 
 
 class LoaderLease(msgspec.Struct, frozen=True, kw_only=True):

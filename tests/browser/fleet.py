@@ -108,6 +108,24 @@ def _objects(nodes: int) -> Iterator[KubeObject]:
             yield tmpfs(f"ram-{index}", size=f"{20 + index % 160}Gi", memory="8Gi",
                         on=node_name(index))  # fmt: skip
     yield from waiting_pods()
+    yield _never_asked_about()
+
+
+def _never_asked_about() -> KubeObject:
+    """Build a pod that no node passes in-tree: no extender is asked."""
+    condition = {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "Unschedulable",
+        "message": "0/5000 nodes are available: 1500 Insufficient nvidia.com/gpu, 3500 node(s) had "
+        "untolerated taint(s). no new claims to deallocate, preemption: not eligible.",
+    }
+    return pod(
+        "no-gpu",
+        metadata={"creationTimestamp": time_text(NOW - 300)},
+        spec=msgspec.to_builtins(vllm().spec) | {"schedulerName": "model-cache-scheduler"},
+        status={"phase": "Pending", "conditions": [condition]},
+    )
 
 
 def waiting_pods() -> list[Pod]:

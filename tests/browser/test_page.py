@@ -108,6 +108,39 @@ def test_groups_count_nodes_by_state_and_lead_to_their_nodes(page: Page) -> None
     assert "value=zone-b" in page.url
 
 
+def test_another_label_is_grouped_by_without_the_value_of_the_one_before(page: Page) -> None:
+    page.goto("/?group=topology.kubernetes.io/zone&value=zone-b")
+    label = "node.kubernetes.io/instance-type"
+    page.get_by_label("Group by label").select_option(label)
+    page.get_by_role("button", name="Apply").click()
+    expect(page.get_by_text("1 to 3 of 3 groups")).to_be_visible()
+    page.get_by_role("link", name="gpu-8x").click()
+    expect(page.get_by_text(f"{label} = gpu-8x")).to_be_visible()
+    page.get_by_role("searchbox", name="Node").fill("gpu-00")
+    page.get_by_role("button", name="Apply").click()
+    expect(page.get_by_text(f"{label} = gpu-8x")).to_be_visible()
+
+
+def test_nodes_are_found_by_the_model_that_they_lack(page: Page) -> None:
+    page.goto("/")
+    expect(page.get_by_role("list", name="Legend")).to_contain_text("absent")
+    page.get_by_role("searchbox", name="Model").fill("phi-4")
+    page.get_by_role("combobox", name="State").select_option("absent")
+    page.get_by_role("button", name="Apply").click()
+    assert rows(page) == 50
+    assert page.locator("tbody .mark").count() == 50
+    assert page.locator("tbody .mark.absent").count() == 50
+
+
+def test_a_pod_that_no_node_passes_in_tree_is_shown_with_what_kube_scheduler_says(
+    page: Page,
+) -> None:
+    page.goto("/?view=waiting&reason=kube-scheduler")
+    assert rows(page) >= 1
+    row = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name="no-gpu"))
+    expect(row).to_contain_text("1500 Insufficient nvidia.com/gpu")
+
+
 # -- filters, pages, addresses -------------------------------------------------------------------
 
 
@@ -155,6 +188,14 @@ def test_a_new_refusal_shows_by_itself_and_nothing_that_is_held_is_lost(
     expect(page.get_by_role("rowheader", name="just-now")).to_be_visible()
     assert page.evaluate("document.activeElement.dataset.key") == key
     expect(page.locator("details[open]")).to_have_count(1)
+
+
+def test_what_is_renewed_all_the_time_is_not_read_out(page: Page, decided: Running) -> None:
+    """A region that is read out when it changes is none that changes with every age in it."""
+    page.goto("/")
+    content = page.locator("#content")
+    assert content.locator("[role=alert], [role=status], [aria-live]").count() == 0
+    expect(page.get_by_role("alert")).to_have_text("")
 
 
 def test_it_can_be_paused(page: Page, decided: Running) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from extender.cluster.state import ClusterState
 from extender.kube.decode import convert
 from extender.kube.objects import (
+    Condition,
     EnvVar,
     Namespace,
     Node,
@@ -255,6 +256,27 @@ def test_what_is_as_before_changes_no_view_and_tells_nobody(
     assert told == []
     assert state.view().nodes is before.nodes
     assert state.view().changes.count == before.changes.count
+
+
+def test_what_kube_scheduler_says_is_kept_and_changes_no_view(state: ClusterState) -> None:
+    """It says something else after each of its attempts."""
+
+    def waits(message: str) -> Pod:
+        condition = Condition(type="PodScheduled", status="False", message=message)
+        found = tmpfs("ram")
+        status = msgspec.structs.replace(found.status, conditions=(condition,))
+        return msgspec.structs.replace(found, status=status)
+
+    state.upsert(waits("0/1 nodes are available: 1 Too many pods."))
+    before, told = state.view(), list[str]()
+    state.subscribe(lambda: told.append("told"))
+    state.upsert(waits("0/1 nodes are available: 1 Insufficient cpu."))
+    (facts,) = state.pods()
+    assert facts.unscheduled == "0/1 nodes are available: 1 Insufficient cpu."
+    assert told == []
+    assert state.view().nodes is before.nodes
+    state.upsert(tmpfs("ram", on="a"))
+    assert [facts.unscheduled for facts in state.pods()] == [""]
 
 
 def test_pods_whose_variables_take_other_metadata_are_not_read_as_one() -> None:

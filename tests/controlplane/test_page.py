@@ -62,6 +62,7 @@ class Fleet(Stage):
         for pod in (
             self.reads("placed", on=FILLED),
             self.reads("hostile", model=HOSTILE_PATH.rpartition("/")[2]),
+            self.reads("nowhere", on="no-such-node"),
         ):
             self.control_plane.apply(pod, self.namespace)
         self.pod("too-big", ram="400Gi")
@@ -131,6 +132,15 @@ def test_waiting_pods_tell_what_kube_scheduler_was_answered_for_all_nodes(page: 
         f"InsufficientMemory on {NODES:,} nodes: waits for other pods to leave"
     )
     expect(row(page, "hostile")).to_contain_text(f"ModelAbsent on {NODES:,} nodes")
+
+
+def test_a_pod_that_this_program_was_not_asked_about_tells_what_kube_scheduler_says(
+    page: Page,
+) -> None:
+    page.goto("/?view=waiting&reason=kube-scheduler")
+    expect(row(page, "nowhere")).to_contain_text(
+        f"0/{NODES} nodes are available: {NODES} node(s) didn't match Pod's node affinity/selector"
+    )
 
 
 def test_decisions_tell_where_a_pod_went_and_what_was_expected(page: Page) -> None:

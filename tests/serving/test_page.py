@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extender.cluster.inventory import Inventory
+from extender.kube.objects import Condition
 from extender.placement.progress import in_words
 from extender.serving.app import create_app
 from extender.serving.page.asked import VIEWS, Asked, asked, cut
@@ -127,6 +128,15 @@ def test_pages_hold_every_row_once_and_none_is_beyond_the_last(
     assert [row for rows in pages for row in rows] == everything
 
 
+def test_the_value_of_a_label_is_left_behind_where_another_is_grouped_by() -> None:
+    """As in the form of a page of one group, in which another label is chosen."""
+    of_one = Asked(group="zone", value="a")
+    carried = of_one.hidden | {"group": "zone"}
+    assert asked(carried).value == "a"
+    assert asked(carried | {"group": "kind"}) == Asked(group="kind")
+    assert asked(carried | {"group": ""}) == Asked()
+
+
 # -- what is shown -------------------------------------------------------------------------------
 
 
@@ -176,6 +186,69 @@ def test_what_all_nodes_hold_is_looked_up_once_in_a_few_seconds() -> None:
     holdings.all(second)
     holdings.all(second)
     assert looked == [first, second]
+
+
+LLAMA = "llama-3.1-8b-instruct"
+
+
+def rows_of(client: FlaskClient, **query: str) -> list[str]:
+    text = client.get("/", query_string=query).text
+    return re.findall(r'<tr><th scope="row">(?:<a[^>]*><bdi>)?([\w-]+)', text)
+
+
+def test_absent_is_a_state_like_the_others(client: FlaskClient) -> None:
+    """The legend has its letter, cells show it, and nodes are found by it."""
+    text = client.get("/").text
+    legend = text[text.index('aria-label="Legend"') : text.index("</ul>", text.index("Legend"))]
+    assert '<span class="mark absent">A</span> absent' in legend
+    assert "<option>absent</option>" in text
+    held = rows_of(client, model=LLAMA)
+    lacking = rows_of(client, model=LLAMA, state="absent")
+    assert (held, lacking) == (["gpu-1", "gpu-2", "gpu-3", "gpu-4"], ["gpu-5"])
+    one = client.get("/", query_string={"model": LLAMA, "state": "absent"}).text
+    assert '<span class="mark absent" aria-hidden="true">A</span>' in one
+
+
+def test_groups_count_the_nodes_that_lack_a_model(client: FlaskClient) -> None:
+    query = {"group": "topology.kubernetes.io/zone", "model": LLAMA}
+    zone_b = client.get("/", query_string=query).text.partition(">b</bdi>")[2]
+    counts = re.findall(r'title="(\w+)">(\w) (\d)<', zone_b)
+    assert counts == [("loading", "L", "1"), ("failed", "F", "1"), ("absent", "A", "1")]
+
+
+def test_a_warning_stands_apart_from_what_changes_all_the_time(client: FlaskClient) -> None:
+    """Or a screen reader reads it out with every refresh of the table."""
+    text = client.get("/").text
+    assert text.count('role="alert"') == 1
+    assert text.index('id="warning" data-live role="alert"') < text.index('id="content" data-live')
+
+
+def test_a_pod_that_kube_scheduler_refused_by_itself_is_on_the_page(
+    client: FlaskClient, service: Service
+) -> None:
+    """It asks an extender only where a node has passed all else."""
+    said = "0/5 nodes are available: 5 Insufficient nvidia.com/gpu."
+    state = service.context.state
+    for name, scheduler, message in (
+        ("no-gpu", "model-cache-scheduler", said),
+        ("new", "model-cache-scheduler", ""),
+        ("elsewhere", "default-scheduler", said),
+    ):
+        found = vllm(name)
+        condition = Condition(type="PodScheduled", status="False", message=message)
+        status = msgspec.structs.replace(found.status, conditions=(condition,))
+        spec = msgspec.structs.replace(found.spec, scheduler_name=scheduler)
+        state.upsert(msgspec.structs.replace(found, spec=spec, status=status))
+    text = client.get("/?view=waiting").text
+    assert f'<b>kube-scheduler</b> <bdi class="name">{said}</bdi>' in text
+    assert "not tried yet" in text
+    assert "2 pods wait" in text
+    assert "elsewhere" not in text
+    assert "no-gpu" in client.get("/?view=waiting&reason=kube-scheduler").text
+    assert "no-gpu" not in client.get("/?view=waiting&reason=ModelAbsent").text
+    for name in ("no-gpu", "new", "elsewhere"):
+        state.delete(vllm(name))
+    assert "No pod waits." in client.get("/?view=waiting").text
 
 
 def test_the_demo_clusters_views_say_what_is_there(client: FlaskClient) -> None:

@@ -48,21 +48,25 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def hidden(self) -> dict[str, str]:
-        """Return what a filter form carries along."""
+        """Return what a filter form carries along; a value with the label that it is one of."""
         kept = {"view": self.view, "size": str(self.size)}
-        return kept | ({"value": self.value} if self.value is not None else {})
+        return kept | ({"value": self.value, "of": self.group} if self.value is not None else {})
 
 
 def asked(arguments: Mapping[str, str]) -> Asked:
-    """Read an address. What makes no sense there counts as left out: a link never breaks."""
+    """Read an address. What makes no sense there counts as left out: a link never breaks.
+
+    So does the value of another label than the one to group by, which a form may carry along.
+    """
     text = {key: arguments.get(key, "").strip()[:_LONGEST] for key in ("q", "model", "group")}
     value = arguments.get("value")
+    grouped = text["group"] and arguments.get("of", text["group"])[:_LONGEST] == text["group"]
     view = arguments.get("view", "")
     return Asked(
         view=view if view in VIEWS else VIEWS[0],
         state=arguments.get("state", "")[:_LONGEST],
         reason=arguments.get("reason", "")[:_LONGEST],
-        value=value[:_LONGEST] if value is not None and text["group"] else None,
+        value=value[:_LONGEST] if value is not None and grouped else None,
         sort="free" if arguments.get("sort") == "free" else "name",
         page=_number(arguments.get("page"), 1),
         size=size if (size := _number(arguments.get("size"), 50)) in SIZES else 50,

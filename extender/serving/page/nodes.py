@@ -111,18 +111,28 @@ def listing(question: Asked, view: View, holdings: Holdings) -> Listing:
     groups_of_models = bool(question.group) and question.value is None and question.view == "nodes"
     if question.model or question.state or groups_of_models:
         held = holdings.all(view.inventory)
-    if held is not None and (question.model or question.state):
-        nodes = [node for node in nodes if any(_shown(question, held.get(node.name, ())))]
+    paths = _paths(question, held or {})
+    narrowed = question.state or (question.model and not groups_of_models)
+    if held is not None and narrowed:
+        nodes = [node for node in nodes if _is_shown(question, held.get(node.name, ()), paths)]
     labels = _labels(question, view)
     if question.group and question.value is None:
-        groups = cut(_groups(question, nodes, held or {}), question, lambda group: group)
+        groups = cut(_groups(question, nodes, held or {}, paths), question, lambda group: group)
         found = {path for group in groups.rows for path in group.counts}
         columns, hidden = _columns(found, held or {})
         return Listing(groups=groups, columns=columns, hidden=hidden, labels=labels)
     rows = cut(nodes, question, lambda node: _row(question, node, view))
-    kept = {row.name: [cell.holding for cell in row.cells.values()] for row in rows.rows}
-    columns, hidden = _columns({h.path for each in kept.values() for h in each}, kept)
+    if held is not None and question.state == ModelState.ABSENT:  # nodes without a cell of theirs
+        columns, hidden = _columns(paths, held)
+    else:
+        kept = {row.name: [cell.holding for cell in row.cells.values()] for row in rows.rows}
+        columns, hidden = _columns({h.path for each in kept.values() for h in each}, kept)
     return Listing(rows=rows, columns=columns, hidden=hidden, labels=labels)
+
+
+def _paths(question: Asked, held: Held) -> set[str]:
+    """Return the models that are asked for, of all that are known of on any node."""
+    return {h.path for kept in held.values() for h in _shown_models(question, kept)}
 
 
 def _named(question: Asked, view: View) -> list[NodeView]:
@@ -147,27 +157,38 @@ def _shown_models(question: Asked, kept: Iterable[Holding]) -> Iterable[Holding]
             yield holding
 
 
-def _shown(question: Asked, kept: Iterable[Holding]) -> Iterable[bool]:
-    """Tell for each holding that is asked for whether a node is shown for it."""
-    for holding in _shown_models(question, kept):
-        yield not question.state or holding.state.value == question.state
+def _is_shown(question: Asked, kept: Iterable[Holding], paths: set[str]) -> bool:
+    """Tell whether a node is shown for what it holds, or lacks, of the models in ``paths``."""
+    asked_for = list(_shown_models(question, kept))
+    if question.state == ModelState.ABSENT:
+        return bool(paths.difference(h.path for h in asked_for if h.state != ModelState.ABSENT))
+    return any(not question.state or h.state.value == question.state for h in asked_for)
 
 
-def _groups(question: Asked, nodes: Sequence[NodeView], held: Held) -> list[Group]:
+def _groups(question: Asked, nodes: Sequence[NodeView], held: Held, paths: set[str]) -> list[Group]:
     members: dict[str, list[NodeView]] = defaultdict(list)
     for node in nodes:
         members[node.labels.get(question.group, "")].append(node)
     return [
-        _group(question, value, members[value], held)
+        _group(question, value, members[value], held, paths)
         for value in sorted(members, key=lambda value: (not value, value))
     ]
 
 
-def _group(question: Asked, value: str, nodes: Sequence[NodeView], held: Held) -> Group:
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
+def _group(
+    question: Asked,
+    value: str,
+    nodes: Sequence[NodeView],
+    held: Held,
+    paths: set[str],
+) -> Group:
+    counts: dict[str, Counter[str]] = {path: Counter() for path in paths}
     for node in nodes:
         for holding in _shown_models(question, held.get(node.name, ())):
-            counts[holding.path][LETTERS[holding.state]] += 1
+            if holding.state != ModelState.ABSENT:
+                counts[holding.path][LETTERS[holding.state]] += 1
+    for of_path in counts.values():
+        of_path[LETTERS[ModelState.ABSENT]] = len(nodes) - of_path.total()
     sums = [_memory(node) for node in nodes]
     return Group(
         value=value,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 import msgspec
 
 from extender.cluster.starts import Started
+from extender.cluster.view import PodFacts
+from extender.explain.answers import KUBE_SCHEDULER
+from extender.kube.times import unix_time
 from extender.placement.reasons import TEXTS, WAITS_FOR, Reason
 from extender.serving.page.asked import Asked, Page, cut
 from extender.verbs.decision import Decision
 from extender.waiting.pods import WaitingPod
+from extender.workload.model import Strategy, Workload
 
 
 class Because(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,46 +28,104 @@ class Because(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
-    """One waiting pod; times are seconds before now."""
+    """One waiting pod; times are seconds before now.
 
-    pod: WaitingPod
+    ``unscheduled`` is what kube-scheduler says, where no reason of ours does.
+    """
+
+    namespace: str
+    name: str
+    priority: int
     model: str | None
     strategy: str
     waited: float
-    woken: float | None
-    because: Sequence[Because]
+    woken: float | None = None
+    right_node: str = ""
+    because: Sequence[Because] = ()
+    unscheduled: str = ""
+
+
+def unscheduled_pods(
+    pods: Iterable[PodFacts], schedulers: Container[str], refused: Iterable[WaitingPod]
+) -> list[PodFacts]:
+    """Return the pods without a node that ask us, and that we have not refused: oldest first.
+
+    kube-scheduler asks an extender only where a node has passed all else.
+    """
+    ours = {pod.request.uid for pod in refused}
+    found = (
+        facts
+        for facts in pods
+        if not facts.node
+        and facts.counts
+        and facts.scheduler in schedulers
+        and facts.uid not in ours
+    )
+    return sorted(found, key=lambda facts: (-facts.priority, facts.created, facts.uid))
 
 
 def waiting_pods(
-    question: Asked, pods: Iterable[WaitingPod], now: float
+    question: Asked,
+    refused: Sequence[WaitingPod],
+    others: Sequence[PodFacts],
+    known: Callable[[str], PodFacts | None],
+    now: float,
 ) -> tuple[Page[Waiting], list[str]]:
-    """Return one page of the waiting pods, as they are woken in turn, and all their reasons."""
-    everything = list(pods)
-    reasons = sorted({reason for pod in everything for reason in pod.refused})
-    found = [
-        pod
-        for pod in everything
-        if question.q.lower() in f"{pod.request.namespace}/{pod.request.name}".lower()
-        and (not question.reason or question.reason in pod.refused)
-        and question.model.lower() in (_model(pod) or "").lower()
+    """Return one page of the waiting pods, and all their reasons.
+
+    Those that were refused here come first, as they are woken in turn. ``known`` finds a pod by
+    its UID.
+    """
+    reasons = sorted({reason for pod in refused for reason in pod.refused})
+    if others:
+        reasons.append(KUBE_SCHEDULER)
+    found: list[WaitingPod | PodFacts] = [pod for pod in refused if _refused_for(question, pod)]
+    found += [
+        facts
+        for facts in others
+        if question.reason in {"", KUBE_SCHEDULER}
+        and _is_meant(question, facts.namespace, facts.name, facts.workload)
     ]
-    return cut(found, question, lambda pod: _waiting(pod, now)), reasons
+
+    def row(pod: WaitingPod | PodFacts) -> Waiting:
+        if isinstance(pod, WaitingPod):
+            return _refused(pod, known(pod.request.uid), now)
+        return _unscheduled(pod, now)
+
+    return cut(found, question, row), reasons
 
 
-def _model(pod: WaitingPod) -> str | None:
-    first = next(iter(pod.request.workload.references), None)
-    return first.model if first else None
+def _refused_for(question: Asked, pod: WaitingPod) -> bool:
+    asked_for = not question.reason or question.reason in pod.refused
+    request = pod.request
+    return asked_for and _is_meant(question, request.namespace, request.name, request.workload)
 
 
-def _waiting(pod: WaitingPod, now: float) -> Waiting:
-    first = next(iter(pod.request.workload.references), None)
+def _is_meant(question: Asked, namespace: str, name: str, workload: Workload) -> bool:
+    named = question.q.lower() in f"{namespace}/{name}".lower()
+    return named and question.model.lower() in (_model(workload) or "").lower()
+
+
+def _model(workload: Workload) -> str | None:
+    return workload.references[0].model if workload.references else None
+
+
+def _strategy(workload: Workload) -> str:
+    return (workload.references[0].strategy if workload.references else Strategy.NONE).value
+
+
+def _refused(pod: WaitingPod, facts: PodFacts | None, now: float) -> Waiting:
+    request = pod.request
     ordered = sorted(pod.refused.items(), key=lambda entry: (-entry[1], entry[0]))
     return Waiting(
-        pod=pod,
-        model=_model(pod),
-        strategy=first.strategy.value if first else "none",
+        namespace=request.namespace,
+        name=request.name,
+        priority=request.priority,
+        model=_model(request.workload),
+        strategy=_strategy(request.workload),
         waited=max(0.0, now - pod.since),
         woken=None if pod.touched_at is None else max(0.0, now - pod.touched_at),
+        right_node=pod.right_node,
         because=[
             Because(
                 reason=token,
@@ -74,6 +136,20 @@ def _waiting(pod: WaitingPod, now: float) -> Waiting:
             )
             for token, number in ordered
         ],
+        unscheduled="" if ordered or facts is None else facts.unscheduled,
+    )
+
+
+def _unscheduled(facts: PodFacts, now: float) -> Waiting:
+    created = unix_time(facts.created)
+    return Waiting(
+        namespace=facts.namespace,
+        name=facts.name,
+        priority=facts.priority,
+        model=_model(facts.workload),
+        strategy=_strategy(facts.workload),
+        waited=0.0 if created is None else max(0.0, now - created),
+        unscheduled=facts.unscheduled,
     )
 
 

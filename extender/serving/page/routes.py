@@ -22,7 +22,7 @@ from extender.placement.progress import in_words
 from extender.serving.page.asked import SIZES, VIEWS, Asked, asked
 from extender.serving.page.holdings import Holdings
 from extender.serving.page.nodes import LETTERS, listing
-from extender.serving.page.pods import decided_pods, waiting_pods
+from extender.serving.page.pods import decided_pods, unscheduled_pods, waiting_pods
 from extender.serving.service import Service
 
 POLICY = (
@@ -82,18 +82,19 @@ def _shown(question: Asked, service: Service, holdings: Holdings) -> dict[str, A
     """Return what the template of a view names."""
     state = service.context.state
     view = state.view()
-    waiting = service.waiting.present(state, blind=bool(service.context.stale()))
+    refused = service.waiting.present(state, blind=bool(service.context.stale()))
+    others = unscheduled_pods(state.pods(), service.context.schedulers, refused)
     shown: dict[str, Any] = {
         "asked": question,
         "now": view.now,
         "number_of_nodes": len(view.nodes),
-        "number_waiting": len(waiting),
+        "number_waiting": len(refused) + len(others),
         "unsynced": service.knowledge.unsynced(),
         "stale": service.knowledge.stale(),
     }
     match question.view:
         case "waiting":
-            page, reasons = waiting_pods(question, waiting, view.now)
+            page, reasons = waiting_pods(question, refused, others, state.pod, view.now)
             return shown | {"page": page, "reasons": reasons}
         case "decisions":
             recent = service.decisions.recent()
