@@ -186,6 +186,12 @@ _WAITING = Row(
             stacked=True,
         ),
         Panel(
+            title="Longest wait by reason",
+            about="Since when does the pod wait that has waited longest?",
+            queries=(Query(_alike("waiting_longest_seconds", "reason"), "{{reason}}"),),
+            unit="s",
+        ),
+        Panel(
             title="Nodes refused by reason",
             about="Why did nodes not pass?",
             queries=(Query(_rate("nodes_refused_total", "reason"), "{{reason}}"),),
@@ -206,14 +212,12 @@ _WAITING = Row(
             about="What were people told on their pods?",
             queries=(Query(_rate("events_total", "reason", "result"), "{{reason}}: {{result}}"),),
             unit="ops",
-            width=12,
         ),
         Panel(
             title="Asked of loaders",
             about="How often were loaders asked to fetch what pods wait for?",
             queries=(Query(_rate("wishes_total", "result"), "{{result}}"),),
             unit="ops",
-            width=12,
         ),
     ),
 )

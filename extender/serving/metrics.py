@@ -221,6 +221,16 @@ class _ClusterCollector(Collector):
             ("reason",),
             (((reason,), reasons[reason]) for reason in Reason),
         )
+        longest = dict.fromkeys(Reason, 0.0)
+        for pod in waiting:
+            for reason in map(Reason, pod.refused):
+                longest[reason] = max(longest[reason], self._context.now() - pod.since)
+        yield _gauge(
+            "waiting_longest_seconds",
+            "Seconds since the first refusal of what waits longest, by reason; 0 without a pod.",
+            ("reason",),
+            (((reason,), seconds) for reason, seconds in longest.items()),
+        )
         yield from self._starts()
         seen = self._knowledge.resources()
         yield _gauge(

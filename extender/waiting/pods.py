@@ -13,6 +13,7 @@ from cachetools import FIFOCache, LRUCache
 
 from extender.cluster.state import ClusterState
 from extender.cluster.view import NodeView, PodFacts
+from extender.kube.times import unix_time
 from extender.placement.request import PodRequest
 from extender.waiting.asked import AskedNodes, asked_nodes
 
@@ -159,7 +160,10 @@ class WaitingPods:
         schedulers: Container[str],
         request_of: Callable[[PodFacts], PodRequest],
     ) -> None:
-        """After a restart, take every pod that waits for these schedulers for a refused one."""
+        """After a restart, take every pod that waits for these schedulers for a refused one.
+
+        It waits since it was made: who refused it first, and when, is forgotten.
+        """
         now, steady = state.now(), state.steady()
         for facts in state.pods():
             waits = not facts.node and facts.counts and facts.scheduler in schedulers
@@ -170,7 +174,7 @@ class WaitingPods:
                         asked=None,
                         refused={},
                         created=facts.created,
-                        since=now,
+                        since=unix_time(facts.created) or now,
                         refused_steady=steady,
                     )
                 )

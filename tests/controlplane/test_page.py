@@ -6,6 +6,7 @@ kube-scheduler, filter and bind make of real objects reaches each view, and goes
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -27,7 +28,7 @@ from tests.controlplane.fleet import (
     ZONE,
     add_fleet,
 )
-from tests.controlplane.shipped import EXAMPLE_MODEL, Object, done, finish, load
+from tests.controlplane.shipped import EXAMPLE_MODEL, SCHEDULER, Object, done, finish, load
 from tests.controlplane.stage import Stage
 from tests.controlplane.test_nomination import reader
 
@@ -84,13 +85,25 @@ class Fleet(Stage):
 @pytest.fixture(scope="module")
 def fleet(kubernetes_binaries: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """On a control plane of its own: to stop that takes less than to delete 5,000 nodes."""
-    control_plane = ControlPlane(kubernetes_binaries, tmp_path_factory.mktemp("fleet"))
+    folder = tmp_path_factory.mktemp("fleet")
+    control_plane = ControlPlane(kubernetes_binaries, folder)
     control_plane.start()
+    scheduler, asked_by = f"{SCHEDULER}-fleet", folder / "extender.yaml"
+    asked_by.write_text(
+        json.dumps(
+            {
+                "apiVersion": "modelcache.dev/v1alpha1",
+                "kind": "ExtenderConfiguration",
+                "waking": {"schedulerNames": [scheduler]},
+            }
+        )
+    )
     try:
         add_fleet(control_plane)
         control_plane.create_namespace("fleet")
         control_plane.start_scheduler(name="default-scheduler")  # for the loaders
-        fleet = Fleet(control_plane, "fleet", control_plane.start_extender())
+        fleet = Fleet(control_plane, "fleet", control_plane.start_extender(f"--config={asked_by}"))
+        assert fleet.scheduler == scheduler
         fleet.settle()
         yield fleet
     finally:

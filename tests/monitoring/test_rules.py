@@ -88,7 +88,14 @@ CASES = (
     Case(
         "ModelCachePodsWait",
         "40m",
-        *each(f'{P}_waiting_pods_by_reason{{reason="ModelAbsent"}}', "2x60", "2x20 0x40"),
+        {
+            f'{P}_waiting_longest_seconds{{reason="ModelAbsent"}}': "0+60x60",
+            f'{P}_waiting_pods_by_reason{{reason="ModelAbsent"}}': "1x60",
+        },
+        {  # another pod at every moment, each for a short while
+            f'{P}_waiting_longest_seconds{{reason="ModelAbsent"}}': "60 300 600 60 900x56",
+            f'{P}_waiting_pods_by_reason{{reason="ModelAbsent"}}': "5x60",
+        },
         {"reason": "ModelAbsent"},
     ),
     Case(

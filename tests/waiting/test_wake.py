@@ -158,6 +158,17 @@ def test_a_pod_known_only_from_before_a_restart_is_woken_once(room: Room) -> Non
     assert room.woken() == []
 
 
+def test_a_pod_known_only_from_before_a_restart_waits_since_it_was_made(room: Room) -> None:
+    """A wait of hours does not begin anew with every change of leader."""
+    found = vllm("llama")
+    spec = msgspec.structs.replace(found.spec, scheduler_name="model-cache-scheduler")
+    made = msgspec.structs.replace(found.metadata, creation_timestamp="1970-01-01T00:02:00Z")
+    room.state.upsert(msgspec.structs.replace(found, metadata=made, spec=spec))
+    room.pods.recover(room.state, {"model-cache-scheduler"}, room.context.request_of)
+    (waiting,) = room.pods.all()
+    assert waiting.since == 120.0
+
+
 def test_a_pod_that_could_not_be_told_is_told_again_within_a_second(room: Room) -> None:
     """Also where only the restart knows of it: the apiserver was away for a moment."""
     assert MISSED_RETRY_SECONDS == 1.0
