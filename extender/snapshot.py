@@ -17,6 +17,7 @@ import yaml
 from extender.documents import NOT_YAML
 from extender.errors import InvalidObjectError, UsageError
 from extender.kube.decode import KINDS, convert
+from extender.kube.draft import Draft
 from extender.kube.objects import KubeObject
 from extender.kube.times import unix_time
 
@@ -65,8 +66,8 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 class Sink(Protocol):
     """Where the objects go."""
 
-    def replace(self, kind: type[KubeObject], objects: list[KubeObject]) -> None:
-        """Make these all there is of a kind."""
+    def listing(self, kind: type[KubeObject]) -> Draft:
+        """Begin a complete list."""
 
 
 def read_documents(path: Path, problems: list[str] | None = None) -> list[dict[str, Any]]:
@@ -110,7 +111,9 @@ def fill(sink: Sink, documents: list[dict[str, Any]]) -> list[str]:
         except InvalidObjectError as error:
             problems.append(str(error))
     for kind, objects in found.items():
-        sink.replace(KINDS[kind], objects)
+        draft = sink.listing(KINDS[kind])
+        draft.add(objects)
+        draft.replace()
     return problems
 
 

@@ -45,7 +45,9 @@ class Watch:
         self._known_at: float | None = None
         """The moment that is known of while the watch is broken; None while it is not."""
         api.listeners.append(self._happened)
-        sink.replace(kind, self._list())
+        draft = sink.listing(kind)
+        draft.add(self._list())
+        draft.replace()
 
     def close(self) -> None:
         """Tell no more."""
@@ -71,14 +73,15 @@ class Watch:
     def _ask(self, connection: int, seconds: float) -> None:
         if connection != self._connection:
             return
-        self._sink.asked(self.kind)
-        objects, asked_at = self._list(), self._timeline.now
+        draft = self._sink.listing(self.kind)
+        draft.add(self._list())
+        asked_at = self._timeline.now
         self._connected = True
 
         def answered() -> None:
             if connection == self._connection:
                 self._known_at = None
-                self._sink.replace(self.kind, objects)
+                draft.replace()
 
         self._told_until = self._timeline.after(seconds, answered)
         self._known_at = min(self._known_at or asked_at, asked_at)

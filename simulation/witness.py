@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from math import inf
 
+from extender.cluster.kept import KeptDraft
+from extender.kube.draft import Draft
 from extender.kube.objects import KubeObject, Lease, Node, ObjectMeta, Pod
 from extender.kube.times import unix_time
 from extender.report import REPORT_ANNOTATION, Report, ReportedState, lease_name, read
@@ -24,7 +27,7 @@ class Witness:
         self._sink = sink
         self._timeline = timeline
         self._reporting = reporting
-        self.listed_at = self._asked_at = -inf
+        self.listed_at = -inf
         """When the last list of pods that was told had been asked for."""
         self._heard: dict[str, tuple[str, float]] = {}
         """By node: the last renewal of its loader's Lease, and when that was told."""
@@ -57,27 +60,24 @@ class Witness:
 
     # -- the sink --------------------------------------------------------------------------------
 
-    def asked(self, kind: type[KubeObject]) -> None:
-        """Note when a list of pods was asked for."""
-        if kind is Pod:
-            self._asked_at = self._timeline.now
-        self._sink.asked(kind)
+    def listing(self, kind: type[KubeObject]) -> Draft:
+        """Take a complete list, which is asked for now."""
+        return KeptDraft(self._sink.listing(kind), partial(self._listed, kind, self._timeline.now))
 
-    def replace(self, kind: type[KubeObject], objects: Sequence[KubeObject]) -> None:
-        """Take a complete list."""
+    def _listed(
+        self, kind: type[KubeObject], asked_at: float, objects: Sequence[KubeObject]
+    ) -> None:
         if kind is Pod:
             present = {obj.metadata.uid for obj in objects}
             for pod in [pod for uid, pod in self.pods.items() if uid not in present]:
                 self._forget(pod)
+            self.listed_at = asked_at
         if kind is Node:
             listed = {obj.metadata.name for obj in objects}
             for name in [name for name in self._machines if name not in listed]:
                 self._machine(name, None)
         for obj in objects:
             self._note(obj)
-        self._sink.replace(kind, objects)
-        if kind is Pod:
-            self.listed_at = self._asked_at
 
     def upsert(self, obj: KubeObject) -> None:
         """Take one object."""
@@ -101,10 +101,6 @@ class Witness:
     def knows(self, obj: KubeObject) -> bool:
         """Pass the question on."""
         return self._sink.knows(obj)
-
-    def phantoms(self, kind: type[KubeObject], present: Sequence[KubeObject]) -> list[str]:
-        """Pass the question on."""
-        return self._sink.phantoms(kind, present)
 
     def differs(self, obj: KubeObject) -> bool:
         """Pass the question on."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
+from extender.cluster.state import ClusterState
 from extender.kube.decode import convert
 from extender.kube.objects import (
     DaemonSet,
     Job,
+    KubeObject,
     Lease,
     Namespace,
     Node,
@@ -372,3 +375,10 @@ def job(name: str, conditions: tuple[str, ...] = (), script: str = DOWNLOAD) -> 
 def namespace(name: str, *, trusted: bool = False) -> Namespace:
     labels = {"modelcache.dev/loaders": "trusted"} if trusted else {}
     return convert({"metadata": {"name": name, "labels": labels}}, Namespace)
+
+
+def relist(state: ClusterState, kind: type[KubeObject], objects: Sequence[KubeObject]) -> None:
+    """Have a state told of a complete list, of which the answer comes at once."""
+    draft = state.listing(kind)
+    draft.add(objects)
+    draft.replace()

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from extender.cli.source import state_from_snapshot
+from extender.cluster.kept import KeptDraft
 from extender.cluster.state import ClusterState
 from extender.config import ExtenderConfiguration
 from extender.errors import UsageError
@@ -38,13 +39,15 @@ NODE_LIST = {"apiVersion": "v1", "kind": "NodeList", "items": BARE}
 
 
 class Kept:
-    """Keeps what a state would be given."""
+    """Keeps what a state is given."""
 
     def __init__(self) -> None:
         self.objects: Objects = {}
+        self._state = ClusterState(clock=time.time)
 
-    def replace(self, kind: type[KubeObject], objects: list[KubeObject]) -> None:
-        self.objects[kind] = objects
+    def listing(self, kind: type[KubeObject]) -> KeptDraft:
+        draft = self._state.listing(kind)
+        return KeptDraft(draft, lambda objects: self.objects.update({kind: [*objects]}))
 
     def names(self, kind: type[KubeObject]) -> list[str]:
         return [obj.metadata.name for obj in self.objects[kind]]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from extender.cluster.state import ClusterState
+from extender.kube.draft import Draft
 from extender.kube.objects import KubeObject, ObjectMeta
 
 T = TypeVar("T", bound=KubeObject)
@@ -23,14 +24,13 @@ class Kept:
         table = self._tables.get(kind, {})
         return [obj for _, obj in sorted(table.items()) if isinstance(obj, kind)]
 
-    def asked(self, kind: type[KubeObject]) -> None:
-        """Note that a complete list is about to be asked for."""
-        self._state.asked(kind)
+    def listing(self, kind: type[KubeObject]) -> KeptDraft:
+        """Begin a complete list."""
 
-    def replace(self, kind: type[KubeObject], objects: Sequence[KubeObject]) -> None:
-        """Make these all there is of a kind."""
-        self._tables[kind] = {_key(obj.metadata): obj for obj in objects}
-        self._state.replace(kind, objects)
+        def keep(objects: Sequence[KubeObject]) -> None:
+            self._tables[kind] = {_key(obj.metadata): obj for obj in objects}
+
+        return KeptDraft(self._state.listing(kind), keep)
 
     def upsert(self, obj: KubeObject) -> None:
         """Apply one added or modified object."""
@@ -51,13 +51,29 @@ class Kept:
         """Tell whether anything is known of an object."""
         return self._state.knows(obj)
 
-    def phantoms(self, kind: type[KubeObject], present: Sequence[KubeObject]) -> list[str]:
-        """Name what is known of a kind beside the objects of a complete list."""
-        return self._state.phantoms(kind, present)
-
     def differs(self, obj: KubeObject) -> bool:
         """Tell whether what is known of an object is not what it says."""
         return self._state.differs(obj)
+
+
+class KeptDraft:
+    """A draft whose objects are kept, as they came, for ``listed`` at the end."""
+
+    def __init__(self, draft: Draft, listed: Callable[[Sequence[KubeObject]], None]) -> None:
+        self._draft = draft
+        self._listed = listed
+        self._objects: list[KubeObject] = []
+        self.phantoms = draft.phantoms
+
+    def add(self, objects: Sequence[KubeObject]) -> None:
+        """Take some of the objects."""
+        self._objects.extend(objects)
+        self._draft.add(objects)
+
+    def replace(self) -> None:
+        """Make these all there is of the kind."""
+        self._listed(self._objects)
+        self._draft.replace()
 
 
 def _key(metadata: ObjectMeta) -> tuple[str, str]:

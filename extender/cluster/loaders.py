@@ -157,6 +157,13 @@ class Loaders:
 
     # -- their pods ------------------------------------------------------------------------------
 
+    def concerns(self, uid: str, pod: Pod) -> bool:
+        """Tell whether a pod is a loader's, was taken for one, or speaks as one."""
+        if not is_daemon(pod) or not pod.spec.node_name:
+            return False
+        reports = REPORT_ANNOTATION in pod.metadata.annotations
+        return uid in self._pods or reports or self._templates.loader(pod) is not None
+
     def put_pod(self, uid: str, pod: Pod) -> str:
         """Keep a pod that was added or modified, if it is a loader's and on a node.
 

@@ -94,18 +94,17 @@ class Starts:
         self._ratios: dict[Basis, deque[float]] = {}
         self._seen: dict[Basis, Seen] = {}
 
-    def put(self, uid: str, pod: Pod, *, waited: bool) -> None:
-        """Look at a pod as it is now; its first turn to Ready is a start.
+    def put(self, start: Started, *, waited: bool, restarted: bool) -> None:
+        """Take the start that a pod tells of; the first one counts.
 
-        ``waited``: it was known before and not Ready, so that its start was seen to happen.
+        ``waited``: the pod was known before and not Ready, so that its start was seen to happen.
+        ``restarted``: a container of it was, so that it may have been Ready before.
         """
+        uid = start.uid
         if uid in self._counted:
             return
-        start = started(uid, pod)
-        if start is None:
-            return
         self._counted.add(uid)
-        if not waited and restarted(pod):
+        if not waited and restarted:
             return
         self._recent[uid] = start
         if waited:

@@ -9,6 +9,7 @@ after a change, so that a storm of events costs no copies and a reader never see
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from threading import RLock
 from typing import Any, TypeVar
 
@@ -16,14 +17,15 @@ import msgspec
 from cachetools import LRUCache
 
 from extender.cluster.corrections import Basis
+from extender.cluster.drafts import News, PodNews, StateDraft, identity
 from extender.cluster.leases import Leases, lease_key
 from extender.cluster.ledger import Ledger, node_view, pod_facts
-from extender.cluster.loaders import Loaders, is_daemon, is_trusted
+from extender.cluster.loaders import Loaders, is_trusted
 from extender.cluster.memory import MEMORY, MemoryDemand, VolumeCounting, memory_demand
 from extender.cluster.namespaces import is_opted_in
 from extender.cluster.requests import node_room
 from extender.cluster.reservations import Reservation
-from extender.cluster.starts import Seen, Started, Starts
+from extender.cluster.starts import Seen, Started, Starts, restarted, started
 from extender.cluster.storage import Storage
 from extender.cluster.templates import Templates
 from extender.cluster.view import Key, PodFacts, View
@@ -55,7 +57,7 @@ class ClusterState:
 
     ``steady`` is a clock that nobody sets, in seconds from any beginning: memory is kept by it.
     Without it ``clock`` is taken for such a one.
-    ``replace``, ``upsert`` and ``delete`` are called by watch threads; ``view`` by requests.
+    ``listing``, ``upsert`` and ``delete`` are called by watch threads; ``view`` by requests.
     ``learn``: starts that happened correct later estimates.
     """
 
@@ -82,8 +84,6 @@ class ClusterState:
         self._opted_in: set[str] = set()
         self._problems: LRUCache[str, str] = LRUCache(_MAX_PROBLEMS)
         self._view: View | None = None
-        self._listed_for: set[str] = set()
-        """Pods that memory was kept for when the present list of pods was asked for."""
         self._told: list[Callable[[], None]] = []
 
     # -- reading ---------------------------------------------------------------------------------
@@ -204,53 +204,53 @@ class ClusterState:
 
     # -- writing (the Sink of the watch) ---------------------------------------------------------
 
-    def asked(self, kind: type[KubeObject]) -> None:
-        """Note that a complete list is about to be asked for, which ``replace`` will bring."""
-        if kind is Pod:
-            with self._lock:
-                self._listed_for = self._ledger.reserved_for()
+    def listing(self, kind: type[KubeObject]) -> StateDraft:
+        """Begin a complete list, which is about to be asked for; it may be so in vain.
 
-    def replace(self, kind: type[KubeObject], objects: Sequence[KubeObject]) -> None:
-        """Make the objects of a complete list all there is of their kind, in one step.
-
-        A pod that memory was kept for when the list was asked for was there by then. Where the list
+        A pod that memory is kept for when the list is asked for is there by then. Where the list
         does not have it, it is gone, though no watch ever told of it.
-
-        Requests wait for the lock, so most of a list is compared before: nobody but the watch of a
-        kind changes what is known of it.
         """
-        pairs = ((obj, self._prepare(obj)) for obj in objects)
-        news = [(obj, facts) for obj, facts in pairs if not self._is_known(obj, facts)]
-        present = {_identity(obj) for obj in objects}
-        gone = self._identities(kind) - present
         with self._lock:
-            if kind is Pod:
-                gone |= self._listed_for - present
-                self._listed_for = set()
-            for identity in gone:
-                self._forget(kind, identity)
-            changed = [self._apply(obj, facts) for obj, facts in news]
+            kept_for = self._ledger.reserved_for() if kind is Pod else set()
+        return StateDraft(
+            reduce=self._news,
+            known=lambda: self._identities(kind),
+            name=lambda gone: self._names(kind, gone),
+            put=lambda news, gone: self._replace(kind, news, gone),
+            gone_if_absent=kept_for,
+        )
+
+    def _replace(
+        self, kind: type[KubeObject], news: Sequence[News], gone: AbstractSet[str]
+    ) -> None:
+        """Apply a complete list. Requests wait for the lock, so it was reduced before."""
+        with self._lock:
+            for one in gone:
+                self._forget(kind, one)
+            changed = [self._apply(one) for one in news]
             if gone or any(changed):
                 self._settle()
 
     def upsert(self, obj: KubeObject) -> None:
         """Apply one added or modified object."""
-        facts = self._prepare(obj)
+        news = self._news(obj)
+        if news is None:
+            return
         with self._lock:
-            if self._apply(obj, facts):
+            if self._apply(news):
                 self._settle()
 
     def delete(self, obj: KubeObject) -> None:
         """Apply one deleted object."""
         with self._lock:
-            self._forget(type(obj), _identity(obj))
+            self._forget(type(obj), identity(obj))
             self._settle()
 
     def unreadable(self, kind: type[KubeObject], metadata: ObjectMeta, error: str) -> None:
         """Forget an object that now has a form that cannot be read, and remember the problem."""
         with self._lock:
             self._problems[_name(kind, metadata)] = error
-            self._forget(kind, _identity(kind(metadata=metadata)))
+            self._forget(kind, identity(kind(metadata=metadata)))
             self._settle()
 
     def differs(self, obj: KubeObject) -> bool:
@@ -263,37 +263,32 @@ class ClusterState:
             scratch = ClusterState(clock=self._clock, counting=self.counting)
             scratch.upsert(obj)
             return scratch.known(obj) != self.known(obj)
-        problem = self.problems().get(_name(type(obj), obj.metadata), "")
-        facts = self._prepare(obj)
-        with self._lock:
-            self._problem(obj, problem)  # looking mends nothing
-            if facts is not None and isinstance(obj, Pod):
-                known_as = self._ledger.pods.get(facts.uid)
-                return known_as != facts or self._loaders.misread(facts.uid, obj)
+        if not isinstance(obj, Pod):
             return self.known(obj) != obj
+        facts, _ = self._facts(obj)
+        with self._lock:
+            return self.known(obj) != facts or self._loaders.misread(facts.uid, obj)
 
     def knows(self, obj: KubeObject) -> bool:
         """Tell whether anything is known of an object."""
         with self._lock:
-            return _identity(obj) in self._identities(type(obj))
+            return identity(obj) in self._identities(type(obj))
 
-    def phantoms(self, kind: type[KubeObject], present: Sequence[KubeObject]) -> list[str]:
-        """Name what is known of a kind beside the objects of a complete list."""
-        there = {_identity(obj) for obj in present}
+    def _names(self, kind: type[KubeObject], identities: AbstractSet[str]) -> list[str]:
+        """Name some of what is known of a kind."""
+        if kind is not Pod:
+            return sorted(identities)
         with self._lock:
-            gone = sorted(self._identities(kind) - there)
-            if kind is not Pod:
-                return gone
-            pods = self._ledger.pods
-            return [f"{pods[uid].namespace}/{pods[uid].name}" for uid in gone]
+            pods = [self._ledger.pods[uid] for uid in sorted(identities)]
+        return [f"{pod.namespace}/{pod.name}" for pod in pods]
 
     def known(self, obj: KubeObject) -> object:
         """Return what is known of an object, without what other objects add to it."""
-        identity = _identity(obj)
+        own = identity(obj)
         with self._lock:
             match obj:
                 case Node():
-                    node = self._ledger.nodes.get(identity)
+                    node = self._ledger.nodes.get(own)
                     return node and node.own
                 case PersistentVolumeClaim():
                     return self._storage.claims.get((obj.metadata.namespace, obj.metadata.name))
@@ -307,7 +302,7 @@ class ClusterState:
                         PersistentVolume: self._storage.volumes,
                         StorageClass: self._storage.classes,
                     }
-                    return tables[type(obj)].get(identity)
+                    return tables[type(obj)].get(own)
 
     def _settle(self) -> None:
         """Renew what the applied events changed, and tell those who want to know."""
@@ -316,54 +311,55 @@ class ClusterState:
         for tell in self._told:
             tell()
 
-    def _prepare(self, obj: KubeObject) -> PodFacts | None:
-        """Do the expensive part of a pod outside the lock; what was wrong before counts no more."""
-        with self._lock:
-            self._problems.pop(_name(type(obj), obj.metadata), None)
+    def _news(self, obj: KubeObject) -> News | None:
+        """Do the expensive part of an object outside the lock; None for a pod known as it is."""
         if not isinstance(obj, Pod):
+            return obj
+        facts, problem = self._facts(obj)
+        is_loader = self._loaders.concerns(facts.uid, obj)
+        if not is_loader and self._ledger.pods.get(facts.uid) == facts:
+            with self._lock:
+                self._problem(Pod, obj.metadata, problem)
             return None
-        reading = self.templates.read(obj)
-        workload, requests = reading.workload, reading.requests or {}
+        return PodNews(
+            facts=facts,
+            problem=problem,
+            start=started(facts.uid, obj) if facts.ready else None,
+            restarted=restarted(obj),
+            loader=obj if is_loader else None,
+        )
+
+    def _facts(self, pod: Pod) -> tuple[PodFacts, str]:
+        """Reduce a pod to what is kept of it; also what is wrong with it, empty if nothing is."""
+        reading = self.templates.read(pod)
+        problem = "" if reading.requests is not None else wrong_amount(pod.spec)
         try:
-            demand = self.demand(obj, workload)
+            demand = self.demand(pod, reading.workload)
         except ExtenderError as error:
-            self._problem(obj, wrong_amount(obj.spec) or str(error))
+            problem = wrong_amount(pod.spec) or str(error)
             demand = MemoryDemand(bytes=0, request=0)
-        else:
-            if reading.requests is None:
-                self._problem(obj, wrong_amount(obj.spec))
-        return pod_facts(_identity(obj), obj, demand, workload, requests)
+        return (
+            pod_facts(identity(pod), pod, demand, reading.workload, reading.requests or {}),
+            problem,
+        )
 
-    def _is_known(self, obj: KubeObject, facts: PodFacts | None) -> bool:
-        """Tell whether a pod is known as it is; a loader's pod says more than its facts."""
-        if facts is None or not isinstance(obj, Pod) or is_daemon(obj):
-            return False
-        return self._ledger.pods.get(facts.uid) == facts
-
-    def _apply(self, obj: KubeObject, facts: PodFacts | None) -> bool:
+    def _apply(self, news: News) -> bool:
         """Apply one object; false where that changed nothing that anybody waits for."""
+        if isinstance(news, PodNews):
+            return self._apply_pod(news)
+        obj = news
+        self._problem(type(obj), obj.metadata, "")
         match obj:
-            case Pod():
-                assert facts is not None
-                if self._is_known(obj, facts):
-                    return False
-                before = self._ledger.pods.get(facts.uid)
-                changed = self._ledger.put_pod(facts)
-                if facts.ready:
-                    waited = before is not None and not before.ready
-                    self._starts.put(facts.uid, obj, waited=waited)
-                self._problem(obj, self._loaders.put_pod(facts.uid, obj))
-                return changed or is_daemon(obj)
             case Lease():
                 key, problem = self._leases.put(obj)
-                self._problem(obj, problem)
+                self._problem(Lease, obj.metadata, problem)
                 return self._turn(self._leases.turned(key))
             case Node():
                 return self._apply_node(obj)
             case DaemonSet():
-                self._loaders.put_daemonset(_identity(obj), obj)
+                self._loaders.put_daemonset(identity(obj), obj)
             case Job():
-                self._storage.put_job(_identity(obj), obj)
+                self._storage.put_job(identity(obj), obj)
             case PersistentVolumeClaim():
                 self._storage.put_claim(obj)
             case PersistentVolume():
@@ -379,6 +375,18 @@ class ClusterState:
                 raise TypeError(f"{type(obj).__name__} is not part of the cluster state")
         return True
 
+    def _apply_pod(self, news: PodNews) -> bool:
+        facts, problem = news.facts, news.problem
+        before = self._ledger.pods.get(facts.uid)
+        changed = self._ledger.put_pod(facts)
+        if news.start is not None:
+            waited = before is not None and not before.ready
+            self._starts.put(news.start, waited=waited, restarted=news.restarted)
+        if news.loader is not None:
+            problem = self._loaders.put_pod(facts.uid, news.loader) or problem
+        self._problem(Pod, facts, problem)
+        return changed or news.loader is not None
+
     def _turn(self, turned: list[Key]) -> bool:
         """Note the loaders that fell silent, or speak again."""
         for key in turned:
@@ -389,12 +397,12 @@ class ClusterState:
         try:
             allocatable = parse_quantity(node.status.allocatable.get(MEMORY, 0))
         except ExtenderError as error:
-            self._problem(node, f"status.allocatable.{MEMORY}: {error}")
+            self._problem(Node, node.metadata, f"status.allocatable.{MEMORY}: {error}")
             allocatable = 0
         try:
             room = node_room(node)
         except ExtenderError as error:
-            self._problem(node, f"status.allocatable: {error}")
+            self._problem(Node, node.metadata, f"status.allocatable: {error}")
             room = {}
         changed = self._ledger.put_node(node_view(node, allocatable, room))
         return self._loaders.put_node(node) or changed
@@ -413,51 +421,41 @@ class ClusterState:
         }
         return set(tables[kind])
 
-    def _forget(self, kind: type[KubeObject], identity: str) -> None:
+    def _forget(self, kind: type[KubeObject], which: str) -> None:
         if kind is Pod:
-            self._ledger.forget_pod(identity)
-            self._starts.forget(identity)
-            self._loaders.forget_pod(identity)
+            self._ledger.forget_pod(which)
+            self._starts.forget(which)
+            self._loaders.forget_pod(which)
         elif kind is Node:
-            self._ledger.forget_node(identity)
-            self._loaders.forget_node(identity)
+            self._ledger.forget_node(which)
+            self._loaders.forget_node(which)
         elif kind is DaemonSet:
-            self._loaders.forget_daemonset(identity)
+            self._loaders.forget_daemonset(which)
         elif kind is Job:
-            self._storage.jobs.pop(identity, None)
+            self._storage.jobs.pop(which, None)
         elif kind is PersistentVolumeClaim:
-            namespace, _, name = identity.partition("/")
+            namespace, _, name = which.partition("/")
             self._storage.forget_claim((namespace, name))
         elif kind is PersistentVolume:
-            self._storage.volumes.pop(identity, None)
+            self._storage.volumes.pop(which, None)
         elif kind is StorageClass:
-            self._storage.classes.pop(identity, None)
+            self._storage.classes.pop(which, None)
         elif kind is Namespace:
-            self._loaders.forget_namespace(identity)
-            self._opted_in.discard(identity)
+            self._loaders.forget_namespace(which)
+            self._opted_in.discard(which)
         elif kind is Lease:
-            namespace, _, node = identity.partition("/")
+            namespace, _, node = which.partition("/")
             self._leases.forget((namespace, node))
             self._turn(self._leases.turned((namespace, node)))
 
-    def _problem(self, obj: KubeObject, error: str) -> None:
+    def _problem(self, kind: type[KubeObject], metadata: ObjectMeta | PodFacts, error: str) -> None:
+        """Note what is wrong with an object now, if anything is."""
         if error:
-            with self._lock:
-                self._problems[_name(type(obj), obj.metadata)] = error
+            self._problems[_name(kind, metadata)] = error
+        else:
+            self._problems.pop(_name(kind, metadata), None)
 
 
-def _name(kind: type[KubeObject], metadata: ObjectMeta) -> str:
+def _name(kind: type[KubeObject], metadata: ObjectMeta | PodFacts) -> str:
     name = f"{metadata.namespace}/{metadata.name}" if metadata.namespace else metadata.name
     return f"{kind.__name__} {name}"
-
-
-def _identity(obj: KubeObject) -> str:
-    """Return what an object is kept under: UIDs for what is recreated under the same name."""
-    metadata = obj.metadata
-    if isinstance(obj, Pod | DaemonSet | Job):
-        return metadata.uid or f"{metadata.namespace}/{metadata.name}"
-    if isinstance(obj, Lease):
-        return "/".join(lease_key(metadata))
-    if isinstance(obj, PersistentVolumeClaim):
-        return f"{metadata.namespace}/{metadata.name}"
-    return metadata.name

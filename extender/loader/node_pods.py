@@ -27,7 +27,7 @@ from extender.kube.objects import (
 from extender.watch.answers import UnreachableError
 from extender.watch.client import Transport
 from extender.watch.failures import WatchFailedError
-from extender.watch.listing import list_all
+from extender.watch.listing import Take, list_all
 from extender.watch.paths import claim_path, volume_path
 from extender.watch.resources import PODS, Resource
 
@@ -108,16 +108,25 @@ class NodePods:
     def _list(self) -> list[Pod]:
         selector = f"{PODS.selectors['fieldSelector']},spec.nodeName={self._node}"
         resource = Resource(Pod, PODS.path, {"fieldSelector": selector})
+        pods: list[KubeObject] = []
+
+        def begin() -> Take:
+            pods.clear()
+            return pods.extend
+
         try:
             found = list_all(
-                self._transport, resource, pause=lambda asked: time.sleep(max(asked, 1.0))
+                self._transport,
+                resource,
+                begin=begin,
+                pause=lambda asked: time.sleep(max(asked, 1.0)),
             )
         except (WatchFailedError, UnreachableError) as error:
             raise _unknown(f"pods of node {self._node}: {error}") from error
         for odd in found.unreadable:
             name = f"{odd.metadata.namespace}/{odd.metadata.name}" if odd.metadata else "one"
             raise _unknown(f"pod {name} of node {self._node}: {odd.error}")
-        return [pod for pod in found.objects if isinstance(pod, Pod)]
+        return [pod for pod in pods if isinstance(pod, Pod)]
 
     def _volume(self, pod: Pod, claim: str) -> PersistentVolume:
         key = pod.metadata.uid, claim

@@ -7,7 +7,7 @@ thousands of loaders do the same. What is wanted comes by a watch of one Lease.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from threading import Lock
 from urllib.parse import quote
@@ -161,28 +161,25 @@ class _Wishes:
         self._changed = changed
         self._clock = clock
         self._lock = Lock()
-        self._told = Wanted()
+        self.told = Wanted()
         self._since: dict[Renewal, float] = {}
 
     def lasting(self) -> Wanted:
         """Return the wishes that were made, or renewed, lately."""
         with self._lock:
-            told, since = self._told, self._since
+            told, since = self.told, self._since
         now = self._clock()
         lasting = (one for one in told.models if now - since[one.renewal] < WISH_SECONDS)
         return Wanted(models=tuple(lasting))
 
-    def asked(self, _kind: type[KubeObject]) -> None:
-        """One Lease is all there is: nothing is kept that a list would end."""
-
-    def replace(self, _kind: type[KubeObject], objects: Sequence[KubeObject]) -> None:
-        self._take(objects[0].metadata if objects else ObjectMeta())
+    def listing(self, kind: type[KubeObject]) -> _LeaseDraft:
+        return _LeaseDraft(self, kind)
 
     def upsert(self, obj: KubeObject) -> None:
-        self._take(obj.metadata)
+        self.take(obj.metadata)
 
     def delete(self, _obj: KubeObject) -> None:
-        self._take(ObjectMeta())
+        self.take(ObjectMeta())
 
     def unreadable(self, _kind: type[KubeObject], metadata: ObjectMeta, error: str) -> None:
         log.warning("the Lease cannot be read", lease=metadata.name, error=error)
@@ -190,19 +187,36 @@ class _Wishes:
     def knows(self, _: KubeObject) -> bool:
         return True
 
-    def phantoms(self, kind: type[KubeObject], present: Sequence[KubeObject]) -> list[str]:
-        return [] if present or self._told == Wanted() else [kind.__name__]
-
     def differs(self, obj: KubeObject) -> bool:
-        return _wanted(obj.metadata) != self._told
+        return _wanted(obj.metadata) != self.told
 
-    def _take(self, metadata: ObjectMeta) -> None:
+    def take(self, metadata: ObjectMeta) -> None:
         wanted, now = _wanted(metadata), self._clock()
         with self._lock:
-            new, self._told = wanted != self._told, wanted
+            new, self.told = wanted != self.told, wanted
             self._since = first_seen(wanted, self._since, now)
         if new:
             self._changed()
+
+
+class _LeaseDraft:
+    """The list of the one Lease: it is there or not."""
+
+    def __init__(self, wishes: _Wishes, kind: type[KubeObject]) -> None:
+        self._wishes = wishes
+        self._kind = kind
+        self._metadata: ObjectMeta | None = None
+
+    def add(self, objects: Sequence[KubeObject]) -> None:
+        for obj in objects:
+            self._metadata = obj.metadata
+
+    def phantoms(self, besides: Iterable[KubeObject]) -> list[str]:
+        there = self._metadata is not None or any(True for _ in besides)
+        return [] if there or self._wishes.told == Wanted() else [self._kind.__name__]
+
+    def replace(self) -> None:
+        self._wishes.take(self._metadata or ObjectMeta())
 
 
 def _wanted(metadata: ObjectMeta) -> Wanted:

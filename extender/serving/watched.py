@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gc
 from collections import deque
-from collections.abc import Sequence
 from threading import Event, Lock, Thread
 
 import structlog
 
 from extender.cluster.state import ClusterState
+from extender.kube.draft import Draft
 from extender.kube.objects import KubeObject, ObjectMeta, Pod
 from extender.serving.knowledge import ResourceKnowledge
 from extender.serving.metrics import Metrics
@@ -126,13 +126,9 @@ class Observer:
         """Return the sums."""
         return self._report
 
-    def asked(self, kind: type[KubeObject]) -> None:
-        """Pass it on."""
-        self._state.asked(kind)
-
-    def replace(self, kind: type[KubeObject], objects: Sequence[KubeObject]) -> None:
+    def listing(self, kind: type[KubeObject]) -> Draft:
         """Pass a list on; what was bound before is not judged."""
-        self._state.replace(kind, objects)
+        return self._state.listing(kind)
 
     def upsert(self, obj: KubeObject) -> None:
         """Judge a pod that was waiting and is bound now, then pass it on."""
@@ -149,10 +145,6 @@ class Observer:
     def knows(self, obj: KubeObject) -> bool:
         """Pass the question on."""
         return self._state.knows(obj)
-
-    def phantoms(self, kind: type[KubeObject], present: Sequence[KubeObject]) -> list[str]:
-        """Pass the question on."""
-        return self._state.phantoms(kind, present)
 
     def differs(self, obj: KubeObject) -> bool:
         """Pass the question on."""

@@ -8,12 +8,13 @@ is a phantom.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
 
 from extender.errors import InvalidObjectError
 from extender.kube.decode import decode
+from extender.kube.draft import Draft
 from extender.kube.objects import KubeObject
 from extender.watch.answers import UnreachableError
 from extender.watch.client import Transport
@@ -48,25 +49,33 @@ class Known(Protocol):
     def differs(self, obj: KubeObject) -> bool:
         """Tell whether what is known of an object is not what the object says."""
 
-    def phantoms(self, kind: type[KubeObject], present: Sequence[KubeObject]) -> list[str]:
-        """Name what is known of a kind beside the objects of a complete list."""
-
 
 Findings = Mapping[Drift, Sequence[str]]
 """The names of what drifted; no entry where nothing did."""
 
 
-def audit(
-    known: Known, listing: Listing, *, since: str, resource: Resource, transport: Transport
-) -> Findings:
-    """Compare what was known at version ``since`` with a list made after it."""
-    found: dict[Drift, list[str]] = {}
-    for obj in listing.objects:
-        if not older(since, obj.metadata.resource_version) and known.differs(obj):
-            kind = Drift.DIFFERENT if known.knows(obj) else Drift.MISSING
-            found.setdefault(kind, []).append(_name(obj))
-    phantoms = _phantoms(known, listing, since, resource, transport)
-    return {**found, Drift.PHANTOM: phantoms} if phantoms else found
+class Audit:
+    """Compares what was known at version ``since`` with a list made after it."""
+
+    def __init__(self, known: Known, since: str) -> None:
+        self._known = known
+        self._since = since
+        self._found: dict[Drift, list[str]] = {}
+
+    def look(self, objects: Iterable[KubeObject]) -> None:
+        """Compare some objects of the list, before the sink takes them."""
+        for obj in objects:
+            changed = older(self._since, obj.metadata.resource_version)
+            if not changed and self._known.differs(obj):
+                kind = Drift.DIFFERENT if self._known.knows(obj) else Drift.MISSING
+                self._found.setdefault(kind, []).append(_name(obj))
+
+    def findings(
+        self, draft: Draft, listing: Listing, *, resource: Resource, transport: Transport
+    ) -> Findings:
+        """Return what was found, once the list is complete and before it replaces anything."""
+        phantoms = _phantoms(draft, listing, self._since, resource, transport)
+        return {**self._found, Drift.PHANTOM: phantoms} if phantoms else self._found
 
 
 def examples(found: Findings) -> dict[str, list[str]]:
@@ -75,17 +84,16 @@ def examples(found: Findings) -> dict[str, list[str]]:
 
 
 def _phantoms(
-    known: Known, listing: Listing, since: str, resource: Resource, transport: Transport
+    draft: Draft, listing: Listing, since: str, resource: Resource, transport: Transport
 ) -> list[str]:
     odd = [resource.kind(metadata=o.metadata) for o in listing.unreadable if o.metadata is not None]
-    present = [*listing.objects, *odd]
-    if not known.phantoms(resource.kind, present):
+    if not draft.phantoms(odd):
         return []
     try:
         deleted = list(_deleted(since, listing.version, resource, transport))
     except (UnreachableError, LineTooLongError, InvalidObjectError, *UNREADABLE):
         return []  # it cannot be told which of them were deleted meanwhile
-    return known.phantoms(resource.kind, [*present, *deleted])
+    return draft.phantoms([*odd, *deleted])
 
 
 def _deleted(

@@ -4,12 +4,12 @@ The resource version is left unset: the answer is then at least as new as the re
 allowed to go back in time, and makes the apiserver ignore the page size. Since Kubernetes 1.34 it
 serves such pages from its watch cache, so that they cost etcd nothing.
 
-Only one page of raw bytes is held at a time.
+Only one page is held at a time: it is for whoever asked to keep what is worth it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -36,39 +36,42 @@ class Unreadable(msgspec.Struct, frozen=True):
     error: str
 
 
+Take = Callable[[Sequence[KubeObject]], None]
+"""Takes some objects of a list; it may not keep the sequence."""
+
+
 class Listing(msgspec.Struct, frozen=True):
-    """All objects of one kind, as they were at ``version``."""
+    """What a complete list was: as of ``version``, so many ``objects``, and those beside them."""
 
     version: str
-    objects: list[KubeObject]
+    objects: int
     unreadable: list[Unreadable]
-
-    def let_go(self) -> None:
-        """Free the objects some at a time: all at once, no other thread has a turn meanwhile."""
-        while self.objects:
-            del self.objects[-PAGE_SIZE:]
 
 
 def list_all(
     transport: Transport,
     resource: Resource,
     *,
+    begin: Callable[[], Take],
     pause: Pause,
     page_size: int = PAGE_SIZE,
     read_timeout: float = READ_TIMEOUT,
 ) -> Listing:
     """List everything. Raises WatchFailedError or UnreachableError when it cannot be had now.
 
+    ``begin`` is called before anything is asked for, and returns what takes the objects.
+
     Pages that expire while they are fetched (the list took longer than etcd keeps history, five
-    minutes by default) make it ask once for all objects in one answer, which cannot expire.
+    minutes by default) make it ask once for all objects in one answer, which cannot expire; then it
+    begins again, and what was taken so far counts no more.
     """
     pages = _Pages(transport, resource, pause, read_timeout)
     try:
-        return pages.collect(page_size)
+        return pages.collect(begin(), page_size)
     except RelistError:
         if not pages.begun:
             raise
-    return pages.collect(None)
+    return pages.collect(begin(), None)
 
 
 def present_version(transport: Transport, resource: Resource, *, read_timeout: float) -> str:
@@ -89,29 +92,40 @@ class _Pages:
         self._read_timeout = read_timeout
         self.begun = False
 
-    def collect(self, page_size: int | None) -> Listing:
+    def collect(self, take: Take, page_size: int | None) -> Listing:
         """Fetch page after page until there is no continue token."""
-        found: list[KubeObject] = []
+        count = 0
         odd: list[Unreadable] = []
         query: dict[str, str | int] = dict(self._resource.selectors)
         if page_size is not None:
             query["limit"] = page_size
         page = self._fetch(query)
         version = page.metadata.resource_version
-        self._read(page, found, odd)
+        count += self._read(page, take, odd)
         while page.metadata.continue_:
             self.begun = True
             query["continue"] = page.metadata.continue_
             page = self._fetch(query)
-            self._read(page, found, odd)
-        return Listing(version=version, objects=found, unreadable=odd)
+            count += self._read(page, take, odd)
+        return Listing(version=version, objects=count, unreadable=odd)
 
-    def _read(self, page: Page, found: list[KubeObject], odd: list[Unreadable]) -> None:
-        for raw in page.items or ():
-            try:
-                found.append(decode(raw, self._resource.kind))
-            except InvalidObjectError as error:
-                odd.append(Unreadable(metadata=read_identity(raw), error=str(error)))
+    def _read(self, page: Page, take: Take, odd: list[Unreadable]) -> int:
+        """Have the objects of a page taken; returns how many those are.
+
+        They are let go some at a time: all at once, no other thread has a turn meanwhile.
+        """
+        items = page.items or ()
+        count = 0
+        for begin in range(0, len(items), PAGE_SIZE):
+            found: list[KubeObject] = []
+            for raw in items[begin : begin + PAGE_SIZE]:
+                try:
+                    found.append(decode(raw, self._resource.kind))
+                except InvalidObjectError as error:
+                    odd.append(Unreadable(metadata=read_identity(raw), error=str(error)))
+            take(found)
+            count += len(found)
+        return count
 
     def _fetch(self, query: dict[str, str | int]) -> Page:
         """Fetch one page; a page that fails is asked for again, not the whole list."""

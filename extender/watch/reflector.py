@@ -37,16 +37,17 @@ import structlog
 from extender.backoff import Backoff
 from extender.errors import InvalidObjectError
 from extender.kube.decode import decode
+from extender.kube.draft import Draft
 from extender.kube.objects import KubeObject, ObjectMeta
 from extender.watch.answers import SilenceError, UnreachableError
-from extender.watch.audit import Known, audit, examples
+from extender.watch.audit import Audit, Findings, Known, examples
 from extender.watch.client import READ_TIMEOUT, Transport
 from extender.watch.failures import RelistError, WatchFailedError, failure, refusal
 from extender.watch.framing import LineTooLongError, split_lines
 from extender.watch.freshness import Tracker
 from extender.watch.listing import (
     PAGE_SIZE,
-    Listing,
+    Take,
     Unreadable,
     list_all,
     present_version,
@@ -71,13 +72,10 @@ _LONG_LIST = 2.0
 class Sink(Known, Protocol):
     """Where objects go. Called from one thread per kind, never after ``stop`` has returned."""
 
-    def asked(self, kind: type[KubeObject]) -> None:
-        """Note that a complete list is about to be asked for; it may be so in vain."""
+    def listing(self, kind: type[KubeObject]) -> Draft:
+        """Begin a complete list, which is about to be asked for; it may be so in vain.
 
-    def replace(self, kind: type[KubeObject], objects: Sequence[KubeObject]) -> None:
-        """Make the objects of a complete list all there is of their kind, in one step.
-
-        The list itself is not for keeping: it is emptied afterwards.
+        Nothing else comes of that kind before its end.
         """
 
     def upsert(self, obj: KubeObject) -> None:
@@ -91,7 +89,7 @@ class Sink(Known, Protocol):
 
         What was known is out of date, so it must not be used; what is true now cannot be told.
         ``metadata`` holds name, namespace and UID only. After a list it is called once for each
-        such object, after ``replace``.
+        such object, after it has replaced what was known.
         """
 
 
@@ -211,20 +209,25 @@ class Reflector:
         what it was taken for. Whatever is wrong is mended by the list itself.
         """
         began = self._clock()
-        self._sink.asked(self._resource.kind)
+        taken = _Taken(self._sink, self._resource.kind, known)
         listing = list_all(
             self._transport,
             self._resource,
+            begin=taken.begin,
             pause=self._pause,
             page_size=self._timing.page_size,
             read_timeout=self._timing.list_read_timeout,
         )
         if self._stopping.is_set():
             return listing.version
-        if known is not None:
-            self._audit(known, listing)
+        if taken.audit is not None:
+            self._audited(
+                taken.audit.findings(
+                    taken.draft, listing, resource=self._resource, transport=self._transport
+                )
+            )
         self._audit_at = began + self._random.uniform(*self._timing.audit)
-        self._sink.replace(self._resource.kind, listing.objects)
+        taken.draft.replace()
         for odd in listing.unreadable:
             self._report_unreadable(odd)
         self._tracker.listed(began)
@@ -232,17 +235,13 @@ class Reflector:
         self._silent = False
         self._log.info(
             "listed",
-            objects=len(listing.objects),
+            objects=listing.objects,
             unreadable=len(listing.unreadable),
             version=listing.version,
         )
-        listing.let_go()
         return listing.version
 
-    def _audit(self, known: str, listing: Listing) -> None:
-        found = audit(
-            self._sink, listing, since=known, resource=self._resource, transport=self._transport
-        )
+    def _audited(self, found: Findings) -> None:
         self._tracker.audited({kind: len(names) for kind, names in found.items()})
         if found:
             self._log.error("what was known was wrong", **examples(found))
@@ -370,3 +369,28 @@ class Reflector:
         if who not in self._named_unreadable and len(self._named_unreadable) < _MAX_REMEMBERED:
             self._named_unreadable.add(who)
             self._log.warning("object cannot be read", error=odd.error)
+
+
+class _Taken:
+    """What a list is taken into: a draft of the sink and, where a version is known, an audit."""
+
+    draft: Draft
+    audit: Audit | None = None
+
+    def __init__(self, sink: Sink, kind: type[KubeObject], known: str | None) -> None:
+        self._sink = sink
+        self._kind = kind
+        self._known_version = known
+
+    def begin(self) -> Take:
+        """Begin, or begin again where the pages have expired."""
+        draft = self.draft = self._sink.listing(self._kind)
+        if self._known_version is None:
+            return draft.add
+        audit = self.audit = Audit(self._sink, self._known_version)
+
+        def take(objects: Sequence[KubeObject]) -> None:
+            audit.look(objects)
+            draft.add(objects)
+
+        return take

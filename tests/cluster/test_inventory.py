@@ -25,6 +25,7 @@ from tests.builders import (
     loader_pod,
     namespace,
     node,
+    relist,
 )
 from tests.clock import Clock
 
@@ -361,10 +362,10 @@ def test_the_better_of_two_witnesses_counts(state: ClusterState) -> None:
 
 def test_a_list_replaces_what_was_known(state: ClusterState) -> None:
     apply(state, loader_pod("a", READY), loader_pod("b", READY))
-    state.replace(Pod, [loader_pod("b", READY)])
+    relist(state, Pod, [loader_pod("b", READY)])
     assert asked(state).nodes["a"].state is ModelState.STALE
     assert asked(state).nodes["b"].state is ModelState.READY
-    state.replace(DaemonSet, [])
+    relist(state, DaemonSet, [])
     assert not asked(state, "/var/lib/models/other").known
 
 

@@ -8,7 +8,7 @@ import pytest
 from extender.cluster.reservations import HOLD, Reservation
 from extender.cluster.state import ClusterState
 from extender.kube.objects import Node, Pod
-from tests.builders import node, pod, tmpfs
+from tests.builders import node, pod, relist, tmpfs
 from tests.clock import Clock
 
 GIB = 2**30
@@ -67,8 +67,7 @@ def test_it_ends_with_a_list_that_was_asked_for_after_it_and_does_not_have_the_p
 ) -> None:
     """Bound and deleted while the watch was broken: no watch ever tells of the pod."""
     state.hold(entry())
-    state.asked(Pod)
-    state.replace(Pod, [tmpfs("other")])
+    relist(state, Pod, [tmpfs("other")])
     assert free(state, "a") == 64
     assert state.reserved() == 0
 
@@ -76,15 +75,13 @@ def test_it_ends_with_a_list_that_was_asked_for_after_it_and_does_not_have_the_p
 def test_it_outlives_a_list_that_was_asked_for_before_it_or_has_the_pod(
     state: ClusterState,
 ) -> None:
-    state.asked(Pod)
+    draft = state.listing(Pod)
     state.hold(entry())
-    state.replace(Pod, [])  # the pod may be younger than this list
+    draft.replace()  # the pod may be younger than this list
     assert free(state, "a") == 43
-    state.asked(Pod)
-    state.replace(Pod, [tmpfs("ram")])
+    relist(state, Pod, [tmpfs("ram")])
     assert free(state, "a") == 43
-    state.asked(Node)
-    state.replace(Node, [node("a", memory="64Gi")])
+    relist(state, Node, [node("a", memory="64Gi")])
     assert free(state, "a") == 43
 
 

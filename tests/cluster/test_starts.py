@@ -23,7 +23,7 @@ from extender.cluster.tiers import Tier
 from extender.kube.objects import Pod
 from extender.kube.times import time_text
 from extender.workload.model import Strategy
-from tests.builders import READY, STOPPED, loader, loader_pod, node, pod, vllm
+from tests.builders import READY, STOPPED, loader, loader_pod, node, pod, relist, vllm
 from tests.clock import Clock
 from tests.placement.situations import judge
 
@@ -110,7 +110,7 @@ def test_a_pod_counts_once_however_often_it_is_seen() -> None:
     run(made)
     ready = bound("disk-0-40", ready_after=40)
     made.upsert(ready)
-    made.replace(Pod, [ready])
+    relist(made, Pod, [ready])
     made.upsert(bound("disk-0-40"))
     made.upsert(bound("disk-0-40", ready_after=500))
     assert counted(made) == 1
@@ -119,7 +119,7 @@ def test_a_pod_counts_once_however_often_it_is_seen() -> None:
 def test_what_was_ready_before_the_first_list_corrects_and_is_not_counted_again() -> None:
     """Counted, it would be in the histograms anew after every restart of this program."""
     made = state()
-    made.replace(Pod, [bound(f"p-{n}", ready_after=56) for n in range(MIN_STARTS)])
+    relist(made, Pod, [bound(f"p-{n}", ready_after=56) for n in range(MIN_STARTS)])
     assert counted(made) == 0
     assert made.starts_seen()[DISK][1] == MIN_STARTS
     assert made.view().corrections.factor(Strategy.NODE_CACHE, Evidence.DECLARED, Tier.DISK) > 1
@@ -127,7 +127,7 @@ def test_what_was_ready_before_the_first_list_corrects_and_is_not_counted_again(
 
 def test_what_was_restarted_before_it_was_first_seen_says_nothing_of_its_start() -> None:
     made = state()
-    made.replace(Pod, [bound(ready_after=4000, restarts=1)])
+    relist(made, Pod, [bound(ready_after=4000, restarts=1)])
     assert not made.starts()
 
 
@@ -167,7 +167,7 @@ def test_a_pod_that_is_gone_is_let_go_and_what_it_taught_stays() -> None:
     made = state()
     run(made, MIN_STARTS)
     before = made.view().corrections
-    made.replace(Pod, [])
+    relist(made, Pod, [])
     assert not made._starts._counted
     assert made.view().corrections == before != Corrections()
 

@@ -28,6 +28,7 @@ from tests.builders import (
     namespace,
     node,
     pod,
+    relist,
     storage_class,
     tmpfs,
     vllm,
@@ -99,20 +100,20 @@ def test_a_view_does_not_change_any_more(state: ClusterState) -> None:
 def test_a_list_that_says_what_is_known_adds_no_node_up_again(state: ClusterState) -> None:
     """Of twenty thousand pods that are listed anew few have changed, while requests wait."""
     pods = [tmpfs("one", size="4Gi", on="a"), tmpfs("two", size="8Gi", on="a")]
-    state.replace(Pod, pods)
+    relist(state, Pod, pods)
     before = state.view().nodes["a"]
-    state.replace(Pod, [tmpfs("one", size="4Gi", on="a"), tmpfs("two", size="8Gi", on="a")])
+    relist(state, Pod, [tmpfs("one", size="4Gi", on="a"), tmpfs("two", size="8Gi", on="a")])
     assert state.view().nodes["a"] is before
-    state.replace(Pod, pods[:1])
+    relist(state, Pod, pods[:1])
     assert state.view().nodes["a"].free > before.free
 
 
 def test_a_list_replaces_everything_of_its_kind_and_nothing_else(state: ClusterState) -> None:
     state.upsert(tmpfs("one", on="a"))
     state.upsert(tmpfs("two", on="a"))
-    state.replace(Pod, [tmpfs("two", on="a"), tmpfs("three", on="a", size="1Gi")])
+    relist(state, Pod, [tmpfs("two", on="a"), tmpfs("three", on="a", size="1Gi")])
     assert free(state) == (64 - 21 - 2) * GI
-    state.replace(Node, [node("b")])
+    relist(state, Node, [node("b")])
     assert set(state.view().nodes) == {"b"}
 
 
@@ -133,7 +134,7 @@ def test_a_pod_with_nonsense_costs_nobody_else_anything(state: ClusterState) -> 
             "containers": [{"name": "c", "resources": {"requests": {"memory": "lots"}}}],
         },
     )
-    state.replace(Pod, [bad, tmpfs(on="a")])
+    relist(state, Pod, [bad, tmpfs(on="a")])
     assert free(state) == 43 * GI
     assert "lots" in state.problems()["Pod inference/bad"]
 
@@ -214,8 +215,8 @@ def test_the_ledger_equals_a_fresh_list_whatever_happened(history: list[Any]) ->
             alive.pop(number, None)
             state.delete(made)
     fresh = new_state()
-    fresh.replace(Node, [node("a"), node("b")])
-    fresh.replace(Pod, list(alive.values()))
+    relist(fresh, Node, [node("a"), node("b")])
+    relist(fresh, Pod, list(alive.values()))
     assert {name: n.promised for name, n in state.view().nodes.items()} == {
         name: n.promised for name, n in fresh.view().nodes.items()
     }
@@ -252,7 +253,7 @@ def test_what_is_as_before_changes_no_view_and_tells_nobody(
     metadata = msgspec.structs.replace(obj.metadata, resource_version="7")
     state.upsert(msgspec.structs.replace(obj, metadata=metadata))
     if isinstance(obj, Pod):
-        state.replace(Pod, [obj])
+        relist(state, Pod, [obj])
     assert told == []
     assert state.view().nodes is before.nodes
     assert state.view().changes.count == before.changes.count
@@ -315,12 +316,12 @@ def sent_to_us(name: str) -> Namespace:
 
 def test_a_namespace_is_opted_in_while_its_label_says_so() -> None:
     state = new_state()
-    state.replace(Namespace, [sent_to_us("n")])
+    relist(state, Namespace, [sent_to_us("n")])
     assert state.opted_in("n")
     state.upsert(namespace("n"))
     assert not state.opted_in("n")
     state.upsert(sent_to_us("n"))
-    state.replace(Namespace, [])
+    relist(state, Namespace, [])
     assert not state.opted_in("n")
 
 

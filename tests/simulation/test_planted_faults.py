@@ -308,7 +308,7 @@ FAULTS: list[tuple[str, str, Plant]] = [
     (
         "a list ends no reservation",
         "memory is kept only for what may come",
-        _instead(ClusterState, "asked", _nothing),
+        _instead(Ledger, "reserved_for", lambda _: set()),
     ),
     (
         "a node is given away without its memory",

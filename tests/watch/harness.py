@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from random import Random
 from threading import Event, Lock
@@ -41,13 +41,14 @@ class RecordingSink:
         self.calls = 0
         self.odd: list[tuple[str, ObjectMeta]] = []
 
-    def asked(self, kind: type[KubeObject]) -> None:
+    def listing(self, kind: type[KubeObject]) -> RecordingDraft:
         with self._lock:
             self.asked_for.append(kind.__name__)
+        return RecordingDraft(self, kind)
 
-    def replace(self, kind: type[KubeObject], objects: Sequence[KubeObject]) -> None:
+    def replace(self, kind: type[KubeObject], objects: Mapping[str, KubeObject]) -> None:
         with self._lock:
-            self.objects[kind.__name__] = {obj.metadata.name: obj for obj in objects}
+            self.objects[kind.__name__] = dict(objects)
             self.replaced += 1
             self.calls += 1
 
@@ -69,11 +70,6 @@ class RecordingSink:
         with self._lock:
             return obj.metadata.name in self.objects.get(type(obj).__name__, {})
 
-    def phantoms(self, kind: type[KubeObject], present: Sequence[KubeObject]) -> list[str]:
-        there = {obj.metadata.name for obj in present}
-        with self._lock:
-            return sorted(set(self.objects.get(kind.__name__, {})) - there)
-
     def unreadable(self, kind: type[KubeObject], metadata: ObjectMeta, error: str) -> None:
         with self._lock:
             self.objects.get(kind.__name__, {}).pop(metadata.name, None)
@@ -85,6 +81,25 @@ class RecordingSink:
         with self._lock:
             known = self.objects.get(kind.__name__, {})
             return {name: obj.metadata.resource_version for name, obj in known.items()}
+
+
+class RecordingDraft:
+    """A list on its way into the sink."""
+
+    def __init__(self, sink: RecordingSink, kind: type[KubeObject]) -> None:
+        self._sink = sink
+        self._kind = kind
+        self._objects: dict[str, KubeObject] = {}
+
+    def add(self, objects: Sequence[KubeObject]) -> None:
+        self._objects |= {obj.metadata.name: obj for obj in objects}
+
+    def phantoms(self, besides: Iterable[KubeObject]) -> list[str]:
+        there = {*self._objects, *(obj.metadata.name for obj in besides)}
+        return sorted(set(self._sink.state(self._kind)) - there)
+
+    def replace(self) -> None:
+        self._sink.replace(self._kind, self._objects)
 
 
 def eventually(condition: Callable[[], bool], timeout: float = 10.0) -> bool:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
+from extender.kube.objects import KubeObject
 from extender.watch.answers import UnreachableError
 from extender.watch.client import Transport
 from extender.watch.failures import RelistError, WatchFailedError
-from extender.watch.listing import Listing, list_all
+from extender.watch.listing import Take, Unreadable, list_all
 from extender.watch.resources import NODES as NODES_RESOURCE
 from extender.watch.resources import PODS as PODS_RESOURCE
 from extender.watch.resources import Resource
@@ -32,20 +33,37 @@ class Pauses:
             raise WatchFailedError("stopped")
 
 
+class Listed(NamedTuple):
+    """A complete list with the objects that were taken of it."""
+
+    version: str
+    objects: list[KubeObject]
+    unreadable: list[Unreadable]
+
+
 def listed(
     api: FakeApiserver,
     *,
     page_size: int = 3,
     resource: Resource = NODES_RESOURCE,
     pause: Callable[[float], None] | None = None,
-) -> Listing:
-    return list_all(
+) -> Listed:
+    objects: list[KubeObject] = []
+
+    def begin() -> Take:
+        objects.clear()
+        return objects.extend
+
+    listing = list_all(
         Transport(access_to(api)),
         resource,
+        begin=begin,
         pause=pause or Pauses(),
         page_size=page_size,
         read_timeout=5,
     )
+    assert listing.objects == len(objects)
+    return Listed(listing.version, objects, listing.unreadable)
 
 
 def fill(api: FakeApiserver, count: int = 10) -> None:
@@ -53,7 +71,7 @@ def fill(api: FakeApiserver, count: int = 10) -> None:
         api.put(NODES, f"node-{number}")
 
 
-def names(listing: Listing) -> list[str]:
+def names(listing: Listed) -> list[str]:
     return [obj.metadata.name for obj in listing.objects]
 
 
@@ -148,7 +166,7 @@ def test_an_item_that_is_no_object_at_all_costs_nobody_else_anything(
 def test_no_items_are_an_empty_list(api: FakeApiserver, items: str) -> None:
     body = f'{{"metadata":{{"resourceVersion":"7"}},"items":{items}}}'
     api.fail("list", lambda exchange: exchange.reply(200, body.encode()))
-    assert listed(api) == Listing(version="7", objects=[], unreadable=[])
+    assert listed(api) == Listed(version="7", objects=[], unreadable=[])
 
 
 # -- faults --------------------------------------------------------------------------------------

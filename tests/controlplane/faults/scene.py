@@ -17,6 +17,7 @@ from kubernetes.client.configuration import Configuration
 from msgspec.structs import replace
 
 from extender.backoff import Backoff
+from extender.cluster.kept import KeptDraft
 from extender.cluster.state import ClusterState
 from extender.kube.decode import KINDS, decode
 from extender.kube.objects import KubeObject, ObjectMeta
@@ -26,6 +27,7 @@ from extender.watch.freshness import Freshness
 from extender.watch.reflector import Timing
 from extender.watch.resources import RESOURCES
 from extender.watch.watching import Watching
+from tests.builders import relist
 from tests.controlplane.cluster import ControlPlane
 from tests.controlplane.faults.api import Api, Key, Object, Version, versions
 from tests.controlplane.faults.churn import Churn, Write
@@ -57,13 +59,14 @@ class Tee:
         self._lock = Lock()
         self._known: dict[str, dict[Key, Version]] = {name: {} for name in KINDS}
 
-    def asked(self, kind: type[KubeObject]) -> None:
-        self._state.asked(kind)
+    def listing(self, kind: type[KubeObject]) -> KeptDraft:
+        def listed(objects: Sequence[KubeObject]) -> None:
+            with self._lock:
+                self._known[kind.__name__] = {
+                    _key(o.metadata): _version(o.metadata) for o in objects
+                }
 
-    def replace(self, kind: type[KubeObject], objects: Sequence[KubeObject]) -> None:
-        self._state.replace(kind, objects)
-        with self._lock:
-            self._known[kind.__name__] = {_key(o.metadata): _version(o.metadata) for o in objects}
+        return KeptDraft(self._state.listing(kind), listed)
 
     def upsert(self, obj: KubeObject) -> None:
         self._state.upsert(obj)
@@ -77,9 +80,6 @@ class Tee:
 
     def knows(self, obj: KubeObject) -> bool:
         return self._state.knows(obj)
-
-    def phantoms(self, kind: type[KubeObject], present: Sequence[KubeObject]) -> list[str]:
-        return self._state.phantoms(kind, present)
 
     def differs(self, obj: KubeObject) -> bool:
         return self._state.differs(obj)
@@ -218,8 +218,10 @@ def listed(truth: Mapping[str, list[Object]]) -> ClusterState:
     """Return the state that a fresh list makes."""
     state = ClusterState(clock=time)
     for kind, items in truth.items():
-        state.replace(
-            KINDS[kind], [decode(json.dumps(item).encode(), KINDS[kind]) for item in items]
+        relist(
+            state,
+            KINDS[kind],
+            [decode(json.dumps(item).encode(), KINDS[kind]) for item in items],
         )
     return state
 
