@@ -1,9 +1,9 @@
 """Which nodes hold a model that not every node should hold.
 
-Every loader computes it alone from the nodes' names and labels, and all come to the same answer:
-the nodes are ranked for each model by a hash of both names (rendezvous hashing, Thaler and
-Ravishankar 1998), and the first ``copies`` hold it. A node that comes or goes moves only the
-models that it gains or had.
+Every loader computes it alone from the names and labels of the nodes that have one (``peers``), and
+all come to the same answer: the nodes are ranked for each model by a hash of both names (rendezvous
+hashing, Thaler and Ravishankar 1998), and the first ``copies`` hold it. A node that comes or goes
+moves only the models that it gains or had.
 """
 
 from __future__ import annotations

@@ -1,15 +1,17 @@
 """What the loader knows of the cluster: the labels of nodes, and what waiting pods need here.
 
-Its own node is asked for once a minute. All nodes are listed only where the catalog has a model
-with ``copies``, seldom and at a random moment, metadata alone and from the apiserver's cache:
-thousands of loaders do the same. What is wanted comes by a watch of one Lease.
+Its own node is asked for once a minute. All nodes, and the Leases of their loaders, are listed only
+where the catalog has a model with ``copies``, seldom and at a random moment, of nodes the metadata
+alone and all from the apiserver's cache: thousands of loaders do the same. What is wanted comes by
+a watch of one Lease.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 from threading import Lock
+from time import time
 from urllib.parse import quote
 
 import structlog
@@ -18,6 +20,7 @@ from extender.errors import ExtenderError, InvalidReportError
 from extender.kube.decode import decode
 from extender.kube.objects import KubeObject, KubeStruct, Lease, ObjectMeta
 from extender.loader.identity import Identity
+from extender.loader.peers import Peers
 from extender.loader.wishes import Nodes
 from extender.report import (
     WANTED_ANNOTATION,
@@ -50,7 +53,10 @@ class _Nodes(KubeStruct, frozen=True):
 
 
 class Surroundings:
-    """Asks for one loader pod. ``clock`` is monotonic. ``changed`` is called on new wishes."""
+    """Asks for one loader pod. ``changed`` is called on new wishes.
+
+    ``clock`` is monotonic seconds, ``wall`` UNIX seconds.
+    """
 
     def __init__(
         self,
@@ -60,11 +66,13 @@ class Surroundings:
         clock: Callable[[], float],
         random: Random,
         changed: Callable[[], None],
+        wall: Callable[[], float] = time,
     ) -> None:
         self._transport = transport
         self._me = me
         self._clock = clock
         self._random = random
+        self._peers = Peers(self._get, me.namespace, clock=clock, wall=wall)
         self._nodes: dict[str, dict[str, str]] = {}
         self._own_due = self._all_due = float("-inf")
         self._wishes = _Wishes(changed, clock)
@@ -89,7 +97,7 @@ class Surroundings:
         return self._wishes.lasting()
 
     def nodes(self, *, every: bool) -> Nodes:
-        """Return the labels of this node, and of ``every`` other one too where that is needed.
+        """Return the labels of this node, and of ``every`` other one that has a loader.
 
         What cannot be asked now is as it was. Raises ExtenderError while nothing is known yet.
         """
@@ -109,19 +117,22 @@ class Surroundings:
     def _ask(self, now: float, *, every: bool) -> None:
         if every and now >= self._all_due:
             body = self._get("/api/v1/nodes?resourceVersion=0", _METADATA_LIST)
-            found = {one.metadata.name: one.metadata for one in decode(body, _Nodes).items}
-            self._nodes = {name: metadata.labels for name, metadata in found.items()}
+            found = {one.metadata.name: one.metadata.labels for one in decode(body, _Nodes).items}
+            self._nodes = {name: found[name] for name in self._peers.of(found)}
             self._all_due = now + self._random.uniform(*ALL_NODES_SECONDS)
         own = decode(self._get(f"/api/v1/nodes/{quote(self._me.node)}", _METADATA), KubeObject)
         self.node_uid = own.metadata.uid
         self._nodes = {**self._nodes, self._me.node: own.metadata.labels}
         self._own_due = now + OWN_NODE_SECONDS
 
-    def _get(self, path: str, headers: dict[str, str]) -> bytes:
+    def _get(self, path: str, headers: Mapping[str, str] | None = None) -> bytes:
         answer = self._transport.request("GET", path, headers=headers, read_timeout=READ_SECONDS)
         if not answer.ok:
             said = answer.problem().message or f"HTTP {answer.status}"
-            right = "give the loader's service account the right to get and list nodes"
+            right = (
+                "give the loader's service account the right to get and list nodes, and to list "
+                "pods and Leases of its namespace"
+            )
             remedy = f"; {right}, as deploy/loader does" * (answer.status == 403)
             raise ExtenderError(f"{path}: {said}{remedy}")
         return answer.body

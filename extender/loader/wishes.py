@@ -11,7 +11,7 @@ from extender.loader.spreading import holders, selected
 from extender.report import Wanted
 
 Nodes = Mapping[str, Mapping[str, str]]
-"""Labels of nodes by name."""
+"""Labels of nodes that have a loader, by name."""
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,9 +8,14 @@ MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
 """Headers of a PATCH whose body is merged into the object (RFC 7386)."""
 
 
+def pods_path(namespace: str) -> str:
+    """Return the path of the pods of a namespace."""
+    return f"/api/v1/namespaces/{quote(namespace, safe='')}/pods"
+
+
 def pod_path(namespace: str, name: str) -> str:
     """Return the path of a pod."""
-    return f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(name, safe='')}"
+    return f"{pods_path(namespace)}/{quote(name, safe='')}"
 
 
 def claim_path(namespace: str, name: str) -> str:

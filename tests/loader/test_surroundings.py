@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from extender.errors import ExtenderError
+from extender.kube.times import time_text
+from extender.loader.peers import SILENT_SECONDS
 from extender.loader.surroundings import ALL_NODES_SECONDS, OWN_NODE_SECONDS, Surroundings
 from extender.report import WANTED_ANNOTATION, WISH_SECONDS, Wanted, WantedModel, write
 from extender.watch.client import Transport
-from extender.watch.paths import leases_path
+from extender.watch.paths import leases_path, pods_path
 from tests.clock import Clock
 from tests.loader.cluster import ME, apiserver
 from tests.loader.loader_process import wait_for
@@ -22,6 +24,8 @@ from tests.watch.fake_apiserver import FakeApiserver
 from tests.watch.harness import access_to
 
 GPU = {"gpu": "a100"}
+LEASES, PODS = leases_path(ME.namespace), pods_path(ME.namespace)
+START = 1_790_000_000.0
 
 
 class Asked:
@@ -29,16 +33,52 @@ class Asked:
 
     def __init__(self, api: Apiserver, transport: Any) -> None:
         self.api = api
+        self._renewed: dict[str, str] = {}
         self.clock = Clock(1000.0)
         self.surroundings = Surroundings(
-            transport, ME, clock=self.clock, random=Random(0), changed=lambda: None
-        )
+            transport, ME, clock=self.clock, random=Random(0), changed=lambda: None,
+            wall=lambda: START + self.clock.now,
+        )  # fmt: skip
         api.status = 200
         api.body = _node("node-1", GPU)
 
     def paths(self) -> list[str]:
         found = [path.partition("?")[0] for _, path, _ in self.api.seen]
         self.api.seen.clear()
+        return found
+
+    def nodes(self, *others: str) -> None:
+        """Let there be these nodes beside its own, which have labels."""
+        self.api.at["/api/v1/nodes"] = 200, {"items": [_node(name, GPU) for name in others]}
+        self.api.body = _node("node-1", {})
+        self.renewed()
+        self.pods()
+
+    def renewed(self, *nodes: str, by: float = 0.0) -> None:
+        """Let these loaders renew their Leases now, the others not; their clocks are wrong."""
+        for node in nodes:
+            self._renewed[node] = time_text(START + self.clock.now + by)
+        leases = [
+            {"metadata": {"name": f"loader.{node}"}, "spec": {"renewTime": time}}
+            for node, time in self._renewed.items()
+        ]
+        self.api.at[LEASES] = 200, {"items": leases}
+
+    def pods(self, **created: float) -> None:
+        """Let these nodes, and no other, have a loader's pod that was created then."""
+        pods = [
+            {
+                "metadata": {"creationTimestamp": time_text(START + at)},
+                "spec": {"nodeName": node},
+            }
+            for node, at in created.items()
+        ]
+        self.api.at[PODS] = 200, {"items": pods}
+
+    def later(self) -> set[str]:
+        """Return the nodes that have a loader, as they are known at the next look."""
+        found = set(self.surroundings.nodes(every=True))
+        self.clock.now += ALL_NODES_SECONDS[1]
         return found
 
 
@@ -63,15 +103,66 @@ def test_its_own_node_is_asked_for_once_a_minute_and_no_other(asked: Asked) -> N
 
 
 def test_all_nodes_are_listed_where_that_is_needed_and_seldom(asked: Asked) -> None:
-    asked.api.body = {"items": [_node("node-2", GPU)], **_node("node-1", {})}
+    asked.nodes("node-2")
+    asked.renewed("node-1", "node-2")
     assert asked.surroundings.nodes(every=True) == {"node-1": {}, "node-2": GPU}
-    assert asked.paths() == ["/api/v1/nodes", "/api/v1/nodes/node-1"]
+    assert asked.paths() == ["/api/v1/nodes", LEASES, "/api/v1/nodes/node-1"]
     asked.clock.now += ALL_NODES_SECONDS[0] - 1
     asked.surroundings.nodes(every=True)
     assert asked.paths() == ["/api/v1/nodes/node-1"]
     asked.clock.now += ALL_NODES_SECONDS[1]
+    asked.renewed("node-1", "node-2")
     asked.surroundings.nodes(every=True)
-    assert asked.paths() == ["/api/v1/nodes", "/api/v1/nodes/node-1"]
+    assert asked.paths() == ["/api/v1/nodes", LEASES, "/api/v1/nodes/node-1"]
+
+
+def test_a_node_without_a_loader_holds_none_of_the_copies(asked: Asked) -> None:
+    asked.nodes("node-2", "tainted")
+    asked.renewed("node-1", "node-2")
+    assert asked.later() == {"node-1", "node-2"}
+    asked.paths()
+    asked.later()
+    assert PODS not in asked.paths()  # nothing has changed: they are not asked for again
+
+
+def test_a_loader_that_starts_again_moves_no_model_and_one_that_stays_away_does(
+    asked: Asked,
+) -> None:
+    asked.nodes("node-2")
+    asked.renewed("node-1", "node-2")
+    asked.later()
+    asked.renewed("node-1")
+    assert asked.later() == {"node-1", "node-2"}  # silent since the last look: a reboot
+    asked.renewed("node-1")
+    assert asked.later() == {"node-1"}
+    asked.renewed("node-1", "node-2")
+    assert asked.later() == {"node-1", "node-2"}
+
+
+def test_a_loader_that_never_spoke_counts_while_its_pod_is_young(asked: Asked) -> None:
+    """All of them begin at once: the first must not think that it is alone."""
+    asked.nodes("young", "old", "unschedulable")
+    asked.renewed("node-1")
+    asked.pods(young=asked.clock.now - 60, old=asked.clock.now - SILENT_SECONDS)
+    assert asked.later() == {"node-1", "young"}
+    for _ in range(4):  # and its image cannot be pulled
+        asked.renewed("node-1")
+        asked.later()
+    assert asked.later() == {"node-1"}
+
+
+def test_a_clock_that_is_wrong_elsewhere_silences_nobody_for_long(asked: Asked) -> None:
+    asked.nodes("node-2")
+    asked.renewed("node-1", "node-2", by=-86_400.0)
+    assert asked.later() == {"node-1"}
+    asked.renewed("node-1", "node-2", by=-86_400.0)
+    assert asked.later() == {"node-1", "node-2"}
+
+
+def test_itself_a_loader_counts_whatever_its_lease_says(asked: Asked) -> None:
+    asked.nodes("node-2")
+    asked.renewed()
+    assert asked.later() == {"node-1"}
 
 
 @pytest.mark.parametrize("every", [False, True])

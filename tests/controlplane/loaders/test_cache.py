@@ -15,7 +15,7 @@ from extender.loader.proof.marker import read_marker
 from extender.loader.proof.verdict import Level
 from extender.placement.reasons import TEXTS, Reason
 from tests.cli.program import run
-from tests.controlplane.cluster import ControlPlane
+from tests.controlplane.cluster import ALLOCATABLE, ControlPlane, fake_node
 from tests.controlplane.loaders.kubelet import HOST_DIRECTORY
 from tests.controlplane.loaders.scene import FILES, MODEL, NAME, PATH, SHARD, Reports, Scene
 from tests.controlplane.shipped import LOADERS, places, wait_for_pods
@@ -151,6 +151,24 @@ def test_while_loaders_are_replaced_what_they_hold_is_never_called_absent(
     assert {scene.state(node) for node in nodes} == {"ready"}
     app = scene.server()
     wait_for_pods(control_plane, scene.namespace, app, 1)
+
+
+def test_copies_are_held_by_nodes_that_have_a_loader(
+    control_plane: ControlPlane, scene: Scene
+) -> None:
+    """Of five nodes that the catalog allows, three have a taint that keeps the loader away."""
+    scene.catalog()
+    nodes = ("copied-1", "copied-2")
+    for number in (1, 2, 3):
+        tainted = fake_node(f"tainted-{number}", dict(ALLOCATABLE), {"copies": "here"})
+        tainted["spec"] = {"taints": [{"key": "no-loader", "effect": "NoSchedule"}]}
+        control_plane.kubectl("create", "-f", "-", input=json.dumps(tainted))
+        control_plane.nodes.append(f"tainted-{number}")
+    scene.kubelet.add_nodes(*nodes, copies="here")
+    for node in nodes:
+        scene.kubelet.process(node)
+    scene.catalog(MODEL | {"copies": len(nodes), "nodeSelector": {"copies": "here"}})
+    scene.wait_for_state("ready", *nodes)
 
 
 def test_a_model_that_left_the_catalog_is_reported_until_it_goes_and_gone_before_it_is_removed(
