@@ -173,14 +173,11 @@ def _pods(
 
 def _pods_of_snapshot(path: Path, node: str) -> list[Pod]:
     from extender.kube.objects import PersistentVolume, PersistentVolumeClaim, Pod
-    from extender.loader.node_pods import followed, unbound
+    from extender.loader.node_pods import followed
 
-    def volume_of(pod: Pod, claim: str) -> PersistentVolume:
+    def volume_of(pod: Pod, claim: str) -> PersistentVolume | None:
         bound = claims.get((pod.metadata.namespace, claim))
-        volume = volumes.get(bound.spec.volume_name) if bound is not None else None
-        if volume is None:
-            raise unbound(pod, claim)
-        return volume
+        return volumes.get(bound.spec.volume_name) if bound is not None else None
 
     found = _objects(path, Pod, PersistentVolumeClaim, PersistentVolume)
     kept = [one for one in found if isinstance(one, PersistentVolumeClaim)]
@@ -188,7 +185,7 @@ def _pods_of_snapshot(path: Path, node: str) -> list[Pod]:
     volumes = {one.metadata.name: one for one in found if isinstance(one, PersistentVolume)}
     pods = [one for one in found if isinstance(one, Pod) and one.spec.node_name == node]
     running = [pod for pod in pods if pod.status.phase not in {"Succeeded", "Failed"}]
-    return [followed(pod, volume_of) for pod in running]
+    return [followed(pod, volume_of, time.time()) for pod in running]
 
 
 def _objects(path: Path, *kinds: type[KubeObject]) -> list[KubeObject]:

@@ -17,7 +17,7 @@ from extender.cluster.requests import Amounts
 from extender.cluster.reservations import Reservation, Reservations
 from extender.cluster.view import Changes, NodeView, Nominated, PodFacts
 from extender.cluster.warmth import Opening, WarmKey, openings
-from extender.cluster.witnesses import is_ready
+from extender.kube.lives import is_ready
 from extender.kube.objects import Node, Pod
 from extender.workload.model import Workload
 

@@ -27,10 +27,10 @@ from extender.cluster.witnesses import (
     LoaderPod,
     Silence,
     Witness,
-    is_ready,
     loader_pod_state,
 )
 from extender.errors import InvalidReportError
+from extender.kube.lives import is_ready
 from extender.kube.objects import DaemonSet, Namespace, Node, Pod
 from extender.kube.times import unix_time
 from extender.report import REPORT_ANNOTATION

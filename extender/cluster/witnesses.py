@@ -21,6 +21,7 @@ import msgspec
 
 from extender.cluster.holdings import Evidence, Holding, ModelState
 from extender.cluster.reports import Reported
+from extender.kube.lives import has_run, is_initialized, is_ready
 from extender.kube.objects import ContainerStatus, Pod
 from extender.workload.model import DeclaredModel, LoaderTemplate
 from extender.workload.volumes import is_within
@@ -188,33 +189,13 @@ def loader_pod_state(pod: Pod, template: LoaderTemplate) -> tuple[ModelState, st
         if pod.metadata.deletion_timestamp:
             return ModelState.STALE, "its loader pod is being deleted"
         return ModelState.READY, ""
-    ran = any(_has_run(container) for container in status.container_statuses)
-    if template.init_means_done and _initialized(pod) and ran:
+    ran = any(has_run(container) for container in status.container_statuses)
+    if template.init_means_done and is_initialized(pod) and ran:
         return ModelState.STALE, _failure(status.container_statuses) or "its loader is not Ready"
     failure = _failure((*status.init_container_statuses, *status.container_statuses))
     if failure or status.phase == "Failed":
         return ModelState.FAILED, failure or status.reason or "Failed"
     return ModelState.LOADING, ""
-
-
-def is_ready(pod: Pod) -> bool:
-    """Tell whether a pod's Ready condition is true."""
-    return any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions)
-
-
-def _initialized(pod: Pod) -> bool:
-    return any(c.type == "Initialized" and c.status == "True" for c in pod.status.conditions) or (
-        not pod.spec.init_containers
-    )
-
-
-def _has_run(status: ContainerStatus) -> bool:
-    return (
-        status.state.running is not None
-        or status.state.terminated is not None
-        or status.last_state.terminated is not None
-        or status.restart_count > 0
-    )
 
 
 _WAITING_WELL = {"", "ContainerCreating", "PodInitializing"}

@@ -4,6 +4,10 @@ A claim whose volume is a ``local`` or ``hostPath`` one is to its pod what a hos
 pods come back with such a volume in place of the claim, and whoever reads them need not know of
 claims. Where it cannot be told what a claim is, nothing is told of the node: the pod may read
 anything.
+
+One that is not there, or bound to no volume, cannot be mounted. Through it a pod reads nothing, and
+that none of its containers has run yet is the proof; it may be about to appear, and so it is waited
+for, but not for ever: nobody may notice such a pod for weeks.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import msgspec
 
 from extender.errors import InvalidObjectError, NotRemovedError
 from extender.kube.decode import decode
+from extender.kube.lives import has_run
 from extender.kube.objects import (
     HostPathSource,
     KubeObject,
@@ -24,6 +29,7 @@ from extender.kube.objects import (
     Pod,
     Volume,
 )
+from extender.kube.times import unix_time
 from extender.watch.answers import UnreachableError
 from extender.watch.client import Transport
 from extender.watch.failures import WatchFailedError
@@ -35,20 +41,29 @@ _READ_SECONDS = 10.0
 
 Kind = TypeVar("Kind", bound=KubeObject)
 
-Find = Callable[[Pod, str], PersistentVolume]
-"""Returns the volume of a pod's claim, by the claim's name. Raises NotRemovedError."""
+Find = Callable[[Pod, str], PersistentVolume | None]
+"""Returns the volume of a pod's claim, by the claim's name; None where it is not there or bound to
+none. Raises NotRemovedError where that cannot be known."""
+
+UNBOUND_SECONDS = 120.0
+"""So long a pod that cannot start for want of its claim is waited for: the claim is often created
+with it, or bound a moment later."""
 
 
-def followed(pod: Pod, find: Find) -> Pod:
+def followed(pod: Pod, find: Find, now: float) -> Pod:
     """Return a pod whose claims are the host directories that they stand for.
 
-    A claim on a volume of another kind lies on no path of the node and stays what it is. Raises
-    what ``find`` raises.
+    A claim on a volume of another kind lies on no path of the node and stays what it is, and so
+    does one that is not there where the pod has waited for it in vain. ``now`` is UNIX time in
+    seconds. Raises what ``find`` raises, and NotRemovedError where the claim may become any.
     """
     volumes = []
     for volume in pod.spec.volumes:
         claim = _claim(pod, volume)
-        directory = _directory(find(pod, claim)) if claim else None
+        bound = find(pod, claim) if claim else None
+        if claim and bound is None and not _waits_in_vain(pod, now):
+            raise _unbound(pod, claim)
+        directory = _directory(bound) if bound is not None else None
         volumes.append(
             volume if directory is None else Volume(name=volume.name, host_path=directory)
         )
@@ -56,8 +71,15 @@ def followed(pod: Pod, find: Find) -> Pod:
     return msgspec.structs.replace(pod, spec=spec)
 
 
-def unbound(pod: Pod, claim: str) -> NotRemovedError:
-    """Return the error of a claim that is not there, or bound to no volume: it may become any."""
+def _waits_in_vain(pod: Pod, now: float) -> bool:
+    """Tell whether none of a pod's containers ever ran, and its claim has had its time."""
+    ran = any(map(has_run, (*pod.status.container_statuses, *pod.status.init_container_statuses)))
+    since = unix_time(pod.status.start_time or pod.metadata.creation_timestamp)
+    waiting = pod.status.phase == "Pending" and not ran
+    return waiting and since is not None and now - since >= UNBOUND_SECONDS
+
+
+def _unbound(pod: Pod, claim: str) -> NotRemovedError:
     name = f"{pod.metadata.namespace}/{pod.metadata.name}"
     return _unknown(
         f"claim {claim} of pod {name} is not there or not bound; bind it, or delete the pod"
@@ -86,16 +108,21 @@ def _directory(volume: PersistentVolume) -> HostPathSource | None:
 
 
 class NodePods:
-    """Lists the pods of a node that have not ended. Safe to use from threads.
+    """Lists the pods of a node that have not ended. ``clock`` gives UNIX time in seconds.
+
+    Safe to use from threads.
 
     The volume of a claim is asked for once for each pod: as long as a pod uses a claim, neither
     the claim nor its volume can be taken away, and what a bound volume is never changes
     (https://kubernetes.io/docs/concepts/storage/persistent-volumes/).
     """
 
-    def __init__(self, transport: Transport, node: str) -> None:
+    def __init__(
+        self, transport: Transport, node: str, *, clock: Callable[[], float] = time.time
+    ) -> None:
         self._transport = transport
         self._node = node
+        self._clock = clock
         self._volumes: dict[tuple[str, str], PersistentVolume] = {}
 
     def __call__(self) -> list[Pod]:
@@ -103,7 +130,7 @@ class NodePods:
         pods = self._list()
         here = {pod.metadata.uid for pod in pods}
         self._volumes = {key: one for key, one in self._volumes.items() if key[0] in here}
-        return [followed(pod, self._volume) for pod in pods]
+        return [followed(pod, self._volume, self._clock()) for pod in pods]
 
     def _list(self) -> list[Pod]:
         selector = f"{PODS.selectors['fieldSelector']},spec.nodeName={self._node}"
@@ -128,17 +155,16 @@ class NodePods:
             raise _unknown(f"pod {name} of node {self._node}: {odd.error}")
         return [pod for pod in pods if isinstance(pod, Pod)]
 
-    def _volume(self, pod: Pod, claim: str) -> PersistentVolume:
+    def _volume(self, pod: Pod, claim: str) -> PersistentVolume | None:
         key = pod.metadata.uid, claim
         volume = self._volumes.get(key)
         if volume is None:
             found = self._get(claim_path(pod.metadata.namespace, claim), PersistentVolumeClaim)
             if found is None or not found.spec.volume_name:
-                raise unbound(pod, claim)
+                return None
             volume = self._get(volume_path(found.spec.volume_name), PersistentVolume)
-            if volume is None:
-                raise unbound(pod, claim)
-            self._volumes[key] = volume
+            if volume is not None:
+                self._volumes[key] = volume
         return volume
 
     def _get(self, path: str, kind: type[Kind]) -> Kind | None:

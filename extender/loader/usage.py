@@ -3,7 +3,8 @@
 The API tells: every pod that is bound to the node and has not ended counts, from the moment it is
 bound. What a pod reads is told from its spec, as the extender does it; a pod that mounts the cache
 and whose model cannot be told may read all that it mounts. Claims on the node's own disk are
-hostPaths here (see ``node_pods``).
+hostPaths here (see ``node_pods``). Init containers read as long as they run: one that has copied a
+model into memory reads the cache no more.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from extender.kube.lives import is_initialized
 from extender.kube.objects import DaemonSet, DaemonSetSpec, Pod, PodTemplate
 from extender.loader.disk import Disk, regular_file
 from extender.loader.layout import CacheDirectory, make_parents
@@ -81,6 +83,7 @@ def models_in_use(pods: Iterable[Pod], host_directory: str, paths: Iterable[str]
 
 def _read_by(pod: Pod, root: str) -> Iterator[str]:
     """Yield the directories on the node that a pod reads models from."""
+    pod = _without_the_ended(pod)
     workload = read_workload(pod.metadata, pod.spec)
     references = [each for reference in workload.references for each in _with_origin(reference)]
     told = {normal(each.host_path) for each in references if each.host_path is not None}
@@ -95,6 +98,18 @@ def _read_by(pod: Pod, root: str) -> Iterator[str]:
         inside = is_within(mounted, root) and not any(is_within(path, mounted) for path in told)
         if inside or (unclear and is_within(root, mounted)):
             yield mounted
+
+
+def _without_the_ended(pod: Pod) -> Pod:
+    """Return a pod without the init containers that have ended, and what they alone mount."""
+    if not is_initialized(pod):
+        return pod
+    sidecars = tuple(one for one in pod.spec.init_containers if one.restart_policy == "Always")
+    left = {mount.name for one in (*pod.spec.containers, *sidecars) for mount in one.volume_mounts}
+    once = {mount.name for one in pod.spec.init_containers for mount in one.volume_mounts}
+    volumes = tuple(one for one in pod.spec.volumes if one.name in left or one.name not in once)
+    spec = msgspec.structs.replace(pod.spec, init_containers=sidecars, volumes=volumes)
+    return msgspec.structs.replace(pod, spec=spec)
 
 
 def _with_origin(reference: ModelReference) -> Iterator[ModelReference]:

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from extender.errors import NotRemovedError
-from extender.loader.node_pods import NodePods
+from extender.kube.times import time_text
+from extender.loader.node_pods import UNBOUND_SECONDS, NodePods
 from extender.loader.usage import models_in_use
 from tests.loader.cluster import apiserver
 from tests.serving.answering import Apiserver
 
+START = 1_790_000_000.0
 CACHE = "/var/lib/models"
 PATHS = ("llama", "org/other")
 CLAIM = "/api/v1/namespaces/ml/persistentvolumeclaims/models"
@@ -31,10 +33,12 @@ Desk = tuple[Apiserver, NodePods]
 def desk(tmp_path: Path) -> Iterator[Desk]:
     with apiserver(tmp_path) as (api, transport):
         show(api, BY_CLAIM)
-        yield api, NodePods(transport, "n1")
+        yield api, NodePods(transport, "n1", clock=lambda: START + 1)
 
 
-def show(api: Apiserver, source: dict[str, Any], uid: str = "u", model: str = "/m/llama") -> None:
+def show(
+    api: Apiserver, source: dict[str, Any], uid: str = "u", model: str = "/m/llama", **status: Any
+) -> None:
     """Let one pod be on the node, that serves a model from a volume of this source."""
     container = {
         "name": "vllm",
@@ -43,9 +47,12 @@ def show(api: Apiserver, source: dict[str, Any], uid: str = "u", model: str = "/
         "volumeMounts": [{"name": "models", "mountPath": "/m"}],
     }
     pod = {
-        "metadata": {"name": "server", "namespace": "ml", "uid": uid},
+        "metadata": {
+            "name": "server", "namespace": "ml", "uid": uid, "creationTimestamp": time_text(START),
+        },
         "spec": {"containers": [container], "volumes": [{"name": "models", **source}]},
-    }
+        "status": {"phase": "Pending", **status},
+    }  # fmt: skip
     pods = {"metadata": {"resourceVersion": "1"}, "items": [pod]}
     api.at = {"/api/v1/pods": (200, pods), CLAIM: BOUND, OWN_CLAIM: BOUND}
     at(api, {"local": {"path": CACHE}})
@@ -138,3 +145,47 @@ def test_a_claim_that_is_not_bound_yet_may_become_anything(desk: Desk) -> None:
         pods()
     api.at[CLAIM] = BOUND
     assert used(pods) == {"llama"}
+
+
+WAITS = {"state": {"waiting": {"reason": "ContainerCreating"}}}
+RAN = {"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "restartCount": 1}
+
+
+@pytest.mark.parametrize("path", [CLAIM, VOLUME])
+@pytest.mark.parametrize("status", [{}, {"containerStatuses": [WAITS]}])
+def test_a_pod_that_can_never_start_for_want_of_its_claim_keeps_nothing_for_ever(
+    tmp_path: Path, path: str, status: dict[str, Any]
+) -> None:
+    now = START
+    with apiserver(tmp_path) as (api, transport):
+        pods = NodePods(transport, "n1", clock=lambda: now)
+        show(api, BY_CLAIM, startTime=time_text(START + 60), **status)
+        api.at[path] = GONE
+        now += 60 + UNBOUND_SECONDS - 1
+        with pytest.raises(NotRemovedError):
+            pods()
+        now += 1
+        assert used(pods) == set()
+        api.at |= {CLAIM: BOUND}
+        at(api, {"local": {"path": CACHE}})
+        assert used(pods) == {"llama"}  # it came after all
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"phase": "Running"},
+        {"containerStatuses": [RAN]},
+        {"initContainerStatuses": [{"state": {"running": {}}}]},
+        {"initContainerStatuses": [{"state": {"terminated": {}}}]},
+    ],
+    ids=["running", "restarted", "an init container runs", "an init container ran"],
+)
+def test_a_pod_that_has_run_may_still_read_by_a_claim_that_somebody_deleted(
+    tmp_path: Path, status: dict[str, Any]
+) -> None:
+    with apiserver(tmp_path) as (api, transport):
+        show(api, BY_CLAIM, **status)
+        api.at[CLAIM] = GONE
+        with pytest.raises(NotRemovedError):
+            NodePods(transport, "n1", clock=lambda: START + 10 * UNBOUND_SECONDS)()

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import yaml
 
 from extender.kube.objects import Pod
 from extender.loader.disk import Disk
@@ -15,6 +16,7 @@ from extender.loader.usage import Record, load_record, models_in_use, save_recor
 from extender.report import REPORT_ANNOTATION
 from tests.builders import READY, loader_pod, pod, tmpfs, vllm
 
+EXAMPLES = Path(__file__).parents[2] / "deploy/examples"
 CACHE = "/var/lib/models"
 LLAMA, OTHER = "llama-3.1-8b-instruct", "org/other"
 PATHS = (LLAMA, OTHER, "models--org--small")
@@ -62,6 +64,30 @@ def test_an_agent_that_mounts_the_whole_node_uses_nothing_and_a_server_that_does
 
 def test_a_server_below_a_mount_of_the_parent_uses_its_model() -> None:
     assert in_use(mounting("/var/lib", args=["--model", "/models/models/org/other"])) == {OTHER}
+
+
+def copied_into_memory(initialized: str, *, sidecar: bool = False) -> Pod:
+    """The pod of deploy/examples/loader-memory.yaml, and how far it is."""
+    documents = yaml.safe_load_all((EXAMPLES / "loader-memory.yaml").read_text())
+    spec = next(iter(documents))["spec"]["template"]["spec"]
+    if sidecar:
+        spec["initContainers"][0]["restartPolicy"] = "Always"
+    conditions = [{"type": "Initialized", "status": initialized}]
+    return pod(spec=spec, status={"phase": "Pending", "conditions": conditions})
+
+
+def test_a_pod_that_copies_its_model_into_memory_uses_the_cache_until_that_is_done() -> None:
+    assert in_use(copied_into_memory("False")) == {LLAMA}
+    assert in_use(copied_into_memory("True")) == set()
+    assert in_use(copied_into_memory("True", sidecar=True)) == {LLAMA}
+
+
+def test_what_a_server_reads_itself_it_uses_though_an_init_container_read_it_before() -> None:
+    mount = {"name": "host", "mountPath": "/models"}
+    spec = msgspec.to_builtins(mounting(CACHE).spec)
+    spec["initContainers"] = [{"name": "look", "image": "busybox:1.37", "volumeMounts": [mount]}]
+    conditions = [{"type": "Initialized", "status": "True"}]
+    assert in_use(pod(spec=spec, status={"conditions": conditions})) == set(PATHS)
 
 
 def test_loaders_do_not_use_what_they_fill() -> None:
