@@ -267,6 +267,17 @@ def test_everything_has_a_name_that_can_be_read_out(
     assert len(names) == len(set(names))
 
 
+@pytest.mark.parametrize("width", [1440, 390])
+def test_a_wide_table_is_moved_within_the_page_and_not_with_it(
+    page: Page, decided: Running, width: int
+) -> None:
+    page.set_viewport_size({"width": width, "height": 844})
+    for path, _ in VIEWS.values():
+        page.goto(path)
+        root = "document.documentElement"
+        assert page.evaluate(f"{root}.scrollWidth - {root}.clientWidth") == 0, path
+
+
 def test_a_hostile_name_is_a_name(page: Page, decided: Running) -> None:
     for path in ("/?q=gpu-0000", "/?view=waiting&q=hostile", "/?view=decisions&q=hostile"):
         page.goto(path)
