@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from controlplane.build import BuildError, supported, tool
+from extender import __version__ as VERSION  # noqa: N812
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yaml"))
@@ -99,6 +100,35 @@ def test_a_workflow_may_read_and_a_job_says_what_else_it_needs() -> None:
         "release/image": {"packages", "id-token", "attestations"},
         "release/publish": {"contents", "packages", "id-token", "attestations"},
     }
+
+
+def before(name: str) -> set[str]:
+    """Return the jobs of the release that have to end well before one begins."""
+    needed = JOBS[f"release/{name}"].get("needs", [])
+    direct = {needed} if isinstance(needed, str) else set(needed)
+    return direct.union(*map(before, direct))
+
+
+def test_nothing_is_published_before_the_tag_was_checked_and_all_was_tested_and_built() -> None:
+    """An image that was pushed under a wrong version stays under it."""
+    publish = {name for name, job in JOBS.items() if "write" in job.get("permissions", {}).values()}
+    assert publish == {"release/image", "release/publish"}
+    for name in publish:
+        assert before(name.partition("/")[2]) >= {"tag", "test", "build"}, name
+
+
+@pytest.mark.parametrize("tag", ["", "v", "v9.9.9", VERSION, f"v{VERSION}-rc.1", f"v{VERSION}"])
+def test_a_tag_that_is_not_the_version_ends_the_release(tag: str) -> None:
+    (check,) = [step["run"] for step in JOBS["release/tag"]["steps"] if "run" in step]
+    command = ["bash", "-e", "-o", "pipefail", "-c", check]
+    environment = {"PATH": os.environ["PATH"], "GITHUB_REF_NAME": tag}
+    done = subprocess.run(
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == (tag != f"v{VERSION}"), done.stderr
+    assert (f"the program is {VERSION}, the chart {VERSION}" in done.stdout) is bool(
+        done.returncode
+    )
 
 
 @pytest.mark.parametrize("name", [name for name, job in JOBS.items() if "steps" in job])

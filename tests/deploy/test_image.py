@@ -37,6 +37,18 @@ def test_both_stages_take_the_base_that_is_asked_for_and_the_image_says_what_it_
     }
 
 
+def test_every_build_that_is_shown_names_its_base_by_digest() -> None:
+    """A tag means another image tomorrow: that build cannot be had again."""
+    shown = [
+        (path.relative_to(ROOT), line)
+        for path in [ROOT / "Dockerfile", ROOT / "README.md", *sorted(ROOT.glob("d*/**/*.md"))]
+        for line in re.findall(r"^.*\bBASE_IMAGE=.*$", path.read_text("utf-8"), re.MULTILINE)
+    ]
+    assert {str(path) for path, _ in shown} >= {"docs/tutorial.md", "docs/operations/install.md"}
+    for path, line in shown:
+        assert re.search(r"BASE_IMAGE=\S*@(sha256:|\$digest)", line), (path, line)
+
+
 def test_the_image_installs_what_is_locked_and_does_not_run_as_root() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
     assert "--require-hashes -r requirements.lock" in dockerfile

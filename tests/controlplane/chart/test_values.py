@@ -103,6 +103,15 @@ REFUSED: dict[str, tuple[Values, str]] = {
         {"page": {"enabled": True}, "extender": {"configuration": CONFIGURATION}},
         "page.enabled: extender.configuration has no statusTls with certFile and keyFile",
     ),
+    "probes in the clear before a listener that speaks TLS": (
+        {
+            "extender": {
+                "configuration": CONFIGURATION
+                + "statusTls: {certFile: /etc/model-cache-page-tls/tls.crt, keyFile: /k}\n"
+            }
+        },
+        "extender.configuration: has statusTls, and page.enabled is false",
+    ),
     "loaders among the extenders": (
         {"loader": {"enabled": True, "namespace": "model-cache-system"}},
         "loader.namespace: has to be one of its own",
