@@ -5,26 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Callable
-from math import inf
+from pathlib import Path
 from typing import Any
 
-from extender.cluster.state import ClusterState
-from extender.kube.decode import convert
-from extender.kube.objects import (
-    DaemonSet,
-    Job,
-    Node,
-    PersistentVolume,
-    PersistentVolumeClaim,
-    Pod,
-)
-from extender.kube.times import unix_time
-from extender.placement.policy import Policy
-from extender.verbs.context import Context
-from extender.verbs.filter import filter_nodes
 from extender.watch.client import Transport
-from extender.wire import ExtenderArgs
 from tests.controlplane.cluster import fake_node
 from tests.controlplane.processes import HarnessError, wait_for
 from tests.controlplane.shipped import (
@@ -37,6 +21,10 @@ from tests.controlplane.shipped import (
     succeeded,
     volume,
 )
+from tests.truth.bindings import Bindings, World
+from tests.truth.memory import amount
+from tests.truth.past import Sent
+from tests.truth.waiting import InVain, Lists, in_vain, overdue
 
 NODES = [f"random-{number}" for number in range(8)]
 NODE_GIB = 32
@@ -44,34 +32,26 @@ NODE_RESOURCES = {"cpu": "32", "memory": f"{NODE_GIB}Gi", "pods": "500"}
 MAX_PODS = 120
 PATIENCE_SECONDS = 10.0
 STUCK_SECONDS = 20.0
-ARRIVAL_SECONDS = 2.0
-"""What an event may take to the extender on a busy machine, while nothing is wrong."""
-LABELLED = "labelSelector=random%3Dyes"
+GRACE_SECONDS = 3.0
+"""``staleGraceSeconds`` of the extenders here: a node whose loader has ended is soon without."""
+OURS = "random"
+"""A label, on the pods that go to the model-cache scheduler."""
+LABELLED = f"labelSelector={OURS}%3Dyes"
 OF_LOADERS = "labelSelector=app%3Dmodel-loader"
 MERGE, STRATEGIC = "application/merge-patch+json", "application/strategic-merge-patch+json"
-KINDS: tuple[tuple[str, type[Any]], ...] = (
-    ("/api/v1/nodes", Node),
-    ("/apis/apps/v1/daemonsets", DaemonSet),
-    ("/apis/batch/v1/jobs", Job),
-    ("/api/v1/persistentvolumes", PersistentVolume),
-    ("/api/v1/persistentvolumeclaims", PersistentVolumeClaim),
-    ("/api/v1/pods", Pod),
-)
 
 
 class Changes:
     """Changes nodes, loaders, pods, claims and jobs, and tells from fresh lists what follows.
 
-    ``sees_from`` returns the UNIX time from which on the extender sees everything, whatever was
-    done to its sight; without one it always does.
+    What is written is noted in ``world``, by which the laws of tests/truth judge what comes of it.
     """
 
-    def __init__(
-        self, api: Transport, namespace: str, sees_from: Callable[[], float] = lambda: 0.0
-    ) -> None:
+    def __init__(self, api: Transport, namespace: str) -> None:
         self.api = api
         self.namespace = namespace
-        self.sees_from = sees_from
+        self.world = World(GRACE_SECONDS)
+        self.bindings = Bindings(self.world, label=OURS, reads_cache=READER)
         self.made = 0
         self.slowest = 0.0
         """The longest that somebody waited who could run, from when the extender could know."""
@@ -84,19 +64,13 @@ class Changes:
         self._loaders: dict[str, Object] = {}
         self._loader: Object = {}
         """The loaders' DaemonSet while it is away."""
-        self._unowned: list[tuple[float, float]] = []
-        """When there was no loader: then nobody can tell where the model is, and all nodes pass."""
-        self._closed: set[str] = set()
         self._gone: set[str] = set()
-        self._had_model: set[str] = set()
-        self._lost_model: dict[str, float] = {}
-        """When the node went, by name."""
-        self._excused: dict[str, float] = {}
-        """Nodes that may hold more than they have, by when they were changed."""
+        self._looked = 0.0
+        """When the last lists were asked for."""
 
     def begin(self) -> None:
         """Go back to a cluster without pods and claims, whose nodes are there, open, and load."""
-        self.send("DELETE", f"{self._pods}?{LABELLED}", {"gracePeriodSeconds": 0})
+        self._delete_pods(f"?{LABELLED}")
         self.alive.clear()
         self._take_claims()
         for node in NODES:
@@ -133,7 +107,7 @@ class Changes:
         if len(self.alive) >= MAX_PODS:
             return
         name = f"random-{next(self._numbers)}"
-        metadata = {"name": name, "labels": {"random": "yes"}}
+        metadata = {"name": name, "labels": {OURS: "yes"}}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
         named = {**pod, "spec": {"schedulerName": SCHEDULER, **spec}}
         self.send("POST", self._pods, named)
@@ -142,8 +116,15 @@ class Changes:
     def delete(self, index: int) -> None:
         """Delete one of the pods."""
         if self.alive:
-            name = self.alive.pop(index % len(self.alive))
-            self.send("DELETE", f"{self._pods}/{name}", {"gracePeriodSeconds": 0})
+            self._delete_pods(f"/{self.alive.pop(index % len(self.alive))}")
+
+    def _delete_pods(self, which: str) -> None:
+        """Delete a pod by its path, or all that a selector takes; see where they were."""
+        sent = self.send("DELETE", self._pods + which, {"gracePeriodSeconds": 0})
+        if sent.ok:
+            answer = json.loads(sent.body)
+            for pod in answer.get("items", [answer]):
+                self.bindings.deleted(pod, sent.asked)
 
     def load(self, node: str, state: str) -> None:
         """Let a node's loader be done, at work, or crash, if there is one."""
@@ -151,13 +132,12 @@ class Changes:
         if pod is None:
             return
         status = done(pod) if state == "ready" else loading(pod)
-        if state == "ready":
-            self._had_model.add(node)
-        elif state == "failed":
+        if state == "failed":
             waits = {"waiting": {"reason": "CrashLoopBackOff"}}
             status["initContainerStatuses"][0].update(restartCount=3, state=waits)
         path = f"{self._pods}/{pod['metadata']['name']}/status"
-        self.send("PATCH", path, {"status": status}, STRATEGIC)
+        sent = self.send("PATCH", path, {"status": status}, STRATEGIC)
+        self.world.loaded[node].became(sent, to=state == "ready" and sent.ok)
 
     def _loader_on(self, node: str) -> Object | None:
         """Return a node's loader pod; one that is new is loading."""
@@ -171,7 +151,7 @@ class Changes:
         for pod in self.items(f"{self._pods}?{OF_LOADERS}"):
             metadata, node = pod["metadata"], pod["spec"].get("nodeName", "")
             if "deletionTimestamp" in metadata:
-                self.send("DELETE", f"{self._pods}/{metadata['name']}", {"gracePeriodSeconds": 0})
+                self._delete_pods(f"/{metadata['name']}")
             elif (
                 metadata["ownerReferences"][0]["uid"] in owners
                 and node in set(NODES) - self._gone - self._loaders.keys()
@@ -180,13 +160,15 @@ class Changes:
                 self.load(node, "loading")
 
     def take_loader(self) -> None:
-        """Delete the loaders' DaemonSet; its pods go after it, what they loaded stays."""
+        """Delete the loaders' DaemonSet, and its pods as the garbage collector does."""
         if self._loader:
             return
         (self._loader,) = self.items(self._daemonsets)
-        self._unowned.append((time.time(), inf))
-        self.send("DELETE", f"{self._daemonsets}/{self._loader['metadata']['name']}", {})
-        self._loaders.clear()
+        name = self._loader["metadata"]["name"]
+        self.world.owned.became(self.send("DELETE", f"{self._daemonsets}/{name}", {}), to=False)
+        self._delete_pods(f"?{OF_LOADERS}")
+        for node in NODES:
+            self._lose(node)
 
     def put_loader(self) -> None:
         """Create the loaders' DaemonSet again."""
@@ -194,18 +176,21 @@ class Changes:
             return
         known = self._loader["metadata"]
         metadata = {key: known[key] for key in ("name", "labels", "annotations") if key in known}
-        self.send("POST", self._daemonsets, {"metadata": metadata, "spec": self._loader["spec"]})
+        loader = {"metadata": metadata, "spec": self._loader["spec"]}
+        self.world.owned.became(self.send("POST", self._daemonsets, loader), to=True)
         self._loader = {}
-        self._unowned[-1] = self._unowned[-1][0], time.time()
-        self._excused |= dict.fromkeys(NODES, time.time())  # its pods take memory unasked
+
+    def _lose(self, node: str) -> None:
+        """Note that there is no loader any more on a node, as of now."""
+        self._loaders.pop(node, None)
+        now = time.time()
+        self.world.loaded[node].became(Sent(now, now), to=False)
 
     def take_away(self, node: str) -> None:
         """Delete a node and, as the garbage collector does, what was on it."""
         if node in self._gone:
             return
         self._gone.add(node)
-        self._had_model.discard(node)
-        self._lost_model[node] = time.time()
         self.send("DELETE", f"/api/v1/nodes/{node}", {})
         self._collect(node)
 
@@ -215,31 +200,30 @@ class Changes:
             return
         self._collect(node)
         self._gone.remove(node)
-        self._closed.discard(node)
-        self._excused[node] = time.time()  # its loader's pod takes memory unasked
-        self.send("POST", "/api/v1/nodes", fake_node(node, NODE_RESOURCES, {}))
+        sent = self.send("POST", "/api/v1/nodes", fake_node(node, NODE_RESOURCES, {}))
+        self.world.allocatable[node].became(sent, to=amount(NODE_RESOURCES["memory"]))
 
     def _collect(self, node: str) -> None:
         for pod in self.items(f"{self._pods}?fieldSelector=spec.nodeName%3D{node}"):
             name = pod["metadata"]["name"]
-            self.send("DELETE", f"{self._pods}/{name}", {"gracePeriodSeconds": 0})
+            self._delete_pods(f"/{name}")
             if name in self.alive:
                 self.alive.remove(name)
-        self._loaders.pop(node, None)
+        self._lose(node)
 
     def close(self, node: str, *, closed: bool) -> None:
         """Cordon or uncordon a node."""
         if node in self._gone:
             return
-        (self._closed.add if closed else self._closed.discard)(node)
         self.send("PATCH", f"/api/v1/nodes/{node}", {"spec": {"unschedulable": closed}}, MERGE)
 
     def resize(self, node: str, gib: int) -> None:
-        """Give a node more or less memory; with less, it may hold more than it has for a while."""
-        self._excused[node] = time.time()
+        """Give a node more or less memory; with less, it may hold more than it has."""
         resources = {"memory": f"{gib}Gi"}
         status = {"status": {"allocatable": resources, "capacity": resources}}
-        self.send("PATCH", f"/api/v1/nodes/{node}/status", status, MERGE)
+        sent = self.send("PATCH", f"/api/v1/nodes/{node}/status", status, MERGE)
+        if sent.ok:
+            self.world.allocatable[node].became(sent, to=amount(resources["memory"]))
 
     def add_claim(self) -> None:
         """Create a claim, its volume, and the Job that fills it."""
@@ -254,7 +238,8 @@ class Changes:
         space = f"namespaces/{self.namespace}"
         self.send("POST", "/api/v1/persistentvolumes", volume(f"{self.namespace}-{name}"))
         self.send("POST", f"/api/v1/{space}/persistentvolumeclaims", claim)
-        self.send("POST", f"/apis/batch/v1/{space}/jobs", job)
+        sent = self.send("POST", f"/apis/batch/v1/{space}/jobs", job)
+        self.world.filled[name].became(sent, to=False)
         self.claims.append(name)
         self.unfilled.append(name)
 
@@ -275,16 +260,21 @@ class Changes:
             return
         writers = self.items(f"{self._pods}?labelSelector=app%3D{self.unfilled[0]}")
         if writers:
-            self.unfilled.pop(0)
+            claim = self.unfilled.pop(0)
             path = f"{self._pods}/{writers[0]['metadata']['name']}"
-            self.send("PATCH", f"{path}/status", {"status": succeeded(writers[0])}, STRATEGIC)
+            status = {"status": succeeded(writers[0])}
+            sent = self.send("PATCH", f"{path}/status", status, STRATEGIC)
+            self.world.filled[claim].became(sent, to=True)
 
-    def send(self, method: str, path: str, body: Any, kind: str = "application/json") -> None:
+    def send(self, method: str, path: str, body: Any, kind: str = "application/json") -> Sent:
+        """Make a change; what it is made to may be gone."""
+        asked = time.time()
         answer = self.api.request(
             method, path, body=json.dumps(body).encode(), headers={"Content-Type": kind}
         )
         assert answer.ok or answer.status == 404, answer.body
         self.made += 1
+        return Sent(asked, time.time(), answer.ok, answer.body)
 
     @property
     def _pods(self) -> str:
@@ -302,67 +292,54 @@ class Changes:
         found: list[Object] = json.loads(answer.body)["items"]
         return found
 
-    def truth(self) -> tuple[ClusterState, list[Pod]]:
-        """Return a state made of fresh lists, and the pods that wait, once the laws are checked.
-
-        It knows less than the extender: what a loader left that is no longer Ready is absent here.
-        """
-        state = ClusterState(clock=time.time)
-        waiting = []
-        for path, kind in KINDS:
-            for item in self.items(path):
-                obj = convert(item, kind)
-                state.upsert(obj)
-                if item["metadata"].get("labels", {}).get("random"):
-                    if not obj.spec.node_name:
-                        waiting.append(obj)
-                    elif item["spec"]["containers"][0]["name"] == READER:
-                        self._see_model(item)
-        over = {name for name, node in state.view().nodes.items() if node.free < 0}
-        assert over <= self._excused.keys(), f"over their ledger: {over - self._excused.keys()}"
-        known = min(self.sees_from(), time.time()) - ARRIVAL_SECONDS
-        self._excused = {n: at for n, at in self._excused.items() if n in over or at > known}
-        return state, waiting
-
-    def _see_model(self, pod: Object) -> None:
-        """Check that the model was on a pod's node when it was bound, as far as could be known."""
-        node, name = pod["spec"]["nodeName"], pod["metadata"]["name"]
-        conditions = {entry["type"]: entry for entry in pod["status"]["conditions"]}
-        bound = unix_time(conditions["PodScheduled"]["lastTransitionTime"]) or 0.0
-        assert (
-            node in self._had_model
-            or bound <= self._seen(self._lost_model.get(node, 0.0))
-            or any(
-                begin <= bound + 1.0 and bound <= self._seen(end) for begin, end in self._unowned
-            )
-        ), f"{name} was bound to {node}, which has no model"
-
-    def _seen(self, moment: float) -> float:
-        """Return by when the extender knows what was done at a moment."""
-        return max(moment + ARRIVAL_SECONDS, self.sees_from()) if moment else 0.0
-
-    def could_run(self) -> list[str]:
-        """Name the waiting pods that could run, with the nodes that would take them."""
-        state, waiting = self.truth()
-        names = tuple(node for node in NODES if node not in self._closed | self._gone)
-        context = Context(state=state, policy=Policy())
-        found = []
-        for pod in waiting:
-            result, _ = filter_nodes(ExtenderArgs(pod=pod, names=names, nodes=None), context)
-            if result.names:
-                found.append(f"{pod.metadata.name} on {', '.join(result.names)}")
-        return found
+    def could_run(self) -> list[InVain]:
+        """Judge every Binding so far by fresh lists; return who waits and could run."""
+        at = time.time()
+        space = f"namespaces/{self.namespace}"
+        lists = Lists(
+            nodes=self.items("/api/v1/nodes"),
+            pods=self.items(self._pods),
+            claims=self.items(f"/api/v1/{space}/persistentvolumeclaims"),
+            jobs=self.items(f"/apis/batch/v1/{space}/jobs"),
+        )
+        for node in lists.nodes:
+            has = amount(node["status"]["allocatable"]["memory"])
+            # Whoever makes a node Ready may write back what it had.
+            self.world.allocatable[node["metadata"]["name"]].became(Sent(self._looked, at), to=has)
+        self._looked = at
+        self.bindings.listed(lists.pods, at)
+        waiting = [
+            pod
+            for pod in lists.pods
+            if OURS in pod["metadata"].get("labels", {}) and not pod["spec"].get("nodeName")
+        ]
+        return in_vain(waiting, lists, self.world, reads_cache=READER)
 
     def rest(self) -> None:
         """Wait until nobody waits who could run."""
         quiet = time.time()
+        known = quiet
         while waiting := self.could_run():
-            waited = time.time() - max(quiet, self.sees_from())
-            assert waited < PATIENCE_SECONDS, f"could run and wait: {'; '.join(waiting)}"
+            now = time.time()
+            known = max(self.world.known(quiet, one.kinds) for one in waiting)
+            late = overdue(waiting, self.world, quiet=quiet, now=now, patience=PATIENCE_SECONDS)
+            assert not late, f"could run and wait: {'; '.join(map(str, late))}"
             time.sleep(0.2)
         end = time.time()
-        self.slowest = max(self.slowest, end - max(quiet, self.sees_from()))
+        self.slowest = max(self.slowest, end - max(quiet, known))
         self.slowest_of_all = max(self.slowest_of_all, end - quiet)
+
+
+def short_grace(folder: Path) -> str:
+    """Write a configuration with ``GRACE_SECONDS``; return the argument for it."""
+    file = folder / "extender.yaml"
+    file.write_text(
+        "apiVersion: modelcache.dev/v1alpha1\n"
+        "kind: ExtenderConfiguration\n"
+        f"evidence: {{staleGraceSeconds: {GRACE_SECONDS:.0f}}}\n",
+        encoding="utf-8",
+    )
+    return f"--config={file}"
 
 
 RESOURCES = {"requests": {"memory": "64Mi", "cpu": "10m"}}

@@ -76,7 +76,13 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def placing(control_plane: ControlPlane) -> Iterator[Extender]:
+def extender_args() -> tuple[str, ...]:
+    """What the extender of ``placing`` is started with; a module may have more than nothing."""
+    return ()
+
+
+@pytest.fixture(scope="module")
+def placing(control_plane: ControlPlane, extender_args: tuple[str, ...]) -> Iterator[Extender]:
     """The shipped manifests applied, the extender with its own account, and both schedulers.
 
     What is applied stays: the next module applies it again.
@@ -86,7 +92,7 @@ def placing(control_plane: ControlPlane) -> Iterator[Extender]:
         control_plane.apply(kustomized(control_plane, "deploy/opt-in"))
     account = control_plane.kubeconfig_for_service_account(SYSTEM, "model-cache-extender")
     before = control_plane.processes()
-    extender = control_plane.start_extender(kubeconfig=account)
+    extender = control_plane.start_extender(*extender_args, kubeconfig=account)
     control_plane.start_scheduler(scheduler_config(extender.url), SCHEDULER, kubeconfig=account)
     control_plane.start_scheduler(name="default-scheduler")
     yield extender

@@ -6,17 +6,29 @@ same ones again.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 
-from tests.controlplane.changes import Changes
-from tests.controlplane.machine import SEED, STEPS, RandomChanges, run
+import pytest
 
+from tests.controlplane.changes import NODES, Changes, ram, reader, short_grace
+from tests.controlplane.machine import SEED, STEPS, RandomChanges, run
+from tests.controlplane.processes import wait_for
+from tests.controlplane.shipped import Object
+from tests.truth.bindings import BrokenLawError
+
+NOBODY = "no-such-scheduler"
 CHANGES = int(os.environ.get("RANDOM_CHANGES", "300"))
 
 
+@pytest.fixture(scope="module")
+def extender_args(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    return (short_grace(tmp_path_factory.mktemp("short-grace")),)
+
+
 def test_no_pod_waits_ten_seconds_after_it_could_run(random_changes: Changes) -> None:
-    """Memory, models, claims and nodes come and go; no node is over its ledger, none cold."""
+    """Memory, models, claims and nodes come and go; no node is over its memory, none cold."""
 
     class Machine(RandomChanges):
         changes = random_changes
@@ -26,5 +38,38 @@ def test_no_pod_waits_ten_seconds_after_it_could_run(random_changes: Changes) ->
     run(Machine, SEED, max(1, CHANGES // STEPS))
     print(  # noqa: T201 - a figure
         f"{random_changes.made} changes in {time.monotonic() - began:.0f} s; "
+        f"{random_changes.bindings.judged} Bindings judged; "
         f"nobody waited who could run after {random_changes.slowest:.1f} s at most"
     )
+
+
+def test_what_these_laws_forbid_is_seen_where_somebody_does_it(random_changes: Changes) -> None:
+    """Somebody binds past the extender here, and a scheduler that is not there binds nothing."""
+    changes = random_changes
+    changes.begin()
+    bind(changes, reader(changes.namespace), NODES[0])
+    with pytest.raises(BrokenLawError, match=f"bound to {NODES[0]}, which had no model"):
+        changes.could_run()
+    bind(changes, ram(20), NODES[1])
+    bind(changes, ram(20), NODES[1])
+    with pytest.raises(BrokenLawError, match=f"{NODES[1]} had 32.00 GiB .* may be taken of it by"):
+        changes.could_run()
+    changes.create({**ram(8), "schedulerName": NOBODY})
+    with pytest.raises(AssertionError, match=r"could run and wait: random-\d+ on random-0"):
+        changes.rest()
+
+
+def bind(changes: Changes, spec: Object, node: str) -> None:
+    """Create a pod and bind it in place of a scheduler."""
+    changes.create({**spec, "schedulerName": NOBODY})
+    name = changes.alive[-1]
+    target = {"apiVersion": "v1", "kind": "Node", "name": node}
+    body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
+    path = f"/api/v1/namespaces/{changes.namespace}/pods/{name}"
+    changes.send("POST", f"{path}/binding", body)
+
+    def is_told() -> bool:
+        pod = json.loads(changes.api.request("GET", path).body)
+        return any(c["type"] == "PodScheduled" for c in pod["status"].get("conditions", []))
+
+    wait_for(is_told, 10, f"{name} to be bound")

@@ -29,7 +29,7 @@ from extender.watch.resources import (
     VOLUMES,
     Resource,
 )
-from tests.controlplane.changes import Changes
+from tests.controlplane.changes import Changes, short_grace
 from tests.controlplane.cluster import ControlPlane, Extender
 from tests.controlplane.faults import kinds_of_fault as faults
 from tests.controlplane.faults.proxy import Proxy
@@ -151,7 +151,7 @@ class Soak:
         self.extender.kill()
         self.extender.start()
         self.extender.wait_ready(lambda: self.extender.get("/readyz")[0] == 200, READY_SECONDS)
-        self.sight.renewed()
+        self.sight.renewed(time.time())
         self.memory.clear()
         self.counts["deaths"] += 1
 
@@ -166,7 +166,7 @@ def soak(control_plane: ControlPlane, placing: Extender, tmp_path: Path) -> Iter
         kubeconfig = tmp_path / "kubeconfig"
         document = kubeconfig_of(control_plane, server=proxy.url)
         kubeconfig.write_text(yaml.safe_dump(document), encoding="utf-8")
-        extender = control_plane.start_extender(kubeconfig=kubeconfig)
+        extender = control_plane.start_extender(short_grace(tmp_path), kubeconfig=kubeconfig)
         control_plane.start_scheduler(scheduler_config(extender.url), SCHEDULER)
         yield Soak(proxy, extender)
 
@@ -175,7 +175,7 @@ def soak(control_plane: ControlPlane, placing: Extender, tmp_path: Path) -> Iter
 def test_soak(random_changes: Changes, soak: Soak) -> None:
     """No node over its ledger, no cold pod, nobody waiting in vain, and memory that stays flat."""
     random, began = Random(SEED), time.monotonic()
-    random_changes.sees_from = soak.sight.returns
+    random_changes.world.known = soak.sight.known_by
 
     class Machine(RandomChanges):
         changes = random_changes
@@ -221,6 +221,7 @@ def test_soak(random_changes: Changes, soak: Soak) -> None:
         memory = soak.remember(random_changes.made)
         print(  # noqa: T201 - progress of a long run
             f"{time.monotonic() - began:.0f} s: {random_changes.made} changes, "
+            f"{random_changes.bindings.judged} Bindings judged, "
             f"{dict(soak.counts)}, {soak.proxy.met} faults met; "
             f"at rest within {random_changes.slowest:.1f} s of knowing, "
             f"{random_changes.slowest_of_all:.1f} s of the change; "

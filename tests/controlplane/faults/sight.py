@@ -1,13 +1,15 @@
-"""From when on everything is known again, by the bounds that docs/faults.md gives."""
+"""By when everything was known again, kind by kind, by the bounds that docs/faults.md gives."""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Collection
 from threading import Lock
 from typing import Any
 
 from extender.watch.resources import RESOURCES
+from tests.truth.bindings import ARRIVAL_SECONDS
 
 FIRST_WAIT, LAST_WAIT, PEACE, CHEAP_PEACE = 0.5, 30.0, 30.0, 10.0
 KNOCKING = 5.0
@@ -23,11 +25,20 @@ class Sight:
         self._lock = Lock()
         self._failures: dict[str, int] = defaultdict(int)
         self._calm_from: dict[str, float] = defaultdict(float)
-        self._returns = 0.0
+        self._blind: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        """By path: from when on a kind may not have been heard of, and until when at the latest."""
 
-    def returns(self) -> float:
-        """Return when all that was done is made good, at the latest."""
-        return self._returns
+    def known_by(self, moment: float, paths: Collection[str]) -> float:
+        """Return by when all that was so at a moment was known of some kinds, at the latest.
+
+        What was broken before it returned, or broke before an event had arrived, is in the way.
+        """
+        with self._lock:
+            blind = sorted(one for path in paths for one in self._blind[path])
+        for began, ended in blind:
+            if began <= moment + ARRIVAL_SECONDS and ended > moment:
+                moment = ended
+        return moment
 
     def noting(self, fault: Any, path: str, *, relists: bool, lasts: float = 0.0) -> Any:
         """Return a fault of the proxy that is noted when it is met."""
@@ -51,7 +62,7 @@ class Sight:
             ends = at + lasts + wait
             peace = PEACE if relists else min(PEACE, CHEAP_PEACE * wait)
             self._calm_from[path] = max(self._calm_from[path], ends + peace)
-            self._returns = max(self._returns, ends + REQUEST_SECONDS)
+            self._blind[path].append((at, ends + REQUEST_SECONDS))
 
     def all_broke(self, at: float) -> None:
         """Note that every connection was cut, and may be made again at once."""
@@ -67,9 +78,10 @@ class Sight:
             for resource in RESOURCES:
                 self.broke(resource.path, tried, relists=False, most=KNOCKING)
 
-    def renewed(self) -> None:
+    def renewed(self, now: float) -> None:
         """Note that a new process has just listed everything."""
         with self._lock:
             self._failures.clear()
             self._calm_from.clear()
-            self._returns = time.time()
+            for path, blind in self._blind.items():
+                self._blind[path] = [(began, min(ended, now)) for began, ended in blind]

@@ -1,0 +1,170 @@
+"""Who waits in vain: one pod, one node, and everything that can stand between them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from extender.watch.resources import CLAIMS, DAEMON_SETS, JOBS, NODES, PODS, VOLUMES
+from tests.controlplane.faults.sight import HALF_OPEN, Sight
+from tests.truth.bindings import World
+from tests.truth.memory import Object
+from tests.truth.past import Sent
+from tests.truth.waiting import InVain, Lists, in_vain, overdue
+
+NOW = Sent(0.0, 0.0)
+READER = "vllm"
+
+
+def pod(name: str, gib: int, **spec: Any) -> Object:
+    container = {"name": "main", "resources": {"requests": {"memory": f"{gib}Gi", "cpu": "1"}}}
+    return {"metadata": {"name": name}, "spec": {"containers": [container], **spec}, "status": {}}
+
+
+def ended(job: str, status: str) -> Object:
+    return {
+        "metadata": {"name": job},
+        "status": {"conditions": [{"type": "Complete", "status": status}]},
+    }
+
+
+class Scene:
+    """A node with a pod on it, and a pod that waits for it, which nothing keeps it from."""
+
+    def __init__(self) -> None:
+        self.world = World(3.0)
+        self.world.loaded["n"].became(NOW, to=True)
+        self.node: Object = {
+            "metadata": {"name": "n"},
+            "spec": {},
+            "status": {
+                "conditions": [{"type": "Ready", "status": "True"}],
+                "allocatable": {"cpu": "4", "memory": "32Gi", "pods": "10"},
+            },
+        }
+        self.other = pod("other", 20, nodeName="n")
+        volume = {"name": "v", "persistentVolumeClaim": {"claimName": "store"}}
+        self.pod = pod("waits", 12, volumes=[volume])
+        self.pod["spec"]["containers"][0]["name"] = READER
+        self.claim: Object = {"metadata": {"name": "store"}, "status": {"phase": "Bound"}}
+        self.job = ended("store", "True")
+
+    def in_vain(self) -> list[InVain]:
+        lists = Lists(
+            nodes=[self.node],
+            pods=[self.other, self.pod],
+            claims=[self.claim],
+            jobs=[self.job],
+        )
+        return in_vain([self.pod], lists, self.world, reads_cache=READER)
+
+
+def test_a_pod_that_nothing_keeps_from_a_node_waits_in_vain() -> None:
+    (found,) = Scene().in_vain()
+    assert str(found) == "waits on n"
+    kinds = (PODS, NODES, DAEMON_SETS, CLAIMS, VOLUMES, JOBS)
+    assert found.kinds == {kind.path for kind in kinds}
+
+
+def test_a_pod_of_memory_alone_needs_no_more_than_nodes_and_pods_to_be_known() -> None:
+    scene = Scene()
+    scene.pod = pod("waits", 12)
+    (found,) = scene.in_vain()
+    assert found.kinds == {PODS.path, NODES.path}
+
+
+def _tmpfs(scene: Scene) -> None:
+    memory = {"medium": "Memory", "sizeLimit": "1Gi"}
+    scene.other["spec"]["volumes"] = [{"name": "ram", "emptyDir": memory}]
+
+
+def _no_model(scene: Scene) -> None:
+    scene.world.loaded["n"].became(NOW, to=False)
+
+
+OBSTACLES: dict[str, Callable[[Scene], object]] = {
+    "cordoned": lambda scene: scene.node["spec"].update(unschedulable=True),
+    "tainted": lambda scene: scene.node["spec"].update(taints=[{"key": "x"}]),
+    "not ready": lambda scene: scene.node["status"]["conditions"][0].update(status="Unknown"),
+    "full by requests": lambda scene: scene.node["status"]["allocatable"].update(cpu="1500m"),
+    "full by what pods may take": _tmpfs,
+    "full of pods": lambda scene: scene.node["status"]["allocatable"].update(pods="1"),
+    "without the model": _no_model,
+    "the claim is not bound": lambda scene: scene.claim["status"].update(phase="Pending"),
+    "the claim is not filled": lambda scene: scene.job["status"].clear(),
+}
+
+
+@pytest.mark.parametrize("obstacle", OBSTACLES)
+def test_a_pod_that_could_not_run_does_not_wait_in_vain(obstacle: str) -> None:
+    scene = Scene()
+    before = copy.deepcopy(scene.in_vain())
+    OBSTACLES[obstacle](scene)
+    assert before
+    assert not scene.in_vain()
+
+
+def test_without_any_loader_the_model_is_no_obstacle() -> None:
+    scene = Scene()
+    _no_model(scene)
+    scene.world.owned.became(NOW, to=False)
+    assert scene.in_vain()
+
+
+def test_a_pod_that_has_ended_is_no_obstacle() -> None:
+    scene = Scene()
+    _tmpfs(scene)
+    scene.other["status"]["phase"] = "Failed"
+    assert scene.in_vain()
+
+
+# -- for how long --------------------------------------------------------------------------------
+
+WAITS = InVain(name="waits", nodes=("n",), kinds=frozenset({PODS.path, NODES.path}))
+
+
+def late(sight: Sight, now: float) -> bool:
+    return bool(overdue([WAITS], World(3.0, sight.known_by), quiet=100.0, now=now, patience=10.0))
+
+
+def test_nobody_waits_for_longer_than_ten_seconds() -> None:
+    assert not late(Sight(), 109.9)
+    assert late(Sight(), 110.1)
+
+
+def test_a_broken_watch_of_another_kind_excuses_nobody() -> None:
+    sight = Sight()
+    sight.broke(JOBS.path, 99.0, relists=True, lasts=HALF_OPEN)
+    assert late(sight, 110.1)
+
+
+def test_a_broken_watch_excuses_until_it_has_to_be_mended() -> None:
+    sight = Sight()
+    sight.broke(PODS.path, 99.0, relists=True, lasts=HALF_OPEN)
+    assert not late(sight, 110.1)
+    assert not late(sight, 99.0 + HALF_OPEN + 1.5 + 9.9)
+    assert late(sight, 99.0 + HALF_OPEN + 1.5 + 10.1)
+
+
+@pytest.mark.parametrize("at", [50.0, 103.0])
+def test_a_watch_that_broke_when_all_was_known_or_before_excuses_nobody(at: float) -> None:
+    sight = Sight()
+    sight.broke(PODS.path, at, relists=True)
+    assert late(sight, 110.1)
+
+
+def test_one_break_after_another_is_in_the_way_as_long_as_they_meet() -> None:
+    sight = Sight()
+    sight.broke(PODS.path, 99.0, relists=True, lasts=5.0)
+    sight.broke(NODES.path, 104.0, relists=True, lasts=20.0)
+    assert sight.known_by(100.0, WAITS.kinds) == 104.0 + 20.0 + 0.5 + 1.0
+
+
+def test_a_process_that_has_just_listed_everything_knows_everything() -> None:
+    sight = Sight()
+    sight.broke(PODS.path, 99.0, relists=True, lasts=HALF_OPEN)
+    sight.renewed(101.0)
+    assert sight.known_by(100.0, WAITS.kinds) == 101.0
