@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from math import inf
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
@@ -55,10 +55,11 @@ class Laws:
         """By how many seconds clocks were set, all together. What is timed by them may take so much
         longer or end so much sooner; nothing else may."""
         self._api = api
-        self._taken: defaultdict[str, int] = defaultdict(int)
         self._effects: set[tuple[str, str]] = set()
         self._could_run: dict[str, float] = {}
         self._followed: list[Extender] = []
+        self._agreed: dict[Extender, dict[object, list[Any]]] = {}
+        """What was told and what is known of it, where the two agreed."""
         self._gone: dict[str, float] = {}
         """When pods went, by UID."""
         api.listeners.append(self._happened)
@@ -66,6 +67,7 @@ class Laws:
     def follow(self, extender: Extender) -> None:
         """Watch over an extender for as long as it runs."""
         self._followed = [other for other in self._followed if other.running]
+        self._agreed = {one: self._agreed.get(one, {}) for one in self._followed}
         self._followed.append(extender)
 
     def demand(self, pod: Pod) -> int:
@@ -76,47 +78,47 @@ class Laws:
     # -- after every step ------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Compare the ledger of the nodes that something was told of with what was told."""
-        for extender in self._followed:
-            touched = extender.witness.touched
-            if touched and extender.running:
-                self._check_ledger(extender, touched)
-                self._check_models(extender, touched)
-            touched.clear()
-
-    def check_all(self) -> None:
         """Compare everything that is known with everything that was told."""
         for extender in self._followed:
             if extender.running:
-                self._check_known(extender)
-        taken: defaultdict[str, int] = defaultdict(int)
-        for pod in self._api.all(Pod):
-            taken[_place(pod)] += self.demand(pod)
-        for name, number in self._taken.items():
-            assert taken[name] == number or not name, "the laws themselves count wrongly"
+                view = extender.state.view()
+                self._check_known(extender, view)
+                self._check_nominations(extender, view)
+                self._check_ledger(extender, view)
+                self._check_models(extender, view)
 
-    def _check_known(self, extender: Extender) -> None:
-        names = [machine.metadata.name for machine in self._api.all(Node)]
-        self._check_ledger(extender, names)
-        self._check_models(extender, names)
-        known = {facts.uid: facts for facts in extender.state.pods()}
-        if known.keys() != extender.witness.pods.keys():
-            odd = known.keys() ^ extender.witness.pods.keys()
-            self._broken("what is known is what was told", f"pods {sorted(odd)}")
-        for pod in extender.witness.pods.values():
-            if extender.state.differs(pod):
-                self._broken("what is known is what was told", f"pod {pod.metadata.name}")
+    def _check_known(self, extender: Extender, view: View) -> None:
+        """See that what is known is what was told, and that nothing else is known.
 
-    def _check_ledger(self, extender: Extender, names: Iterable[str]) -> None:
-        view = extender.state.view()
+        What agreed once agrees for as long as all of it is the same objects. What a loader's pod
+        reports is kept apart from the pod, in what makes the inventory.
+        """
+        law, state, told = "what is known is what was told", extender.state, extender.witness
+        pods = {facts.uid: facts for facts in state.pods()}
+        if pods.keys() != told.pods.keys():
+            self._broken(law, f"pods {sorted(pods.keys() ^ told.pods.keys())}")
+        nodes = {name for kind, name in told.others if kind is Node}
+        if view.nodes.keys() != nodes:
+            self._broken(law, f"nodes {sorted(view.nodes.keys() ^ nodes)}")
+        known: list[tuple[object, Any, object, object]] = [
+            (uid, pod, pods[uid], view.inventory if pod.metadata.owner_references else None)
+            for uid, pod in told.pods.items()
+        ]
+        known += [(key, obj, state.known(obj), None) for key, obj in told.others.items()]
+        agreed = self._agreed.setdefault(extender, {})
+        for key, *now in known:
+            before = agreed.get(key)
+            if before is None or any(one is not two for one, two in zip(before, now, strict=True)):
+                obj = now[0]
+                if state.differs(obj):
+                    self._broken(law, f"{type(obj).__name__} {obj.metadata.name}")
+                agreed[key] = now
+
+    def _check_ledger(self, extender: Extender, view: View) -> None:
         on: dict[str, int] = defaultdict(int)
         for pod in extender.witness.pods.values():
             on[_place(pod)] += self.demand(pod)
-        self._check_nominations(extender, view)
-        for name in names:
-            node = view.nodes.get(name)
-            if node is None:
-                continue
+        for name, node in view.nodes.items():
             reserved = 0
             for entry in node.reserved:
                 reserved += entry.bytes
@@ -156,30 +158,23 @@ class Laws:
                 odd = sorted(known_as ^ told[name])
                 self._broken("nominations are what was told", f"{odd} on {name}")
 
-    def _check_models(self, extender: Extender, names: Iterable[str]) -> None:
+    def _check_models(self, extender: Extender, view: View) -> None:
         """See that what loaders report is neither forgotten nor believed for ever."""
         if not self._reported:
             return
-        witness, view = extender.witness, extender.state.view()
+        witness = extender.witness
         fresh = self._grace - self.set_forward
         held = view.inventory.lookup(self._reported, self._loaders_in).nodes
-        for name in names:
+        for name in view.nodes:
             state = held[name].state if name in held else ModelState.ABSENT
-            if name not in view.nodes:
-                continue
             if witness.vouched(name) < fresh and state not in _THERE:
                 self._broken("what is there is not taken for absent", f"{name}: {state}")
             if witness.silent(name) > LEASE_SECONDS + self.set_back and state is _THERE[0]:
                 self._broken("who is silent is not believed for ever", f"{name}: {state}")
 
     def _happened(self, before: KubeObject, now: KubeObject | None) -> None:
-        if isinstance(before, Pod):
-            if now is not before:
-                self._taken[_place(before)] -= self.demand(before)
-            if now is None:
-                self._gone[before.metadata.uid] = self._api.now
-            if isinstance(now, Pod):
-                self._taken[_place(now)] += self.demand(now)
+        if isinstance(before, Pod) and now is None:
+            self._gone[before.metadata.uid] = self._api.now
 
     # -- the verbs -------------------------------------------------------------------------------
 
@@ -256,7 +251,8 @@ class Laws:
         node = self._api.get(Node, args.node)
         if node is None:
             return
-        has, taken = allocatable(node), self._taken[args.node]
+        there = (pod for pod in self._api.all(Pod) if _place(pod) == args.node)
+        has, taken = allocatable(node), sum(map(self.demand, there))
         if taken > has and self.asks[args.uid].demand:
             self._broken(
                 "memory is never given twice",

@@ -1,4 +1,4 @@
-"""What a seed makes of a world: move after move, recorded, and the laws checked after each."""
+"""What a seed makes of a world: move after move, recorded, with the laws checked after each."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ from extender.kube.objects import Node, NodeSpec, Pod
 from simulation.laws import CLOCK_SLACK_SECONDS
 from simulation.scenario import Scenario
 from simulation.world import World
-
-CHECK_ALL_EVERY = 256
-"""Moves; between them only what was touched is compared."""
 
 _REST_SECONDS = 450
 """Until reservations (300 s) and the last retry of waking (60 s) are certainly over."""
@@ -56,12 +53,9 @@ class Player:
         self._make(move.name)
 
     def _make(self, name: str) -> None:
-        laws = self.world.laws
         try:
             _MOVES[name](self)
-            laws.check()
-            if len(self.moves) % CHECK_ALL_EVERY == 0:
-                laws.check_all()
+            self.world.laws.check()
         finally:
             self.moves.append(Move(name, tuple(self.world.choices.taken)))
 
@@ -207,12 +201,10 @@ def _rest(player: Player) -> None:
             watch.cut(0.0, 0.0)
     for second in range(_REST_SECONDS):
         world.timeline.until(world.timeline.now + 1.0)
-        world.laws.check()
         if second == _CALM_SECONDS:
             _end_some(player)
         if second >= _CALM_SECONDS:
             world.laws.nobody_waits(world.timeline.now, world.could_run())
-    world.laws.check_all()
     world.laws.at_rest()
     world.faults.on = True
 

@@ -9,6 +9,10 @@ from math import inf
 Event = Callable[[], None]
 
 
+def _nothing() -> None:
+    pass
+
+
 class Timeline:
     """Time in seconds, which passes only from one event to the next. Equal times keep order."""
 
@@ -16,6 +20,8 @@ class Timeline:
         self.now = now
         self.events = 0
         """How many events have happened."""
+        self.after_each: Event = _nothing
+        """Called once an event has happened, those within another one included."""
         self._number = 0
         self._queue: list[tuple[float, int, Event]] = []
 
@@ -34,6 +40,7 @@ class Timeline:
         self.now = max(self.now, due)
         self.events += 1
         event()
+        self.after_each()
         return True
 
     def until(self, moment: float) -> None:

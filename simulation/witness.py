@@ -19,11 +19,12 @@ _NEVER = (-inf, "")
 
 
 class Witness:
-    """A sink in front of the real one. ``touched`` are the nodes that it was told something of."""
+    """A sink in front of the real one."""
 
     def __init__(self, sink: Sink, timeline: Timeline, *, reporting: bool) -> None:
         self.pods: dict[str, Pod] = {}
-        self.touched: set[str] = set()
+        self.others: dict[tuple[type[KubeObject], str], KubeObject] = {}
+        """What was told of all other kinds, by kind and name."""
         self._sink = sink
         self._timeline = timeline
         self._reporting = reporting
@@ -76,6 +77,7 @@ class Witness:
             listed = {obj.metadata.name for obj in objects}
             for name in [name for name in self._machines if name not in listed]:
                 self._machine(name, None)
+        self.others = {key: obj for key, obj in self.others.items() if key[0] is not kind}
         for obj in objects:
             self._note(obj)
 
@@ -92,6 +94,7 @@ class Witness:
             self._heard.pop(_node_of(obj), None)
         elif isinstance(obj, Node):
             self._machine(obj.metadata.name, None)
+        self.others.pop((type(obj), obj.metadata.name), None)
         self._sink.delete(obj)
 
     def unreadable(self, kind: type[KubeObject], metadata: ObjectMeta, error: str) -> None:
@@ -109,6 +112,8 @@ class Witness:
     # -- keeping ---------------------------------------------------------------------------------
 
     def _note(self, obj: KubeObject) -> None:
+        if not isinstance(obj, Pod):
+            self.others[type(obj), obj.metadata.name] = obj
         if isinstance(obj, Node):
             self._machine(obj.metadata.name, obj.metadata.creation_timestamp)
             return
@@ -120,7 +125,6 @@ class Witness:
         before = self.pods.get(obj.metadata.uid)
         self.pods[obj.metadata.uid] = obj
         node = obj.spec.node_name
-        self.touched.add(node)
         if obj.metadata.controller() is None:
             return
         if self._reporting and not self._says_ready(obj, before):
@@ -154,7 +158,6 @@ class Witness:
 
     def _renewed(self, lease: Lease) -> None:
         node, now = _node_of(lease), self._timeline.now
-        self.touched.add(node)
         renewed = lease.spec.renew_time
         before = self._heard.get(node)
         if before is None:
@@ -165,7 +168,6 @@ class Witness:
     def _forget(self, pod: Pod) -> None:
         before = self.pods.pop(pod.metadata.uid, None)
         if before is not None:
-            self.touched.add(before.spec.node_name)
             self._no_longer_ready(before)
 
     def _no_longer_ready(self, pod: Pod) -> None:
@@ -179,7 +181,6 @@ class Witness:
 
     def _machine(self, name: str, created: str | None) -> None:
         """Note a machine, or its end; what loaders of an older one by its name did is gone."""
-        self.touched.add(name)
         if created is None:
             self._machines.pop(name, None)
             return

@@ -42,6 +42,7 @@ class World:
         self.faults = Faults(self.choices)
         self.api = Apiserver(self.timeline)
         self.laws = Laws(scenario, self.api)
+        self.timeline.after_each = self.laws.check
         self._outcomes: Counter[BindOutcome] = Counter()
         self.kubelets = Kubelets(
             api=self.api,

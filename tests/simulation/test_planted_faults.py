@@ -276,12 +276,12 @@ FAULTS: list[tuple[str, str, Plant]] = [
     ),
     (
         "deleted pods stay in the ledger",
-        "the ledger is what was told",
+        "what is known is what was told",
         _instead(Ledger, "forget_pod", _nothing),
     ),
     (
         "a list forgets nothing",
-        "the ledger is what was told",
+        "what is known is what was told",
         _instead(ClusterState, "_identities", lambda *_: set()),
     ),
     (
