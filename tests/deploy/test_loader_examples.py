@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from extender import __version__
 from extender.cli.main import cli
@@ -12,7 +13,7 @@ from extender.workload.manifest import parts_of
 from extender.workload.model import Need, Source, Strategy
 from extender.workload.references import read_workload
 
-from .manifests import EXTENDER_IMAGE, WORKLOADS, Workload, load, named, of_kind
+from .manifests import EXTENDER_IMAGE, ROOT, WORKLOADS, Workload, load, named, of_kind
 
 CLAIM = "deploy/examples/loader-claim.yaml"
 MEMORY = "deploy/examples/loader-memory.yaml"
@@ -76,3 +77,11 @@ def test_wrong_use_ends_the_job_and_anything_else_is_tried_again() -> None:
     assert rule["action"] == "FailJob"
     assert rule["onExitCodes"] == {"containerName": "fill", "operator": "In", "values": [2]}
     assert job["spec"]["template"]["spec"]["restartPolicy"] == "Never"  # as the apiserver demands
+
+
+def test_a_job_is_created_before_the_servers_that_wait_for_it() -> None:
+    kustomization = yaml.safe_load((ROOT / "deploy/examples/kustomization.yaml").read_text("utf-8"))
+    assert kustomization["sortOptions"] == {"order": "fifo"}  # by kind a Job would be the last
+    for file in ("shared-volume.yaml", "loader-claim.yaml"):
+        kinds = [manifest.body["kind"] for manifest in load(Path("deploy/examples", file))]
+        assert kinds == ["PersistentVolumeClaim", "Job", "Deployment"]
