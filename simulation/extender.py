@@ -39,6 +39,8 @@ _SLOW_ANSWER_SECONDS = 2.4
 _SLOW_NESTED_EVENTS = 60
 """Some Bindings take so long that kube-scheduler gives the call up, and asks anew meanwhile."""
 _POLL_SECONDS = 1.0
+_CREDENTIAL_SECONDS = 30.0
+"""Some plugins take longer than a lead lasts."""
 
 
 class Extender:
@@ -207,16 +209,25 @@ class Extender:
 
     # -- the apiserver, as bind sees it ----------------------------------------------------------
 
-    def create(self, args: BindArgs, annotations: dict[str, str]) -> Answer:
-        """Send a Binding; meanwhile other things happen."""
-        self._laws.sending(self, args, annotations)
+    def create(
+        self, args: BindArgs, annotations: dict[str, str], fence: Callable[[], str]
+    ) -> Answer:
+        """Send a Binding; meanwhile other things happen, and before it, where a token is slow."""
         place = args.uid, args.node
         self.sending[place] += 1
-        answer = self._send(args, annotations)
+        answer = self._send(args, annotations, fence)
         self.sending[place] -= 1
         return answer
 
-    def _send(self, args: BindArgs, annotations: dict[str, str]) -> Answer:
+    def _send(
+        self, args: BindArgs, annotations: dict[str, str], fence: Callable[[], str]
+    ) -> Answer:
+        if self._fence is not None and self._faults.happens(5):
+            self._credential()
+        closed = fence() if self.running else "the process has ended"
+        if closed:
+            return Answer(Sent.NEVER, closed)
+        self._laws.sending(self, args, annotations)
         fate = self._faults.fate()
         self._say(f"Binding {args.name} -> {args.node}: {fate}")
         if self._fence is not None and self._faults.happens(5):
@@ -238,6 +249,13 @@ class Extender:
         """Let other things happen until the Binding is decided."""
         slow = self._fence is None and self._faults.happens(10)
         end = self._timeline.now + (_SLOW_ANSWER_SECONDS if slow else _ANSWER_SECONDS)
+    def _credential(self) -> None:
+        """Let a plugin take its time for a token; the lead may be another's by then."""
+        end = self._timeline.now + self._choices.between(0.0, _CREDENTIAL_SECONDS)
+        if self._choices.chance(50):
+            self._lose_lead()
+        self._timeline.until(end)
+
         most = _SLOW_NESTED_EVENTS if slow else _NESTED_EVENTS
         for _ in range(self._choices.below(most) if self._faults.on else 0):
             self._timeline.next(within=end - self._timeline.now)

@@ -7,7 +7,7 @@ added to kube-scheduler's own scores by the shipped weight.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from random import Random
 
@@ -189,7 +189,7 @@ class Core:
 
     # -- the apiserver, as bind sees it ----------------------------------------------------------
 
-    def create(self, args: BindArgs, annotations: dict[str, str]) -> Answer:
+    def create(self, args: BindArgs, annotations: dict[str, str], _: Callable[[], str]) -> Answer:
         """Take a Binding; the condition PodScheduled comes with it."""
         if not self._api.bind(args.name, args.uid, args.node, annotations):
             return Answer(Sent.CONFLICT, "conflict")

@@ -27,8 +27,8 @@ from extender.serving.touching import touch
 from extender.verbs.bind import Answer, Sent
 from extender.verbs.doubt import Doubt
 from extender.watch.answers import Answer as HttpAnswer
-from extender.watch.answers import UnreachableError
-from extender.watch.client import Transport
+from extender.watch.answers import FencedError, UnreachableError
+from extender.watch.client import Fence, Transport
 from extender.watch.paths import pod_path
 from extender.wire import BindArgs
 
@@ -39,10 +39,6 @@ SEND_SECONDS = CONNECT_SECONDS + BIND_SECONDS
 """How long a Binding can be on its way. One is sent only where that is over by the deadline (4 s),
 which lies below the 5 s after which kube-scheduler gives up (``httpTimeout``). Only the look-up of
 one that was not answered can come later: it takes up to 2 s more, with a connection of its own."""
-
-AGAIN_SECONDS = 0.4
-"""So long after the first try a Binding is sent once more with a new credential, not later: the
-fence was looked at before the first (see ``leadership``)."""
 
 _BEFORE_THE_WRITE = re.compile(
     r"failed calling webhook|admission webhook .* denied the request"
@@ -71,8 +67,8 @@ class ApiBindings:
         self._transport = transport
         self._now = now
 
-    def create(self, args: BindArgs, annotations: dict[str, str]) -> Answer:
-        """Create a Binding whose UID is a precondition."""
+    def create(self, args: BindArgs, annotations: dict[str, str], fence: Fence) -> Answer:
+        """Create a Binding whose UID is a precondition, unless the fence has closed meanwhile."""
         document = {
             "apiVersion": "v1",
             "kind": "Binding",
@@ -91,8 +87,10 @@ class ApiBindings:
                 body=msgspec.json.encode(document),
                 connect_timeout=CONNECT_SECONDS,
                 read_timeout=BIND_SECONDS,
-                again_within=AGAIN_SECONDS,
+                fence=fence,
             )
+        except FencedError as error:
+            return Answer(Sent.NEVER, f"the binding was not sent: {error}")
         except UnreachableError as error:
             sent = Sent.LOST if error.sent else Sent.REFUSED
             return Answer(sent, f"the apiserver did not answer the binding: {error}")

@@ -23,6 +23,7 @@ from extender.explain.volumes import Warned
 from extender.placement.reasons import Reason
 from extender.placement.request import PodRequest
 from extender.placement.verdict import Judge
+from extender.serving.telling import while_leading
 from extender.serving.told import Told, event_name
 from extender.verbs.context import Context
 from extender.waiting.pods import WaitingPods
@@ -64,6 +65,7 @@ class Events:
         self._transport = transport
         self._told = Told(per_hour)
         self._leads = leads
+        self._fence = while_leading(leads)
         self._count = count
         self._placed: deque[PodRequest] = deque(maxlen=1024)
         self._stopping = Event()
@@ -187,4 +189,5 @@ class Events:
             body=msgspec.json.encode(document),
             connect_timeout=1.0,
             read_timeout=5.0,
+            fence=self._fence,
         )

@@ -15,7 +15,7 @@ import structlog
 
 from extender.cluster.view import Key, LoaderLease
 from extender.report import WANTED_ANNOTATION, Wanted, WantedModel, write
-from extender.serving.telling import ApiTelling
+from extender.serving.telling import ApiTelling, while_leading
 from extender.verbs.context import Context
 from extender.waiting.fetching import Bounds, Wishing
 from extender.waiting.pods import WaitingPod, WaitingPods
@@ -48,8 +48,9 @@ class Fetching:
         self._context = context
         self._pods = pods
         self._transport = transport
-        self._telling = ApiTelling(transport, now=context.now)
         self._leads = leads
+        self._fence = while_leading(leads)
+        self._telling = ApiTelling(transport, now=context.now, fence=self._fence)
         self._count = count
         self._bounds = bounds or Bounds()
         self._stopping = Event()
@@ -127,6 +128,7 @@ class Fetching:
                 headers=MERGE_PATCH,
                 connect_timeout=1.0,
                 read_timeout=5.0,
+                fence=self._fence,
             )
         except UnreachableError as error:
             self._failed(key, str(error))

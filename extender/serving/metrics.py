@@ -70,7 +70,8 @@ class Metrics:
         )
         self.binds = Counter(
             f"{PREFIX}_binds",
-            "Binds by outcome: bound, or refused, fenced, gone, boundElsewhere, error, unknown.",
+            "Binds by outcome: bound, or refused, fenced, notSent, gone, boundElsewhere, error, "
+            "unknown.",
             ["outcome"],
             registry=self.registry,
         )

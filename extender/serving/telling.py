@@ -10,7 +10,7 @@ from extender.placement.request import PodRequest
 from extender.serving.touching import CONNECT_SECONDS, WRITE_SECONDS, touch
 from extender.waiting.rounds import Told, Word
 from extender.watch.answers import Answer, UnreachableError
-from extender.watch.client import Transport
+from extender.watch.client import Fence, Transport
 from extender.watch.paths import pod_path
 
 _JSON_PATCH = {"Content-Type": "application/json-patch+json"}
@@ -20,17 +20,31 @@ another pod by that name, of which the watch tells soon, and for a write that me
 again (its endpoints/handlers/patch.go)."""
 
 
-class ApiTelling:
-    """Writes to the pods of one cluster."""
+def while_leading(leads: Callable[[], bool]) -> Fence:
+    """Return the fence of what only the leader writes."""
+    return lambda: "" if leads() else "this replica does not lead any more"
 
-    def __init__(self, transport: Transport, *, now: Callable[[], float]) -> None:
+
+class ApiTelling:
+    """Writes to the pods of one cluster while the fence is open."""
+
+    def __init__(self, transport: Transport, *, now: Callable[[], float], fence: Fence) -> None:
         self._transport = transport
         self._now = now
+        self._fence = fence
 
     def touch(self, request: PodRequest) -> Word:
         """Mark a pod with the time."""
-        name, namespace = request.name, request.namespace
-        return _word(lambda: touch(self._transport, namespace, name, request.uid, self._now()))
+        return _word(
+            lambda: touch(
+                self._transport,
+                request.namespace,
+                request.name,
+                request.uid,
+                self._now(),
+                fence=self._fence,
+            )
+        )
 
     def nominate(self, request: PodRequest, node: str) -> Word:
         """Write the node, unless the pod is bound, nominated already, or another by its name."""
@@ -49,6 +63,7 @@ class ApiTelling:
                 headers=_JSON_PATCH,
                 connect_timeout=CONNECT_SECONDS,
                 read_timeout=WRITE_SECONDS,
+                fence=self._fence,
             )
         )
 

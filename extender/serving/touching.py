@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from extender.watch.answers import Answer
-from extender.watch.client import Transport
+from extender.watch.client import Fence, Transport
 from extender.watch.paths import MERGE_PATCH, pod_path
 
 REQUEUED_ANNOTATION = "modelcache.dev/requeued-at"
@@ -20,7 +20,9 @@ CONNECT_SECONDS = 1.0
 WRITE_SECONDS = 5.0
 
 
-def touch(transport: Transport, namespace: str, name: str, uid: str, now: float) -> Answer:
+def touch(
+    transport: Transport, namespace: str, name: str, uid: str, now: float, *, fence: Fence = str
+) -> Answer:
     """Mark the pod with this UID with the time (UNIX seconds); raises UnreachableError."""
     stamp = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
     metadata = {"uid": uid, "annotations": {REQUEUED_ANNOTATION: stamp}}
@@ -31,4 +33,5 @@ def touch(transport: Transport, namespace: str, name: str, uid: str, now: float)
         headers=MERGE_PATCH,
         connect_timeout=CONNECT_SECONDS,
         read_timeout=WRITE_SECONDS,
+        fence=fence,
     )

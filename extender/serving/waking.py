@@ -13,7 +13,7 @@ from time import monotonic
 
 import structlog
 
-from extender.serving.telling import ApiTelling
+from extender.serving.telling import ApiTelling, while_leading
 from extender.verbs.context import Context
 from extender.waiting.pods import WaitingPods
 from extender.waiting.rounds import Rounds, Told, Woken
@@ -56,7 +56,7 @@ class Waking:
             context.state,
             pods,
             context.policy,
-            ApiTelling(transport, now=context.now),
+            ApiTelling(transport, now=context.now, fence=while_leading(leads)),
             schedulers=frozenset(schedulers),
             stale=context.stale,
             request_of=context.request_of,

@@ -8,7 +8,7 @@ what it reads is in its node's page cache for those that follow.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -97,7 +97,7 @@ class _Scratch:
         self._kept = kept
         self._pod = pod
 
-    def create(self, args: BindArgs, annotations: dict[str, str]) -> Answer:
+    def create(self, args: BindArgs, annotations: dict[str, str], _: Callable[[], str]) -> Answer:
         pod = self._pod
         self._kept.upsert(
             Pod(

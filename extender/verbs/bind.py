@@ -3,7 +3,8 @@
 Between filter and bind other pods were placed and loaders may have failed. So the ledger and the
 model's state are checked again, under the state's lock, and the memory is reserved in the same
 step; the apiserver is called after the lock. Nothing is bound while another replica may be binding:
-the fence is looked at last, when nothing more is waited for before the Binding is sent. The
+the fence is looked at before the memory is reserved, and again when nothing more is waited for
+before the Binding leaves: its credential may come from a plugin that takes seconds. The
 reservation stays until the watch shows the pod on its node. The decision is written with the
 binding: the apiserver copies a Binding's annotations onto the pod, both or neither
 (kubernetes/pkg/registry/core/pod/storage).
@@ -16,6 +17,7 @@ back no other's: kube-scheduler may ask for a second one while the first is stil
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Protocol
 
@@ -47,6 +49,8 @@ class Sent(StrEnum):
     """The apiserver failed, and its storage may have done it, or do it yet."""
     LOST = "lost"
     """There was no answer: it may be done, or be on its way."""
+    NEVER = "never"
+    """It did not leave: meanwhile its time was over, or the lead."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -59,8 +63,14 @@ class Answer(msgspec.Struct, frozen=True):
 class Bindings(Protocol):
     """The apiserver, as far as bind needs it. Neither call raises or outlasts its deadline."""
 
-    def create(self, args: BindArgs, annotations: dict[str, str]) -> Answer:
-        """Create a Binding, valid for the pod with this UID alone."""
+    def create(
+        self, args: BindArgs, annotations: dict[str, str], fence: Callable[[], str], /
+    ) -> Answer:
+        """Create a Binding, valid for the pod with this UID alone.
+
+        ``fence`` is asked when nothing more is waited for before it is sent: what it says, if
+        anything, is why it may not be.
+        """
 
     def pod(self, namespace: str, name: str) -> Pod | str | None:
         """Return a pod as it is now, None where there is none, or why that cannot be told."""
@@ -72,6 +82,7 @@ class BindOutcome(StrEnum):
     BOUND = "bound"
     REFUSED = "refused"
     FENCED = "fenced"
+    NOT_SENT = "notSent"
     GONE = "gone"
     ELSEWHERE = "boundElsewhere"
     ERROR = "error"
@@ -108,7 +119,11 @@ def bind(args: BindArgs, context: Context, bindings: Bindings, *, late: Late = n
         return Bound(outcome=BindOutcome.FENCED, error=closed)
     if late():  # the pod and the Lease may have been read, which takes seconds
         return Bound(outcome=BindOutcome.ERROR, error=TOO_LATE)
-    return _Binder(args, request, context, bindings).bind()
+
+    def fence() -> str:  # it may read the Lease: the time is looked at last
+        return context.fence() or (TOO_LATE if late() else "")
+
+    return _Binder(args, request, context, bindings, fence).bind()
 
 
 def _request(args: BindArgs, context: Context, bindings: Bindings) -> PodRequest | Bound:
@@ -135,12 +150,18 @@ class _Binder:
     """One bind request on its way, with its own claim on the memory."""
 
     def __init__(
-        self, args: BindArgs, request: PodRequest, context: Context, bindings: Bindings
+        self,
+        args: BindArgs,
+        request: PodRequest,
+        context: Context,
+        bindings: Bindings,
+        fence: Callable[[], str],
     ) -> None:
         self._args = args
         self._request = request
         self._context = context
         self._bindings = bindings
+        self._fence = fence
         self._verdict = Verdict(node=args.node)
         self._now = 0.0
         self._claim = next(context.claims)
@@ -154,7 +175,7 @@ class _Binder:
                 error=f"{TEXTS[refused]} (node {self._args.node}, checked at bind)",
                 decision=self._decision(refused),
             )
-        answer = self._bindings.create(self._args, self._annotations())
+        answer = self._bindings.create(self._args, self._annotations(), self._fence)
         return self._settle(answer)
 
     def _reservation(self, node: str) -> Reservation:
@@ -183,13 +204,16 @@ class _Binder:
     def _settle(self, answer: Answer) -> Bound:
         if answer.sent is Sent.DONE:
             return Bound(outcome=BindOutcome.BOUND, decision=self._decision(None))
-        if answer.sent is Sent.REFUSED:
+        if answer.sent in {Sent.REFUSED, Sent.NEVER}:
             return self._failed(answer)
         return self._look_up(answer)
 
     def _failed(self, answer: Answer) -> Bound:
         self._release()
-        return Bound(outcome=BindOutcome.ERROR, error=answer.message)
+        never = answer.sent is Sent.NEVER
+        return Bound(
+            outcome=BindOutcome.NOT_SENT if never else BindOutcome.ERROR, error=answer.message
+        )
 
     def _look_up(self, answer: Answer) -> Bound:
         """Find out what became of the pod."""

@@ -39,6 +39,13 @@ class StoppedError(UnreachableError):
     """The transport was cut on purpose."""
 
 
+class FencedError(UnreachableError):
+    """It was not sent: by the time that it could be, it was not to be any more."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, sent=False)
+
+
 class HandshakeError(UnreachableError):
     """TLS was refused: a certificate on one of the two sides may have been replaced."""
 

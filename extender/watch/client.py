@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Mapping
-from math import inf
+from collections.abc import Callable, Mapping
+from functools import partial
 from ssl import SSLCertVerificationError
 from threading import Lock
 from time import monotonic
@@ -31,12 +31,22 @@ from urllib3.exceptions import (
 
 from extender import __version__
 from extender.watch.access import Access, load_access
-from extender.watch.answers import Answer, HandshakeError, StoppedError, Stream, unreachable
+from extender.watch.answers import (
+    Answer,
+    FencedError,
+    HandshakeError,
+    StoppedError,
+    Stream,
+    unreachable,
+)
 
 CONNECT_TIMEOUT = 3.05
 READ_TIMEOUT = 60.0
 
 Query = Mapping[str, str | int]
+
+Fence = Callable[[], str]
+"""Says why a request may not leave any more; empty while it may."""
 
 
 class Transport:
@@ -65,13 +75,14 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         connect_timeout: float = CONNECT_TIMEOUT,
         read_timeout: float = READ_TIMEOUT,
-        again_within: float = inf,
+        fence: Fence = str,
     ) -> Answer:
         """Send one request and return the whole answer, whatever its status.
 
         Raises UnreachableError where there is none. A refused credential (401) is read anew from
-        its source and tried once more: a request that was not let in has changed nothing. Where
-        that has taken more than ``again_within`` seconds (a plugin may be slow) it is not sent.
+        its source and tried once more: a request that was not let in has changed nothing. A source
+        may take seconds (an exec plugin), so ``fence`` is asked after it, each time that the
+        request is about to leave. Raises FencedError where it may not.
         """
         return self.stream(
             method,
@@ -81,7 +92,7 @@ class Transport:
             headers=headers,
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
-            again_within=again_within,
+            fence=fence,
         ).answer()
 
     def stream(
@@ -94,28 +105,33 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         connect_timeout: float = CONNECT_TIMEOUT,
         read_timeout: float = READ_TIMEOUT,
-        again_within: float = inf,
+        fence: Fence = str,
     ) -> Stream:
         """Send one request and return as soon as the answer's head is there."""
-        began = monotonic()
         url = path + ("?" + urlencode(query) if query else "")
         timeout = urllib3.Timeout(connect=connect_timeout, read=read_timeout)
+        send = partial(
+            self._send,
+            method,
+            url,
+            body=body,
+            headers=headers,
+            timeout=timeout,
+            fence=_timed(fence),
+        )
         generation = self._connect()
         try:
-            response = self._send(method, url, body, headers, timeout)
+            response = send()
         except HandshakeError as error:
             if error.sent or not self._access.renew(generation):
                 raise
-            if monotonic() - began > again_within:
-                raise
             self._connect()
-            return Stream(self._send(method, url, body, headers, timeout))
-        refused = self._refused(response.status) and self._access.renew(generation)
-        if refused and monotonic() - began <= again_within:
+            return Stream(send())
+        if self._refused(response.status) and self._access.renew(generation):
             response.drain_conn()
             response.release_conn()
             self._connect()
-            response = self._send(method, url, body, headers, timeout)
+            response = send()
         return Stream(response)
 
     def cut(self) -> None:
@@ -150,10 +166,16 @@ class Transport:
         self,
         method: str,
         url: str,
+        *,
         body: bytes | None,
         headers: Mapping[str, str] | None,
         timeout: urllib3.Timeout,
+        fence: Fence,
     ) -> urllib3.BaseHTTPResponse:
+        all_headers = self._headers(body, headers)
+        closed = fence()
+        if closed:
+            raise FencedError(closed)
         if self._cut:
             raise StoppedError("the connection was closed on purpose", sent=False)
         try:
@@ -165,7 +187,7 @@ class Transport:
                 preload_content=False,
                 timeout=timeout,
                 body=body,
-                headers=self._headers(body, headers),
+                headers=all_headers,
             )
         except HTTPError as error:
             raise unreachable(error, sent=_may_be_sent(method, error)) from error
@@ -194,6 +216,18 @@ class Transport:
 def connect(kubeconfig: str | None = None, context: str | None = None) -> Transport:
     """Return a transport to the cluster that is named, or to the one that this pod runs in."""
     return Transport(load_access(kubeconfig, context))
+
+
+def _timed(fence: Fence) -> Fence:
+    """Return a fence that also says how long ago the request was made."""
+    began = monotonic()
+
+    def timed() -> str:
+        closed = fence()
+        waited = monotonic() - began
+        return closed and f"{closed} (its credential was waited for: {waited:.1f} s)"
+
+    return timed
 
 
 def _tracked(base: Any, transport: Transport) -> Any:

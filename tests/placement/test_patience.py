@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -205,8 +206,9 @@ class Accepts:
     def __init__(self) -> None:
         self.written: dict[str, str] = {}
 
-    def create(self, args: BindArgs, annotations: dict[str, str]) -> Answer:
-        _ = args
+    def create(
+        self, _args: BindArgs, annotations: dict[str, str], _fence: Callable[[], str]
+    ) -> Answer:
         self.written = annotations
         return Answer(Sent.DONE)
 

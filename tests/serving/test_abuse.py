@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 from tests.serving.running import GOOD, JSON, Running, answer_on
+from tests.watch.harness import eventually
 
 VERBS = ("filter", "prioritize", "preempt", "bind")
 GOOD_BODY = msgspec.json.encode(GOOD)
@@ -316,8 +317,8 @@ def test_what_follows_a_body_that_is_too_long_is_not_taken_for_part_of_it(server
     answer = server.raw(with_length(len(GOOD_BODY), GOOD_BODY + b"rest\r\n\r\n"))
     assert answer.status == 200
     assert server.answers_well()
-    events = [line["event"] for line in server.lines(mark)]
-    assert sorted(events) == ["decision", "decision", "request refused"]
+    said = ["decision", "decision", "request refused"]
+    assert eventually(lambda: sorted(line["event"] for line in server.lines(mark)) == said)
 
 
 @pytest.mark.parametrize(

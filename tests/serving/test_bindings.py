@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 from typing import Any
 
+import msgspec
 import pytest
+import yaml
+from prometheus_client import generate_latest
 
-from extender.kube.objects import Pod
+from extender.cluster.state import ClusterState
+from extender.config import ExtenderConfiguration
+from extender.kube.objects import LeaseSpec, Pod
 from extender.serving.bindings import ApiBindings
+from extender.serving.knowledge import FileKnowledge
+from extender.serving.leadership import Fence
 from extender.serving.pools import BIND_THREADS
+from extender.serving.service import Service
 from extender.serving.touching import REQUEUED_ANNOTATION
 from extender.verbs.bind import Sent
+from extender.verbs.context import Context
 from extender.verbs.doubt import Doubt
 from extender.watch.client import connect
 from extender.wire import BindArgs
+from tests.builders import node, tmpfs
 from tests.serving.answering import Apiserver, answering, kubeconfig
 from tests.watch.fake_apiserver import Exchange, FakeApiserver
 
 ARGS = BindArgs(namespace="inference", name="llama", uid="u-1", node="gpu-1")
+BIND = b'{"PodNamespace": "inference", "PodName": "ram", "PodUID": "uid-ram", "Node": "gpu-1"}'
 PATH = "/api/v1/namespaces/inference/pods/llama"
+OPEN = str
+"""A fence that nothing closes."""
 
 
 @pytest.fixture
@@ -39,7 +55,7 @@ def bindings(apiserver: Apiserver, tmp_path: Any) -> ApiBindings:
 def test_the_binding_is_for_this_very_pod_and_carries_the_annotations(
     apiserver: Apiserver, bindings: ApiBindings
 ) -> None:
-    assert bindings.create(ARGS, {"why": "because"}).sent is Sent.DONE
+    assert bindings.create(ARGS, {"why": "because"}, OPEN).sent is Sent.DONE
     ((method, path, sent),) = apiserver.seen
     assert (method, path) == ("POST", f"{PATH}/binding")
     assert sent["metadata"] == {
@@ -95,7 +111,7 @@ def test_each_answer_is_told_apart_said_in_words_and_asked_for_once(
     """Only what the apiserver says before it writes proves that nothing was written."""
     apiserver.status = status
     apiserver.body = {"kind": "Status", "code": status, "message": said}
-    answer = bindings.create(ARGS, {})
+    answer = bindings.create(ARGS, {}, OPEN)
     assert answer.sent is sent
     if status >= 400:
         assert f"({status})" in answer.message
@@ -106,7 +122,7 @@ def test_each_answer_is_told_apart_said_in_words_and_asked_for_once(
 
 def test_a_missing_right_is_named(apiserver: Apiserver, bindings: ApiBindings) -> None:
     apiserver.status = 403
-    assert "pods/binding" in bindings.create(ARGS, {}).message
+    assert "pods/binding" in bindings.create(ARGS, {}, OPEN).message
 
 
 def test_an_apiserver_that_is_not_there_has_not_done_it(tmp_path: Any) -> None:
@@ -114,8 +130,73 @@ def test_an_apiserver_that_is_not_there_has_not_done_it(tmp_path: Any) -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     bindings = ApiBindings(connect(str(kubeconfig(f"http://127.0.0.1:{port}", tmp_path))))
-    assert bindings.create(ARGS, {}).sent is Sent.REFUSED
+    assert bindings.create(ARGS, {}, OPEN).sent is Sent.REFUSED
     assert isinstance(bindings.pod("inference", "llama"), str)
+
+
+PLUGIN = """#!/bin/sh
+cd "$(dirname "$0")" || exit 1
+echo >>asked
+[ -e slow ] && sleep 1.5
+cat <<'END'
+{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential",
+ "status": {"token": "from-the-plugin", "expirationTimestamp": "2026-01-01T00:00:00Z"}}
+END
+"""
+"""Its token has always expired, so that every request asks for another one."""
+
+
+def with_plugin(url: str, folder: Path) -> Path:
+    """Write a kubeconfig whose token comes from the plugin; it is slow while ``slow`` is there."""
+    plugin = folder / "plugin"
+    plugin.write_text(PLUGIN, encoding="utf-8")
+    plugin.chmod(0o755)
+    config: Path = kubeconfig(url, folder)
+    document = yaml.safe_load(config.read_text(encoding="utf-8"))
+    document["users"][0]["user"]["exec"] = {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "command": str(plugin),
+        "interactiveMode": "Never",
+    }
+    config.write_text(yaml.safe_dump(document), encoding="utf-8")
+    return config
+
+
+def test_a_plugin_that_takes_longer_than_the_lead_lasts_keeps_the_binding_from_the_apiserver(
+    apiserver: Apiserver, tmp_path: Path
+) -> None:
+    """The fence is open when bind asks it first, and its lead has run out when the token is there.
+
+    Its clock is ahead only so that the process counts as old enough.
+    """
+    ahead = [0.0]
+    fence = Fence("pod-a", monotonic=lambda: time.monotonic() + ahead[0])
+    ahead[0] = 60.0
+    lease = LeaseSpec(holder_identity="pod-a_1", renew_time="1", lease_duration_seconds=6)
+    fence.observe(lease, asked_at=time.monotonic() + ahead[0])
+    state = ClusterState(clock=time.time, steady=time.monotonic)
+    state.upsert(node("gpu-1"))
+    context = Context(state=state, fence=fence.closed)
+    context.request(tmpfs("ram"))
+    bindings = ApiBindings(connect(str(with_plugin(apiserver.url, tmp_path))))
+    service = Service(context, FileKnowledge(), ExtenderConfiguration(), bindings=bindings)
+    (tmp_path / "slow").touch()
+    before = (tmp_path / "asked").read_text(encoding="utf-8")
+    assert fence.closed() == ""
+    answer = json.loads(service.bind(BIND))
+    assert "the binding was not sent: the lease of kube-scheduler was not seen" in answer["Error"]
+    assert "its credential was waited for" in answer["Error"]
+    assert (tmp_path / "asked").read_text(encoding="utf-8") > before
+    assert apiserver.seen == []
+    assert state.reserved() == 0
+    (tmp_path / "slow").unlink()
+    fence.observe(
+        msgspec.structs.replace(lease, renew_time="2"), asked_at=time.monotonic() + ahead[0]
+    )
+    assert json.loads(service.bind(BIND)) == {"Error": ""}
+    counted = generate_latest(service.metrics.registry).decode()
+    assert 'model_cache_extender_binds_total{outcome="notSent"} 1.0' in counted
+    assert 'model_cache_extender_binds_total{outcome="bound"} 1.0' in counted
 
 
 def test_as_many_binds_as_there_are_threads_keep_their_connections(tmp_path: Any) -> None:

@@ -28,7 +28,7 @@ from extender.verbs.context import Context
 from extender.verbs.doubt import Doubt
 from extender.waiting.nominate import Nominations
 from extender.waiting.wake import Waker
-from extender.wire import ExtenderArgs, FilterResult, PreemptArgs, Victims
+from extender.wire import BindArgs, ExtenderArgs, FilterResult, PreemptArgs, Victims
 from simulation.history import Failure, run
 from simulation.scenario import Scenario
 from tests.simulation.clusters import CROWDED, PAIR, REPORTING
@@ -370,4 +370,16 @@ def test_a_planted_fault_about_reports_is_caught(
 
 def test_two_replicas_without_a_fence_give_memory_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Fence, "closed", lambda _: "")
+    assert caught("memory is never given twice", PAIR).law == "memory is never given twice"
+
+
+def test_a_binding_that_leaves_late_behind_its_credential_gives_memory_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    create = simulation.extender.Extender.create
+
+    def unasked(self: Any, args: BindArgs, annotations: dict[str, str], _: Any) -> Answer:
+        return create(self, args, annotations, str)
+
+    monkeypatch.setattr(simulation.extender.Extender, "create", unasked)
     assert caught("memory is never given twice", PAIR).law == "memory is never given twice"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from itertools import count
 
 import msgspec
@@ -33,7 +34,10 @@ class Apiserver:
         self.shown = pod
         self.sent: list[tuple[BindArgs, dict[str, str]]] = []
 
-    def create(self, args: BindArgs, annotations: dict[str, str]) -> Answer:
+    def create(
+        self, args: BindArgs, annotations: dict[str, str], fence: Callable[[], str]
+    ) -> Answer:
+        assert not fence()
         self.sent.append((args, annotations))
         return self.answer
 
@@ -217,9 +221,11 @@ class Overtaken(Apiserver):
         self.second = second
         self.outcome: BindOutcome | None = None
 
-    def create(self, args: BindArgs, annotations: dict[str, str]) -> Answer:
+    def create(
+        self, args: BindArgs, annotations: dict[str, str], fence: Callable[[], str]
+    ) -> Answer:
         self.outcome = bind(args, self.context, self.second).outcome
-        return super().create(args, annotations)
+        return super().create(args, annotations, fence)
 
 
 @pytest.mark.parametrize(
@@ -324,3 +330,56 @@ def test_nothing_that_needs_certainty_is_bound_with_old_knowledge(state: Cluster
     assert bound.outcome is BindOutcome.REFUSED
     assert TEXTS[Reason.KNOWLEDGE_STALE] in bound.error
     assert apiserver.sent == []
+class SlowCredential(Apiserver):
+    """Time goes by before the Binding can leave."""
+
+    def __init__(self, goes_by: Callable[[], None]) -> None:
+        super().__init__()
+        self.goes_by = goes_by
+
+    def create(
+        self, args: BindArgs, annotations: dict[str, str], fence: Callable[[], str]
+    ) -> Answer:
+        self.goes_by()
+        closed = fence()
+        if closed:
+            return Answer(Sent.NEVER, f"the binding was not sent: {closed}")
+        return super().create(args, annotations, fence)
+
+
+def test_a_lead_that_is_lost_before_the_binding_can_leave_keeps_it_back(
+    state: ClusterState,
+) -> None:
+    lost: list[str] = []
+    apiserver = SlowCredential(lambda: lost.append("another leads"))
+    bound = ask(state, apiserver, fence=lambda: "".join(lost))
+    assert (bound.outcome, bound.doubt) == (BindOutcome.NOT_SENT, None)
+    assert bound.error == "the binding was not sent: another leads"
+    assert apiserver.sent == []
+    assert state.reserved() == 0
+
+
+def test_a_deadline_that_passes_before_the_binding_can_leave_keeps_it_back(
+    state: ClusterState,
+) -> None:
+    """Reading the Lease takes time as well, so that the deadline is looked at after it."""
+    now = [0.0]
+
+    def later() -> None:
+        now[0] += 5.0
+
+    def fence() -> str:
+        if now[0]:
+            later()
+        return ""
+
+    apiserver = SlowCredential(later)
+    context = Context(state=state, fence=fence)
+    context.request(UNBOUND)
+    bound = bind(ARGS, context, apiserver, late=lambda: now[0] > 9.0)
+    assert bound.outcome is BindOutcome.NOT_SENT
+    assert TOO_LATE in bound.error
+    assert apiserver.sent == []
+    assert state.reserved() == 0
+
+

@@ -13,6 +13,7 @@ from kubernetes.client.configuration import Configuration
 
 from extender.watch.access import Access
 from extender.watch.answers import (
+    FencedError,
     HandshakeError,
     SilenceError,
     StoppedError,
@@ -188,14 +189,17 @@ def test_a_token_that_is_refused_again_is_the_answer(api: FakeApiserver) -> None
     assert len(api.requests) == 2
 
 
-def test_what_may_not_be_late_is_not_sent_again_after_a_new_token_took_its_time(
+def test_a_fence_that_closes_while_a_token_is_read_anew_keeps_the_second_try_back(
     api: FakeApiserver,
 ) -> None:
-    """A Binding may not go out long after the Lease was seen; the next request has the token."""
+    """A Binding may not go out once another leads; the next request has the token."""
     api.tokens = {"new"}
+    answers = iter(["", "another leads", ""])
     transport = Transport(tokens(api, "old", "new"))
-    assert transport.request("GET", NODES, again_within=0.0).status == 401
-    assert transport.request("GET", NODES, again_within=0.0).status == 200
+    with pytest.raises(FencedError, match="another leads") as caught:
+        transport.request("GET", NODES, fence=answers.__next__)
+    assert not caught.value.sent
+    assert transport.request("GET", NODES, fence=answers.__next__).status == 200
     sent = [request.headers["Authorization"] for request in api.requests]
     assert sent == ["Bearer old", "Bearer new"]
 
@@ -219,6 +223,23 @@ def test_what_is_forbidden_to_nobody_in_particular_is_a_credential_that_is_missi
     answer = Transport(tokens(api, first, "new")).request("GET", NODES)
     assert answer.status == (200 if requests == 2 else 403)
     assert len(api.requests) == requests
+
+
+def test_nothing_leaves_where_the_fence_has_closed_by_the_time_that_the_token_is_there(
+    api: FakeApiserver,
+) -> None:
+    opened = [True]
+
+    class Slow(Access):
+        def authorization(self) -> str | None:
+            opened.clear()  # the lead is lost meanwhile
+            return super().authorization()
+
+    access = Slow(lambda: Configuration(host=api.url))
+    with pytest.raises(FencedError, match="another leads") as caught:
+        Transport(access).request("POST", NODES, fence=lambda: "" if opened else "another leads")
+    assert not caught.value.sent
+    assert api.requests == []
 
 
 # -- cutting it ----------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 
@@ -75,7 +77,7 @@ class Apiserver:
     def __init__(self) -> None:
         self.annotations: dict[str, str] = {}
 
-    def create(self, args: BindArgs, annotations: dict[str, str]) -> Answer:
+    def create(self, args: BindArgs, annotations: dict[str, str], _: Callable[[], str]) -> Answer:
         assert args.name
         self.annotations = annotations
         return Answer(Sent.DONE)
