@@ -174,8 +174,12 @@ class Extender:
         kept, _ = preempt(PreemptArgs(pod=pod, candidates=candidates), self.context)
         self._laws.preempted(self, pod, candidates, kept)
         if not kept:
-            nodes = self.state.view().nodes
-            self.waiting.refuse_preemption(pod.metadata.uid, asked=candidates, nodes=nodes)
+            self.waiting.refuse_preemption(
+                pod.metadata.uid,
+                asked=candidates,
+                nodes=self.state.view().nodes,
+                again_at=self.state.awaits_nomination(candidates),
+            )
             self._look_soon()
         return kept
 
@@ -245,10 +249,6 @@ class Extender:
                 return Answer(Sent.CONFLICT, "conflict")
         return Answer(fate.answer, fate)
 
-    def _meanwhile(self) -> None:
-        """Let other things happen until the Binding is decided."""
-        slow = self._fence is None and self._faults.happens(10)
-        end = self._timeline.now + (_SLOW_ANSWER_SECONDS if slow else _ANSWER_SECONDS)
     def _credential(self) -> None:
         """Let a plugin take its time for a token; the lead may be another's by then."""
         end = self._timeline.now + self._choices.between(0.0, _CREDENTIAL_SECONDS)
@@ -256,6 +256,10 @@ class Extender:
             self._lose_lead()
         self._timeline.until(end)
 
+    def _meanwhile(self) -> None:
+        """Let other things happen until the Binding is decided."""
+        slow = self._fence is None and self._faults.happens(10)
+        end = self._timeline.now + (_SLOW_ANSWER_SECONDS if slow else _ANSWER_SECONDS)
         most = _SLOW_NESTED_EVENTS if slow else _NESTED_EVENTS
         for _ in range(self._choices.below(most) if self._faults.on else 0):
             self._timeline.next(within=end - self._timeline.now)

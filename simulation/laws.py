@@ -43,6 +43,17 @@ class BrokenLawError(AssertionError):
         self.law = law
 
 
+class Room(msgspec.Struct, frozen=True):
+    """The only node where pods were let be evicted for one, and until when it is expected there.
+
+    ``before`` is where it was told to be nominated to by then.
+    """
+
+    node: str
+    until: float
+    before: str
+
+
 class Laws:
     """The laws of one world. Each broken one raises BrokenLawError."""
 
@@ -62,6 +73,8 @@ class Laws:
         """What was told and what is known of it, where the two agreed."""
         self._gone: dict[str, float] = {}
         """When pods went, by UID."""
+        self._rooms: dict[tuple[Extender, str], Room] = {}
+        """What was made room for last, by whom that was told and the pod's UID."""
         api.listeners.append(self._happened)
 
     def follow(self, extender: Extender) -> None:
@@ -144,19 +157,44 @@ class Laws:
         One for which memory is kept somewhere is left out: it counts there.
         """
         told: defaultdict[str, set[str]] = defaultdict(set)
+        expected = self._expected(extender)
         for uid, pod in extender.witness.pods.items():
             name = pod.status.nominated_node_name
             known = view.nodes.get(name)
             if known is None or pod.spec.node_name or pod.status.phase in FINISHED:
                 continue
-            elsewhere = set(view.own.get(uid, ())) - {name}
-            if not elsewhere and all(entry.uid != uid for entry in known.reserved):
+            room = expected.get(uid)
+            if not self._is_kept_somewhere(view, uid, besides=room.node if room else ""):
                 told[name].add(uid)
         for name, node in view.nodes.items():
             known_as = {one.uid for one in node.nominated}
-            if known_as != told[name]:
+            awaited = {uid for uid, room in expected.items() if room.node == name}
+            if not told[name] <= known_as <= told[name] | awaited:
                 odd = sorted(known_as ^ told[name])
                 self._broken("nominations are what was told", f"{odd} on {name}")
+
+    def _is_kept_somewhere(self, view: View, uid: str, *, besides: str) -> bool:
+        """Tell whether memory is kept for a pod on any node, known or not."""
+        for name in view.own.get(uid, ()):
+            node = view.nodes.get(name)
+            if node is None and name != besides:
+                return True
+            if node is not None and any(entry.uid == uid for entry in node.reserved):
+                return True
+        return False
+
+    def _expected(self, extender: Extender) -> dict[str, Room]:
+        """Return for whom room was made that the extender was told nothing else of since."""
+        now, witness = self._api.now, extender.witness
+        self._rooms = {key: room for key, room in self._rooms.items() if room.until > now}
+        standing = {}
+        for (told_by, uid), room in self._rooms.items():
+            pod = witness.pods.get(uid)
+            nominated = pod.status.nominated_node_name if pod is not None else room.before
+            moved = nominated != room.before or (pod is not None and _place(pod))
+            if told_by is extender and not moved:
+                standing[uid] = room
+        return standing
 
     def _check_models(self, extender: Extender, view: View) -> None:
         """See that what loaders report is neither forgotten nor believed for ever."""
@@ -213,7 +251,7 @@ class Laws:
     ) -> None:
         """Look at an answer of preempt: what is kept must help, as far as it was told."""
         ask = self.asks[pod.metadata.uid]
-        view = extender.state.view()
+        view, expected = extender.state.view(), self._expected(extender)
         for name, victims in kept.items():
             if victims != candidates.get(name):
                 self._broken("victims are those proposed", f"{name}: {victims.uids}")
@@ -227,10 +265,25 @@ class Laws:
             rest = [p for p in extender.witness.on(name) if p.metadata.uid not in victims.uids]
             taken = ask.demand + sum(self.demand(p) for p in rest)
             taken += sum(entry.bytes for entry in node.reserved if entry.uid != pod.metadata.uid)
+            for uid, room in expected.items():
+                other = extender.witness.pods.get(uid)
+                ahead = other is not None and _priority(other) >= _priority(pod)
+                counted = self._is_kept_somewhere(view, uid, besides="")
+                if room.node == name and ahead and not counted and uid != pod.metadata.uid:
+                    taken += self.asks[uid].demand
             if ask.demand and taken > node.allocatable:
                 self._broken("evictions help", f"{victims.uids} on {name} for {pod.metadata.name}")
             if ask.needs_model and extender.witness.vouched(name) > self._longest:
                 self._broken("evictions help", f"{pod.metadata.name} has no model on {name}")
+
+        self._rooms.pop((extender, pod.metadata.uid), None)
+        if len(kept) == 1:
+            told = extender.witness.pods.get(pod.metadata.uid)
+            self._rooms[extender, pod.metadata.uid] = Room(
+                node=next(iter(kept)),
+                until=self._api.now + extender.context.hold_seconds,
+                before="" if told is None else told.status.nominated_node_name,
+            )
 
     def sending(self, extender: Extender, args: BindArgs, annotations: Mapping[str, str]) -> None:
         """Look at a Binding that is about to be sent."""
@@ -344,6 +397,10 @@ class Laws:
 def _place(pod: Pod) -> str:
     """Return where a pod takes memory, empty where it takes none."""
     return "" if pod.status.phase in FINISHED else pod.spec.node_name
+
+
+def _priority(pod: Pod) -> int:
+    return pod.spec.priority or 0
 
 
 def allocatable(node: Node) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from extender.kube.objects import Node, NodeStatus, ObjectMeta, Pod
 from extender.verbs.bind import BindOutcome
-from extender.verbs.preempt import preempt
+from extender.verbs.preempt import refused_candidates
 from extender.wire import PreemptArgs
 from simulation.apiserver import Apiserver
 from simulation.choices import Choices
@@ -159,7 +159,9 @@ class World:
             return False
         candidates = self.scheduler.candidates(pod, list(names))
         args = PreemptArgs(pod=pod, candidates=candidates)
-        return bool(candidates and preempt(args, self.extender.context)[0])
+        context = self.extender.context
+        refused = refused_candidates(args, context.judge(pod), context)
+        return bool(candidates.keys() - refused.keys())
 
     def say(self, text: str) -> None:
         """Note what happens, for people."""

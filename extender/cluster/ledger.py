@@ -11,6 +11,7 @@ from itertools import chain, islice
 
 import msgspec
 
+from extender.cluster.awaited import Awaited, AwaitedNominations
 from extender.cluster.memory import MemoryDemand
 from extender.cluster.nested import Nested
 from extender.cluster.requests import Amounts
@@ -32,6 +33,9 @@ KEPT_CHANGES = 50_000
 _LONGEST_WORD = 1000
 """Of kube-scheduler's: one line for each reason, however many nodes."""
 
+KEPT_GONE = 1_000
+"""So many deleted nodes are remembered by name, the last ones."""
+
 
 class Ledger:
     """Nodes by name and pods by UID, with the sums that a node's pods make."""
@@ -42,6 +46,9 @@ class Ledger:
         self._on_node: Nested[PodFacts] = Nested()
         self._nominated: Nested[PodFacts] = Nested()
         self._reservations = Reservations()
+        self._awaited = AwaitedNominations()
+        self._gone: dict[str, int] = {}
+        """The numbers of nodes that were deleted lately: one that comes back has its own again."""
         self._free_numbers: list[int] = []
         self._changed: set[str] = set()
         self._log: list[str] = []
@@ -75,8 +82,7 @@ class Ledger:
         """
         before = self.nodes.get(node.name)
         if before is None:
-            number = self._free_numbers.pop() if self._free_numbers else len(self.nodes)
-            self.nodes[node.name] = msgspec.structs.replace(node, number=number)
+            self.nodes[node.name] = msgspec.structs.replace(node, number=self._number(node.name))
         elif node.own == before.own:
             return False
         else:
@@ -86,12 +92,34 @@ class Ledger:
         self._changed.add(node.name)
         return True
 
-    def forget_node(self, name: str) -> None:
-        """Forget a node; its pods are still known, for one that comes back."""
+    def forget_node(self, name: str, *, deleted: bool) -> None:
+        """Forget a node; its pods are still known, for one that comes back.
+
+        One that is there in a form that cannot be read is not ``deleted``, though a list that it
+        is no part of may have said so just before.
+        """
         node = self.nodes.pop(name, None)
         if node is not None:
-            self._free_numbers.append(node.number)
-            self.note(name)
+            self._gone[name] = node.number
+        elif deleted or name not in self._gone:
+            return
+        if not deleted:
+            self._free_numbers.append(self._gone.pop(name))
+        elif len(self._gone) > KEPT_GONE:
+            self._free_numbers.append(self._gone.pop(next(iter(self._gone))))
+        self.note(name)
+
+    def gone(self) -> frozenset[str]:
+        """Return the names of nodes that were there and are not any more."""
+        return frozenset(self._gone)
+
+    def _number(self, name: str) -> int:
+        """Return a number for a node that comes, the one that it had before if it is back."""
+        if name in self._gone:
+            return self._gone.pop(name)
+        if self._free_numbers:
+            return self._free_numbers.pop()
+        return len(self.nodes) + len(self._gone)
 
     def put_pod(self, facts: PodFacts) -> bool:
         """Keep a pod that was added or modified; once on a node it needs no reservation.
@@ -108,6 +136,7 @@ class Ledger:
             self._on_node.pop(before.node, facts.uid)
             self._changed.add(before.node)
         self._nominate(before, facts)
+        self._changed |= self._awaited.see(facts)
         if facts.node:
             self._on_node.put(facts.node, facts.uid, facts)
             self._changed.add(facts.node)
@@ -118,6 +147,7 @@ class Ledger:
         """Forget a pod and what was reserved for it."""
         facts = self.pods.pop(uid, None)
         self._nominate(facts, None)
+        self._changed |= self._awaited.drop(uid)
         self._changed |= self._reservations.drop(uid)
         if facts is not None and facts.node:
             self._on_node.pop(facts.node, uid)
@@ -131,6 +161,29 @@ class Ledger:
                 self._changed.add(facts.nominated)
         if now is not None and now.nominated and not now.node and now.counts:
             self._nominated.put(now.nominated, now.uid, now)
+
+    def await_nomination(self, nominated: Nominated, node: str, expires: float) -> None:
+        """Count a pod as nominated to a node before the watch tells of it (see ``awaited``)."""
+        facts = self.pods.get(nominated.uid)
+        entry = Awaited(
+            nominated=nominated,
+            node=node,
+            expires=expires,
+            before=facts.nominated if facts is not None else "",
+        )
+        self._changed |= self._awaited.put(entry)
+
+    def stop_awaiting(self, uid: str) -> bool:
+        """Await no nomination of a pod; false where none was awaited."""
+        changed = self._awaited.drop(uid)
+        self._changed |= changed
+        return bool(changed)
+
+    def awaits_nomination(self, names: Iterable[str]) -> float | None:
+        """Return until when a nomination to one of these nodes is awaited, None where none is."""
+        return max(
+            (entry.expires for name in names for entry in self._awaited.on(name)), default=None
+        )
 
     # -- reservations ----------------------------------------------------------------------------
 
@@ -148,11 +201,12 @@ class Ledger:
         self._kept_changed(uid, self._reservations.drop(uid, node, claim))
 
     def expire(self, now: float) -> bool:
-        """Forget the reservations that are past their time; true where there were any."""
-        expired = self._reservations.expire(now)
+        """Forget what is kept or awaited past its time; true where there was any."""
+        expired, awaited = self._reservations.expire(now), self._awaited.expire(now)
         for entry in expired:
             self._kept_changed(entry.uid, {entry.node})
-        return bool(expired)
+        self._changed |= awaited
+        return bool(expired or awaited)
 
     def _kept_changed(self, uid: str, nodes: set[str]) -> None:
         """Note the nodes where what is kept for a pod has changed.
@@ -163,6 +217,8 @@ class Ledger:
         facts = self.pods.get(uid)
         if nodes and facts is not None and facts.nominated:
             self._changed.add(facts.nominated)
+        if nodes:
+            self._changed |= self._awaited.where(uid)
         self._changed |= nodes
 
     def has_reservation(self, uid: str) -> bool:
@@ -178,11 +234,13 @@ class Ledger:
         return {uid for uid, _ in self._reservations.by_pod()}
 
     def own(self) -> dict[str, tuple[str, ...]]:
-        """Return the nodes where something is kept for a pod, by its UID."""
+        """Return the nodes where a pod has something kept or is expected, by its UID."""
         table = {uid: set(nodes) for uid, nodes in self._reservations.by_pod()}
         for node, pods in self._nominated.items():
             for uid in pods:
                 table.setdefault(uid, set()).add(node)
+        for uid, node in self._awaited.nodes():
+            table.setdefault(uid, set()).add(node)
         return {uid: tuple(nodes) for uid, nodes in table.items()}
 
     # -- sums ------------------------------------------------------------------------------------
@@ -206,17 +264,16 @@ class Ledger:
         reserved = tuple(self._reservations.on(name))
         for entry in reserved:
             opening.extend(entry.opens)
-        nominated = tuple(
-            Nominated(uid=p.uid, priority=p.priority, bytes=p.demand.on(node.allocatable))
+        nominated = {
+            p.uid: Nominated(uid=p.uid, priority=p.priority, bytes=p.demand.on(node.allocatable))
             for p in self._nominated.of(name).values()
-            if p.uid not in self._reservations
-        )
+        } | {entry.nominated.uid: entry.nominated for entry in self._awaited.on(name)}
         self.nodes[name] = msgspec.structs.replace(
             node,
             promised=promised + sum(entry.bytes for entry in reserved),
             requested=requested,
             reserved=reserved,
-            nominated=nominated,
+            nominated=tuple(one for uid, one in nominated.items() if uid not in self._reservations),
             warm=frozenset(opened),
             opening=tuple(opening),
             lately=_lately(opened, node.lately),

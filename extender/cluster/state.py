@@ -28,7 +28,7 @@ from extender.cluster.reservations import Reservation
 from extender.cluster.starts import Seen, Started, Starts, restarted, started
 from extender.cluster.storage import Storage
 from extender.cluster.templates import Templates
-from extender.cluster.view import Key, PodFacts, View
+from extender.cluster.view import Key, Nominated, PodFacts, View
 from extender.errors import ExtenderError
 from extender.kube.amounts import wrong_amount
 from extender.kube.objects import (
@@ -99,6 +99,7 @@ class ClusterState:
                 self._view = View(
                     now=now,
                     nodes=dict(ledger.nodes),
+                    gone=ledger.gone(),
                     changes=ledger.changes(),
                     own=ledger.own(),
                     inventory=self._loaders.inventory(),
@@ -198,6 +199,35 @@ class ClusterState:
         """Return how many pods have memory kept for them."""
         return self._ledger.reserved()
 
+    def await_nomination(
+        self,
+        nominated: Nominated,
+        node: str,
+        expires: float,
+        refused: Callable[[View], T | None],
+    ) -> T | None:
+        """Count a pod as nominated to a node unless ``refused`` says why not, in one step.
+
+        It does until the watch tells what became of it, or ``expires`` (``steady``).
+        """
+        with self._lock:
+            why = refused(self.view())
+            if why is None:
+                self._ledger.await_nomination(nominated, node, expires)
+                self._settle()
+            return why
+
+    def stop_awaiting(self, uid: str) -> None:
+        """Take a pod for nominated no longer where only an answer of preempt said so."""
+        with self._lock:
+            if self._ledger.stop_awaiting(uid):
+                self._settle()
+
+    def awaits_nomination(self, names: Iterable[str]) -> float | None:
+        """Return until when a nomination to one of these nodes is awaited, None where none is."""
+        with self._lock:
+            return self._ledger.awaits_nomination(names)
+
     def _reserve(self, entry: Reservation) -> None:
         if self._ledger.reserve(entry):
             self._settle()
@@ -250,7 +280,7 @@ class ClusterState:
         """Forget an object that now has a form that cannot be read, and remember the problem."""
         with self._lock:
             self._problems[_name(kind, metadata)] = error
-            self._forget(kind, identity(kind(metadata=metadata)))
+            self._forget(kind, identity(kind(metadata=metadata)), deleted=False)
             self._settle()
 
     def differs(self, obj: KubeObject) -> bool:
@@ -421,13 +451,13 @@ class ClusterState:
         }
         return set(tables[kind])
 
-    def _forget(self, kind: type[KubeObject], which: str) -> None:
+    def _forget(self, kind: type[KubeObject], which: str, *, deleted: bool = True) -> None:
         if kind is Pod:
             self._ledger.forget_pod(which)
             self._starts.forget(which)
             self._loaders.forget_pod(which)
         elif kind is Node:
-            self._ledger.forget_node(which)
+            self._ledger.forget_node(which, deleted=deleted)
             self._loaders.forget_node(which)
         elif kind is DaemonSet:
             self._loaders.forget_daemonset(which)

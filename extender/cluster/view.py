@@ -23,7 +23,10 @@ Key = tuple[str, str]
 
 
 class Nominated(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A waiting pod that kube-scheduler means for a node; ``bytes`` of memory it would take."""
+    """A waiting pod that kube-scheduler means for a node; ``bytes`` of memory it would take.
+
+    From the answer of preempt on that leaves it no other (``awaited``).
+    """
 
     uid: str
     priority: int
@@ -40,7 +43,8 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     those have open that are not Ready yet, ``lately`` what was open on it last, the latest first:
     its page cache may hold that, though the pods are gone. ``images`` maps image names to bytes. A
     cordoned node is not ``schedulable``. ``room`` is what it has beside memory. ``number`` is its
-    own for as long as it is known: numbers stay below the most nodes that there ever were.
+    own for as long as it is known, and when it comes back by its name soon: numbers stay below the
+    most nodes that there ever were and those that are remembered (``Ledger.gone``).
     """
 
     name: str
@@ -144,12 +148,14 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """The cluster at one moment. ``now`` is UNIX time in seconds.
 
     ``changes`` tells which nodes have changed since another view. ``own`` has, by a pod's UID, the
-    nodes where something is reserved for it or which it is nominated to.
+    nodes where something is reserved for it or which it is nominated to, or about to be.
+    ``gone`` names nodes that were deleted lately.
     ``leases`` has the loaders' Leases by namespace and node.
     """
 
     now: float
     nodes: Mapping[str, NodeView]
+    gone: frozenset[str] = frozenset()
     changes: Changes
     own: Mapping[str, tuple[str, ...]]
     inventory: Inventory

@@ -42,6 +42,8 @@ def remedy(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
             return f"see why its loader is not Ready: {asked}" if asked else "look at its loader"
         case Reason.NODE_UNKNOWN:
             return "none: it passes once the watch has shown the node"
+        case Reason.NODE_GONE:
+            return "none: the node was deleted; one that comes back by its name is judged anew"
         case Reason.KNOWLEDGE_STALE:
             return "see /readyz of the extender, and model-cache-extender doctor"
         case _:

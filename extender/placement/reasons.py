@@ -23,6 +23,7 @@ class Reason(StrEnum):
     CLAIM_FILL_FAILED = "ClaimFillFailed"
     INSUFFICIENT_MEMORY = "InsufficientMemory"
     NODE_UNKNOWN = "NodeUnknown"
+    NODE_GONE = "NodeGone"
     KNOWLEDGE_STALE = "KnowledgeStale"
 
 
@@ -39,6 +40,7 @@ TEXTS: dict[Reason, str] = {
     Reason.INSUFFICIENT_MEMORY: "not enough memory once memory-backed volumes are counted "
     "(no autoscaler does)",
     Reason.NODE_UNKNOWN: "node is not known to the model-cache extender yet",
+    Reason.NODE_GONE: "node was deleted",
     Reason.KNOWLEDGE_STALE: "the model-cache extender has lost sight of the cluster",
 }
 """What the pod's event says."""
@@ -55,6 +57,7 @@ WAITS_FOR: dict[Reason, str] = {
     Reason.CLAIM_FILL_FAILED: "the job that failed to be run again",
     Reason.INSUFFICIENT_MEMORY: "other pods to leave, or a node with more memory",
     Reason.NODE_UNKNOWN: "the watch to show the node, which takes moments",
+    Reason.NODE_GONE: "another node: this one was deleted",
     Reason.KNOWLEDGE_STALE: "the watch to recover: see /readyz",
 }
 """What would end it, for people: the rest of a sentence that begins with "the pod waits for"."""

@@ -195,6 +195,8 @@ class Judge:
     # -- refusing --------------------------------------------------------------------------------
 
     def _unknown_node(self, name: str) -> Verdict:
+        if name in self.view.gone:
+            return Verdict(node=name, reason=Reason.NODE_GONE)
         refuse = self.request.needs_certainty
         return Verdict(node=name, reason=Reason.NODE_UNKNOWN if refuse else None)
 

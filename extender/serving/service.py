@@ -163,9 +163,13 @@ class Service:
         args = read_preempt_args(body)
         kept, _ = self._timed(args.pod, lambda: preempt(args, self.context, late=late))
         if not kept:
-            nodes = self.context.state.view().nodes
-            uid = args.pod.metadata.uid
-            self.waiting.refuse_preemption(uid, asked=args.candidates, nodes=nodes)
+            state = self.context.state
+            self.waiting.refuse_preemption(
+                args.pod.metadata.uid,
+                asked=args.candidates,
+                nodes=state.view().nodes,
+                again_at=state.awaits_nomination(args.candidates),
+            )
             self._look_soon()
         return write_preempt_result(kept)
 

@@ -85,7 +85,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     ``schedulers`` are the names of the schedulers that ask this program, for explanations.
 
     ``fence`` says why nothing may be bound now, empty where it may.
-    ``hold_seconds``: how long prioritize keeps memory where it expects a pod to be bound.
+    ``hold_seconds``: how long prioritize keeps memory where it expects a pod to be bound, and how
+    long preempt expects a nomination.
     ``reservation_seconds``: how long bind does, if the watch never shows the pod there; ``claims``
     numbers the Bindings that it does so for.
     ``offered_percentage`` is how many of the nodes filter offers at most (``narrowing.enough``),

@@ -5,12 +5,17 @@ model is there, or can be fetched, and where the node has the memory once its vi
 others would evict pods for nothing. Victims come back as they were proposed: kube-scheduler has
 found that fewer do not suffice.
 
+Where one candidate is left, kube-scheduler evicts there: the pod counts as nominated to that node
+from the answer on, so that the same room is not made for a second pod before the watch tells of
+the nomination (``cluster.awaited``). Where several are left, the choice is kube-scheduler's.
+
 With old knowledge nobody is evicted for a pod that needs certainty, whatever ``onStale`` says: that
 is about where pods may go, which they can leave again. An eviction on a guess cannot be taken back.
 """
 
 from __future__ import annotations
 
+from extender.cluster.view import Nominated, View
 from extender.placement.reasons import Reason
 from extender.placement.verdict import Judge
 from extender.verbs.context import Context, Late, never
@@ -28,14 +33,16 @@ def preempt(
     if context.unsynced() or late():
         return {}, None
     judge = context.judge(args.pod)
-    kept: dict[str, Victims] = {}
-    refused: dict[str, Reason] = {}
-    for node, victims in args.candidates.items():
-        reason = _reason(judge, context, node, victims)
-        if reason is None:
-            kept[node] = victims
-        else:
+    refused = refused_candidates(args, judge, context)
+    left = args.candidates.keys() - refused.keys()
+    if len(left) == 1:
+        (node,) = left
+        reason = _await(node, args, judge, context)
+        if reason is not None:
             refused[node] = reason
+    else:  # what was answered before counts no more
+        context.state.stop_awaiting(judge.request.uid)
+    kept = {node: victims for node, victims in args.candidates.items() if node not in refused}
     made = decision(
         "preempt",
         judge.request,
@@ -46,6 +53,30 @@ def preempt(
         stale=judge.stale,
     )
     return kept, made
+
+
+def refused_candidates(args: PreemptArgs, judge: Judge, context: Context) -> dict[str, Reason]:
+    """Return the candidates whose evictions would not help, with the reasons; commits nothing."""
+    reasons = {
+        node: _reason(judge, context, node, args.candidates[node]) for node in args.candidates
+    }
+    return {node: reason for node, reason in reasons.items() if reason is not None}
+
+
+def _await(node: str, args: PreemptArgs, judge: Judge, context: Context) -> Reason | None:
+    """Count the pod as nominated to the only node that is left, unless another just was."""
+    request, known = judge.request, judge.view.nodes.get(node)
+    demand = request.demand.on(known.allocatable) if known is not None else 0
+    if not (request.uid and demand):
+        return None
+
+    def refused(view: View) -> Reason | None:
+        again = Judge(judge.asked, view, context.policy, stale=judge.stale)
+        return _reason(again, context, node, args.candidates[node])
+
+    nominated = Nominated(uid=request.uid, priority=request.priority, bytes=demand)
+    expires = context.state.steady() + context.hold_seconds
+    return context.state.await_nomination(nominated, node, expires, refused)
 
 
 def _reason(judge: Judge, context: Context, node: str, victims: Victims) -> Reason | None:

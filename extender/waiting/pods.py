@@ -35,8 +35,10 @@ class WaitingPod(msgspec.Struct, frozen=True, kw_only=True):
     last waking by the clock that nobody sets. ``created`` is RFC 3339, as in the pod.
     ``touches`` counts the times that it was woken since the last refusal: none, where only
     ``touched_at`` is set, which is when it could not be told; ``misses`` counts the times that the
-    apiserver would not take it. ``right_node`` is the only node that has a place for it when it is
-    woken, empty where there are several. ``seen``: the watch has shown it.
+    apiserver would not take it. ``again_at`` is when it is woken in any case, by the clock that
+    nobody sets: what was in the way of an eviction for it is decided by then. ``right_node`` is
+    the only node that has a place for it when it is woken, empty where there are several.
+    ``seen``: the watch has shown it.
     """
 
     request: PodRequest
@@ -50,6 +52,7 @@ class WaitingPod(msgspec.Struct, frozen=True, kw_only=True):
     touched_steady: float | None = None
     touches: int = 0
     misses: int = 0
+    again_at: float | None = None
     right_node: str = ""
     seen: bool = False
 
@@ -135,9 +138,16 @@ class WaitingPods:
         )
 
     def refuse_preemption(
-        self, uid: str, *, asked: Iterable[str], nodes: Mapping[str, NodeView]
+        self,
+        uid: str,
+        *,
+        asked: Iterable[str],
+        nodes: Mapping[str, NodeView],
+        again_at: float | None = None,
     ) -> None:
         """Note that no eviction was worth it for a pod that filter has refused: it waits for these.
+
+        ``again_at``: until when another pod is expected where one would have been.
 
         Where filter was not asked, because no node at all passed in-tree, kube-scheduler heeds its
         own plugins' events alone (pkg/scheduler/backend/queue, isPodWorthRequeuing): nothing that
@@ -148,9 +158,8 @@ class WaitingPods:
         also = asked_nodes(asked, nodes)
 
         def joined(pod: WaitingPod) -> WaitingPod:
-            if pod.asked is None:
-                return pod
-            return msgspec.structs.replace(pod, asked=self._shared(pod.asked.and_these(also)))
+            both = None if pod.asked is None else self._shared(pod.asked.and_these(also))
+            return msgspec.structs.replace(pod, asked=both, again_at=again_at)
 
         self._change(uid, joined)
 

@@ -5,6 +5,9 @@ ready, memory given back, a claim bound, a Job complete, a reservation, a grace 
 that ran out, knowledge that is fresh again. Pods that ask for the same are judged once together,
 and only over the nodes that changed since they were last found to have no place (``places``).
 
+A pod for which nobody was evicted because another one was expected in that room (``awaited``) is
+woken when that is decided: only kube-scheduler can tell whom it would evict now.
+
 Thousands may be due at once, and they are woken one after another. So before each of them it is
 looked whether it still waits and still has a place, and whether somebody more urgent has come.
 """
@@ -69,6 +72,7 @@ class Waker:
         Each is chosen when it is asked for: what has happened since the one before counts.
         """
         plan = self._plan()
+        yield from filter(self._still_waits, plan.again)
         while plan.ready:
             pod, choice = plan.ready.popleft()
             node = choice.next()
@@ -93,6 +97,9 @@ class Waker:
         groups: dict[_Key, Places] = {}
         told, self._told = self._told, {}
         for pod in waiting:
+            if _is_due_again(pod, plan.made):
+                plan.again.append(pod)
+                continue
             node = told.get(pod.request.uid, "") if pod.touches else ""
             ready = _may_be_woken(pod, plan.made)
             if not node and not ready:
@@ -164,6 +171,7 @@ class _Plan:
         self.made = made
         self.kept_for = kept_for
         self.ready: deque[tuple[WaitingPod, Choice]] = deque()
+        self.again: list[WaitingPod] = []
 
 
 class _Key(msgspec.Struct, frozen=True, order=False):
@@ -184,6 +192,14 @@ def _times(pod: WaitingPod) -> tuple[float, float | None]:
 
 def _told_lately(pod: WaitingPod, steady: float) -> bool:
     return pod.touched_steady is not None and steady - pod.touched_steady < TOLD_SECONDS
+
+
+def _is_due_again(pod: WaitingPod, steady: float) -> bool:
+    """Tell whether a pod's time has come, and it was not told since (or could not be)."""
+    if pod.again_at is None or steady < pod.again_at:
+        return False
+    told_since = pod.touched_steady is not None and pod.touched_steady >= pod.again_at
+    return not told_since or (not pod.touches and _may_be_woken(pod, steady))
 
 
 def _may_be_woken(pod: WaitingPod, steady: float) -> bool:

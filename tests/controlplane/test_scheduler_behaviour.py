@@ -98,9 +98,10 @@ def test_an_ignorable_extender_that_is_down_is_passed_over(stage: Stage) -> None
     assert stage.node_of("a") == "blind-1"
 
 
-def test_a_node_deleted_between_filter_and_bind_gets_no_pod(stage: Stage) -> None:
+@pytest.mark.parametrize("ram", ["20Gi", ""], ids=["memory that nobody else counts", "plain"])
+def test_a_node_deleted_between_filter_and_bind_gets_no_pod(stage: Stage, ram: str) -> None:
     stage.control_plane.add_nodes(["stays", "goes"], ROOM)
-    stage.pod("a", ram="20Gi")
+    stage.pod("a", ram=ram)
     pod = stage.control_plane.get_json("pod", "a", "-n", stage.namespace)
     asked = {"Pod": pod, "Nodes": None, "NodeNames": ["goes"]}
 
@@ -122,7 +123,7 @@ def test_a_node_deleted_between_filter_and_bind_gets_no_pod(stage: Stage) -> Non
             "Node": "goes",
         },
     )[1]["Error"]
-    assert TEXTS[Reason.NODE_UNKNOWN] in error
+    assert TEXTS[Reason.NODE_GONE] in error
     assert stage.node_of("a") is None
 
 

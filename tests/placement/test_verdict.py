@@ -10,7 +10,7 @@ import pytest
 from extender.cluster.holdings import Evidence, ModelState
 from extender.cluster.memory import VolumeCounting
 from extender.kube.decode import convert
-from extender.kube.objects import Job, KubeObject, Pod, PodStatus
+from extender.kube.objects import Job, KubeObject, Node, Pod, PodStatus
 from extender.placement.policy import OnStale, Policy
 from extender.placement.reasons import TEXTS, Reason
 from extender.placement.verdict import Verdict, image_names
@@ -29,6 +29,7 @@ from tests.builders import (
     namespace,
     node,
     our_loader,
+    relist,
     reported,
     reporting_pod,
     storage_class,
@@ -552,6 +553,28 @@ def test_a_node_that_is_not_known_yet_is_refused_to_pods_that_need_certainty(cas
 @pytest.mark.parametrize("case", EASY)
 def test_a_node_that_is_not_known_yet_is_good_enough_for_others(case: str) -> None:
     assert judge(EASY[case], cluster(*WELL)).verdict("new").fits
+
+
+@pytest.mark.parametrize("case", [*NEEDY, *EASY])
+def test_a_node_that_was_seen_to_be_deleted_is_refused_to_every_pod(case: str) -> None:
+    state = cluster(*WELL)
+    state.upsert(node("gone"))
+    state.delete(node("gone"))
+    pod = {**NEEDY, **EASY}[case]
+    assert judge(pod, state).verdict("gone").reason is Reason.NODE_GONE
+    assert judge(pod, state).reason("gone") is Reason.NODE_GONE
+    state.upsert(node("gone"))
+    assert judge(pod, state).verdict("gone").reason is not Reason.NODE_GONE
+
+
+@pytest.mark.parametrize("listed", [False, True], ids=["watched", "listed"])
+def test_a_node_that_cannot_be_read_any_more_is_not_taken_for_deleted(*, listed: bool) -> None:
+    """Pods that need nothing of it go on: that the object is odd says nothing of the node."""
+    state = cluster(*WELL)
+    if listed:
+        relist(state, Node, [])
+    state.unreadable(Node, node("n").metadata, "spec.taints: not a list")
+    assert judge(EASY["nothing"], state).verdict("n").fits
 
 
 def test_a_volume_without_bound_needs_certainty_where_it_counts() -> None:

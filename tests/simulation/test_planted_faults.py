@@ -275,6 +275,11 @@ FAULTS: list[tuple[str, str, Plant]] = [
         _around(VERBS, "preempt", _one_victim_fewer),
     ),
     (
+        "room is made for two at a time",
+        "evictions help",
+        _instead(ClusterState, "await_nomination", _nothing),
+    ),
+    (
         "deleted pods stay in the ledger",
         "what is known is what was told",
         _instead(Ledger, "forget_pod", _nothing),

@@ -11,13 +11,14 @@ import pytest
 
 from extender.cluster.decisions import DECISION_ANNOTATION
 from extender.cluster.state import ClusterState
-from extender.kube.objects import Pod
+from extender.kube.objects import Node, Pod
 from extender.placement.reasons import TEXTS, Reason
 from extender.verbs.bind import Answer, BindOutcome, Bound, Sent, bind
 from extender.verbs.context import TOO_LATE, Context
 from extender.verbs.doubt import settle
 from extender.wire import BindArgs
-from tests.builders import LOADING, READY, loader, loader_pod, node, tmpfs, vllm
+from tests.builders import LOADING, READY, loader, loader_pod, node, relist, tmpfs, vllm
+from tests.builders import pod as plain
 from tests.clock import Clock
 
 DONE = Answer(Sent.DONE)
@@ -123,6 +124,36 @@ def test_a_model_that_went_away_since_filter_is_noticed() -> None:
     apiserver = Apiserver()
     assert bind(args, context, apiserver).outcome is BindOutcome.REFUSED
     assert apiserver.sent == []
+
+
+@pytest.mark.parametrize("asks", [plain("ram"), tmpfs("ram", size="20Gi")], ids=["plain", "tmpfs"])
+@pytest.mark.parametrize("listed", [False, True], ids=["watched", "listed"])
+def test_a_node_deleted_since_filter_gets_no_pod_of_any_kind(
+    state: ClusterState, asks: Pod, *, listed: bool
+) -> None:
+    context = Context(state=state)
+    context.request(asks)
+    if listed:
+        relist(state, Node, [node("b", memory="16Gi")])
+    else:
+        state.delete(node("a"))
+    apiserver = Apiserver()
+    bound = bind(ARGS, context, apiserver)
+    assert bound.outcome is BindOutcome.REFUSED
+    assert TEXTS[Reason.NODE_GONE] in bound.error
+    assert "(node a, checked at bind)" in bound.error
+    assert apiserver.sent == []
+    assert state.reserved() == 0
+
+
+def test_a_node_that_was_deleted_as_far_as_is_known_is_not_refused_with_old_knowledge(
+    state: ClusterState,
+) -> None:
+    """It may have come back since: a pod that needs no certainty goes as without us."""
+    state.delete(node("a"))
+    context = Context(state=state, stale=lambda: ("Node",))
+    context.request(plain("ram"))
+    assert bind(ARGS, context, Apiserver()).outcome is BindOutcome.BOUND
 
 
 def test_a_bind_that_comes_too_late_is_refused_and_nothing_is_kept(state: ClusterState) -> None:
@@ -324,12 +355,6 @@ def test_a_lead_that_is_lost_while_the_pod_is_read_sends_no_binding(state: Clust
     assert state.view().nodes["a"].reserved == ()
 
 
-def test_nothing_that_needs_certainty_is_bound_with_old_knowledge(state: ClusterState) -> None:
-    apiserver = Apiserver()
-    bound = ask(state, apiserver, stale=lambda: ("Pod",))
-    assert bound.outcome is BindOutcome.REFUSED
-    assert TEXTS[Reason.KNOWLEDGE_STALE] in bound.error
-    assert apiserver.sent == []
 class SlowCredential(Apiserver):
     """Time goes by before the Binding can leave."""
 
@@ -383,3 +408,9 @@ def test_a_deadline_that_passes_before_the_binding_can_leave_keeps_it_back(
     assert state.reserved() == 0
 
 
+def test_nothing_that_needs_certainty_is_bound_with_old_knowledge(state: ClusterState) -> None:
+    apiserver = Apiserver()
+    bound = ask(state, apiserver, stale=lambda: ("Pod",))
+    assert bound.outcome is BindOutcome.REFUSED
+    assert TEXTS[Reason.KNOWLEDGE_STALE] in bound.error
+    assert apiserver.sent == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -16,11 +17,17 @@ from extender.verbs.context import Context
 from extender.verbs.preempt import preempt
 from extender.wire import PreemptArgs, Victims, read_preempt_args, write_preempt_result
 from tests.builders import LOADING, READY, loader, loader_pod, node, pod, tmpfs, vllm
+from tests.clock import Clock
 
 
 @pytest.fixture
-def state() -> ClusterState:
-    state = ClusterState(clock=lambda: 1_000.0)
+def clock() -> Clock:
+    return Clock(1_000.0)
+
+
+@pytest.fixture
+def state(clock: Clock) -> ClusterState:
+    state = ClusterState(clock=clock)
     for name, status in (("warm", READY), ("cold", LOADING)):
         state.upsert(node(name, memory="64Gi"))
         state.upsert(loader_pod(name, status))
@@ -36,6 +43,12 @@ def victims(*uids: str) -> Victims:
 
 def kept(state: ClusterState, pod: Any, **candidates: Victims) -> dict[str, Victims]:
     return preempt(PreemptArgs(pod=pod, candidates=candidates), Context(state=state))[0]
+
+
+def above(pod: Pod) -> Pod:
+    """Return a pod with a higher priority than all others."""
+    spec = msgspec.structs.replace(pod.spec, priority=1000)
+    return Pod(metadata=pod.metadata, spec=spec, status=pod.status)
 
 
 def test_nobody_is_evicted_where_the_model_is_not(state: ClusterState) -> None:
@@ -70,9 +83,83 @@ def test_room_that_another_pod_was_promised_is_not_made_for_a_second_one(
     assert kept(state, asks, **evicts) == evicts
     state.upsert(Pod(metadata=first.metadata, spec=first.spec, status=status))
     assert kept(state, asks, **evicts) == {}
-    spec = msgspec.structs.replace(asks.spec, priority=1000)
-    above = Pod(metadata=asks.metadata, spec=spec, status=asks.status)
-    assert kept(state, above, **evicts) == evicts  # it goes before those of lower priority
+    assert kept(state, above(asks), **evicts) == evicts  # it goes before those of lower priority
+
+
+def test_room_is_not_made_for_a_second_pod_before_the_watch_tells_of_the_first(
+    clock: Clock, state: ClusterState
+) -> None:
+    """kube-scheduler asks for the second within milliseconds of the first answer."""
+    context, evicts = Context(state=state), {"warm": victims("uid-big-warm")}
+    first, second = tmpfs("first", size="40Gi"), tmpfs("second", size="40Gi")
+
+    def ask(pod: Pod, **candidates: Victims) -> dict[str, Victims]:
+        return preempt(PreemptArgs(pod=pod, candidates=candidates), context)[0]
+
+    assert ask(first, **evicts) == evicts
+    assert ask(second, **evicts) == {}
+    assert ask(first, **evicts) == evicts, "a pod does not compete with itself"
+    both = evicts | {"cold": victims("uid-big-cold")}
+    assert ask(second, **both) == {"cold": victims("uid-big-cold")}
+    assert ask(above(tmpfs("urgent", size="40Gi")), **evicts) == evicts
+    clock.now += context.hold_seconds
+    assert ask(second, **evicts) == evicts, "the nomination did not come"
+
+
+@pytest.mark.parametrize("nominated", ["warm", "cold"])
+def test_what_the_watch_tells_of_a_pod_counts_in_place_of_the_answer(
+    state: ClusterState, nominated: str
+) -> None:
+    first = tmpfs("first", size="40Gi")
+    state.upsert(first)
+    kept(state, first, warm=victims("uid-big-warm"))
+    status = msgspec.structs.replace(first.status, nominated_node_name=nominated)
+    state.upsert(Pod(metadata=first.metadata, spec=first.spec, status=status))
+    nodes = state.view().nodes
+    assert {name: [one.uid for one in nodes[name].nominated] for name in nodes} == {
+        name: ["uid-first"] if name == nominated else [] for name in nodes
+    }
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        lambda state: state.delete(tmpfs("first", size="40Gi")),
+        lambda state: state.upsert(tmpfs("first", size="40Gi", on="cold")),
+        lambda state: kept(
+            state,
+            tmpfs("first", size="4Gi"),
+            warm=victims("uid-big-warm"),
+            cold=victims("uid-big-cold"),
+        ),
+    ],
+    ids=["deleted", "bound elsewhere", "another answer leaves it two nodes"],
+)
+def test_room_is_given_back_once_it_is_clear_that_its_pod_does_not_come(
+    state: ClusterState, ends: Callable[[ClusterState], object]
+) -> None:
+    first, evicts = tmpfs("first", size="40Gi"), {"warm": victims("uid-big-warm")}
+    state.upsert(first)
+    assert kept(state, first, **evicts) == evicts
+    assert kept(state, tmpfs("second", size="40Gi"), **evicts) == {}
+    ends(state)
+    assert kept(state, tmpfs("second", size="40Gi"), **evicts) == evicts
+
+
+def test_of_two_answers_at_the_same_moment_one_makes_room(
+    state: ClusterState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second was judged before the first was counted."""
+    evicts, other = {"warm": victims("uid-big-warm")}, tmpfs("other", size="40Gi")
+    await_nomination = state.await_nomination
+
+    def overtaken(*args: Any) -> Any:
+        monkeypatch.undo()
+        assert kept(state, other, **evicts) == evicts
+        return await_nomination(*args)
+
+    monkeypatch.setattr(state, "await_nomination", overtaken)
+    assert kept(state, tmpfs("asks", size="40Gi"), **evicts) == {}
 
 
 def test_before_the_first_lists_nobody_is_evicted(state: ClusterState) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from extender.cluster.ledger import KEPT_GONE
 from extender.cluster.state import ClusterState
 from extender.waiting.asked import asked_nodes
 from tests.builders import node
@@ -39,18 +40,45 @@ def test_a_node_that_becomes_known_counts_as_asked_about() -> None:
     assert kept.has(nodes["n1"])
 
 
+def test_a_node_that_went_and_came_back_is_still_the_one_that_was_asked_about() -> None:
+    """kube-scheduler asked about the new one while the watch still told of the old one."""
+    state = knowing("n0", "n1")
+    kept = asked_nodes(["n1"], state.view().nodes)
+    for gone in ("n0", "n1"):
+        state.delete(node(gone))
+    for comes in ("another", "n1"):
+        state.upsert(node(comes))
+    nodes = state.view().nodes
+    assert kept.has(nodes["n1"])
+    assert not kept.has(nodes["another"])
+    assert list(kept.among(nodes)) == ["n1"]
+
+
+def test_no_more_deleted_nodes_than_a_bound_are_remembered_and_their_numbers_used_again() -> None:
+    state = knowing()
+    for number in range(3 * KEPT_GONE):
+        state.upsert(node(f"spot-{number}"))
+        state.delete(node(f"spot-{number}"))
+    assert len(state.view().gone) == KEPT_GONE
+    state.upsert(node("next"))
+    assert state.view().nodes["next"].number <= KEPT_GONE
+
+
 @given(st.lists(st.sampled_from(NAMES), max_size=60))
-def test_numbers_tell_nodes_apart_and_stay_below_the_most_there_were(turns: list[str]) -> None:
-    state, there, most = knowing(), set[str](), 0
+def test_numbers_tell_nodes_apart_and_stay_below_the_most_and_those_remembered(
+    turns: list[str],
+) -> None:
+    state, there, ever, most = knowing(), set[str](), set[str](), 0
     for name in turns:
         before = {name: known.number for name, known in state.view().nodes.items()}
         (state.delete if name in there else state.upsert)(node(name))
         there ^= {name}
         most = max(most, len(there))
+        ever.add(name)
         now = {name: known.number for name, known in state.view().nodes.items()}
         assert all(now[name] == before[name] for name in now.keys() & before.keys())
         assert len(set(now.values())) == len(now)
-        assert all(number < most for number in now.values())
+        assert all(number < min(len(ever), most + KEPT_GONE) for number in now.values())
 
 
 def test_a_set_of_five_thousand_takes_no_more_than_a_byte_for_each() -> None:

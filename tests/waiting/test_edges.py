@@ -265,6 +265,14 @@ EDGES = [
         later(60),
         {"policy": Policy(required_timeout=100.0)},
     ),
+    Edge(
+        "gone",
+        "a node that was deleted is back",
+        (node("a"),),
+        pod("needs-nothing"),
+        apply(node("a")),
+        {"deleted": (node("a"),)},
+    ),
     Edge("stale", "knowledge is fresh again", (node("a"),), tmpfs(), fresh_again, {"stale": True}),
     Edge(
         "inventory",
@@ -290,6 +298,8 @@ def test_what_filter_looks_at_wakes_when_it_changes(edge: Edge) -> None:
     room.stale = ("Pod",) if edge.more.get("stale") else ()
     for obj in edge.before:
         room.state.upsert(obj)
+    for obj in edge.more.get("deleted", ()):
+        room.state.delete(obj)
     if "r" in edge.more:
         room.state.hold(edge.more["r"])
     room.refuse(edge.waits, "a")

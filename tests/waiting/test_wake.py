@@ -238,6 +238,35 @@ def test_a_pod_waits_too_for_nodes_on_which_no_eviction_was_worth_it(room: Room)
     assert room.woken() == ["llama"]
 
 
+@pytest.mark.parametrize("woken_before", [False, True])
+def test_a_pod_that_was_to_evict_nobody_for_another_ones_sake_is_woken_when_that_is_decided(
+    room: Room, *, woken_before: bool
+) -> None:
+    """Only kube-scheduler can tell whom it would evict now: no node has a place as it is."""
+    room.refuse(vllm("llama"), "a")
+    if woken_before:
+        room.pods.touched("uid-llama", room.state)
+    nodes = room.state.view().nodes
+    room.pods.refuse_preemption("uid-llama", asked=["b"], nodes=nodes, again_at=room.now + 5.0)
+    room.now += 4.9
+    assert room.woken() == []
+    room.now += 0.1
+    assert room.woken() == ["llama"]
+    assert room.woken() == []
+
+
+def test_a_pod_that_could_not_be_told_of_a_decided_eviction_is_told_again(room: Room) -> None:
+    room.refuse(vllm("llama"), "a")
+    nodes = room.state.view().nodes
+    room.pods.refuse_preemption("uid-llama", asked=["b"], nodes=nodes, again_at=room.now)
+    assert room.woken() == ["llama"]
+    room.pods.missed("uid-llama", room.state, reached=False)
+    assert room.woken() == []
+    room.now += MISSED_RETRY_SECONDS
+    assert room.woken() == ["llama"]
+    assert room.woken() == []
+
+
 def test_who_has_a_refused_pod_tried_again_is_told_apart(room: Room) -> None:
     assert room.pods.retried_by("uid-llama") is None
     room.refuse(vllm("llama"), "a", "b")
