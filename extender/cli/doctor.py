@@ -24,6 +24,7 @@ from extender.cluster.kept import Kept
 from extender.config import ExtenderConfiguration, load_configuration
 from extender.doctor.cluster import check_cluster
 from extender.doctor.examined import Examined, examine
+from extender.doctor.extenders import check_scheduler_versions
 from extender.doctor.finding import Finding, Severity, worst_first
 from extender.doctor.permissions import (
     READ_RIGHTS,
@@ -263,6 +264,8 @@ def _live(
     diagnosis.findings += (_unreadable(name, problem) for name, problem in problems)
     labelled = tuple(sorted(examined.opted_in)) if examined is not None else ()
     diagnosis.add("version", check_version(server, labelled))
+    if examined is not None:
+        diagnosis.findings += check_scheduler_versions(examined, server)
     return examined
 
 

@@ -1,14 +1,17 @@
-"""The extenders that run in the cluster, by what their containers run."""
+"""The extenders and the kube-schedulers that run in the cluster, by what their containers run."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from extender.doctor.examined import Examined, Group, containers_of
 from extender.doctor.finding import Finding, Severity
+from extender.doctor.surroundings import Apiserver
 from extender.workload.commands import Call
 
 _PROGRAM = "model-cache-extender"
+_KUBE_SCHEDULER = re.compile(r"(?:.*/)?kube-scheduler(?:-\w+)?:v1\.(\d+)\.[\w.-]+(?:@.*)?")
 
 
 def check_extenders(examined: Examined) -> Iterator[Finding]:
@@ -30,6 +33,33 @@ def check_extenders(examined: Examined) -> Iterator[Finding]:
             remedy="--lease model-cache-system/model-cache-scheduler, the Lease of the "
             f"kube-scheduler beside it, in the arguments of serve in {owner.at('spec')}; or one "
             "replica with strategy Recreate",
+        )
+
+
+def check_scheduler_versions(examined: Examined, server: Apiserver) -> Iterator[Finding]:
+    """Tell kube-schedulers that the apiserver's version does not take.
+
+    One is never newer than the apiserver, and one minor older at the most
+    (https://kubernetes.io/releases/version-skew-policy/).
+    """
+    found = {
+        (group.owner, container.image): int(tag[1])
+        for group in examined.groups
+        for container in group.pod.spec.containers
+        if (tag := _KUBE_SCHEDULER.fullmatch(container.image))
+    }
+    for (owner, image), minor in found.items():
+        if server.minor is None or server.minor - 1 <= minor <= server.minor:
+            continue
+        newer = "newer than" if minor > server.minor else "more than one minor older than"
+        yield Finding(
+            severity=Severity.WARNING,
+            check="SchedulerVersion",
+            object=str(owner),
+            message=f"runs {image}, which is {newer} the apiserver ({server.version}): it may ask "
+            "for what that does not serve",
+            remedy=f"a kube-scheduler of 1.{server.minor} in {owner.at('spec.containers')}: "
+            "images: in the kustomization, or scheduler.image.tag of the chart",
         )
 
 

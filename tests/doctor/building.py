@@ -11,7 +11,7 @@ from extender.cli.source import new_context, new_state
 from extender.cluster.kept import Kept
 from extender.config import ExtenderConfiguration
 from extender.doctor.cluster import check_cluster
-from extender.doctor.examined import examine
+from extender.doctor.examined import Examined, examine
 from extender.doctor.finding import Finding, Severity
 from extender.kube.objects import Condition, KubeObject, Pod, Probe
 from tests.builders import (
@@ -31,13 +31,17 @@ Objects = Sequence[KubeObject]
 
 
 def findings(objects: Objects, schedulers: frozenset[str] = frozenset({OURS})) -> list[Finding]:
+    return list(check_cluster(examined(objects, schedulers)))
+
+
+def examined(objects: Objects, schedulers: frozenset[str] = frozenset({OURS})) -> Examined:
     configuration = ExtenderConfiguration()
     state = new_state(configuration)
     kept = Kept(state)
     for obj in objects:
         kept.upsert(obj)
     context = new_context(state, configuration)
-    return list(check_cluster(examine(context, kept, schedulers)))
+    return examine(context, kept, schedulers)
 
 
 def checks(objects: Objects, **more: Any) -> dict[str, Severity]:

@@ -10,6 +10,7 @@ import yaml
 
 from extender.cli.source import new_context, new_state
 from extender.config import ExtenderConfiguration
+from extender.doctor.extenders import check_scheduler_versions
 from extender.doctor.finding import Finding, Severity
 from extender.doctor.permissions import (
     READ_RIGHTS,
@@ -24,6 +25,8 @@ from extender.doctor.surroundings import Apiserver, check_clock, check_version
 from extender.serving.knowledge import ResourceKnowledge
 from extender.serving.metrics import Metrics
 from extender.waiting.pods import WaitingPods
+from tests.builders import pod
+from tests.doctor.building import examined
 
 ROOT = Path(__file__).parents[2]
 ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
@@ -137,6 +140,24 @@ def test_what_a_version_lacks_is_told(
     server: Apiserver, opted_in: tuple[str, ...], expected: dict[str, Severity]
 ) -> None:
     assert said(list(check_version(server, opted_in))) == expected
+
+
+@pytest.mark.parametrize(
+    ("tag", "found"),
+    [("v1.37.2", True), ("v1.36.4", False), ("v1.35.9@sha256:c0ffee", False), ("v1.34.0", True),
+     ("custom", False)],
+)  # fmt: skip
+def test_a_second_scheduler_is_of_the_apiservers_minor_or_of_the_one_before(
+    tag: str, found: bool
+) -> None:
+    containers = [{"name": "kube-scheduler", "image": f"registry.k8s.io/kube-scheduler:{tag}"}]
+    pods = [pod(f"scheduler-{n}", spec={"containers": containers}) for n in range(2)]
+    server = Apiserver(version="v1.36.4", minor=36)
+    told = list(check_scheduler_versions(examined(pods), server))
+    assert len(told) == (2 if found else 0)
+    assert all(one.check == "SchedulerVersion" and tag in one.message for one in told)
+    assert all("a kube-scheduler of 1.36 in spec.containers" in one.remedy for one in told)
+    assert not list(check_scheduler_versions(examined(pods), Apiserver()))
 
 
 # -- a running extender ----------------------------------------------------------------------------
