@@ -22,6 +22,7 @@ from extender.kube.lives import is_ready
 from extender.kube.objects import Node, Pod
 from extender.workload.model import Workload
 
+ZONE_LABEL = "topology.kubernetes.io/zone"
 FINISHED = frozenset({"Succeeded", "Failed"})
 OPEN_LATELY = 2
 """So many models are remembered of those that were open last on a node. Beyond that its page cache
@@ -291,6 +292,7 @@ def node_view(node: Node, allocatable: int, room: Amounts) -> NodeView:
     return NodeView(
         name=node.metadata.name,
         labels=node.metadata.labels,
+        zone=node.metadata.labels.get(ZONE_LABEL, ""),
         allocatable=allocatable,
         images={name: image.size_bytes for image in node.status.images for name in image.names},
         schedulable=not node.spec.unschedulable,

@@ -36,6 +36,8 @@ class Nominated(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class NodeView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is known of one node. ``allocatable`` and ``promised`` are bytes of memory.
 
+    ``zone`` is the one that its labels name, empty for none.
+
     ``promised`` adds up the demands of the pods bound to the node that are not finished (those that
     are being deleted still count) and what is ``reserved`` there; ``requested`` is what the pods
     request, as kube-scheduler counts. What is ``nominated`` is not part of it: it counts against
@@ -50,6 +52,7 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     name: str
     number: int = 0
     labels: Mapping[str, str] = {}
+    zone: str = ""
     allocatable: int = 0
     promised: int = 0
     requested: int = 0

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from itertools import compress, repeat
-from operator import attrgetter, methodcaller
+from operator import attrgetter
 
 from extender.cluster.view import NodeView, View
 from extender.kube.objects import Pod
@@ -33,8 +33,7 @@ Draw = Callable[[list[str], int], list[str]]
 _LEAST, _LEAST_PERCENT = 100, 5
 _ANYWAY = "ScheduleAnyway"
 _UNKNOWN = NodeView(name="")
-_labels = attrgetter("labels")
-_zone = methodcaller("get", "topology.kubernetes.io/zone", "")
+_zone = attrgetter("zone")
 
 
 def enough(nodes: int, percentage: int) -> int:
@@ -88,7 +87,7 @@ def narrowed(
 def _drawn(names: Sequence[str], room: int, view: View, draw: Draw) -> Sequence[str]:
     nodes = map(view.nodes.get, names, repeat(_UNKNOWN))
     zones: defaultdict[str, list[str]] = defaultdict(list)
-    for zone, name in zip(map(_zone, map(_labels, nodes)), names, strict=True):
+    for zone, name in zip(map(_zone, nodes), names, strict=True):
         zones[zone].append(name)
     kept: list[str] = []
     for zone in zones.values():

@@ -24,7 +24,6 @@ the cluster does not have, no candidates at all.
 
 from __future__ import annotations
 
-import ipaddress
 import ssl
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -39,17 +38,14 @@ from extender.errors import ExtenderError, ProtocolError
 from extender.serving import api
 from extender.serving.arrival import seconds_since_begin
 from extender.serving.body import read_body
+from extender.serving.callers import is_loopback
+from extender.serving.dispatch import JSON, KNOWN_CALLERS_ONLY, VerbsFirst, raise_again
 from extender.serving.knowledge import ResourceKnowledge
 from extender.serving.page.routes import add_page
 from extender.serving.scope import HEALTH_PATHS, Scope, serves
 from extender.serving.service import Service, Verb
 
 log = structlog.get_logger("extender.http")
-
-JSON = "application/json"
-
-_KNOWN_CALLERS_ONLY = frozenset({"bind"})
-"""Verbs with an effect: whoever may call them places pods with this program's rights."""
 
 
 def create_app(
@@ -79,6 +75,8 @@ def create_app(
     api.add_routes(app, service)
     add_page(app, service)
     app.register_error_handler(Exception, _failed)
+    flask_alone = app.wsgi_app
+    app.wsgi_app = VerbsFirst(service, scope_at, flask_alone)  # type: ignore[method-assign]
     return app
 
 
@@ -86,7 +84,8 @@ def _verb_route(name: str, verb: Verb, service: Service) -> Callable[[], flask.R
     def answer() -> flask.Response:
         code = 500
         try:
-            if name in _KNOWN_CALLERS_ONLY:
+            raise_again(flask.request.environ)
+            if name in KNOWN_CALLERS_ONLY:
                 _check_caller()
             response = flask.Response(verb(_body()), mimetype=JSON)
             code = 200
@@ -97,8 +96,7 @@ def _verb_route(name: str, verb: Verb, service: Service) -> Callable[[], flask.R
             code = error.code or 500
             raise
         finally:
-            service.metrics.requests.labels(name, str(code)).inc()
-            service.metrics.seconds.labels(name).observe(seconds_since_begin())
+            service.metrics.answered(name, code, seconds_since_begin())
         return response
 
     return answer
@@ -131,12 +129,7 @@ def _check_caller() -> None:
     connection = flask.request.environ.get("gunicorn.socket")
     if isinstance(connection, ssl.SSLSocket) and connection.getpeercert():
         return
-    caller = flask.request.remote_addr or ""
-    try:
-        loopback = ipaddress.ip_address(caller.split("%", 1)[0]).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    if not is_loopback(flask.request.remote_addr or ""):
         raise ProtocolError(
             "bind answers the loopback address and clients with a certificate; run kube-scheduler "
             "in the same pod, or set tls",

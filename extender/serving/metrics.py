@@ -147,6 +147,11 @@ class Metrics:
             for labels in product(*values):
                 counter.labels(*labels)
 
+    def answered(self, verb: str, code: int, seconds: float) -> None:
+        """Count one request of a verb."""
+        self.requests.labels(verb, str(code)).inc()
+        self.seconds.labels(verb).observe(seconds)
+
     def placed(self, made: Decision, before: Iterable[Decision | None]) -> None:
         """Count a pod that was bound; ``before`` is what filter and prioritize said of it."""
         start = _START[made.tier in WARM] if made.tier is not None else "unknown"

@@ -7,6 +7,8 @@
 - Connections that wait are limited for each listener. Over the limit the one that has waited
   longest goes; strangers never displace a client that has been answered before. What the others
   than the first listener may have in work is limited as well.
+- A thread that has answered a verb stays with its connection for a moment (``staying``). What is
+  not whole then goes back to the main loop, and at most half of the threads do so.
 - The status listener is open to the cluster network: its requests have threads of their own, and
   so has the kubelet's question for health. Requests that are not whole in advance (large bodies,
   chunks) have their own threads too.
@@ -44,6 +46,7 @@ from extender.serving.arrival import Arrival, arrival, note_begin
 from extender.serving.certificates import Certificates
 from extender.serving.connection import LINGER_SECONDS, NO_DATA_YET, Waiting
 from extender.serving.pools import Pools
+from extender.serving.staying import Stays
 
 log = structlog.get_logger("extender.http")
 
@@ -98,6 +101,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._waiting: dict[tuple[Any, bool], dict[Waiting, None]] = {}
         self._swept = 0.0
         self._verbs_address = self.sockets[0].getsockname()
+        self._stays = Stays(max(1, self.cfg.threads // 2), max_body_bytes=self.app.max_body_bytes)
 
     def init_signals(self) -> None:
         """Set the worker's own handlers, and let through what arrived before."""
@@ -264,13 +268,24 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             conn.initialized = True
             conn.parser = get_parser(self.cfg, conn.sock, conn.client)
         conn.parser.unreader.unread(bytes(waiting.data))
-        served = self.tpool.of(verbs=verbs, found=found).submit(self.handle, conn, waiting.begun)
+        stays = verbs and found is Arrival.WHOLE and not isinstance(conn.sock, ssl.SSLSocket)
+        threads = self.tpool.of(verbs=verbs, found=found)
+        served = threads.submit(self.handle, conn, waiting.begun, stays=stays)
         served.add_done_callback(
             lambda future: self.method_queue.defer(self.finish_request, conn, future)
         )
 
-    def handle(self, conn: Any, begun: float) -> Any:
-        """Serve one request of a connection, in a thread."""
+    def handle(self, conn: Any, begun: float, *, stays: bool) -> Any:
+        """Serve a request of a connection, in a thread; where it ``stays``, the next ones, too."""
+        kept = self._handle(conn, begun)
+        while kept is True and stays and self.alive:
+            next_begun = self._stays.next_begun(conn)
+            if next_begun is None:
+                break
+            kept = self._handle(conn, next_begun)
+        return kept
+
+    def _handle(self, conn: Any, begun: float) -> Any:
         note_begin(begun)
         self._turns[conn] = _Turn(deadline=time.monotonic() + READ_SECONDS)
         try:

@@ -1,0 +1,63 @@
+"""A thread that stays with a connection for a moment after an answer, for the next request.
+
+kube-scheduler asks one thing after another on a connection. The way back through the main loop and
+its queue, and out of them again, costs more than many an answer.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from threading import BoundedSemaphore
+from typing import Any
+
+from extender.serving.arrival import Arrival, arrival
+from extender.serving.connection import Waiting
+
+STAY_SECONDS = 0.02
+"""From an answer to kube-scheduler's next question it takes some milliseconds while pods come."""
+
+
+class Stays:
+    """At most so many threads stay at a time. For plain connections: TLS has a buffer of its own.
+
+    ``conn`` is gunicorn's. Safe to use from threads.
+    """
+
+    def __init__(self, most: int, *, max_body_bytes: int) -> None:
+        self._free = BoundedSemaphore(most)
+        self._max_body_bytes = max_body_bytes
+
+    def next_begun(self, conn: Any) -> float | None:
+        """Return when the next request began to arrive (``time.monotonic``), once it is whole.
+
+        None where the main loop has to go on: nothing came, or not all, or what other threads
+        serve. Whatever came lies before the connection's parser again.
+        """
+        if not self._free.acquire(blocking=False):
+            return None
+        deadline = time.monotonic() + STAY_SECONDS
+        waiting = Waiting(conn=conn, known=True, deadline=deadline)
+        waiting.data += conn.parser.unreader.take_buffered()
+        try:
+            return None if waiting.data else self._wait(waiting)
+        except OSError:
+            return None
+        finally:
+            self._free.release()
+            conn.parser.unreader.unread(bytes(waiting.data))
+
+    def _wait(self, waiting: Waiting) -> float | None:
+        sock = waiting.conn.sock
+        sock.settimeout(0)
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        while (left := waiting.deadline - time.monotonic()) > 0 and poll.poll(left * 1000):
+            waiting.begun = waiting.begun or time.monotonic()
+            ended = waiting.receive()
+            found = arrival(waiting.data, max_body_bytes=self._max_body_bytes)
+            if found is Arrival.WHOLE:
+                return waiting.begun
+            if ended or found is not Arrival.WAITS:
+                break
+        return None
