@@ -3,11 +3,13 @@
 The pods are there before kube-scheduler starts; it is measured from the first bind to the last.
 Beside no extender and this one there is the Go reference twice: answering as briefly as this one,
 and naming every refused node with its reason, as most extenders do. Each is compared with none in
-the same run.
+the same run. Where pods without a model are routed past, as deploy/opt-in-models does it, the
+default scheduler runs as well, as it comes: it looks at a tenth of the nodes.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -22,12 +24,14 @@ from bench.fleet import NAMESPACE, WORKLOADS, Fleet, question
 from bench.programs import cpu_seconds, reference
 from bench.results import Row
 from controlplane.build import DEFAULT_VERSION, binaries
+from extender.cluster.namespaces import DEFAULT_SCHEDULER
 from extender.watch.client import Transport, connect
 from extender.watch.framing import split_lines
 from tests.controlplane.cluster import ControlPlane, Extender
-from tests.controlplane.shipped import SCHEDULER, scheduler_config
+from tests.controlplane.shipped import SCHEDULER, kustomized, scheduler_config
 
 NONE, OURS = "none", "this one"
+ROUTED = "this one, models only"
 REFERENCE, REFERENCE_LISTING = "Go reference, brief", "Go reference, lists all"
 EXTENDERS = (NONE, OURS, REFERENCE, REFERENCE_LISTING)
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
@@ -43,12 +47,14 @@ def measure(folder: Path, *, quick: bool) -> Iterator[Row]:
     if not quick:
         mixes |= {one: (one,) for one in ("required", "preferred", "none")}
     with control_plane(fleet, folder) as cluster:
+        route_models(cluster)
         ours = cluster.start_extender()
         table = decisions(ours, fleet)
         cluster.stop_process(ours)
         for name, mix in mixes.items():
             alone = 0.0
-            for extender in EXTENDERS:
+            routed = [ROUTED] if "none" in mix else []
+            for extender in (*EXTENDERS, *routed):
                 number = pods if name == "mixed" else pods // 4
                 with _running(extender, cluster, table, folder) as server:
                     figures = throughput(cluster, server, extender, mix, number)
@@ -77,6 +83,20 @@ def control_plane(fleet: Fleet, folder: Path) -> Iterator[ControlPlane]:
         cluster.stop()
 
 
+def route_models(cluster: ControlPlane) -> None:
+    """Have pods that name no scheduler go to ours where they may have a model, as shipped."""
+    cluster.apply(kustomized(cluster, "deploy/opt-in-models"))
+    label = "modelcache.dev/scheduling=enabled"
+    cluster.kubectl("label", "namespace", NAMESPACE, label)
+    pod = json.dumps(question("required", 0))
+    options = ("--dry-run=server", "-o", "jsonpath={.spec.schedulerName}", "-f", "-")
+    cluster.wait_for(
+        lambda: cluster.kubectl("create", *options, input=pod) == SCHEDULER,
+        _QUIET_SECONDS,
+        "the policy to be heeded",
+    )
+
+
 def create(cluster: ControlPlane, path: str, objects: Iterator[Mapping[str, Any]]) -> None:
     """Create many objects, several at a time."""
     transport = connect(str(cluster.kubeconfig()))
@@ -102,7 +122,7 @@ _JSON = {"Content-Type": "application/json"}
 def _running(
     extender: str, cluster: ControlPlane, table: Mapping[str, Mapping[str, int]], folder: Path
 ) -> Iterator[Extender | None]:
-    if extender == OURS:
+    if extender in {OURS, ROUTED}:
         process = cluster.start_extender()
         yield process
         cluster.stop_process(process)
@@ -120,13 +140,17 @@ def throughput(
 ) -> dict[str, float | int | str]:
     """Have pods scheduled, and return how fast that was."""
     transport = connect(str(cluster.kubeconfig()))
-    pods = (question(mix[n % len(mix)], n, scheduler=SCHEDULER) for n in range(number))
+    named = DEFAULT_SCHEDULER if extender == ROUTED else SCHEDULER
+    pods = (question(mix[n % len(mix)], n, scheduler=named) for n in range(number))
     create(cluster, PODS, pods)
     before = cpu_seconds(server) if server else 0.0
-    scheduler = cluster.start_scheduler(_configuration(server, extender), "bench-scheduler")
+    schedulers = [cluster.start_scheduler(_configuration(server, extender), "bench-scheduler")]
+    if extender == ROUTED:
+        schedulers.append(cluster.start_scheduler(name=DEFAULT_SCHEDULER))
     times = _binds(transport.sibling(), number)
-    scheduler_cpu = cpu_seconds(scheduler)
-    cluster.stop_process(scheduler)
+    scheduler_cpu = sum(map(cpu_seconds, schedulers))
+    for scheduler in schedulers:
+        cluster.stop_process(scheduler)
     delete_pods(transport)
     figures: dict[str, float | int | str] = {
         "bound": len(times),
@@ -144,7 +168,7 @@ def _configuration(server: Extender | None, extender: str) -> dict[str, Any]:
     (section,) = document["extenders"]
     if extender == NONE:
         del document["extenders"]
-    elif extender != OURS:
+    elif extender not in {OURS, ROUTED}:
         del section["bindVerb"], section["preemptVerb"]
     return document
 

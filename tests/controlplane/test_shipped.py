@@ -31,7 +31,7 @@ FOLDERS = sorted(
     for path in (ROOT / "deploy").rglob("kustomization.yaml")
     if path.parent.name not in {"base", "common", "write"}
 )
-NEEDS_MUTATING_POLICIES = {"deploy/opt-in", "deploy/pod-level-request"}
+NEEDS_MUTATING_POLICIES = {"deploy/opt-in", "deploy/opt-in-models", "deploy/pod-level-request"}
 OPERATOR = "monitoring.coreos.com"
 """The group of the Prometheus operator: its kinds are made known, what they hold is not read."""
 
