@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from documentation.tables import code, table
-from extender.placement.in_tree import WOULD_END, InTree
+from extender.placement.objections import WOULD_END, InTree
 from extender.placement.reasons import TEXTS, WAITS_FOR, Reason
 
 

@@ -325,25 +325,37 @@ def claim(name: str = "model-store", *, phase: str = "Bound", **spec: Any) -> Pe
     )
 
 
-def volume(name: str, *, zone: str | None = None) -> PersistentVolume:
-    spec: dict[str, Any] = {}
+def volume(
+    name: str = "pv-model-store",
+    *,
+    zone: str | None = None,
+    labels: dict[str, str] | None = None,
+    **spec: Any,
+) -> PersistentVolume:
+    """Build a volume; ``zone`` is what its affinity ties it to."""
     if zone:
         expression = {"key": "topology.kubernetes.io/zone", "operator": "In", "values": [zone]}
         terms = [{"matchExpressions": [expression]}]
         spec["nodeAffinity"] = {"required": {"nodeSelectorTerms": terms}}
-    return convert({"metadata": {"name": name}, "spec": spec}, PersistentVolume)
+    metadata = {"name": name, "labels": labels or {}}
+    return convert({"metadata": metadata, "spec": spec}, PersistentVolume)
 
 
-def storage_class(name: str, *, mode: str = "WaitForFirstConsumer", zone: str = "") -> StorageClass:
+def storage_class(
+    name: str = "late", *, mode: str = "WaitForFirstConsumer", zone: str = "", **more: Any
+) -> StorageClass:
+    """Build a class; ``zone`` is the only one that it makes volumes in."""
     topologies = []
     if zone:
         label = {"key": "topology.kubernetes.io/zone", "values": [zone]}
         topologies = [{"matchLabelExpressions": [label]}]
     return convert(
         {
-            "metadata": {"name": name},
+            "metadata": {"name": name, **more.pop("metadata", {})},
+            "provisioner": "disk.example",
             "volumeBindingMode": mode,
             "allowedTopologies": topologies,
+            **more,
         },
         StorageClass,
     )

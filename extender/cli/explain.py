@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
 
 from extender.cli.manifests import pods_of_file
 from extender.cli.source import DUMP_EPILOG, cluster_options, path_argument, read_cluster
-from extender.cli.terminal import show_table
+from extender.cli.terminal import is_piped, show_remedies, show_table
 from extender.config import load_configuration
 from extender.errors import UsageError
 from extender.explain.document import Document, may_be_placed
 from extender.explain.document import explain as explain_pod
-from extender.explain.table import NODE_HEADER, node_rows, remedy_lines
+from extender.explain.table import NODE_HEADER, node_rows
 from extender.workload.manifest import parts_of
 
 DOES_NOT_FIT = 1
@@ -34,7 +33,7 @@ DOES_NOT_FIT = 1
 @click.option(
     "-f", "--filename", type=path_argument, help="A manifest, in place of POD; - is standard input."
 )
-@click.option("--node", "only", help="Judge this node alone.")
+@click.option("--node", "only", help="List this node alone; the exit code is its own.")
 @click.option("-o", "--output", default="table", type=click.Choice(["table", "json"]))
 @cluster_options
 def explain(
@@ -51,7 +50,7 @@ def explain(
 ) -> None:
     """Say what a pod asks for and what every node answers.
 
-    Cordons, taints, node selectors, required node affinity and requests are judged as
+    Cordons, taints, node selectors, required node affinity, claims and requests are judged as
     kube-scheduler does; what is not looked at is named. Exit code 0 where some node fits, 1 where
     none does or nobody places the pod, 2 for wrong use.
     """
@@ -72,9 +71,8 @@ def explain(
         parts = [*parts_of(cluster.pod(namespace, pod or ""))]
     if only is not None and only not in context.state.view().nodes:
         raise UsageError(f"node {only} is not in the cluster")
-    nodes = [only] if only is not None else None
     documents = [
-        explain_pod(one.pod, context, one.asked, part=one.name, nodes=nodes) for one in parts
+        explain_pod(one.pod, context, one.asked, part=one.name, only=only) for one in parts
     ]
     if output == "json":
         answer = documents[0] if len(documents) == 1 else documents
@@ -82,19 +80,9 @@ def explain(
     else:
         for number, document in enumerate(documents):
             click.echo("\n" * bool(number) + _readable(document))
-            _show_nodes(document["nodes"])
+            show_table(NODE_HEADER, node_rows(document["nodes"], remedies=is_piped()))
+            show_remedies(document["nodes"])
     sys.exit(0 if all(may_be_placed(document) for document in documents) else DOES_NOT_FIT)
-
-
-def _show_nodes(nodes: list[dict[str, Any]]) -> None:
-    """Print the nodes. In a pipe a node is one line; on a terminal the remedies follow, unfolded.
-
-    What has been folded into a column cannot be pasted.
-    """
-    piped = not sys.stdout.isatty()
-    show_table(NODE_HEADER, node_rows(nodes, remedies=piped))
-    lines = [] if piped else remedy_lines(nodes)
-    click.echo("\n".join(["", "what would help:", *lines]) if lines else "", nl=bool(lines))
 
 
 def _readable(document: Document) -> str:

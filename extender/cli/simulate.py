@@ -10,9 +10,10 @@ import msgspec
 
 from extender.cli.manifests import pods_of_file
 from extender.cli.source import DUMP_EPILOG, cluster_options, path_argument, read_cluster
-from extender.cli.terminal import show_table
+from extender.cli.terminal import is_piped, show_remedies, show_table
 from extender.config import load_configuration
 from extender.errors import UsageError
+from extender.explain.table import why
 from extender.kube.objects import Pod
 from extender.kube.quantity import format_bytes
 from extender.simulate.counting import MOST_PODS, replicas_of
@@ -53,10 +54,10 @@ def simulate(
     """Place pods one after another in thought, and say what each placement leaves.
 
     filter, prioritize and bind decide, over a copy of the cluster; of kube-scheduler's own rules
-    cordons, taints, node selectors, required node affinity and requests are judged, and what is not
-    is named. A workload with several templates has all its pods placed, a leader and then its
-    workers, group by group; a DaemonSet one on each node that matches. Exit code 0 where all are
-    placed, 1 where some wait, 2 for wrong use.
+    cordons, taints, node selectors, required node affinity, claims and requests are judged, and
+    what is not is named. A workload with several templates has all its pods placed, a leader and
+    then its workers, group by group; a DaemonSet one on each node that matches, in place of those
+    that it has. Exit code 0 where all are placed, 1 where some wait, 2 for wrong use.
     """
     found = pods_of_file(filename, namespace)
     if len(found) > 1:
@@ -99,10 +100,13 @@ def _show(outcome: Outcome, pod: Pod, said: str) -> None:
         click.echo("")
     if outcome.waits is not None:
         click.echo(f"{outcome.waits.summary}\n")
+        nodes = [{**msgspec.to_builtins(one), "refusedBy": one.by} for one in outcome.waits.nodes]
         refused = [
-            (one.name, one.by, one.reason or "-", one.message) for one in outcome.waits.nodes
+            (one["name"], one["by"], one["reason"] or "-", why(one, remedies=is_piped()))
+            for one in nodes
         ]
         show_table(("NODE", "REFUSED BY", "REASON", "WHY"), refused)
+        show_remedies(nodes)
         click.echo("")
     if outcome.not_judged:
         click.echo(f"not judged, though the manifest says it: {', '.join(outcome.not_judged)}")

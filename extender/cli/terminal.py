@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
-from extender.explain.table import table
+from extender.explain.table import remedy_lines, table
 
 _COLOURS = {
     "yes": "green",
@@ -27,8 +28,22 @@ _COLOURS = {
 
 def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under a header; on a terminal long cells are folded rather than cut."""
-    if not (sys.stdout.isatty() and _show_rich(header, rows)):
+    if is_piped() or not _show_rich(header, rows):
         click.echo(table(header, rows))
+
+
+def is_piped() -> bool:
+    """Tell whether a program reads what is printed, or a file takes it."""
+    return not sys.stdout.isatty()
+
+
+def show_remedies(nodes: Sequence[dict[str, Any]]) -> None:
+    """Print what would help, on a terminal: what has been folded into a column cannot be pasted.
+
+    In a pipe a node is one line, its remedy at the end.
+    """
+    lines = [] if is_piped() else remedy_lines(nodes)
+    click.echo("\n".join(["", "what would help:", *lines]) if lines else "", nl=bool(lines))
 
 
 def _show_rich(header: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:

@@ -18,6 +18,8 @@ from extender.kube.objects import (
 )
 from extender.workload.model import ClaimWriter
 
+_SELECTED_NODE = "volume.kubernetes.io/selected-node"
+
 
 class JobState(StrEnum):
     """Where a Job stands."""
@@ -51,12 +53,22 @@ def job_state(job: Job) -> tuple[JobState, str]:
 
 
 class ClaimFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A claim with what binds it to nodes: the volume's affinity, or the class's topologies."""
+    """A claim with what binds it to nodes: the volume's affinity, or the class's topologies.
+
+    ``volume`` is the name of its volume, ``lost`` whether that is gone for good. ``single_pod``:
+    one pod at a time may have it (ReadWriteOncePod). ``selected_node`` is where its volume is being
+    made, once that was chosen.
+    """
 
     bound: bool
     waits_for_consumer: bool = False
     affinity: NodeSelector | None = None
     topologies: tuple[NodeSelectorTerm, ...] = ()
+    volume: str = ""
+    lost: bool = False
+    deleted: bool = False
+    single_pod: bool = False
+    selected_node: str = ""
 
     def reachable(self, node: str, labels: Mapping[str, str]) -> bool:
         """Tell whether a node can mount the claim's volume, as far as the API says."""
@@ -82,6 +94,11 @@ def claim_facts(
     late = storage_class is not None and storage_class.volume_binding_mode == "WaitForFirstConsumer"
     terms = storage_class.allowed_topologies if storage_class else ()
     return ClaimFacts(
+        volume=claim.spec.volume_name,
+        lost=phase == "Lost",
+        deleted=bool(claim.metadata.deletion_timestamp),
+        single_pod="ReadWriteOncePod" in claim.spec.access_modes,
+        selected_node=claim.metadata.annotations.get(_SELECTED_NODE, ""),
         bound=phase == "Bound",
         # A claim that lost its volume waits for nobody any more.
         waits_for_consumer=late and phase != "Lost",

@@ -24,6 +24,8 @@ from extender.workload.model import Workload
 
 ZONE_LABEL = "topology.kubernetes.io/zone"
 FINISHED = frozenset({"Succeeded", "Failed"})
+_OF_ONE_NODE = frozenset({"DaemonSet", "Node"})
+"""Owners whose pods belong to one node; ``Node`` is that of a kubelet's static pods."""
 OPEN_LATELY = 2
 """So many models are remembered of those that were open last on a node. Beyond that its page cache
 is a guess: in ``bench placement`` 4 were no better than 2, and 8 worse."""
@@ -305,6 +307,7 @@ def pod_facts(
     uid: str, pod: Pod, demand: MemoryDemand, workload: Workload, requests: Amounts
 ) -> PodFacts:
     """Reduce a pod to what is kept of it."""
+    owner = pod.metadata.controller()
     return PodFacts(
         uid=uid,
         namespace=pod.metadata.namespace,
@@ -321,6 +324,8 @@ def pod_facts(
             status.restart_count
             for status in (*pod.status.init_container_statuses, *pod.status.container_statuses)
         ),
+        comes_back=owner is not None and owner.kind in _OF_ONE_NODE,
+        leaving=bool(pod.metadata.deletion_timestamp),
         workload=workload,
         requests=requests,
         unscheduled="" if pod.spec.node_name else _why_unscheduled(pod),

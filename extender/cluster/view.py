@@ -96,6 +96,8 @@ class PodFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``nominated`` is the node that kube-scheduler means for it, ``created`` an RFC 3339 time.
     ``restarted``: a container of it has failed before. ``requests`` are those beside memory.
     ``unscheduled`` is what kube-scheduler says of why it has no node, for people alone.
+    ``comes_back``: where it is evicted another one comes to the same node, as of a DaemonSet or of
+    the kubelet itself; ``leaving``: it is being deleted.
     """
 
     uid: str
@@ -110,6 +112,8 @@ class PodFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     counts: bool
     ready: bool
     restarted: bool
+    comes_back: bool
+    leaving: bool
     workload: Workload
     requests: Amounts = {}
     unscheduled: str = ""

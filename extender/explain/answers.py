@@ -6,29 +6,30 @@ is the one that is told; what the node's cache holds, and what lacks besides, is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from extender.cluster.memory import MEMORY
 from extender.cluster.requests import Amounts
 from extender.cluster.view import PodFacts
-from extender.placement.in_tree import WOULD_END, InTree, Objection, Objections, all_requests
+from extender.explain.size import Sizes
+from extender.explain.taints import ends_taints
+from extender.placement.in_tree import Objections, all_requests
+from extender.placement.objections import WOULD_END, InTree, Objection
 from extender.placement.reasons import TEXTS, WAITS_FOR, Reason
 from extender.placement.verdict import Judge, Verdict
 from extender.workload.constraints import Constraints
 
 KUBE_SCHEDULER, EXTENDER = "kube-scheduler", "extender"
-_AMOUNTS = frozenset(
-    {InTree.TOO_MANY_PODS, InTree.INSUFFICIENT_MEMORY, InTree.INSUFFICIENT_RESOURCES}
-)
 
 
 class NodeAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """One node's answer."""
+    """One node's answer; ``beyond`` is what the pod wants beyond what the node could ever give."""
 
     verdict: Verdict
     objection: Objection | None = None
+    beyond: Amounts = {}
 
     @property
     def node(self) -> str:
@@ -67,8 +68,10 @@ class NodeAnswer(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def would_end(self) -> str:
         """Return what a pod that waits for this node waits for; empty where it fits."""
+        if self.lacking and self.beyond:
+            return "a node that is large enough"
         if self.objection is not None:
-            return WOULD_END[self.objection.reason]
+            return ends_taints(self.objection.taints) or WOULD_END[self.objection.reason]
         return WAITS_FOR[self.verdict.reason] if self.verdict.reason is not None else ""
 
     @property
@@ -79,35 +82,60 @@ class NodeAnswer(msgspec.Struct, frozen=True, kw_only=True):
         """
         if self.verdict.reason not in {None, Reason.INSUFFICIENT_MEMORY}:
             return {}
-        if self.objection is not None and self.objection.reason not in _AMOUNTS:
+        if self.objection is not None and not self.objection.is_shortage:
             return {}
         short = dict(self.objection.short) if self.objection is not None else {}
         memory = max(short.get(MEMORY, 0), self.verdict.missing)
         return {MEMORY: memory} | short | {MEMORY: memory} if memory else short
 
 
+class Answers(msgspec.Struct, frozen=True):
+    """What the nodes answer, and what could refuse one and was ``not_judged``."""
+
+    nodes: list[NodeAnswer]
+    not_judged: tuple[str, ...]
+
+
 def answers_for(
     judge: Judge,
-    names: Sequence[str],
-    pods: Iterable[PodFacts],
+    pods: Sequence[PodFacts],
     *,
     requests: Amounts,
     asked: Constraints,
-) -> list[NodeAnswer]:
-    """Ask nodes about a pod; ``requests`` are its own beside memory, ``pods`` the cluster's.
+    number: int = 0,
+) -> Answers:
+    """Ask all nodes about a pod; ``requests`` are its own beside memory, ``pods`` the cluster's.
+
+    ``number`` is which of its workload's pods it is, from 0.
 
     A pod that runs has chosen its node: kube-scheduler is not asked about that one again, and
     about others as though it had not.
     """
-    request = judge.request
+    request, view = judge.request, judge.view
     if request.node:
         asked = msgspec.structs.replace(asked, node_name="")
-    objections = Objections(judge.view.nodes, pods, asked, uid=request.uid)
+    objections = Objections(
+        view,
+        pods,
+        asked,
+        namespace=request.namespace,
+        references=request.workload.references,
+        uid=request.uid,
+    )
     wanted = all_requests(requests, request.demand)
-    return [
+    sizes = Sizes(view, pods, request, requests)
+    answers = [
         NodeAnswer(
             verdict=judge.verdict(name),
-            objection=None if name == request.node else objections.of(wanted, name),
+            objection=None if name == request.node else objections.of(wanted, name, number=number),
+            beyond=sizes.beyond(name),
         )
-        for name in names
+        for name in sorted(view.nodes)
     ]
+    return Answers(answers, objections.not_judged())
+
+
+def refusal_message(answer: NodeAnswer, remedy: str) -> str:
+    """Say why a node refuses a pod, in detail, and what would end that; empty where it fits."""
+    detail = f": {answer.detail}" if answer.detail else ""
+    return f"{answer.text}{detail}" + (f"; {remedy}" if remedy else "")

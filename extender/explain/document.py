@@ -13,7 +13,7 @@ import msgspec
 
 from extender.cluster.holdings import Evidence
 from extender.cluster.view import PodFacts
-from extender.explain.answers import NodeAnswer, answers_for
+from extender.explain.answers import Answers, NodeAnswer, answers_for, refusal_message
 from extender.explain.held import held_back, not_asked
 from extender.explain.remarks import fetched_remarks
 from extender.explain.remedies import remedy
@@ -39,17 +39,18 @@ def explain(
     asked: Constraints = ANYWHERE,
     *,
     part: str = "",
-    nodes: Sequence[str] | None = None,
+    only: str | None = None,
 ) -> Document:
-    """Judge a pod on all nodes, or on those named, and say everything in one document.
+    """Judge a pod on all nodes and say everything in one document.
 
     ``asked`` is what its spec asks of kube-scheduler. ``part`` tells it from the other pods of its
-    workload, where there are several.
+    workload, where there are several. ``only`` is the one node to list: scores, and what is said of
+    the pod, are by all nodes all the same.
     """
     judge, pods = context.judge(pod), context.state.pods()
-    names = tuple(nodes if nodes is not None else sorted(judge.view.nodes))
     requests = context.state.templates.read(pod).requests or {}
-    answers = answers_for(judge, names, pods, requests=requests, asked=asked)
+    asking = answers_for(judge, pods, requests=requests, asked=asked)
+    answers = asking.nodes
     held = held_back(pod, asked, context.schedulers, pods)
     scores = node_scores(judge, tuple(answer.node for answer in answers if answer.fits))
     request = judge.request
@@ -67,12 +68,14 @@ def explain(
             ],
         },
         "held": None if held is None else msgspec.to_builtins(held),
-        "nodes": [_node(answer, judge, pod, scores) for answer in answers],
+        "nodes": [
+            _node(answer, judge, pod, scores) for answer in answers if only in {None, answer.node}
+        ],
         "summary": summarize(judge, answers, pods, held),
         "warnings": [
             {"reason": reason, "message": message}
             for reason, message in (
-                *_of_others(pod, asked, judge, context),
+                *_of_others(pod, asked, asking, judge, context),
                 *_warnings(judge, answers, _alike(judge, pods)),
             )
         ],
@@ -123,7 +126,7 @@ def _node(answer: NodeAnswer, judge: Judge, pod: Pod, scores: dict[str, int]) ->
         "fits": answer.fits,
         "refusedBy": answer.by,
         "reason": answer.reason,
-        "message": _message(answer, fix) if not answer.fits else _cache_message(verdict, judge),
+        "message": _cache_message(verdict, judge) if answer.fits else refusal_message(answer, fix),
         "resolvable": None if answer.fits else _resolvable(answer),
         "evidence": verdict.evidence,
         "state": verdict.state,
@@ -150,12 +153,7 @@ def _resolvable(answer: NodeAnswer) -> bool:
     """
     if answer.objection is None:
         return answer.verdict.resolvable
-    return bool(answer.objection.short) and answer.verdict.fits
-
-
-def _message(answer: NodeAnswer, fix: str) -> str:
-    detail = f": {answer.detail}" if answer.detail else ""
-    return f"{answer.text}{detail}" + (f"; {fix}" if fix else "")
+    return answer.objection.is_shortage and answer.verdict.fits
 
 
 def _cache_message(verdict: Verdict, judge: Judge) -> str | None:
@@ -182,14 +180,14 @@ def _alike(judge: Judge, pods: Iterable[PodFacts]) -> int:
 
 
 def _of_others(
-    pod: Pod, asked: Constraints, judge: Judge, context: Context
+    pod: Pod, asked: Constraints, asking: Answers, judge: Judge, context: Context
 ) -> Iterator[tuple[str, str]]:
     """Say what others decide about the pod, and is not looked at here."""
-    skipped = asked.not_judged()
-    if skipped:
+    if asking.not_judged:
+        skipped = ", ".join(asking.not_judged)
         yield (
             "NotJudged",
-            f"not looked at here: {', '.join(skipped)}; kube-scheduler may refuse nodes for it",
+            f"not looked at here: {skipped}; kube-scheduler may refuse nodes for it",
         )
     opted_in = context.state.opted_in(judge.request.namespace)
     elsewhere = not_asked(pod, asked, context.schedulers, opted_in=opted_in)

@@ -7,13 +7,14 @@ import shlex
 
 from extender.cluster.inventory import PROVIDES_ANNOTATION
 from extender.explain.answers import NodeAnswer
-from extender.explain.room import in_tree_remedy, smaller_request
+from extender.explain.claims import claim_remedy, model_claim
+from extender.explain.room import in_tree_remedy, smaller_request, too_small
 from extender.kube.objects import Pod
 from extender.kube.quantity import format_bytes, format_quantity
 from extender.placement.reasons import Reason
 from extender.placement.request import cached_reference
 from extender.placement.verdict import Judge, Verdict
-from extender.workload.model import ModelReference, Source
+from extender.workload.model import ModelReference
 from extender.workload.names import Kind, parse_name
 from extender.workload.volumes import is_within
 
@@ -29,7 +30,7 @@ def remedy(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
         case None:
             return ""
         case Reason.INSUFFICIENT_MEMORY:
-            return _memory(verdict, judge, pod)
+            return _memory(answer, judge, pod)
         case Reason.MODEL_ABSENT:
             return _absent(verdict, judge)
         case Reason.MODEL_LOADING:
@@ -47,7 +48,7 @@ def remedy(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
         case Reason.KNOWLEDGE_STALE:
             return "see /readyz of the extender, and model-cache-extender doctor"
         case _:
-            return _claim(verdict.reason, judge)
+            return claim_remedy(verdict.reason, model_claim(judge), judge)
 
 
 def memory_request(judge: Judge) -> str:
@@ -59,16 +60,18 @@ def memory_request(judge: Judge) -> str:
     return f"spec.resources.requests.memory: {quantity} (of the pod, Kubernetes 1.34 or newer)"
 
 
-def _memory(verdict: Verdict, judge: Judge, pod: Pod) -> str:
-    lacking = format_bytes(verdict.missing)
+def _memory(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
+    verdict = answer.verdict
+    lacking = f"lacks {format_bytes(verdict.missing)}"
+    small = f"; {too_small(answer)}" if answer.beyond else ""
     request = memory_request(judge)
     if request:
         return (
-            f"lacks {lacking}, which autoscalers do not see; no node is added for it "
-            f"before the pod requests it: {request}"
+            f"{lacking}, which autoscalers do not see; no node is added for it before the pod "
+            f"requests it: {request}{small}"
         )
     smaller = smaller_request(pod, verdict.missing)
-    return f"lacks {lacking}" + (f"; it would fit with {smaller}" if smaller else "")
+    return lacking + (f"; it would fit with {smaller}" if smaller else "") + small
 
 
 def _absent(verdict: Verdict, judge: Judge) -> str:
@@ -88,8 +91,8 @@ def _annotation(provided: tuple[str, ...], path: str) -> str:
     """Return the arguments that add a path to those that a node says it provides."""
     if not provided:
         return shlex.quote(f"{PROVIDES_ANNOTATION}={path}")
-    value = "\\n".join(one.replace("\\", r"\\").replace("'", r"\'") for one in (*provided, path))
-    return f"--overwrite {PROVIDES_ANNOTATION}=$'{value}'"
+    lines = " ".join(shlex.quote(one) for one in (*provided, path))
+    return f"--overwrite {PROVIDES_ANNOTATION}=\"$(printf '%s\\n' {lines})\""
 
 
 def catalog_line(path: str, judge: Judge, reference: ModelReference | None) -> str:
@@ -138,30 +141,3 @@ def _witness(verdict: Verdict, judge: Judge, verb: str, flags: str = "") -> str:
         if slash and name and " " not in name:
             return f"kubectl {verb} -n {namespace} {name}{flags}"
     return ""
-
-
-def _claim(reason: Reason, judge: Judge) -> str:
-    """Say what to do about the claim of a pod's model."""
-    request = judge.request
-    named = [
-        one.claim
-        for reference in request.workload.references
-        for one in (reference, reference.origin)
-        if one is not None and one.source is Source.CLAIM and one.claim
-    ]
-    claim = named[0] if named else "CLAIM"
-    space = f"-n {request.namespace or 'default'}"
-    jobs = sorted({job.name for job, _ in judge.view.writers(request.namespace, claim)})
-    job = f"job/{jobs[0]}" if jobs else "job/JOB"
-    return {
-        Reason.CLAIM_MISSING: f"create it, as in deploy/examples/shared-volume.yaml, or name one "
-        f"of: kubectl get persistentvolumeclaims {space}",
-        Reason.CLAIM_NOT_BOUND: f"kubectl describe persistentvolumeclaim {space} {claim}",
-        Reason.CLAIM_UNREACHABLE: "place the pod, or the volume, elsewhere: kubectl get "
-        f"persistentvolume $(kubectl get persistentvolumeclaim {space} {claim} "
-        "-o jsonpath='{.spec.volumeName}') -o jsonpath='{.spec.nodeAffinity}'",
-        Reason.CLAIM_FILLING: f"none: the pod is woken when it is filled; see how far: kubectl "
-        f"logs -f {space} {job}",
-        Reason.CLAIM_FILL_FAILED: f"look at the logs of what failed: kubectl logs {space} {job} "
-        "--all-containers",
-    }.get(reason, "")

@@ -7,27 +7,43 @@ from collections.abc import Iterator
 import msgspec
 
 from extender.cluster.memory import MEMORY, memory_demand
-from extender.cluster.requests import PODS
+from extender.cluster.requests import PODS, Amounts
 from extender.cluster.requests import in_words as amount_in_words
 from extender.explain.answers import NodeAnswer
-from extender.kube.objects import Container, Pod, PodSpec, ResourceRequirements, Taint
+from extender.explain.claims import claim_remedy
+from extender.explain.taints import taints_remedy
+from extender.kube.objects import Container, Pod, PodSpec, ResourceRequirements
 from extender.kube.quantity import format_bytes, format_quantity, parse_quantity
-from extender.placement.in_tree import InTree, Objection, node_has
+from extender.placement.in_tree import node_has
+from extender.placement.objections import InTree, Objection
+from extender.placement.reasons import TEXTS, Reason
 from extender.placement.verdict import Judge
 
 _MIB = 2**20
+IF_EMPTY = "even if all pods left that can"
 
 
 def in_tree_remedy(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
-    """Say what would end kube-scheduler's refusal of a node; empty where it does not refuse it."""
-    objection, node = answer.objection, answer.node
+    """Say what would end kube-scheduler's refusal of a node; empty where it does not refuse it.
+
+    What else is in the way there is told, too: to end one alone would not help.
+    """
+    objection = answer.objection
     if objection is None:
         return ""
+    said = [] if objection.is_shortage else [_fixed(objection, answer.node, judge)]
+    said += _room(answer, judge, pod)
+    ours = answer.verdict.reason
+    if ours is not None and ours not in {Reason.INSUFFICIENT_MEMORY, objection.reason}:
+        said.append(f"besides, {TEXTS[ours]}")
+    return "; ".join(said)
+
+
+def _fixed(objection: Objection, node: str, judge: Judge) -> str:
+    """Say what would end a refusal that has nothing to do with what is left on the node."""
     match objection.reason:
-        case InTree.CORDONED:
-            return f"kubectl uncordon {node}"
-        case InTree.TAINT:
-            return _toleration(objection.taint or Taint())
+        case InTree.CORDONED | InTree.TAINT:
+            return taints_remedy(objection.taints, node)
         case InTree.AFFINITY:
             return (
                 "change spec.nodeSelector or spec.affinity.nodeAffinity, or the labels of the "
@@ -36,41 +52,58 @@ def in_tree_remedy(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
         case InTree.NODE_NAMED:
             return "leave out spec.nodeName"
         case _:
-            return _room(objection, answer, judge, pod)
+            return claim_remedy(objection.reason, objection.claim, judge)
 
 
-def _toleration(taint: Taint) -> str:
-    value = f', value: "{taint.value}"' if taint.value else ""
-    operator = "Equal" if taint.value else "Exists"
-    return (
-        f"if it may run there: spec.tolerations: [{{key: {taint.key}, operator: {operator}{value}, "
-        f"effect: {taint.effect}}}]"
-    )
-
-
-def _room(objection: Objection, answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
-    """Say what lacks, whether the node has so much at all, and what would fit."""
-    view = judge.view.nodes[answer.node]
+def _room(answer: NodeAnswer, judge: Judge, pod: Pod) -> Iterator[str]:
+    """Say what lacks by requests, whether the node has so much at all, and what would fit."""
+    objection = answer.objection
+    if objection is None or not objection.short:
+        return
     memory = max(answer.verdict.missing, objection.short.get(MEMORY, 0))
     lacking = [
         _memory(memory, size) if name == MEMORY else amount_in_words(name, size)
         for name, size in objection.short.items()
         if name != PODS
     ]
-    said = [f"lacks {' and '.join(lacking)}"] if lacking else []
-    never = [name for name in objection.short if not node_has(view, name)]
+    if lacking:
+        yield f"{'' if objection.is_shortage else 'besides, it '}lacks {' and '.join(lacking)}"
+    never = [n for n in objection.short if not node_has(judge.view.nodes[answer.node], n)]
     if never:
-        said.append(f"the node has no {' and no '.join(never)} at all")
-    if set(objection.short) == {MEMORY}:
+        yield f"the node has no {' and no '.join(never)} at all"
+    elif answer.beyond:
+        yield too_small(answer)
+    if not objection.is_shortage:
+        return
+    if set(objection.short) == {MEMORY} and answer.lacking:
         smaller = smaller_request(pod, memory)
         if smaller:
-            said.append(f"it would fit with {smaller}")
-    if not never:
-        said.append(
+            yield f"it would fit with {smaller}"
+    if not never and not answer.beyond:
+        yield (
             "see who takes it: kubectl get pods --all-namespaces "
             f"--field-selector spec.nodeName={answer.node}"
         )
-    return "; ".join(said)
+
+
+def too_small(answer: NodeAnswer) -> str:
+    """Say that a node is too small for the pod whoever leaves it, and by how much.
+
+    The pods of DaemonSets and of the kubelet itself do not leave.
+    """
+    return f"the node is too small: {in_words(answer.beyond)} would lack {IF_EMPTY}"
+
+
+def in_words(amounts: Amounts) -> str:
+    """Say amounts of several resources."""
+    return " and ".join(
+        f"{format_bytes(size)} of memory"
+        if name == MEMORY
+        else "a place for one more pod"
+        if name == PODS
+        else amount_in_words(name, size)
+        for name, size in amounts.items()
+    )
 
 
 def _memory(lacking: int, by_requests: int) -> str:

@@ -13,6 +13,7 @@ from extender.explain.answers import NodeAnswer
 from extender.explain.volumes import model_size
 from extender.kube.quantity import format_bytes
 from extender.placement import estimate
+from extender.placement.objections import InTree
 from extender.placement.policy import GB
 from extender.placement.reasons import Reason
 from extender.placement.verdict import Judge
@@ -65,7 +66,15 @@ def _a_node_cache(
             f"a node cache (hostPath) would take none of the {format_bytes(volumes)} of memory "
             f"that {lack}: about {seconds:.0f} s to start from disk"
         )
-    out_of_reach = [v for v in ours if v.reason is Reason.CLAIM_UNREACHABLE and not v.missing]
+    claims = {reference.claim, reference.origin.claim if reference.origin else None}
+    out_of_reach = [
+        answer
+        for answer in answers
+        if (objection := answer.objection) is not None
+        and objection.reason is InTree.CLAIM_UNREACHABLE
+        and objection.claim in claims
+        and not (objection.short or answer.verdict.missing)
+    ]
     if not out_of_reach:
         return ""
     return (

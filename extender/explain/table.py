@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from extender.explain.answers import KUBE_SCHEDULER
 from extender.kube.quantity import format_bytes
 
 
@@ -35,29 +36,36 @@ def node_rows(nodes: Sequence[dict[str, Any]], *, remedies: bool = True) -> list
 
 
 def remedy_lines(nodes: Sequence[dict[str, Any]]) -> list[str]:
-    """Return one line for each reason: the remedy of its first node, and for how many it is."""
-    first: dict[str, dict[str, Any]] = {}
-    alike: Counter[str] = Counter()
+    """Return one line for each kind of refusal: the remedy of its first node, and for how many.
+
+    Taints, claims and selectors have each their own; what differs by amounts alone has one.
+    """
+    first: dict[tuple[str, str], dict[str, Any]] = {}
+    alike: Counter[tuple[str, str]] = Counter()
     for node in nodes:
         if node["remedy"] is not None:
-            first.setdefault(node["reason"], node)
-            alike[node["reason"]] += 1
+            in_tree = node["refusedBy"] == KUBE_SCHEDULER
+            kind = node["reason"], node["message"].partition("; ")[0] if in_tree else ""
+            first.setdefault(kind, node)
+            alike[kind] += 1
     return [
-        f"{reason} ({node['name']}"
-        + (f" and {alike[reason] - 1} more" if alike[reason] > 1 else "")
+        f"{node['reason']} ({node['name']}"
+        + (f" and {alike[kind] - 1} more" if alike[kind] > 1 else "")
         + f"): {node['remedy']}"
-        for reason, node in first.items()
+        for kind, node in first.items()
     ]
 
 
+def why(node: dict[str, Any], *, remedies: bool = True) -> str:
+    """Return why a node refuses a pod, or what is to be said of one that fits."""
+    message: str = node["message"] or ""
+    if remedies or node["remedy"] is None:
+        return message
+    return message.removesuffix(f"; {node['remedy']}")
+
+
 def _row(node: dict[str, Any], *, remedies: bool) -> tuple[str, ...]:
-    start, free, message = (
-        node["estimatedStartSeconds"],
-        node["memoryFreeBytes"],
-        node["message"] or "",
-    )
-    if not remedies and node["remedy"] is not None:
-        message = message.removesuffix(f"; {node['remedy']}")
+    start, free = node["estimatedStartSeconds"], node["memoryFreeBytes"]
     return (
         node["name"],
         "yes" if node["fits"] else "no",
@@ -66,5 +74,5 @@ def _row(node: dict[str, Any], *, remedies: bool) -> tuple[str, ...]:
         "-" if start is None else f"{start:.0f} s",
         "-" if node["score"] is None else str(node["score"]),
         "-" if free is None else format_bytes(free),
-        message,
+        why(node, remedies=remedies),
     )

@@ -11,6 +11,7 @@ from extender.cluster.requests import PODS, Amounts
 from extender.cluster.requests import in_words as amount_in_words
 from extender.cluster.view import PodFacts
 from extender.explain.answers import NodeAnswer
+from extender.explain.room import IF_EMPTY, in_words
 from extender.kube.quantity import format_bytes
 from extender.placement.in_tree import all_requests
 from extender.placement.reasons import Reason
@@ -35,7 +36,19 @@ def why_it_waits(judge: Judge, answers: Sequence[NodeAnswer], pods: Iterable[Pod
     texts = Counter(answer.text for answer in told if not answer.lacking)
     parts += [f"{number} of {total}: {text}" for text, number in texts.most_common()]
     ends = who_would_have_to_go(judge, answers, pods) or _waits_for(answers)
+    ends = "; ".join(filter(None, (_too_large(answers), ends)))
     return f"waits: {', '.join(parts)}; {ends}"
+
+
+def _too_large(answers: Sequence[NodeAnswer]) -> str:
+    """Say that no node is large enough where room alone lacks, and by how much; else empty."""
+    lacking = [answer for answer in answers if answer.lacking]
+    if not lacking or not all(answer.beyond for answer in lacking):
+        return ""
+    closest = min(lacking, key=lambda answer: (len(answer.beyond), *answer.beyond.values()))
+    which = "no node" if len(lacking) == len(answers) else "none of these"
+    lacks = in_words(closest.beyond)
+    return f"{which} is large enough: on {closest.node} {lacks} would lack {IF_EMPTY}"
 
 
 def _waits_for(answers: Sequence[NodeAnswer]) -> str:
@@ -112,31 +125,41 @@ def _amount(name: str, size: int, more: str = "") -> str:
 def who_would_have_to_go(
     judge: Judge, answers: Sequence[NodeAnswer], pods: Iterable[PodFacts]
 ) -> str:
-    """Name the one pod of no higher priority whose going would make room; empty without one.
+    """Name the one pod whose going would make room; empty without one.
 
-    Of several the least important, then the smallest. Nobody evicts it: it is for people to weigh.
+    One that is going anyway comes first; else, of those of no higher priority that no DaemonSet or
+    kubelet puts back, the least important, then the smallest. Nobody evicts it: it is for people to
+    weigh.
     """
     request = judge.request
     lacking = {answer.node: answer for answer in answers if answer.lacking}
-    best: tuple[int, int, str, PodFacts] | None = None
+    best: tuple[bool, int, int, str, PodFacts] | None = None
     for pod in pods:
         answer = lacking.get(pod.node)
-        if answer is None or not pod.counts or pod.uid == request.uid:
+        if answer is None or not pod.counts or pod.comes_back or pod.uid == request.uid:
             continue
         size = pod.demand.on(judge.view.nodes[pod.node].allocatable)
-        if pod.priority > request.priority or not _makes_room(pod, size, answer):
+        important = pod.priority > request.priority and not pod.leaving
+        if important or not _makes_room(pod, size, answer):
             continue
-        candidate = (pod.priority, size, f"{pod.node}/{pod.namespace}/{pod.name}", pod)
-        best = candidate if best is None or candidate[:3] < best[:3] else best
+        where = f"{pod.node}/{pod.namespace}/{pod.name}"
+        candidate = (not pod.leaving, pod.priority, size, where, pod)
+        best = candidate if best is None or candidate[:4] < best[:4] else best
     if best is None:
         return ""
-    priority, size, _, pod = best
+    _, priority, size, _, pod = best
     has: Amounts = {**pod.requests, MEMORY: size}
     gives = (
         format_bytes(size) if name == MEMORY else amount_in_words(name, has[name])
         for name in lacking[pod.node].lacking
         if name != PODS
     )
+    if pod.leaving:
+        told = ", ".join(gives)
+        return (
+            f"node {pod.node} fits once pod {pod.namespace}/{pod.name} ({told}) is gone, which "
+            "is being deleted"
+        )
     told = ", ".join([f"priority {priority}", *gives])
     return f"node {pod.node} would fit if pod {pod.namespace}/{pod.name} ({told}) went"
 

@@ -395,6 +395,7 @@ class ClaimSpec(KubeStruct, frozen=True):
     volume_name: str = ""
     storage_class_name: str | None = None
     access_modes: tuple[str, ...] = ()
+    resources: ResourceRequirements = ResourceRequirements()
 
 
 class ClaimStatus(KubeStruct, frozen=True):
@@ -444,13 +445,28 @@ class LocalSource(KubeStruct, frozen=True):
     path: str = ""
 
 
+class ClaimRef(KubeStruct, frozen=True):
+    """``spec.claimRef`` of a PersistentVolume: the claim that it is for."""
+
+    namespace: str = ""
+    name: str = ""
+
+
+class CsiSource(KubeStruct, frozen=True):
+    """``spec.csi`` of a PersistentVolume: only that it is one matters here."""
+
+
 class VolumeSpec(KubeStruct, frozen=True):
-    """``spec`` of a PersistentVolume; of its sources only those that are paths on a node."""
+    """``spec`` of a PersistentVolume; of its sources those that decide where it can be."""
 
     node_affinity: VolumeNodeAffinity | None = None
     storage_class_name: str = ""
+    access_modes: tuple[str, ...] = ()
+    capacity: Resources = {}
+    claim_ref: ClaimRef | None = None
     host_path: HostPathSource | None = None
     local: LocalSource | None = None
+    csi: CsiSource | None = None
 
 
 class PersistentVolume(KubeObject, frozen=True):
@@ -468,6 +484,7 @@ class TopologySelectorTerm(KubeStruct, frozen=True):
 class StorageClass(KubeObject, frozen=True):
     """``storage.k8s.io/v1 StorageClass``."""
 
+    provisioner: str = ""
     volume_binding_mode: str = "Immediate"
     allowed_topologies: tuple[TopologySelectorTerm, ...] = ()
 

@@ -1,68 +1,33 @@
 """What kube-scheduler itself holds against a node, as far as it is simple enough to say the same.
 
-Cordons, taints, ``nodeSelector``, required node affinity and requests are judged, by the rules of
-kubernetes/pkg/scheduler/framework/plugins (``nodeunschedulable``, ``tainttoleration``,
-``nodeaffinity``, ``noderesources/fit.go``). Everything else is named by ``constraints``, so that
-nobody takes its silence for a yes. Of pods that are being resized, what the spec asks counts.
+Cordons, taints, ``nodeSelector``, required node affinity, claims and requests are judged, by the
+rules of kubernetes/pkg/scheduler/framework/plugins (``nodeunschedulable``, ``tainttoleration``,
+``nodeaffinity``, ``volumebinding``, ``noderesources/fit.go``). Everything else is named by
+``not_judged``, so that nobody takes its silence for a yes. What does not end by itself is told
+first. Of pods that are being resized, what the spec asks counts.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from enum import StrEnum
+from collections.abc import Iterable
 
 import msgspec
 
 from extender.cluster.claims import term_holds
 from extender.cluster.memory import MEMORY, MemoryDemand
 from extender.cluster.requests import CPU, PODS, Amounts
-from extender.cluster.view import NodeView, PodFacts
+from extender.cluster.view import NodeView, PodFacts, View
 from extender.kube.objects import Taint
+from extender.placement.objections import InTree, Objection
+from extender.placement.volume_binding import PodClaims
 from extender.workload.constraints import Constraints
+from extender.workload.model import ModelReference
 
 _OF_EVERY_NODE = frozenset({CPU, PODS, "ephemeral-storage"})
 """What every kubelet reports; a node of a dump without it has been written by hand."""
 _UNSCHEDULABLE = Taint(key="node.kubernetes.io/unschedulable", effect="NoSchedule")
 _KEEPS_OUT = frozenset({"NoSchedule", "NoExecute"})
-
-
-class InTree(StrEnum):
-    """CamelCase tokens, beside those of ``reasons``: on the wire kube-scheduler says its own."""
-
-    NODE_NAMED = "AnotherNodeNamed"
-    CORDONED = "NodeCordoned"
-    TAINT = "UntoleratedTaint"
-    AFFINITY = "NodeAffinityMismatch"
-    TOO_MANY_PODS = "TooManyPods"
-    INSUFFICIENT_MEMORY = "InsufficientMemory"
-    INSUFFICIENT_RESOURCES = "InsufficientResources"
-
-
-WOULD_END: dict[InTree, str] = {
-    InTree.NODE_NAMED: "the node that it names",
-    InTree.CORDONED: "a node to be uncordoned",
-    InTree.TAINT: "a node whose taints it tolerates",
-    InTree.AFFINITY: "a node that its selector and affinity match",
-    InTree.TOO_MANY_PODS: "other pods to leave, or another node",
-    InTree.INSUFFICIENT_MEMORY: "other pods to leave, or a node with more memory",
-    InTree.INSUFFICIENT_RESOURCES: "other pods to leave, or a node with more of what it requests",
-}
-"""For people: the rest of a sentence that begins with "the pod waits for"."""
-
-
-class Objection(msgspec.Struct, frozen=True, kw_only=True):
-    """Why kube-scheduler refuses a node.
-
-    ``text`` is its own, as far as that is short; ``detail`` is ours. ``short`` has what is lacking
-    by resource (memory in bytes, CPU in thousandths) where it is amounts alone.
-    """
-
-    reason: InTree
-    text: str
-    detail: str = ""
-    short: Amounts = {}
-    taint: Taint | None = None
 
 
 def all_requests(requests: Amounts, demand: MemoryDemand) -> dict[str, int]:
@@ -73,19 +38,25 @@ def all_requests(requests: Amounts, demand: MemoryDemand) -> dict[str, int]:
 class Objections:
     """What kube-scheduler would hold against each node, as pods are added.
 
-    ``uid`` is the pod that is asked about: what it takes already is its own.
+    ``uid`` is the pod that is asked about: what it takes already is its own. ``references`` are its
+    models, of which some may be in claims that its spec does not show.
     """
 
     def __init__(
         self,
-        nodes: Mapping[str, NodeView],
+        view: View,
         pods: Iterable[PodFacts],
         asked: Constraints,
         *,
+        namespace: str,
+        references: Iterable[ModelReference] = (),
         uid: str = "",
     ) -> None:
-        self._nodes = nodes
+        self._view = view
         self._asked = asked
+        self._namespace = namespace
+        self._references = tuple(references)
+        self._claims: dict[int, PodClaims] = {}
         self._fixed: dict[str, Objection | None] = {}
         self._taken: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
         for pod in pods:
@@ -98,27 +69,45 @@ class Objections:
         for name, size in requests.items():
             taken[name] += size
 
-    def of(self, wanted: Amounts, name: str) -> Objection | None:
-        """Say why kube-scheduler refuses a node for a pod with these requests; else None."""
-        node = self._nodes.get(name)
+    def of(self, wanted: Amounts, name: str, *, number: int = 0) -> Objection | None:
+        """Say why kube-scheduler refuses a node for a pod with these requests; else None.
+
+        ``number`` is which of its workload's pods it is, from 0: those of a StatefulSet have
+        claims of their own.
+        """
+        node = self._view.nodes.get(name)
         if node is None:
             return None
         if name not in self._fixed:
             self._fixed[name] = fixed_objection(node, self._asked)
-        fixed = self._fixed[name]
-        if fixed is not None:
-            return fixed
-        taken, short = self._taken.get(name, {}), {}
+        fixed = self._fixed[name] or self._claims_of(number).objection(node)
+        taken = self._taken.get(name, {})
+        short: dict[str, int] = {}
         for resource, size in wanted.items():
             room = node_has(node, resource)
             lacking = size and room is not None and taken.get(resource, 0) + size - room
             if lacking > 0:
                 short[resource] = lacking
+        if fixed is not None:
+            return msgspec.structs.replace(fixed, short=short)
         return _lacking(short) if short else None
+
+    def not_judged(self) -> tuple[str, ...]:
+        """Name what could refuse a node and is not looked at here."""
+        return (*self._asked.not_judged(), *self._claims_of(0).not_judged())
+
+    def _claims_of(self, number: int) -> PodClaims:
+        templates = self._asked.claim_templates
+        number = templates.first + number if templates.claims else 0
+        if number not in self._claims:
+            self._claims[number] = PodClaims(
+                self._view, self._namespace, self._asked, self._references, ordinal=number
+            )
+        return self._claims[number]
 
     def free(self, node: str) -> dict[str, int]:
         """Return what requests leave of a node's resources (CPU in thousandths), memory apart."""
-        room, taken = self._nodes[node].room, self._taken[node]
+        room, taken = self._view.nodes[node].room, self._taken[node]
         return {name: room[name] - taken[name] for name in sorted(room)}
 
 
@@ -145,14 +134,14 @@ def fixed_objection(node: NodeView, asked: Constraints) -> Objection | None:
         return Objection(
             reason=InTree.NODE_NAMED, text="the pod names another node", detail=asked.node_name
         )
-    cordon = [] if node.schedulable else [_UNSCHEDULABLE]
-    for taint in (*cordon, *node.taints):
-        if taint.effect not in _KEEPS_OUT or any(t.tolerates(taint) for t in asked.tolerations):
-            continue
-        if taint.key == _UNSCHEDULABLE.key:
-            return Objection(reason=InTree.CORDONED, text="node is cordoned")
-        text = f"untolerated taint {{{taint.key}: {taint.value}}}"
-        return Objection(reason=InTree.TAINT, text=text, taint=taint)
+    cordon = () if node.schedulable else (_UNSCHEDULABLE,)
+    taints = tuple(
+        taint
+        for taint in dict.fromkeys((*cordon, *node.taints))
+        if taint.effect in _KEEPS_OUT and not any(t.tolerates(taint) for t in asked.tolerations)
+    )
+    if taints:
+        return _kept_out(taints)
     if not _selected(node, asked):
         return Objection(
             reason=InTree.AFFINITY,
@@ -160,6 +149,19 @@ def fixed_objection(node: NodeView, asked: Constraints) -> Objection | None:
             detail=_mismatch(node, asked),
         )
     return None
+
+
+def _kept_out(taints: tuple[Taint, ...]) -> Objection:
+    """Name all that keeps the pod out: to end one of them alone would not help."""
+    cordoned = [taint for taint in taints if taint.key == _UNSCHEDULABLE.key]
+    texts = ["node is cordoned"] if cordoned else []
+    texts += [
+        f"untolerated taint {{{taint.key}: {taint.value}}}"
+        for taint in taints
+        if taint.key != _UNSCHEDULABLE.key
+    ]
+    reason = InTree.CORDONED if cordoned else InTree.TAINT
+    return Objection(reason=reason, text=", ".join(texts), taints=taints)
 
 
 def _selected(node: NodeView, asked: Constraints) -> bool:

@@ -16,10 +16,11 @@ import msgspec
 from extender.cluster.kept import Kept
 from extender.cluster.requests import pod_requests
 from extender.cluster.view import NodeView, View
+from extender.explain.answers import EXTENDER, answers_for, refusal_message
+from extender.explain.remedies import remedy
 from extender.kube.objects import Condition, Pod, PodStatus
 from extender.placement import narrowing
-from extender.placement.in_tree import Objection, Objections, all_requests
-from extender.placement.reasons import TEXTS, Reason
+from extender.placement.in_tree import Objections, all_requests
 from extender.placement.verdict import Verdict
 from extender.simulate.counting import Replica
 from extender.verbs.bind import Answer, Sent, bind
@@ -29,8 +30,8 @@ from extender.verbs.prioritize import prioritize_nodes
 from extender.wire import BindArgs, ExtenderArgs
 
 NOT_MODELLED = (
-    "kube-scheduler's own scores (spreading, balance, image locality), other schedulers, and pods "
-    "that end or come meanwhile"
+    "kube-scheduler's own scores (spreading, balance, image locality), other schedulers, pods that "
+    "end or come meanwhile, and volumes that claims get with their first pod"
 )
 
 
@@ -60,13 +61,14 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
     """One node that did not take the first replica that waits. ``by`` is who refuses it.
 
-    ``reason`` is a token of ours, None where kube-scheduler refuses it.
+    ``reason`` is a token of ours or of kube-scheduler's refusals; None where bind alone refused.
     """
 
     name: str
     by: str
-    reason: Reason | None
+    reason: str | None
     message: str
+    remedy: str | None
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,7 +122,10 @@ def simulate(replicas: Sequence[Replica], context: Context, kept: Kept) -> Outco
     """Place pods in this order; the state behind the context is changed by it.
 
     Once one waits that any node would do for, those like it are in its place: they are not tried.
+    Pods that belong to one node each are in the place of those that their DaemonSet has there.
     """
+    for part in {replica.part.name: replica.part for replica in replicas if replica.node}.values():
+        _take_away(part.pod, kept)
     # All nodes that fit are looked at: which of equal ones are offered is drawn by lot elsewhere.
     context = msgspec.structs.replace(context, offered_percentage=narrowing.ALL)
     placements: list[Placement] = []
@@ -132,10 +137,12 @@ def simulate(replicas: Sequence[Replica], context: Context, kept: Kept) -> Outco
         if part.name in blocked:
             continue
         names = (replica.node,) if replica.node else sorted(context.state.view().nodes)
-        in_tree = {name: objections.of(wanted, name) for name in names}
-        placed = _place(_numbered(part.pod, number), number, in_tree, context, kept)
-        if isinstance(placed, Waiting):
-            waits.append(msgspec.structs.replace(placed, part=part.name or None))
+        in_tree = [objections.of(wanted, name, number=number - 1) for name in names]
+        candidates = [name for name, objection in zip(names, in_tree, strict=True) if not objection]
+        pod = _numbered(part.pod, number)
+        placed, tried = _place(pod, number, candidates, context, kept)
+        if placed is None:
+            waits.append(_waiting(pod, number, replica, tried, context))
             blocked |= set() if replica.node else {part.name}
             continue
         for other, _ in questions.values():
@@ -149,9 +156,23 @@ def simulate(replicas: Sequence[Replica], context: Context, kept: Kept) -> Outco
         placements=tuple(placements),
         waits=waits[0] if waits else None,
         not_judged=tuple(
-            dict.fromkeys(name for one in replicas for name in one.part.asked.not_judged())
+            dict.fromkeys(name for asking, _ in questions.values() for name in asking.not_judged())
         ),
     )
+
+
+def _take_away(daemon: Pod, kept: Kept) -> None:
+    """Take away the pods that a DaemonSet has now."""
+    owner = daemon.metadata.controller()
+    for pod in kept.all(Pod):
+        owned = pod.metadata.controller()
+        if (
+            owner is not None
+            and owned is not None
+            and (owned.kind, owned.name) == (owner.kind, owner.name)
+            and pod.metadata.namespace == daemon.metadata.namespace
+        ):
+            kept.delete(pod)
 
 
 Question = tuple[Objections, dict[str, int]]
@@ -160,14 +181,19 @@ Question = tuple[Objections, dict[str, int]]
 
 def _questions(replicas: Sequence[Replica], context: Context) -> dict[str, Question]:
     """Prepare each part's question by its name."""
-    nodes, pods = context.state.view().nodes, context.state.pods()
-    return {
-        part.name: (
-            Objections(nodes, pods, part.asked),
-            all_requests(pod_requests(part.pod), context.request(part.pod).demand),
+    view, pods = context.state.view(), context.state.pods()
+    found = {}
+    for part in {replica.part.name: replica.part for replica in replicas}.values():
+        request = context.request(part.pod)
+        objections = Objections(
+            view,
+            pods,
+            part.asked,
+            namespace=request.namespace,
+            references=request.workload.references,
         )
-        for part in {replica.part.name: replica.part for replica in replicas}.values()
-    }
+        found[part.name] = objections, all_requests(pod_requests(part.pod), request.demand)
+    return found
 
 
 def _numbered(pod: Pod, number: int) -> Pod:
@@ -180,21 +206,19 @@ def _numbered(pod: Pod, number: int) -> Pod:
 
 
 def _place(
-    replica: Pod,
-    number: int,
-    in_tree: Mapping[str, Objection | None],
-    context: Context,
-    kept: Kept,
-) -> Placement | Waiting:
-    """Ask the verbs about the nodes that kube-scheduler leaves, and bind to the best."""
-    candidates = tuple(name for name, objection in in_tree.items() if objection is None)
+    replica: Pod, number: int, candidates: Sequence[str], context: Context, kept: Kept
+) -> tuple[Placement | None, dict[str, str]]:
+    """Ask the verbs about the nodes that kube-scheduler leaves, and bind to the best.
+
+    Returns what bind said of those that it refused, too.
+    """
     tried: dict[str, str] = {}
     while True:
         names = tuple(name for name in candidates if name not in tried)
         asked = ExtenderArgs(pod=replica, names=names, nodes=None)
         passed, _ = filter_nodes(asked, context)
         if not passed.names:
-            return _waiting(replica, number, in_tree, tried, context)
+            return None, tried
         node, score = _best(replica, tuple(passed.names), context)
         before = context.judge(replica).verdict(node)
         args = BindArgs(
@@ -205,7 +229,8 @@ def _place(
         )
         bound = bind(args, context, _Scratch(kept, replica))
         if not bound.error:
-            return _placement(number, score, len(passed.names), before, context.state.view())
+            found = _placement(number, score, len(passed.names), before, context.state.view())
+            return found, tried
         tried[node] = bound.error
 
 
@@ -247,34 +272,38 @@ def _models(node: NodeView, view: View) -> tuple[str, ...]:
 
 
 def _waiting(
-    replica: Pod,
-    number: int,
-    in_tree: Mapping[str, Objection | None],
-    tried: Mapping[str, str],
-    context: Context,
+    pod: Pod, number: int, replica: Replica, tried: Mapping[str, str], context: Context
 ) -> Waiting:
-    judge = context.judge(replica)
-    refused = []
-    for name, objection in sorted(in_tree.items()):
-        if objection is not None:
-            refused.append(
-                Refused(name=name, by="kube-scheduler", reason=None, message=objection.text)
-            )
-            continue
-        verdict = judge.verdict(name)
-        said = TEXTS[verdict.reason] if verdict.reason else tried.get(name, "")
-        detail = f": {verdict.detail}" if verdict.detail else ""
-        refused.append(
-            Refused(name=name, by="extender", reason=verdict.reason, message=said + detail)
-        )
-    counts = Counter(one.message if one.reason is None else TEXTS[one.reason] for one in refused)
-    total = len(refused)
+    """Say why no node takes a replica, as ``explain`` would."""
+    judge, asked = context.judge(pod), replica.part.asked
+    asking = answers_for(
+        judge,
+        context.state.pods(),
+        requests=pod_requests(pod),
+        asked=asked,
+        number=number - 1,
+    )
+    refused = [
+        (answer, remedy(answer, judge, pod))
+        for answer in asking.nodes
+        if replica.node in {"", answer.node}
+    ]
+    counts = Counter(answer.text or tried.get(answer.node, "") for answer, _ in refused)
     said = ", ".join(f"{count} {text}" for text, count in counts.most_common())
     return Waiting(
         replica=number,
-        part=None,
-        summary=f"replica {number} waits: 0/{total} nodes: {said or 'there are no nodes'}",
-        nodes=tuple(refused),
+        part=replica.part.name or None,
+        summary=f"replica {number} waits: 0/{len(refused)} nodes: {said or 'there are no nodes'}",
+        nodes=tuple(
+            Refused(
+                name=answer.node,
+                by=answer.by or EXTENDER,
+                reason=answer.reason,
+                message=refusal_message(answer, fix) or tried.get(answer.node, ""),
+                remedy=fix or None,
+            )
+            for answer, fix in refused
+        ),
     )
 
 

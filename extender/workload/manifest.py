@@ -11,6 +11,7 @@ from extender.errors import InvalidObjectError, UsageError
 from extender.kube.amounts import wrong_amount
 from extender.kube.decode import convert
 from extender.kube.objects import ObjectMeta, OwnerReference, Pod, PodTemplate
+from extender.workload.claim_templates import claim_templates
 from extender.workload.constraints import Constraints, read_constraints
 from extender.workload.inference_services import WORKER, llm_templates, predictor_templates
 
@@ -123,6 +124,8 @@ def parts_of(manifest: Any) -> tuple[Part, ...]:
         )
         for name, field, template in _raw(kind, manifest)
     ]
+    if kind == "StatefulSet":
+        parts = [_with_claims(part, manifest) for part in parts]
     if len(parts) == 1 and parts[0].name != WORKER:
         return (msgspec.structs.replace(parts[0], name=""),)
     return tuple(parts)
@@ -186,6 +189,16 @@ def _part(name: str, pod: Pod, who: str, field: str, spec: Any) -> Part:
         return Part(name=name, pod=pod, asked=read_constraints(spec))
     except InvalidObjectError as error:
         raise InvalidObjectError(f"{who}: {field}: {error}") from error
+
+
+def _with_claims(part: Part, manifest: Any) -> Part:
+    """Add the claims that each pod of a StatefulSet gets. Raises InvalidObjectError."""
+    try:
+        templates = claim_templates(manifest)
+    except InvalidObjectError as error:
+        raise InvalidObjectError(f"{object_name(manifest)}: {error}") from error
+    asked = msgspec.structs.replace(part.asked, claim_templates=templates)
+    return msgspec.structs.replace(part, asked=asked)
 
 
 def inner(manifest: Any, path: tuple[str, ...]) -> Any:

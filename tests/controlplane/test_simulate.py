@@ -39,8 +39,8 @@ def test_as_many_are_placed_for_real_and_on_the_same_nodes(
     assert (done.code, document["waiting"]) == (1, REPLICAS - document["placed"])
     assert foreseen == {"sim-warm": 3}
     refused = {one["name"]: one["message"] for one in document["waits"]["nodes"]}
-    assert refused["sim-warm"] == "Insufficient cpu"
-    assert refused["sim-cordoned"] == "node is cordoned"
+    assert refused["sim-warm"].startswith("Insufficient cpu; lacks ")
+    assert refused["sim-cordoned"].startswith("node is cordoned; kubectl uncordon sim-cordoned")
     assert refused["sim-cold"].startswith("node cache is still loading the model")
     assert explained(control_plane, "-f", manifest) == {
         "sim-warm": (None, None),

@@ -12,7 +12,17 @@ from extender.kube.decode import convert
 from extender.kube.objects import KubeObject, Namespace, Node, Pod
 from extender.verbs.context import Context
 from extender.workload.manifest import parts_of
-from tests.builders import READY, loader, loader_pod, node, pod, tmpfs, vllm
+from tests.builders import (
+    READY,
+    claim,
+    loader,
+    loader_pod,
+    node,
+    pod,
+    tmpfs,
+    vllm,
+    volume,
+)
 
 GPU = "nvidia.com/gpu"
 TAINT = {"key": GPU, "value": "yes", "effect": "NoSchedule"}
@@ -74,18 +84,18 @@ REFUSED: dict[str, tuple[dict[str, Any], list[KubeObject], str, str, str]] = {
     ),
     "more CPU than there is": (
         manifest(requests={"cpu": "5"}), [machine()],
-        "InsufficientResources", "Insufficient cpu; lacks 1 cpu",
-        "other pods to leave, or a node with more of what it requests",
+        "InsufficientResources", "Insufficient cpu; lacks 1 cpu; the node is too small: 1 cpu "
+        "would lack even if all pods left that can", "a node that is large enough",
     ),
     "GPUs where there are none": (
         manifest(requests={GPU: "1"}), [node("a")],
         "InsufficientResources", "the node has no nvidia.com/gpu at all",
-        "other pods to leave, or a node with more of what it requests",
+        "a node that is large enough",
     ),
     "plain memory": (
         manifest(requests={"memory": "80Gi"}), [machine()],
         "InsufficientMemory", "it would fit with resources.requests.memory: 64Gi",
-        "other pods to leave, or a node with more memory",
+        "a node that is large enough",
     ),
 }  # fmt: skip
 
@@ -199,18 +209,18 @@ def container(name: str, memory: str) -> dict[str, Any]:
 
 
 REQUESTS: dict[str, tuple[dict[str, Any], str]] = {
-    "one": ({"containers": [container("c", "70Gi")]}, "with resources.requests.memory: 64Gi;"),
+    "one": ({"containers": [container("c", "70Gi")]}, "with resources.requests.memory: 64Gi"),
     "several": (
         {"containers": [container("side", "2Gi"), container("vllm", "70Gi")]},
-        "with resources.requests.memory of container vllm: 62Gi;",
+        "with resources.requests.memory of container vllm: 62Gi",
     ),
     "an init container": (
         {"containers": [container("c", "1Gi")], "initContainers": [container("fill", "70Gi")]},
-        "with resources.requests.memory of init container fill: 64Gi;",
+        "with resources.requests.memory of init container fill: 64Gi",
     ),
     "of the pod": (
         {"containers": [container("c", "1Gi")], "resources": {"requests": {"memory": "70Gi"}}},
-        "with spec.resources.requests.memory: 64Gi;",
+        "with spec.resources.requests.memory: 64Gi",
     ),
 }
 
@@ -219,7 +229,7 @@ REQUESTS: dict[str, tuple[dict[str, Any], str]] = {
 def test_the_request_that_would_fit_is_named_by_its_container(which: str) -> None:
     spec, said = REQUESTS[which]
     (answer,) = document(manifest(**spec), machine())["nodes"]
-    assert said in answer["remedy"]
+    assert answer["remedy"].endswith(said)
 
 
 def test_where_no_single_request_is_to_blame_none_is_named() -> None:
@@ -227,6 +237,83 @@ def test_where_no_single_request_is_to_blame_none_is_named() -> None:
     (answer,) = document(manifest(containers=both), machine())["nodes"]
     assert "lacks 76.0 GiB of memory" in answer["remedy"]
     assert "would fit" not in answer["remedy"]
+
+
+def test_no_smaller_request_is_named_where_the_model_is_absent_too() -> None:
+    asker = served(resources={"requests": {"memory": "80Gi"}})
+    told = document(asker, machine("a"), machine("b"), loader(), loader_pod("b", READY))
+    remedies = {answer["name"]: answer["remedy"] for answer in told["nodes"]}
+    assert "it would fit with" in remedies["b"]
+    assert "it would fit with" not in remedies["a"]
+    assert remedies["a"].endswith("; besides, node cache does not hold the model")
+
+
+def test_what_lacks_is_told_beside_a_cordon() -> None:
+    """To uncordon the node would not help."""
+    (answer,) = document(manifest(requests={GPU: "4"}), machine(unschedulable=True))["nodes"]
+    assert answer["remedy"].startswith("kubectl uncordon a; besides, it lacks 2 nvidia.com/gpu")
+
+
+# -- claims ----------------------------------------------------------------------------------------
+
+SCRATCH: dict[str, Any] = {
+    "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "model-store"}}]
+}
+
+
+def test_a_claim_without_a_model_keeps_a_pod_from_nodes_all_the_same() -> None:
+    told = document(manifest(**SCRATCH), machine())
+    (answer,) = told["nodes"]
+    assert (answer["refusedBy"], answer["reason"]) == ("kube-scheduler", "ClaimMissing")
+    assert "kubectl get persistentvolumeclaims -n inference" in answer["remedy"]
+    assert told["summary"].startswith("waits: 1 of 1: claim model-store does not exist; waits for")
+
+
+def test_a_volume_in_another_zone_is_named_with_where_it_is() -> None:
+    zone = {"topology.kubernetes.io/zone": "a"}
+    told = document(manifest(**SCRATCH), machine(labels=zone), claim(), volume(zone="b"))
+    (answer,) = told["nodes"]
+    assert answer["reason"] == "ClaimUnreachable"
+    assert answer["remedy"].endswith("kubectl describe persistentvolume pv-model-store")
+
+
+def test_a_claim_that_kserve_mounts_is_judged_though_no_volume_shows_it() -> None:
+    asker = {
+        "kind": "InferenceService",
+        "metadata": {"name": "llm", "namespace": "inference"},
+        "spec": {
+            "predictor": {
+                "model": {
+                    "modelFormat": {"name": "huggingface"},
+                    "storageUri": "pvc://model-store/llama",
+                }
+            }
+        },
+    }
+    (missing,) = document(asker, machine())["nodes"]
+    assert missing["reason"] == "ClaimMissing"
+    (there,) = document(asker, machine(), claim())["nodes"]
+    assert there["fits"]
+
+
+# -- one node of them ------------------------------------------------------------------------------
+
+
+def test_one_node_alone_is_listed_and_the_pod_is_judged_by_all() -> None:
+    """The best of two scores 10 whoever is listed, and the sentence is about the cluster."""
+    objects = [machine("a"), machine("b"), machine("c"), loader()]
+    objects += [loader_pod(name, READY) for name in "ab"]
+    (part,) = parts_of(served())
+    state = ClusterState(clock=lambda: 1_000.0)
+    for obj in objects:
+        state.upsert(obj)
+    context = Context(state=state)
+    everything = explain(part.pod, context, part.asked)
+    for only in "abc":
+        alone = explain(part.pod, context, part.asked, only=only)
+        assert alone["nodes"] == [one for one in everything["nodes"] if one["name"] == only]
+        assert {**alone, "nodes": []} == {**everything, "nodes": []}
+    assert not may_be_placed(explain(part.pod, context, part.asked, only="c"))
 
 
 # -- a pod that nobody places ----------------------------------------------------------------------

@@ -15,6 +15,7 @@ from extender.workload.constraints import ANYWHERE, Constraints, read_constraint
 from tests.builders import pod
 
 GPU = "nvidia.com/gpu"
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 TAINT = {"key": GPU, "value": "yes", "effect": "NoSchedule"}
 
 
@@ -39,7 +40,7 @@ def judging(one: Node, *pods: Pod, asked: Constraints = ANYWHERE, uid: str = "")
     state = ClusterState(clock=lambda: 0.0)
     for obj in (one, *pods):
         state.upsert(obj)
-    return Objections(state.view().nodes, state.pods(), asked, uid=uid)
+    return Objections(state.view(), state.pods(), asked, namespace="inference", uid=uid)
 
 
 def wanted(one: Pod) -> dict[str, int]:
@@ -177,10 +178,13 @@ def test_requests_are_the_effective_ones() -> None:
 
 def test_what_is_not_judged_is_named() -> None:
     spec = {
-        "affinity": {"podAffinity": {"x": []}, "podAntiAffinity": {"x": []}},
+        "affinity": {"podAffinity": {REQUIRED: [{}]}, "podAntiAffinity": {REQUIRED: [{}]}},
         "topologySpreadConstraints": [{"maxSkew": 1}],
         "resourceClaims": [{"name": "gpu"}],
         "containers": [{"ports": [{"containerPort": 80, "hostPort": 80}]}],
+        "volumes": [{"name": "v", "ephemeral": {}}],
+        "priorityClassName": "gold",
+        "runtimeClassName": "kata",
     }
     assert read_constraints(spec).not_judged() == (
         "affinity.podAffinity",
@@ -188,5 +192,22 @@ def test_what_is_not_judged_is_named() -> None:
         "topologySpreadConstraints",
         "resourceClaims",
         "containers[].ports[].hostPort",
+        "volumes[].ephemeral",
+        "priorityClassName gold (whether it exists; the pod counts as priority 0)",
+        "runtimeClassName kata (whether it exists; the nodes and the overhead that it asks for)",
     )
     assert read_constraints({"containers": [{"ports": [{"containerPort": 1}]}]}).not_judged() == ()
+
+
+def test_what_is_only_preferred_or_was_resolved_refuses_no_node() -> None:
+    """The apiserver fills in what a pod's classes say when it is created."""
+    preferred = "preferredDuringSchedulingIgnoredDuringExecution"
+    spec = {
+        "affinity": {"podAffinity": {preferred: [{}]}, "podAntiAffinity": {preferred: [{}]}},
+        "topologySpreadConstraints": [{"maxSkew": 1, "whenUnsatisfiable": "ScheduleAnyway"}],
+        "priorityClassName": "gold",
+        "priority": 100,
+        "runtimeClassName": "kata",
+        "overhead": {"memory": "64Mi"},
+    }
+    assert read_constraints(spec).not_judged() == ()

@@ -10,12 +10,23 @@ import msgspec
 from extender.cli.source import new_context, new_state
 from extender.cluster.kept import Kept
 from extender.config import ExtenderConfiguration
-from extender.kube.objects import KubeObject, Node, Pod
+from extender.kube.objects import KubeObject, Node, OwnerReference, Pod
 from extender.simulate.counting import Replica
 from extender.simulate.placing import Outcome, simulate
 from extender.workload.constraints import ANYWHERE, Constraints
-from extender.workload.manifest import Part
-from tests.builders import HOST_MODEL, LOADING, READY, loader, loader_pod, node, tmpfs, vllm
+from extender.workload.manifest import Part, parts_of
+from tests.builders import (
+    HOST_MODEL,
+    LOADING,
+    READY,
+    claim,
+    loader,
+    loader_pod,
+    node,
+    tmpfs,
+    vllm,
+    volume,
+)
 
 
 def place(
@@ -53,7 +64,7 @@ def test_a_model_that_is_required_leaves_only_the_nodes_that_hold_it() -> None:
     assert outcome.waits is not None
     refused = {one.name: (one.by, one.reason) for one in outcome.waits.nodes}
     assert refused == {
-        "a": ("kube-scheduler", None),  # by requests alone
+        "a": ("kube-scheduler", "InsufficientMemory"),  # by requests alone
         "b": ("extender", "ModelLoading"),
         "c": ("extender", "ModelAbsent"),
     }
@@ -114,9 +125,57 @@ def test_parts_are_placed_in_their_order_and_one_that_waits_keeps_no_other_back(
 
 
 def order(parts: Sequence[Part], objects: Sequence[KubeObject]) -> Outcome:
+    return simulated([Replica(one) for one in parts], objects)
+
+
+def simulated(replicas: Sequence[Replica], objects: Sequence[KubeObject]) -> Outcome:
     configuration = ExtenderConfiguration()
     state = new_state(configuration)
     kept = Kept(state)
     for obj in objects:
         kept.upsert(obj)
-    return simulate([Replica(one) for one in parts], new_context(state, configuration), kept)
+    return simulate(replicas, new_context(state, configuration), kept)
+
+
+def test_a_daemonset_that_runs_already_is_not_counted_twice() -> None:
+    """Its pod takes 40 of the node's 64 GiB now, and will again."""
+    owner = OwnerReference(kind="DaemonSet", name="agent", controller=True)
+    there = vllm(memory="40Gi", volume={"emptyDir": {}}, on="a")
+    there = msgspec.structs.replace(
+        there, metadata=msgspec.structs.replace(there.metadata, owner_references=(owner,))
+    )
+    new = msgspec.structs.replace(there, spec=msgspec.structs.replace(there.spec, node_name=""))
+    part = Part(name="", pod=new, asked=ANYWHERE)
+    outcome = simulated([Replica(part, "a")], [node("a"), there])
+    assert (outcome.placed, outcome.waiting) == (1, 0)
+
+
+def test_a_refusal_has_its_reason_and_its_remedy() -> None:
+    cordoned = msgspec.structs.replace(node("b"), spec=_cordoned(node("b")))
+    waits = place(vllm(), 1, [node("a"), cordoned, loader(), loader_pod("b", READY)]).waits
+    assert waits is not None
+    told = {one.name: (one.reason, one.remedy or "") for one in waits.nodes}
+    assert told["b"] == ("NodeCordoned", "kubectl uncordon b")
+    reason, remedy = told["a"]
+    assert reason == "ModelAbsent"
+    assert "kubectl annotate node a modelcache.dev/provides=" in remedy
+
+
+def test_each_pod_of_a_statefulset_goes_where_its_own_claim_is() -> None:
+    manifest = {
+        "kind": "StatefulSet",
+        "metadata": {"name": "llm", "namespace": "inference"},
+        "spec": {
+            "template": {"spec": {"containers": [{"name": "c"}]}},
+            "volumeClaimTemplates": [{"metadata": {"name": "data"}}],
+        },
+    }
+    zone = "topology.kubernetes.io/zone"
+    objects = [
+        node("a", labels={zone: "a"}), node("b", labels={zone: "b"}),
+        claim("data-llm-0", volumeName="v0"), volume("v0", zone="b"),
+        claim("data-llm-1", volumeName="v1"), volume("v1", zone="a"),
+    ]  # fmt: skip
+    (part,) = parts_of(manifest)
+    outcome = order([part, part], objects)
+    assert [one.node for one in outcome.placements] == ["b", "a"]

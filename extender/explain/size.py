@@ -1,0 +1,43 @@
+"""Whether a node is large enough for a pod at all, whoever leaves it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from extender.cluster.memory import MEMORY
+from extender.cluster.requests import Amounts
+from extender.cluster.view import PodFacts, View
+from extender.placement.in_tree import all_requests, node_has
+from extender.placement.request import PodRequest
+
+
+class Sizes:
+    """What nodes have beside their own pods, those of DaemonSets and of the kubelet.
+
+    ``requests`` are the pod's own beside memory; of memory what its volumes add counts, too.
+    """
+
+    def __init__(
+        self, view: View, pods: Iterable[PodFacts], request: PodRequest, requests: Amounts
+    ) -> None:
+        self._view = view
+        self._wanted = {**requests, MEMORY: request.demand.bytes}
+        self._own: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        for pod in pods:
+            if pod.node and pod.counts and pod.comes_back and pod.uid != request.uid:
+                taken = all_requests(pod.requests, pod.demand)
+                for name, size in {**taken, MEMORY: pod.demand.bytes}.items():
+                    self._own[pod.node][name] += size
+
+    def beyond(self, name: str) -> dict[str, int]:
+        """Return what the pod wants beyond what the node could ever give, by resource."""
+        node, own = self._view.nodes.get(name), self._own.get(name, {})
+        if node is None:
+            return {}
+        found = {}
+        for resource, size in self._wanted.items():
+            room = node_has(node, resource)
+            if size and room is not None and size + own.get(resource, 0) > room:
+                found[resource] = size + own.get(resource, 0) - room
+        return found

@@ -1,0 +1,68 @@
+"""Why kube-scheduler refuses a node: the tokens, what would end each, and one refusal."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from extender.cluster.requests import Amounts
+from extender.kube.objects import Taint
+
+
+class InTree(StrEnum):
+    """CamelCase tokens, beside those of ``reasons``: on the wire kube-scheduler says its own."""
+
+    NODE_NAMED = "AnotherNodeNamed"
+    CORDONED = "NodeCordoned"
+    TAINT = "UntoleratedTaint"
+    AFFINITY = "NodeAffinityMismatch"
+    CLAIM_MISSING = "ClaimMissing"
+    CLAIM_DELETED = "ClaimBeingDeleted"
+    CLAIM_NOT_BOUND = "ClaimNotBound"
+    CLAIM_UNREACHABLE = "ClaimUnreachable"
+    TOO_MANY_PODS = "TooManyPods"
+    INSUFFICIENT_MEMORY = "InsufficientMemory"
+    INSUFFICIENT_RESOURCES = "InsufficientResources"
+
+
+WOULD_END: dict[InTree, str] = {
+    InTree.NODE_NAMED: "the node that it names",
+    InTree.CORDONED: "a node to be uncordoned",
+    InTree.TAINT: "a node whose taints it tolerates",
+    InTree.AFFINITY: "a node that its selector and affinity match",
+    InTree.CLAIM_MISSING: "its claim to be created",
+    InTree.CLAIM_DELETED: "its claim to be made anew",
+    InTree.CLAIM_NOT_BOUND: "its claim to be bound",
+    InTree.CLAIM_UNREACHABLE: "a node that the claim's volume can be mounted on",
+    InTree.TOO_MANY_PODS: "other pods to leave, or another node",
+    InTree.INSUFFICIENT_MEMORY: "other pods to leave, or a node with more memory",
+    InTree.INSUFFICIENT_RESOURCES: "other pods to leave, or a node with more of what it requests",
+}
+"""For people: the rest of a sentence that begins with "the pod waits for"."""
+
+
+_SHORTAGES = frozenset(
+    {InTree.TOO_MANY_PODS, InTree.INSUFFICIENT_MEMORY, InTree.INSUFFICIENT_RESOURCES}
+)
+
+
+class Objection(msgspec.Struct, frozen=True, kw_only=True):
+    """Why kube-scheduler refuses a node.
+
+    ``text`` is its own, as far as that is short; ``detail`` is ours. ``short`` has what is lacking
+    by resource (memory in bytes, CPU in thousandths), also beside another reason. ``taints`` are
+    all that keep the pod out, a cordon among them; ``claim`` is the one that does.
+    """
+
+    reason: InTree
+    text: str
+    detail: str = ""
+    short: Amounts = {}
+    taints: tuple[Taint, ...] = ()
+    claim: str = ""
+
+    @property
+    def is_shortage(self) -> bool:
+        """Tell whether amounts are all that is in the way."""
+        return self.reason in _SHORTAGES

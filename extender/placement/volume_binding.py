@@ -1,0 +1,249 @@
+"""What kube-scheduler holds against nodes because of a pod's claims.
+
+The rules are those of kubernetes/pkg/scheduler/framework/plugins/volumebinding (``PreFilter``,
+``FindPodVolumes`` and its ``checkVolumeProvisions``) and volumezone, over the claims, volumes and
+classes that are known. A claim need not hold a model for that. What depends on other pods, on the
+drivers' limits or on free storage is named and not judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from extender.cluster.claims import ClaimFacts, claim_facts, term_holds
+from extender.cluster.view import NodeView, View
+from extender.errors import InvalidQuantityError
+from extender.kube.objects import (
+    PersistentVolume,
+    PersistentVolumeClaim,
+    Resources,
+    StorageClass,
+)
+from extender.kube.quantity import parse_quantity
+from extender.placement.objections import InTree, Objection
+from extender.workload.constraints import Constraints
+from extender.workload.model import ModelReference, Source
+
+_DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+_NEVER_PROVISIONS = "kubernetes.io/no-provisioner"
+_GA = {
+    "failure-domain.beta.kubernetes.io/zone": "topology.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/region": "topology.kubernetes.io/region",
+}
+_TOPOLOGY = (*_GA, *_GA.values())
+"""The labels of volumes and nodes that ``volumezone`` compares."""
+
+
+class _Mounted(msgspec.Struct, frozen=True, kw_only=True):
+    """One claim of the pod; ``made``: its controller makes it with the pod where it is not there.
+
+    ``claim`` is what is asked for: of one that is to be made its template. ``facts`` is None where
+    there is none and nobody makes it.
+    """
+
+    name: str
+    claim: PersistentVolumeClaim | None
+    facts: ClaimFacts | None
+    made: bool = False
+
+
+class PodClaims:
+    """The claims of one pod, and what they hold against nodes.
+
+    Those of its volumes, and those that its models are read from where a controller mounts them
+    (``pvc://`` of KServe). ``ordinal`` is the pod's own in a StatefulSet: each has its own claims.
+    """
+
+    def __init__(
+        self,
+        view: View,
+        namespace: str,
+        asked: Constraints,
+        references: Iterable[ModelReference] = (),
+        *,
+        ordinal: int = 0,
+    ) -> None:
+        self._view = view
+        self._namespace = namespace
+        sources = (s for r in references for s in (r, r.origin) if s is not None)
+        names = [
+            v.persistent_volume_claim.claim_name
+            for v in asked.volumes
+            if v.persistent_volume_claim is not None
+        ]
+        names += [s.claim for s in sources if s.source is Source.CLAIM and s.claim]
+        self._mounted = [self._existing(name) for name in dict.fromkeys(names) if name]
+        self._mounted += [
+            self._templated(f"{template.metadata.name}-{ordinal}", template)
+            for template in asked.claim_templates.claims
+        ]
+        self._everywhere = next(filter(None, map(self._refused_everywhere, self._mounted)), None)
+
+    def objection(self, node: NodeView) -> Objection | None:
+        """Say why a node is refused for a claim; None where none is in the way."""
+        if self._everywhere is not None:
+            return self._everywhere
+        return next(filter(None, (self._refused(one, node) for one in self._mounted)), None)
+
+    def not_judged(self) -> Iterator[str]:
+        """Name what could refuse a node for a claim and is not looked at here."""
+        if any(map(self._is_attached, self._mounted)):
+            yield "how many volumes a node's CSI driver attaches"
+        for one in self._mounted:
+            if one.facts is not None and one.facts.single_pod:
+                yield f"whether another pod has claim {one.name} (ReadWriteOncePod)"
+            if one.facts is not None and not one.facts.bound and self._waits(one):
+                yield f"free storage for claim {one.name}"
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def _existing(self, name: str) -> _Mounted:
+        claim = self._view.claims.get((self._namespace, name))
+        return _Mounted(name=name, claim=claim, facts=self._view.claim(self._namespace, name))
+
+    def _templated(self, name: str, template: PersistentVolumeClaim) -> _Mounted:
+        there = self._existing(name)
+        if there.claim is not None:
+            return there
+        view, spec = self._view, template.spec
+        if spec.storage_class_name is None:
+            spec = msgspec.structs.replace(spec, storage_class_name=self._default_class())
+        claim = msgspec.structs.replace(template, spec=spec)
+        facts = claim_facts(claim, view.volumes, view.classes)
+        return _Mounted(name=name, claim=claim, facts=facts, made=True)
+
+    def _default_class(self) -> str | None:
+        named = (
+            name
+            for name, one in self._view.classes.items()
+            if one.metadata.annotations.get(_DEFAULT_CLASS) == "true"
+        )
+        return next(named, None)
+
+    def _class(self, one: _Mounted) -> StorageClass | None:
+        name = one.claim.spec.storage_class_name if one.claim is not None else None
+        return self._view.classes.get(name or "")
+
+    def _waits(self, one: _Mounted) -> bool:
+        """Tell whether a volume is found or made once the pod has a node."""
+        return one.facts is not None and one.facts.waits_for_consumer and not one.facts.volume
+
+    def _is_attached(self, one: _Mounted) -> bool:
+        """Tell whether a driver mounts it, which takes so many on a node and no more."""
+        volume = self._view.volumes.get(one.facts.volume) if one.facts is not None else None
+        return volume is not None and volume.spec.csi is not None
+
+    # -- on every node ---------------------------------------------------------------------------
+
+    def _refused_everywhere(self, one: _Mounted) -> Objection | None:
+        facts, name = one.facts, one.name
+        if facts is None:
+            return Objection(
+                reason=InTree.CLAIM_MISSING, text=f"claim {name} does not exist", claim=name
+            )
+        if facts.deleted:
+            return Objection(
+                reason=InTree.CLAIM_DELETED, text=f"claim {name} is being deleted", claim=name
+            )
+        if facts.lost or self._volume_is_gone(facts):
+            return Objection(
+                reason=InTree.CLAIM_NOT_BOUND,
+                text=f"claim {name} has lost its volume",
+                detail=f"{facts.volume or 'it'} does not exist any more",
+                claim=name,
+            )
+        if facts.bound or self._waits(one):
+            return None
+        why = self._why_not_bound(one)
+        if one.made and not why:
+            return None  # made with the pod, and bound before the pod is asked about
+        return Objection(
+            reason=InTree.CLAIM_NOT_BOUND, text=f"claim {name} is not bound", detail=why, claim=name
+        )
+
+    def _volume_is_gone(self, facts: ClaimFacts) -> bool:
+        """Tell whether a bound claim's volume is none of those known; of none known, nothing is."""
+        known = self._view.volumes
+        return facts.bound and bool(known) and facts.volume not in known
+
+    def _why_not_bound(self, one: _Mounted) -> str:
+        spec = one.claim.spec if one.claim is not None else None
+        named = spec.storage_class_name if spec is not None else None
+        if spec is not None and spec.volume_name:
+            return f"it is meant for volume {spec.volume_name}"
+        if named and self._view.classes and named not in self._view.classes:
+            return f"its storage class {named} does not exist"
+        return ""
+
+    # -- on one node -----------------------------------------------------------------------------
+
+    def _refused(self, one: _Mounted, node: NodeView) -> Objection | None:
+        facts, why = one.facts, ""
+        if facts is None:
+            return None
+        if facts.bound:
+            why = self._out_of_reach(facts, node)
+        elif self._waits(one):
+            why = self._not_made_there(one, facts, node)
+        if not why:
+            return None
+        return Objection(
+            reason=InTree.CLAIM_UNREACHABLE,
+            text=f"claim {one.name} cannot be mounted on the node",
+            detail=why,
+            claim=one.name,
+        )
+
+    def _out_of_reach(self, facts: ClaimFacts, node: NodeView) -> str:
+        if not facts.reachable(node.name, node.labels):
+            return f"its volume {facts.volume} is tied to other nodes"
+        volume = self._view.volumes.get(facts.volume)
+        labels = volume.metadata.labels if volume is not None else {}
+        if not any(key in node.labels for key in _TOPOLOGY):
+            return ""
+        for key in _TOPOLOGY:
+            has = node.labels.get(key, node.labels.get(_GA.get(key, key)))
+            if key in labels and has not in labels[key].split("__"):
+                return f"its volume {facts.volume} is in {key.rpartition('/')[2]} {labels[key]}"
+        return ""
+
+    def _not_made_there(self, one: _Mounted, facts: ClaimFacts, node: NodeView) -> str:
+        if facts.selected_node:
+            there = facts.selected_node == node.name
+            return "" if there else f"its volume is being made for node {facts.selected_node}"
+        if any(self._could_be(volume, one, node) for volume in self._view.volumes.values()):
+            return ""
+        storage_class = self._class(one)
+        if storage_class is not None and storage_class.provisioner == _NEVER_PROVISIONS:
+            return f"no free volume of storage class {storage_class.metadata.name} is there"
+        if not facts.reachable(node.name, node.labels):
+            return "its storage class makes no volumes there (allowedTopologies)"
+        return ""
+
+    def _could_be(self, volume: PersistentVolume, one: _Mounted, node: NodeView) -> bool:
+        """Tell whether a volume that is there already can become the claim's, on this node."""
+        claim, spec = one.claim, volume.spec
+        if claim is None or spec.storage_class_name != claim.spec.storage_class_name:
+            return False
+        taken = spec.claim_ref
+        if taken is not None and (taken.namespace, taken.name) != (self._namespace, one.name):
+            return False
+        affinity = spec.node_affinity.required if spec.node_affinity is not None else None
+        return (
+            set(claim.spec.access_modes) <= set(spec.access_modes)
+            and _storage(spec.capacity) >= _storage(claim.spec.resources.requests)
+            and (
+                affinity is None
+                or any(term_holds(t, node.name, node.labels) for t in affinity.node_selector_terms)
+            )
+        )
+
+
+def _storage(amounts: Resources) -> int:
+    """Read how much storage is asked for or there, in bytes; 0 where that cannot be read."""
+    try:
+        return parse_quantity(amounts.get("storage", 0))
+    except InvalidQuantityError:
+        return 0
