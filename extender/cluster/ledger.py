@@ -132,7 +132,7 @@ class Ledger:
         before = self.pods.get(facts.uid)
         self.pods[facts.uid] = facts
         if before is not None and facts == msgspec.structs.replace(
-            before, unscheduled=facts.unscheduled
+            before, unscheduled=facts.unscheduled, leaving=facts.leaving
         ):
             return False
         if before is not None and before.node and before.node != facts.node:

@@ -97,7 +97,7 @@ class PodFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``restarted``: a container of it has failed before. ``requests`` are those beside memory.
     ``unscheduled`` is what kube-scheduler says of why it has no node, for people alone.
     ``comes_back``: where it is evicted another one comes to the same node, as of a DaemonSet or of
-    the kubelet itself; ``leaving``: it is being deleted.
+    the kubelet itself. ``leaving``: it is being deleted, which frees nothing yet.
     """
 
     uid: str

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import posixpath
-import shlex
-
-from extender.cluster.inventory import PROVIDES_ANNOTATION
 from extender.explain.answers import NodeAnswer
 from extender.explain.claims import claim_remedy, model_claim
+from extender.explain.filling import how_to_fill
 from extender.explain.room import in_tree_remedy, smaller_request, too_small
 from extender.kube.objects import Pod
 from extender.kube.quantity import format_bytes, format_quantity
 from extender.placement.reasons import Reason
-from extender.placement.request import cached_reference
 from extender.placement.verdict import Judge, Verdict
-from extender.workload.model import ModelReference
-from extender.workload.names import Kind, parse_name
-from extender.workload.volumes import is_within
-
-_UNKNOWN_SOURCE = "hf://ORGANISATION/NAME"
 
 
 def remedy(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
@@ -32,7 +23,7 @@ def remedy(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
         case Reason.INSUFFICIENT_MEMORY:
             return _memory(answer, judge, pod)
         case Reason.MODEL_ABSENT:
-            return _absent(verdict, judge)
+            return how_to_fill(verdict.node, judge)
         case Reason.MODEL_LOADING:
             return f"none: the pod is woken when it is ready{_follow(verdict, judge, 'logs -f')}"
         case Reason.MODEL_FAILED:
@@ -72,60 +63,6 @@ def _memory(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
         )
     smaller = smaller_request(pod, verdict.missing)
     return lacking + (f"; it would fit with {smaller}" if smaller else "") + small
-
-
-def _absent(verdict: Verdict, judge: Judge) -> str:
-    found = next(
-        ((held, r) for r in judge.answers if (held := cached_reference(r)) is not None), None
-    )
-    path = (found[0].host_path if found else None) or "/path"
-    declare = _annotation(judge.view.inventory.provided(verdict.node), path)
-    line = catalog_line(path, judge, found[1] if found else None)
-    return (
-        f"have a loader fill it there (its ModelCatalog: {line}), or declare what is baked in: "
-        f"kubectl annotate node {verdict.node} {declare}"
-    )
-
-
-def _annotation(provided: tuple[str, ...], path: str) -> str:
-    """Return the arguments that add a path to those that a node says it provides."""
-    if not provided:
-        return shlex.quote(f"{PROVIDES_ANNOTATION}={path}")
-    lines = " ".join(shlex.quote(one) for one in (*provided, path))
-    return f"--overwrite {PROVIDES_ANNOTATION}=\"$(printf '%s\\n' {lines})\""
-
-
-def catalog_line(path: str, judge: Judge, reference: ModelReference | None) -> str:
-    """Return the entry of a ModelCatalog that puts a model at a host path.
-
-    Its place is relative to the directory that a loader owns, where one is known; its source is
-    what a loader, or the pod, says of that path.
-    """
-    answer = judge.answers.get(reference) if reference is not None else None
-    owners = set(answer.loaders) if answer is not None else set()
-    loaders = judge.view.inventory.loaders
-    directories = [
-        directory
-        for loader in loaders
-        if f"{loader.namespace}/{loader.name}" in owners
-        for directory in loader.template.directories
-        if is_within(path, directory)
-    ]
-    base = max(directories, key=len, default=posixpath.dirname(path))
-    place = posixpath.relpath(path, base)
-    name = posixpath.basename(path)
-    declared = (m.model for loader in loaders for m in loader.template.models if m.path == path)
-    asked = reference.model if reference is not None else None
-    named = (text for text in (*declared, asked) if text and parse_name(text).kind is Kind.HUB)
-    source = next((f"hf://{parse_name(text).text}" for text in named), _UNKNOWN_SOURCE)
-    where = "" if place == name else f", path: {_yaml(place)}"
-    return f"models: [{{name: {_yaml(name)}, source: {_yaml(source)}{where}}}]"
-
-
-def _yaml(text: str) -> str:
-    """Quote what YAML's flow style could take for something else."""
-    plain = all(c.isalnum() or c in "._-/:" for c in text) and not text[:1].isdigit()
-    return text if plain else "'" + text.replace("'", "''") + "'"
 
 
 def _follow(verdict: Verdict, judge: Judge, verb: str) -> str:
