@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from extender.cli.source import (
     path_argument,
     state_from_snapshot,
 )
+from extender.cli.terminal import say, show_json
 from extender.cluster.kept import Kept
 from extender.config import ExtenderConfiguration, load_configuration
 from extender.doctor.cluster import check_cluster
@@ -275,21 +276,15 @@ def _wanted(*, observe: bool) -> dict[Right, str]:
 
 def _print(diagnosis: Diagnosis, output: str) -> None:
     if output == "json":
-        document = msgspec.json.encode(diagnosis.document())
-        click.echo(msgspec.json.format(document, indent=2))
+        show_json(diagnosis.document())
         return
     for found in worst_first(diagnosis.findings):
-        click.echo(_readable(found))
+        word = f"{found.severity.value.upper():<8}"
+        click.secho(word, fg=_COLOURS[found.severity], nl=False)
+        say(f"{found.object} [{found.check}]")
+        say(f"        {found.message}")
+        if found.remedy:
+            say(f"        -> {found.remedy}")
     for subject, why in diagnosis.not_checked.items():
-        click.echo(f"not checked: {subject} ({why})")
-    click.echo(diagnosis.summary())
-
-
-def _readable(found: Finding) -> str:
-    word = f"{found.severity.value.upper():<8}"
-    lines: Sequence[str] = [
-        f"{click.style(word, fg=_COLOURS[found.severity])}{found.object} [{found.check}]",
-        f"        {found.message}",
-        *([f"        -> {found.remedy}"] if found.remedy else []),
-    ]
-    return "\n".join(lines)
+        say(f"not checked: {subject} ({why})")
+    say(diagnosis.summary())

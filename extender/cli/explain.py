@@ -6,11 +6,10 @@ import sys
 from pathlib import Path
 
 import click
-import msgspec
 
 from extender.cli.manifests import pods_of_file
 from extender.cli.source import DUMP_EPILOG, cluster_options, path_argument, read_cluster
-from extender.cli.terminal import is_piped, show_remedies, show_table
+from extender.cli.terminal import is_piped, say, show_json, show_remedies, show_table
 from extender.config import load_configuration
 from extender.errors import UsageError
 from extender.explain.document import Document, may_be_placed
@@ -76,16 +75,18 @@ def explain(
     ]
     if output == "json":
         answer = documents[0] if len(documents) == 1 else documents
-        click.echo(msgspec.json.format(msgspec.json.encode(answer), indent=2))
+        show_json(answer)
     else:
         for number, document in enumerate(documents):
-            click.echo("\n" * bool(number) + _readable(document))
+            for line in [""] * bool(number) + _readable(document):
+                say(line)
             show_table(NODE_HEADER, node_rows(document["nodes"], remedies=is_piped()))
             show_remedies(document["nodes"])
     sys.exit(0 if all(may_be_placed(document) for document in documents) else DOES_NOT_FIT)
 
 
-def _readable(document: Document) -> str:
+def _readable(document: Document) -> list[str]:
+    """Return what is said of a pod before its nodes, one line each."""
     part = f" ({document['part']})" if document["part"] else ""
     name = f"{document['namespace'] or 'default'}/{document['pod']}{part}"
     lines = [f"pod {name}: {document['summary']}"]
@@ -95,4 +96,4 @@ def _readable(document: Document) -> str:
         if reference["readFrom"]
     ]
     lines += [f"warning: {w['message']}" for w in document["warnings"]]
-    return "\n".join([*lines, ""])
+    return [*lines, ""]

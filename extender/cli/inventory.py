@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from extender.cli.source import DUMP_EPILOG, cluster_options, read_cluster
-from extender.cli.terminal import show_table
+from extender.cli.terminal import show_json, show_table
 from extender.config import load_configuration
 from extender.explain.inventory import inventory as list_inventory
 from extender.kube.quantity import format_bytes
@@ -37,7 +37,7 @@ def inventory(
     )
     document = list_inventory(cluster.context.state.view())
     if output == "json":
-        click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2))
+        show_json(document)
         return
     rows = [
         (

@@ -15,6 +15,7 @@ from extender.cli.inventory import inventory
 from extender.cli.loader import loader
 from extender.cli.serve import serve
 from extender.cli.simulate import simulate
+from extender.cli.terminal import complain
 from extender.errors import ExtenderError
 
 WRONG_USE = 2
@@ -38,8 +39,8 @@ def main() -> None:
     try:
         cli.main(prog_name="kubectl modelcache" if as_plugin else "model-cache-extender")
     except ExtenderError as error:
-        click.echo(f"error: {error}", err=True)
+        complain(f"error: {error}")
         sys.exit(WRONG_USE)
     except OSError as error:  # the answer itself could not be written: a full disk behind `>`
-        click.echo(f"error: {error.strerror}: {error.filename or 'the output'}", err=True)
+        complain(f"error: {error.strerror}: {error.filename or 'the output'}")
         sys.exit(WRONG_USE)

@@ -10,7 +10,7 @@ import msgspec
 
 from extender.cli.manifests import pods_of_file
 from extender.cli.source import DUMP_EPILOG, cluster_options, path_argument, read_cluster
-from extender.cli.terminal import is_piped, show_remedies, show_table
+from extender.cli.terminal import is_piped, say, show_json, show_remedies, show_table
 from extender.config import load_configuration
 from extender.errors import UsageError
 from extender.explain.table import why
@@ -78,7 +78,7 @@ def simulate(
     outcome = place_all(asked, cluster.context, cluster.kept)
     if output == "json":
         answer = document(outcome, parts[0].pod)
-        click.echo(msgspec.json.format(msgspec.json.encode(answer), indent=2))
+        show_json(answer)
     else:
         _show(outcome, parts[0].pod, said)
     sys.exit(SOME_WAIT if outcome.waiting else 0)
@@ -88,18 +88,21 @@ def _show(outcome: Outcome, pod: Pod, said: str) -> None:
     name = (
         f"{pod.metadata.namespace or 'default'}/{pod.metadata.name or pod.metadata.generate_name}"
     )
-    click.echo(f"{name}: {outcome.placed} of {outcome.replicas} would be placed\n")
+    say(f"{name}: {outcome.placed} of {outcome.replicas} would be placed")
+    say()
     if not outcome.replicas:
-        click.echo(f"it asks for no pod now ({said}); place some all the same with --replicas\n")
+        say(f"it asks for no pod now ({said}); place some all the same with --replicas")
+        say()
     if outcome.placements:
         parts = [("PART",), *((one.part or "-",) for one in outcome.placements)]
         table = [_HEADER, *map(_row, outcome.placements)]
         if any(one.part for one in outcome.placements):
             table = [(*row[:1], *part, *row[1:]) for row, part in zip(table, parts, strict=True)]
         show_table(table[0], table[1:])
-        click.echo("")
+        say()
     if outcome.waits is not None:
-        click.echo(f"{outcome.waits.summary}\n")
+        say(f"{outcome.waits.summary}")
+        say()
         nodes = [{**msgspec.to_builtins(one), "refusedBy": one.by} for one in outcome.waits.nodes]
         refused = [
             (one["name"], one["by"], one["reason"] or "-", why(one, remedies=is_piped()))
@@ -107,10 +110,10 @@ def _show(outcome: Outcome, pod: Pod, said: str) -> None:
         ]
         show_table(("NODE", "REFUSED BY", "REASON", "WHY"), refused)
         show_remedies(nodes)
-        click.echo("")
+        say()
     if outcome.not_judged:
-        click.echo(f"not judged, though the manifest says it: {', '.join(outcome.not_judged)}")
-    click.echo(f"not modelled: {outcome.not_modelled}")
+        say(f"not judged, though the manifest says it: {', '.join(outcome.not_judged)}")
+    say(f"not modelled: {outcome.not_modelled}")
 
 
 def _row(one: Placement) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import click
 
 from extender.cli.gaps import gaps
+from extender.cli.terminal import complain
 from extender.cluster.kept import Kept
 from extender.cluster.state import ClusterState
 from extender.config import ExtenderConfiguration
@@ -112,7 +113,7 @@ def state_from_snapshot(
 def warn_of(path: Path, problems: list[str]) -> None:
     """Say on stderr what could not be read of a file."""
     for problem in problems:
-        click.echo(f"warning: {path}: {problem}", err=True)
+        complain(f"warning: {path}: {problem}")
 
 
 def _clock_from(moment: float | None) -> Callable[[], float]:

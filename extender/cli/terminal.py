@@ -1,16 +1,20 @@
-"""Tables for people: plain in a pipe, coloured and as wide as the window on a terminal.
+"""What commands print: text of which nothing controls a terminal, tables, one JSON document.
 
-Colour and width come from rich, where it is installed (the extra ``cli``); ``NO_COLOR`` and
-``TERM=dumb`` are its own business.
+Names, arguments and annotations are anybody's: what moves the cursor, turns the writing direction
+or ends a line is shown as its number. Tables are plain in a pipe, coloured and as wide as the
+window on a terminal. Colour and width come from rich, where it is installed (the extra ``cli``);
+``NO_COLOR`` and ``TERM=dumb`` are its own business.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
+import msgspec
 
 from extender.explain.table import remedy_lines, table
 
@@ -26,8 +30,38 @@ _COLOURS = {
 """Of words that are a whole cell."""
 
 
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+"""C0 and C1 (ECMA-48), and what Unicode's bidirectional algorithm and line breaking act on."""
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """Return a text in which control characters but for those to ``keep`` are written out."""
+
+    def escaped(found: re.Match[str]) -> str:
+        return found[0] if found[0] in keep else f"\\u{ord(found[0]):04x}"
+
+    return _CONTROLS.sub(escaped, text)
+
+
+def say(text: str = "") -> None:
+    """Print one line."""
+    click.echo(printable(text))
+
+
+def complain(text: str) -> None:
+    """Print to stderr; a message may have several lines."""
+    click.echo(printable(text, keep="\n"), err=True)
+
+
+def show_json(document: Any) -> None:
+    """Print one JSON document, and nothing else; what is escaped in it means the same."""
+    text = msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+    click.echo(printable(text, keep="\n"))
+
+
 def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under a header; on a terminal long cells are folded rather than cut."""
+    rows = [tuple(map(printable, row)) for row in rows]
     if is_piped() or not _show_rich(header, rows):
         click.echo(table(header, rows))
 
@@ -43,7 +77,8 @@ def show_remedies(nodes: Sequence[dict[str, Any]]) -> None:
     In a pipe a node is one line, its remedy at the end.
     """
     lines = [] if is_piped() else remedy_lines(nodes)
-    click.echo("\n".join(["", "what would help:", *lines]) if lines else "", nl=bool(lines))
+    for line in ["", "what would help:", *lines] if lines else []:
+        say(line)
 
 
 def _show_rich(header: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:

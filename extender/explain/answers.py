@@ -15,6 +15,7 @@ from extender.cluster.requests import Amounts
 from extender.cluster.view import PodFacts
 from extender.explain.size import Sizes
 from extender.explain.taints import ends_taints
+from extender.placement.estimate import Start
 from extender.placement.in_tree import Objections, all_requests
 from extender.placement.objections import WOULD_END, InTree, Objection
 from extender.placement.reasons import TEXTS, WAITS_FOR, Reason
@@ -40,6 +41,12 @@ class NodeAnswer(msgspec.Struct, frozen=True, kw_only=True):
     def fits(self) -> bool:
         """Tell whether the pod may go there."""
         return self.objection is None and self.verdict.fits
+
+    @property
+    def start(self) -> Start | None:
+        """Return the estimated start; None where nothing is known of what would be loaded."""
+        start = self.verdict.start
+        return start if start is not None and start.is_told else None
 
     @property
     def by(self) -> str | None:

@@ -119,7 +119,7 @@ def _reference(reference: ModelReference) -> Document:
 
 
 def _node(answer: NodeAnswer, judge: Judge, pod: Pod, scores: dict[str, int]) -> Document:
-    verdict, start = answer.verdict, answer.verdict.start
+    verdict, start = answer.verdict, answer.start
     fix = remedy(answer, judge, pod)
     return {
         "name": verdict.node,

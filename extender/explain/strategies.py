@@ -34,7 +34,7 @@ def better_strategy(judge: Judge, answers: Sequence[NodeAnswer], replicas: int =
     if reference.strategy is Strategy.NODE_CACHE:
         return _a_shared_volume(judge, answers, size)
     cached = size / judge.policy.bandwidths.disk / GB + judge.policy.engine_start
-    starts = [a.verdict.start.seconds for a in answers if a.fits and a.verdict.start is not None]
+    starts = [answer.start.seconds for answer in answers if answer.fits and answer.start]
     if not starts:
         return _a_node_cache(judge, answers, reference, cached)
     best = min(starts)

@@ -76,16 +76,16 @@ def _can_go(judge: Judge, answers: Sequence[NodeAnswer], pods: Iterable[PodFacts
     """Say how many nodes fit and count what refuses the others, or why none does."""
     if not answers:
         return "there are no nodes"
-    fitting = [answer.verdict for answer in answers if answer.fits]
+    fitting = [answer for answer in answers if answer.fits]
     if not fitting:
         return why_it_waits(judge, answers, pods)
     refused = Counter(answer.text for answer in answers if not answer.fits)
     lacks = ", ".join(f"{number} {text}" for text, number in refused.most_common())
-    timed = [v for v in fitting if v.start is not None]
-    best = min(timed, key=lambda v: (v.start.seconds if v.start else 0.0, v.node), default=None)
+    starts = [(answer.start.seconds, answer.node) for answer in fitting if answer.start]
     soonest = ""
-    if best is not None and best.start is not None:
-        soonest = f", soonest on {best.node} (about {best.start.seconds:.0f} s)"
+    if starts:
+        seconds, node = min(starts)
+        soonest = f", soonest on {node} (about {seconds:.0f} s)"
     others = f"; {lacks}" if lacks else ""
     return f"fits on {len(fitting)} of {len(answers)} nodes{soonest}{others}"
 

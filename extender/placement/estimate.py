@@ -59,6 +59,11 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """Return the whole."""
         return (self.fetch + self.read + self.engine + self.penalty) * self.correction
 
+    @property
+    def is_told(self) -> bool:
+        """Tell whether anything is known of what is to be loaded, beside the engine's own time."""
+        return bool(self.fetch or self.read or self.penalty)
+
 
 class Others(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is under way on a node for others: pods that are starting there, and its loader.

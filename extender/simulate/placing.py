@@ -250,7 +250,7 @@ def _best(replica: Pod, names: tuple[str, ...], context: Context) -> tuple[str, 
 def _placement(
     number: int, score: int | None, passed: int, before: Verdict, view: View
 ) -> Placement:
-    node = view.nodes[before.node]
+    node, start = view.nodes[before.node], before.start
     return Placement(
         replica=number,
         part=None,
@@ -259,7 +259,7 @@ def _placement(
         passed=passed,
         state=before.state,
         evidence=before.evidence,
-        estimated_start_seconds=round(before.start.seconds, 1) if before.start else None,
+        estimated_start_seconds=round(start.seconds, 1) if start and start.is_told else None,
         memory_free_bytes=node.free,
         free={},
         models=_models(node, view),

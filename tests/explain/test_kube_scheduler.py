@@ -391,6 +391,15 @@ def test_what_is_not_looked_at_is_said() -> None:
     assert "NotJudged" not in warned(served())
 
 
+def test_where_nothing_is_known_of_a_model_no_time_is_made_up() -> None:
+    """The engine's own seconds are no estimate of anything."""
+    told = document(manifest(), machine())
+    assert told["nodes"][0]["estimatedStartSeconds"] is None
+    assert told["summary"].startswith("fits on 1 of 1 nodes; asks for no model")
+    unknown = document(served(), machine())
+    assert unknown["summary"].startswith("fits on 1 of 1 nodes; asks for /models/llama")
+
+
 # -- a pod that runs -------------------------------------------------------------------------------
 
 
