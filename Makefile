@@ -98,7 +98,7 @@ e2e-kills: $(STAMP) ## Kill make e2e at random moments and look what stays on th
 bench-programs: $(STAMP)
 	@$(BIN)/python controlplane/build.py --bench
 
-bench: controlplane bench-programs ## Measure everything (15 minutes; BENCH=answer for one); kept under build/bench
+bench: controlplane bench-programs ## Measure (15 minutes; BENCH=answer for one, see docs/performance.md); kept under build/bench
 	$(BIN)/python -m bench $${BENCH:-all}
 
 bench-quick: controlplane bench-programs ## See that every benchmark runs (two minutes; not for figures)

@@ -30,6 +30,8 @@ _WAITING = "model_cache_extender_waiting_pods"
 _RETRIES = 'model_cache_extender_retries_total{{by="{}"}}'
 _PATCH = {"Content-Type": "application/merge-patch+json"}
 _BOUND = 10
+_CALM_SECONDS = 3.0
+"""Longer than the back-off of pods that were refused a moment ago (1 to 2 s)."""
 
 
 def measure(folder: Path, *, quick: bool) -> Iterator[Row]:
@@ -49,8 +51,8 @@ def measure(folder: Path, *, quick: bool) -> Iterator[Row]:
             create(cluster, PODS, map(_refused, range(waiting), without))
             scheduler = cluster.start_scheduler(scheduler_config(ours.url), "bench-scheduler")
             _wait_refused(ours, waiting)
-            time.sleep(5)
-            figures = _updated(cluster, ours, scheduler, rate, 3.0 if quick else 15.0)
+            time.sleep(_CALM_SECONDS)
+            figures = _updated(cluster, ours, scheduler, rate, 3.0 if quick else 10.0)
             cluster.stop_process(scheduler)
             delete_pods(connect(str(cluster.kubeconfig())))
             yield Row(
