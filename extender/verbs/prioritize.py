@@ -37,6 +37,7 @@ def prioritize_nodes(
         return nothing, None
     judge = context.judge(args.pod)
     ranking, slowest = nothing, None
+    table: Starts | None = None
     if _is_particular(judge):
         table = context.starts.of(judge, late)
         if table is None:
@@ -46,7 +47,7 @@ def prioritize_nodes(
             ranking = Ranking(args.names, _scores(known, seconds, table, judge, context))
             slowest = _slowest(known, seconds, judge)
     best = _best(ranking)
-    starts = {} if ranking is nothing else _starts(judge, best)
+    starts = {} if table is None or ranking is nothing else _starts(judge, table, best)
     made = decision(
         "prioritize",
         judge.request,
@@ -119,8 +120,10 @@ def expected(
 
 
 def _slowest(names: tuple[str, ...], seconds: list[float], judge: Judge) -> float:
-    node = judge.view.nodes[names[seconds.index(max(seconds))]]
-    return judge.start(node).seconds
+    slowest = max(seconds)
+    if not _counts_crowding(judge):
+        return slowest
+    return judge.start(judge.view.nodes[names[seconds.index(slowest)]]).seconds
 
 
 def _best(ranking: Ranking) -> dict[str, int]:
@@ -135,10 +138,18 @@ def _best(ranking: Ranking) -> dict[str, int]:
     return table
 
 
-def _starts(judge: Judge, names: Iterable[str]) -> dict[str, float]:
+def _starts(judge: Judge, table: Starts, names: Iterable[str]) -> dict[str, float]:
     """Return the estimated starts on the known ones of these nodes."""
-    nodes = judge.view.nodes
-    return {name: judge.start(nodes[name]).seconds for name in names if name in nodes}
+    nodes, answers = judge.view.nodes, table.answers
+    known = (name for name in names if name in nodes and name in answers)
+    if _counts_crowding(judge):
+        return {name: judge.start(nodes[name]).seconds for name in known}
+    return {name: answers[name] for name in known}
+
+
+def _counts_crowding(judge: Judge) -> bool:
+    """Tell whether nodes are ranked by more than their start (``starts.seconds_on``)."""
+    return bool(judge.request.demand.volumes)
 
 
 def _hold(name: str, judge: Judge, context: Context) -> None:
