@@ -113,6 +113,8 @@ def _load(kubeconfig: str | None, context: str | None) -> Configuration:
         _load_kubeconfig(named or str(Path("~/.kube/config").expanduser()), context, configuration)
     else:
         _load_service_account(configuration)
+    # Else it walks through the whole environment, which names every Service, for each request.
+    configuration.proxy = configuration.proxy
     return configuration
 
 

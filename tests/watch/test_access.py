@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from kubernetes.client import configuration
 from kubernetes.client.configuration import Configuration
 
 from extender.errors import InvalidConfigurationError
@@ -160,6 +161,18 @@ def test_a_renewed_access_is_read_anew_and_has_a_new_generation() -> None:
     assert access.renew(before)
     assert access.current()[0] == before + 1
     assert access.authorization() == "Bearer token-2"
+
+
+def test_the_environment_is_not_searched_for_proxies_with_every_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a cluster it names every Service of the namespace, several times."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:3128")
+    access = load_access(str(kubeconfig(tmp_path / "config", server="https://192.0.2.1")))
+    monkeypatch.setattr(configuration, "getproxies", lambda: pytest.fail("searched again"))
+    for _ in range(3):
+        assert access.authorization() == f"Bearer {SECRET}"
+    assert access.current()[1].proxy == "http://127.0.0.1:3128"
 
 
 def test_an_access_is_not_read_anew_in_a_loop() -> None:
