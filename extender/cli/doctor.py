@@ -26,7 +26,7 @@ from extender.config import ExtenderConfiguration, load_configuration
 from extender.doctor.cluster import check_cluster
 from extender.doctor.examined import Examined, examine
 from extender.doctor.extenders import check_scheduler_versions
-from extender.doctor.finding import Finding, Severity, worst_first
+from extender.doctor.finding import Finding, Severity, some, worst_first
 from extender.doctor.permissions import (
     READ_RIGHTS,
     WRITE_RIGHTS,
@@ -278,10 +278,13 @@ def _print(diagnosis: Diagnosis, output: str) -> None:
     if output == "json":
         show_json(diagnosis.document())
         return
+    alike: dict[Finding, list[str]] = {}
     for found in worst_first(diagnosis.findings):
+        alike.setdefault(msgspec.structs.replace(found, object=""), []).append(found.object)
+    for found, objects in alike.items():
         word = f"{found.severity.value.upper():<8}"
         click.secho(word, fg=_COLOURS[found.severity], nl=False)
-        say(f"{found.object} [{found.check}]")
+        say(f"{some(objects)} [{found.check}]")
         say(f"        {found.message}")
         if found.remedy:
             say(f"        -> {found.remedy}")

@@ -81,6 +81,25 @@ def test_the_worst_comes_first(tmp_path: Path) -> None:
     assert ranks[0] == 0
 
 
+def test_what_is_wrong_with_many_alike_is_said_once_and_listed_whole(tmp_path: Path) -> None:
+    """A thousand pods without an owner are no thousand paragraphs."""
+    cluster = yaml.safe_load(CLUSTER.read_text())
+    (pod,) = (item for item in cluster["items"] if item["metadata"]["name"] == "qwen-0")
+    pod["metadata"]["namespace"] = "elsewhere"
+    cluster["items"] += [
+        {**pod, "metadata": {**pod["metadata"], "name": f"qwen-{n}", "uid": f"uid-{n}"}}
+        for n in range(1, 40)
+    ]
+    dump = tmp_path / "dump.yaml"
+    dump.write_text(yaml.safe_dump(cluster))
+    listed = doctor("--snapshot", dump, "-o", "json").json()["findings"]
+    assert sum(one["check"] == "NotAskedAbout" for one in listed) == 40
+    text = doctor("--snapshot", dump).stdout
+    assert text.count("[NotAskedAbout]") == 1
+    said = "Pod elsewhere/qwen-0, Pod elsewhere/qwen-1, Pod elsewhere/qwen-10 and 37 more"
+    assert f"WARNING {said} [NotAskedAbout]" in text
+
+
 def test_an_object_that_cannot_be_read_is_a_finding(tmp_path: Path) -> None:
     dump = tmp_path / "dump.yaml"
     bad = {"kind": "Pod", "metadata": {"name": "p", "namespace": "n"}, "spec": {"containers": 5}}
