@@ -22,6 +22,7 @@ from extender.loader.disk_space import disk_space
 from extender.loader.layout import CacheDirectory
 from extender.loader.metrics import LoaderMetrics
 from extender.loader.reporting import LEASE_SECONDS, Reporter
+from extender.loader.speaking import Speaker
 from extender.loader.table import ModelTable
 from extender.report import Progress
 
@@ -40,7 +41,8 @@ class Announcer:
     ``looked``: whether all of the disk was looked at, ``looked_at``: whether a model was, so that
     what is there is not called absent. Nothing is said before the first; later models that take
     long to look at (somebody copied them in) keep nothing else from being said.
-    ``node_uid`` is empty until it is known. ``clock`` is monotonic seconds.
+    ``node_uid`` is empty until it is known. ``clock`` is monotonic seconds. The Lease is written
+    where this loader is the directory's ``speaker``, the report in any case.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Announcer:
         reporter: Reporter,
         table: ModelTable,
         *,
+        speaker: Speaker,
         cache: CacheDirectory,
         host_directory: Callable[[], str],
         catalog: CatalogFile,
@@ -60,6 +63,7 @@ class Announcer:
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self._reporter = reporter
+        self._speaker = speaker
         self._table = table
         self._cache = cache
         self._host_directory = host_directory
@@ -92,9 +96,12 @@ class Announcer:
         self._thread.join(_LOOK_SECONDS * 4)
         try:
             self._announce()
-            self._reporter.release()
+            if self._speaker.speaks():
+                self._reporter.release()
         except ExtenderError as error:
             log.warning("not announced", error=str(error))
+        finally:
+            self._speaker.end()
 
     def told(self, seconds: float) -> bool:
         """Wait until what is known now is in the report; False where it is not within so long.
@@ -144,6 +151,6 @@ class Announcer:
         progress = self._table.progress(disk_space(self._cache.root, self._metrics.read_speed))
         moved = progress.transfers != self._progress.transfers
         due = min(PROGRESS_SECONDS, self._renew_seconds) if moved else self._renew_seconds
-        if self._clock() - self._renewed_at >= due:
+        if self._clock() - self._renewed_at >= due and self._speaker.speaks():
             self._reporter.renew(progress, node_uid=self._node_uid())
             self._renewed_at, self._progress = self._clock(), progress

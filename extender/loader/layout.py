@@ -12,6 +12,7 @@
     ROOT/.modelcache/locks/<model>.lock       never removed: the lock is on the file, not the name
     ROOT/.modelcache/quarantine/<model>/      damaged files
     ROOT/.modelcache/trash/<model>.<id>/      on its way out
+    ROOT/.modelcache/loader.lock              held by the loader that speaks for the directory
     ROOT/.modelcache/withdrawn/               the marker of a model in place that is on its way out
 
 All of it lies on one file system, so that every move is one rename(2). A directory that is a mount
@@ -127,6 +128,11 @@ class CacheDirectory(msgspec.Struct, frozen=True):
         """Return the file that a model's writer holds a lock on."""
         return self.work_area / "locks" / f"{escaped(path)}.lock"
 
+    @property
+    def speaking(self) -> Path:
+        """The file that the one loader holds a lock on which tells of all that is done here."""
+        return self.work_area / "loader.lock"
+
     def quarantine(self, path: str) -> Path:
         """Return where damaged files of a model are kept."""
         return self.work_area / "quarantine" / escaped(path)
@@ -180,6 +186,22 @@ def writing(
     who holds it, and CacheError where the directory cannot be written.
     """
     file = directory.lock(path)
+    with locked(directory, file, wait=wait, name=name, disk=disk, clock=clock, sleep=sleep):
+        yield Writing(directory, path)
+
+
+@contextmanager
+def locked(
+    directory: CacheDirectory,
+    file: Path,
+    *,
+    wait: float = 0.0,
+    name: str = "",
+    disk: Disk | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[None]:
+    """Hold the lock on one file of the work area; see ``writing``."""
     try:
         make_parents(disk or Disk(), file)
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -191,7 +213,7 @@ def writing(
         with suppress(OSError):  # a full disk: it only serves a message
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, msgspec.json.encode(holder), 0)
-        yield Writing(directory, path)
+        yield
     finally:
         os.close(descriptor)
 

@@ -19,6 +19,8 @@ import msgspec
 import structlog
 
 from extender.errors import ExtenderError
+from extender.kube.decode import decode
+from extender.kube.objects import Lease
 from extender.loader.identity import Identity
 from extender.report import (
     LEASE_LABEL,
@@ -96,10 +98,23 @@ class Reporter:
         _check(answer, self._lease_told, "get, create and patch leases in its namespace")
 
     def release(self) -> None:
-        """Let go of the Lease, for the loader pod that comes after this one."""
+        """Let go of the Lease, for the loader pod that comes after this one.
+
+        One that another pod holds by now is that one's.
+        """
+        right = "get and patch leases in its namespace"
+        answer = self._transport.request("GET", self._lease_path, read_timeout=_READ_SECONDS)
+        if answer.status == 404:
+            return
+        _check(answer, self._lease_told, right)
+        lease = decode(answer.body, Lease)
+        if lease.spec.holder_identity != self._me.pod:
+            return
         body = self._lease({PROGRESS_ANNOTATION: write(Progress())}, holder="")
+        body["metadata"]["resourceVersion"] = lease.metadata.resource_version
         answer = self._send("PATCH", self._lease_path, body, MERGE_PATCH)
-        _check(answer, self._lease_told, "patch leases in its namespace")
+        if answer.status != 409:  # taken over meanwhile
+            _check(answer, self._lease_told, right)
 
     @property
     def _lease_told(self) -> str:

@@ -33,6 +33,7 @@ from extender.loader.readers import Readers
 from extender.loader.reporting import LEASE_SECONDS, Reporter
 from extender.loader.server import StatusServer
 from extender.loader.sources import Credentials
+from extender.loader.speaking import Speaker
 from extender.loader.surroundings import READ_SECONDS, Alone, Surroundings
 from extender.loader.sweep import sweep
 from extender.loader.table import ModelTable
@@ -142,6 +143,7 @@ class Loader:
                     lease_seconds=settings.lease_seconds,
                 ),
                 table,
+                speaker=Speaker(cache, name=name),
                 cache=cache,
                 host_directory=lambda: self._on_node,
                 catalog=catalog,

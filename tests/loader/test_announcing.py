@@ -17,6 +17,7 @@ from extender.loader.catalog_file import CatalogFile
 from extender.loader.layout import CacheDirectory
 from extender.loader.metrics import LoaderMetrics
 from extender.loader.reporting import Reporter
+from extender.loader.speaking import Speaker
 from extender.loader.table import ModelTable
 from extender.report import Report, Transfer
 from tests.clock import Clock
@@ -33,6 +34,7 @@ class Desk:
 
     def __init__(self, api: Apiserver, reporter: Reporter, root: Path) -> None:
         api.status = 200
+        api.body = {"spec": {"holderIdentity": ME.pod}}
         self.api = api
         self.table = ModelTable()
         self.table.follow([A], [])
@@ -43,6 +45,7 @@ class Desk:
         self.announcer = Announcer(
             reporter,
             self.table,
+            speaker=Speaker(CacheDirectory(root), name="loaders/loader-abc"),
             cache=CacheDirectory(root),
             host_directory=lambda: "/var/lib/models",
             catalog=CatalogFile(root / "catalog.yaml"),
@@ -182,3 +185,38 @@ def test_at_the_end_the_last_state_is_told_and_the_lease_let_go(desk: Desk) -> N
     desk.announcer.stop()
     assert any("the disk is full" in str(body) for _, _, body in desk.api.seen)
     assert desk.api.seen[-1][2]["spec"]["holderIdentity"] == ""
+
+
+def test_of_two_loaders_of_one_directory_the_first_renews_the_lease_until_it_ends(
+    desk: Desk, tmp_path: Path
+) -> None:
+    """As where a rolling update lets two pods overlap; both report on their own pods."""
+    before = Speaker(CacheDirectory(tmp_path), name="loaders/loader-before")
+    assert before.speaks()
+    desk.looked.set()
+    desk.announcer.start()
+    wait_for(lambda: desk.announcer.ready() == "")
+    for _ in range(4):
+        desk.clock.now += 90
+        time.sleep(0.5)
+    assert (desk.written("pods"), desk.written("leases")) == (1, 0)
+    before.end()
+    wait_for(lambda: desk.written("leases") == 1)
+
+
+def test_one_that_never_spoke_does_not_let_go_of_the_lease(desk: Desk, tmp_path: Path) -> None:
+    before = Speaker(CacheDirectory(tmp_path), name="loaders/loader-before")
+    assert before.speaks()
+    desk.looked.set()
+    desk.announcer.start()
+    wait_for(lambda: desk.announcer.ready() == "")
+    desk.announcer.stop()
+    assert desk.written("leases") == 0
+    before.end()
+
+
+def test_on_a_disk_that_takes_no_lock_the_lease_is_renewed_all_the_same(
+    desk: Desk, tmp_path: Path
+) -> None:
+    (tmp_path / ".modelcache").write_text("no directory")
+    desk.begin()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -124,10 +125,34 @@ def test_a_lease_that_the_pod_before_created_meanwhile_is_renewed(desk: Desk) ->
     assert asked(api) == [("PATCH", LEASE), ("POST", LEASES), ("PATCH", LEASE)]
 
 
+def held_by(pod: str) -> dict[str, Any]:
+    return {"metadata": {"resourceVersion": "7"}, "spec": {"holderIdentity": pod}}
+
+
+def test_a_lease_that_another_pod_holds_is_not_released(desk: Desk) -> None:
+    api, reporter = desk
+    for answer in ((200, held_by("loader-new")), (200, held_by("")), (404, {})):
+        api.at[LEASE] = answer
+        reporter.release()
+    assert asked(api) == [("GET", LEASE)] * 3
+
+
+def test_a_lease_that_is_taken_over_while_it_is_released_is_left_alone(desk: Desk) -> None:
+    api, reporter = desk
+    api.at[LEASE] = 200, held_by(ME.pod)
+    api.first = [200, 409]
+    reporter.release()
+    api.first = [200, 500]
+    with pytest.raises(RefusedError):
+        reporter.release()
+
+
 def test_a_released_lease_has_no_holder_and_nothing_under_way(desk: Desk) -> None:
     api, reporter = desk
+    api.at[LEASE] = 200, held_by(ME.pod)
     reporter.release()
-    ((_, path, body),) = api.seen
-    assert path == LEASE
+    assert asked(api) == [("GET", LEASE), ("PATCH", LEASE)]
+    body = api.seen[1][2]
+    assert body["metadata"]["resourceVersion"] == "7"  # or another pod has it by now
     assert body["spec"]["holderIdentity"] == ""
     assert "transfers" not in body["metadata"]["annotations"][PROGRESS_ANNOTATION]
