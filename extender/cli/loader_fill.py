@@ -10,8 +10,12 @@ from threading import Event
 
 import click
 
+from extender.errors import UsageError
 from extender.kube.quantity import format_bytes, parse_quantity
 from extender.serving.logs import configure_logging
+
+_WAITS = 3
+"""Nothing has failed: a Job that counts this as a failure gives up while servers still read."""
 
 
 @click.command("fill")
@@ -68,13 +72,17 @@ def fill(
     emptyDir) is written in place and never holds two copies. What another program left at DEST is
     kept where it is the model, and left as it is where not, unless --replace is given. A new
     revision waits while a process on this machine reads the one before: the next run shows it.
+    Where that cannot be told (a network file system), nothing that is there is replaced unless
+    --replace-in-use is given.
     SOURCE is hf://organisation/name, s3://, gs://, https:// or file://.
 
     Exit code: 0 DEST holds the model, 1 it could not be filled (a later run goes on from there),
-    2 wrong use.
+    2 wrong use, also where --replace-in-use has to be given, 3 a new revision is proven and waits
+    for those who read the one before (a later run shows it).
     """
     from extender.loader.filling import FAILURES, Filling
     from extender.loader.obtaining import Origin
+    from extender.loader.placing import InUseError, ReadersUnknownError
     from extender.loader.sources import Credentials
     from extender.loader.sources.urls import locate
     from extender.loader.telling import telling
@@ -102,6 +110,11 @@ def fill(
                 lock_wait=inf,
                 replace=replace,
             )
+    except ReadersUnknownError as error:
+        raise UsageError(str(error)) from error
+    except InUseError as error:
+        click.echo(f"waits: {error}", err=True)
+        sys.exit(_WAITS)
     except FAILURES as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)

@@ -17,7 +17,7 @@ _AT_FDCWD = -100  # fcntl.h
 _NOT_OFFERED = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})
 """What the kernel says where it, the file system (NFS, FUSE) or a sandbox does not have a call."""
 
-_libc = ctypes.CDLL(None, use_errno=True)
+libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Disk:
@@ -54,7 +54,7 @@ class Disk:
 
     def exchange(self, one: Path, other: Path) -> bool:
         """Let two paths swap what they name in one step; False where that cannot be had."""
-        renameat2 = getattr(_libc, "renameat2", None)
+        renameat2 = getattr(libc, "renameat2", None)
         if renameat2 is None:
             return False
         done = renameat2(

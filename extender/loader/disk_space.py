@@ -6,12 +6,14 @@ a model for the first time reads from the disk, and that is what its start depen
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
+from extender.loader.disk import libc
 from extender.loader.space import FileSystem
 from extender.report import Disk
 
@@ -19,6 +21,25 @@ SAMPLE_BYTES = 256 * 1024 * 1024
 """Enough to be no matter of one seek; a quarter of a second on a disk of 1 GB/s."""
 
 _BLOCK = 4 * 1024 * 1024
+_STATFS_BYTES = 512
+"""More than a ``struct statfs`` has on any machine."""
+
+_TYPES = {
+    0xEF53: "ext4",  # and its forerunners
+    0x58465342: "xfs",
+    0x9123683E: "btrfs",
+    0xF2F52010: "f2fs",
+    0xCA451A4E: "bcachefs",
+    0x01021994: "tmpfs",
+    0x794C7630: "overlayfs",
+    0x2FC12FC1: "zfs",
+    0x6969: "nfs",
+    0xFE534D42: "smb",
+    0x00C36400: "ceph",
+    0x65735546: "fuse",
+    0x0BD00BD0: "lustre",
+}
+"""linux/magic.h, and statfs(2) for those that are not part of the kernel."""
 
 
 def file_system(
@@ -54,18 +75,15 @@ def is_memory(directory: Path) -> bool:
 def file_system_type(path: Path) -> str:
     """Return what kind of file system a path lies on; empty where it cannot be told.
 
-    Field 3 of a mount's line is its device, and its type follows the dash:
-    https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html
+    By the number that statfs(2) gives, which is the same in every subvolume and mount namespace:
+    https://man7.org/linux/man-pages/man2/statfs.2.html. One that is not known here is told as it is
+    (``0x6969``).
     """
-    try:
-        device = path.stat().st_dev
-        mounts = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines()
-    except OSError:
+    told = ctypes.create_string_buffer(_STATFS_BYTES)
+    if libc.statfs(os.fsencode(path), told) != 0:
         return ""
-    number = f"{os.major(device)}:{os.minor(device)}"
-    return next(
-        (mount.partition(" - ")[2].split()[0] for mount in mounts if mount.split()[2] == number), ""
-    )
+    number = ctypes.c_ulong.from_buffer(told).value & 0xFFFFFFFF  # f_type is the first field
+    return _TYPES.get(number, f"0x{number:x}")
 
 
 def read_speed(

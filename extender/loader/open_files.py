@@ -1,9 +1,10 @@
 """Who reads a model on this machine, as the kernel tells: for ``loader fill``, which asks no API.
 
 A write lease is granted only on a file that nobody else has open or mapped, in whatever container
-(https://man7.org/linux/man-pages/man2/F_SETLEASE.2const.html); it is given back at once. Who reads
-a claim on another node no kernel knows, and a network file system answers with what its server has
-delegated: there nothing is known.
+(https://man7.org/linux/man-pages/man2/F_SETLEASE.2const.html); it is given back at once. There are
+three answers: somebody reads, nobody does, or it cannot be told. Who reads a claim on another node
+no kernel knows, and a network file system answers with what its server has delegated; and a lease
+is for the file's owner and root alone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import signal
 from collections.abc import Iterable
 from pathlib import Path
 
+from extender.errors import CacheError
 from extender.loader.disk import regular_file
 from extender.loader.disk_space import file_system_type
 from extender.loader.layout import CacheDirectory
@@ -23,7 +25,12 @@ from extender.loader.proof.marker import MarkerError, read_marker
 from extender.loader.proof.scan import walk_files
 from extender.loader.sources import RESERVED
 
-_WITH_LEASES = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs"})
+_WITH_LEASES = frozenset({"ext4", "xfs", "btrfs", "f2fs", "bcachefs", "tmpfs", "overlayfs"})
+"""All that read them are on this machine, and the kernel's answer is about them."""
+
+
+class UntoldError(CacheError):
+    """It cannot be told whether somebody has a file open; the message says why."""
 
 
 class OpenFiles:
@@ -34,32 +41,53 @@ class OpenFiles:
         self._replaced = replaced
 
     def __call__(self, path: str) -> InUse:
-        """Return a reader of the model, if there is one on this machine."""
+        """Return a reader of the model, if there is one on this machine, or why none is known."""
         final = self._cache.final(path)
-        opened = next((name for name in _files(final) if is_open(final / name)), None)
-        readers = {"": f"a process on this machine has {opened} open"} if opened else {}
+        readers, untold = {}, ""
+        for name in _files(final):
+            try:
+                if is_open(final / name):
+                    readers = {"": f"a process on this machine has {name} open"}
+                    break
+            except UntoldError as error:
+                untold = untold or str(error)
         return InUse(
-            pods=readers, replaced=self._replaced, by_pod=False, remedy="give --replace-in-use"
+            pods=readers,
+            replaced=self._replaced,
+            by_pod=False,
+            untold="" if readers else untold,
+            remedy="give --replace-in-use",
         )
 
 
 def is_open(file: Path) -> bool:
-    """Tell whether somebody has a file open or mapped on this machine; False: it is not known.
+    """Tell whether somebody has a file open or mapped on this machine.
 
-    The answer is for the file's owner and root alone.
+    One that is not there is not open. Raises UntoldError.
     """
-    if file_system_type(file) not in _WITH_LEASES:
-        return False
     try:
         descriptor = regular_file(file)
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError as error:
+        raise UntoldError(f"{file.name} cannot be opened: {error.strerror or error}") from error
+    kind = file_system_type(file)
     try:
+        if kind not in _WITH_LEASES:
+            raise UntoldError(f"its file system ({kind or 'unknown'}) does not tell of all readers")
+
         # Who opens it in this very moment has this process told: with SIGIO, which would end it.
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
     except OSError as error:
-        return error.errno == errno.EAGAIN
+        if error.errno == errno.EAGAIN:
+            return True
+        why = (
+            "the kernel tells it a file's owner and root alone"
+            if error.errno in {errno.EACCES, errno.EPERM}
+            else error.strerror or str(error)
+        )
+        raise UntoldError(f"{file.name}: {why}") from error
     finally:
         os.close(descriptor)
     return False

@@ -46,12 +46,14 @@ class InUse(msgspec.Struct, frozen=True):
     """Which pods of this node may read a model: ``namespace/name`` by UID.
 
     ``replaced``: the operator wants a new revision in its place all the same, which ``remedy``
-    tells how to say. Not ``by_pod``: what is known is no pod, and nothing of any UID.
+    tells how to say. Not ``by_pod``: what is known is no pod, and nothing of any UID. ``untold``:
+    why it cannot be told whether somebody else reads it, empty where it can.
     """
 
     pods: Mapping[str, str] = {}
     replaced: bool = False
     by_pod: bool = True
+    untold: str = ""
     remedy: str = "set replaceInUse: true"
 
 
@@ -74,6 +76,10 @@ class Fate(Enum):
 
 class InUseError(CacheError):
     """What is proven waits for those who read what stands at its final path."""
+
+
+class ReadersUnknownError(InUseError):
+    """Nobody can tell whether there are such, nor ever will: somebody has to say so."""
 
 
 class Placing:
@@ -201,6 +207,14 @@ class Placing:
                 f"{what} waits for {len(names)} reader{'s' * (len(names) > 1)} of the one before "
                 f"({', '.join(names[:3])}{more}); let them end, or {in_use.remedy}"
             )
+        if in_use.untold and not damaged:
+            if not in_use.replaced:
+                raise ReadersUnknownError(
+                    f"{what} waits: it cannot be told whether somebody reads the one before "
+                    f"({in_use.untold}); {in_use.remedy} where nobody does, or put each revision "
+                    "in a directory of its own"
+                )
+            log.warning("who reads it cannot be told", model=held.path, why=in_use.untold)
         return in_use
 
     def _let_go(self, held: Writing, old: Path) -> None:

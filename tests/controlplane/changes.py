@@ -15,10 +15,10 @@ from tests.controlplane.shipped import (
     SCHEDULER,
     Object,
     done,
+    ended,
     example,
     loading,
     played_by_hand,
-    succeeded,
     volume,
 )
 from tests.truth.bindings import Bindings, World
@@ -262,7 +262,7 @@ class Changes:
         if writers:
             claim = self.unfilled.pop(0)
             path = f"{self._pods}/{writers[0]['metadata']['name']}"
-            status = {"status": succeeded(writers[0])}
+            status = {"status": ended(writers[0])}
             sent = self.send("PATCH", f"{path}/status", status, STRATEGIC)
             self.world.filled[claim].became(sent, to=True)
 

@@ -192,14 +192,15 @@ def volume(name: str) -> Object:
     }
 
 
-def succeeded(pod: Object) -> Object:
-    """Return the status of a Job's pod that has ended well."""
+def ended(pod: Object, code: int = 0) -> Object:
+    """Return the status of a Job's pod that has ended with this exit code."""
     moment = "2026-01-01T00:00:00Z"
-    ended = {"exitCode": 0, "reason": "Completed", "startedAt": moment, "finishedAt": moment}
+    reason = "Error" if code else "Completed"
+    ended = {"exitCode": code, "reason": reason, "startedAt": moment, "finishedAt": moment}
     (container,) = pod["spec"]["containers"]
     status = {"name": container["name"], "ready": False, "restartCount": 0, "image": "image"}
     return {
-        "phase": "Succeeded",
+        "phase": "Failed" if code else "Succeeded",
         "containerStatuses": [{**status, "imageID": "", "state": {"terminated": ended}}],
     }
 

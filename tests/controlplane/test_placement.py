@@ -14,6 +14,7 @@ from tests.controlplane.cluster import ControlPlane, Extender, is_ready
 from tests.controlplane.shipped import (
     SYSTEM,
     deploy,
+    ended,
     example,
     finish,
     load,
@@ -22,7 +23,6 @@ from tests.controlplane.shipped import (
     played_by_hand,
     pods,
     said,
-    succeeded,
     taker,
     volume,
     wait_for_pods,
@@ -94,7 +94,7 @@ def test_pods_of_a_claim_wait_for_the_job_that_fills_it(
     )
     assert places(control_plane, inference, app) == ["", ""]
 
-    control_plane.set_pod_status(inference, writer["metadata"]["name"], succeeded(writer))
+    control_plane.set_pod_status(inference, writer["metadata"]["name"], ended(writer))
     control_plane.wait_for(
         lambda: all(places(control_plane, inference, app)),
         30,

@@ -71,11 +71,13 @@ def test_the_job_and_the_servers_mean_the_same_claim(kind: str) -> None:
     assert names == [claim["metadata"]["name"]]
 
 
-def test_wrong_use_ends_the_job_and_anything_else_is_tried_again() -> None:
+def test_wrong_use_ends_the_job_who_reads_is_waited_for_and_anything_else_is_tried_again() -> None:
     (job,) = of_kind(CLAIM, "Job")
-    (rule,) = job["spec"]["podFailurePolicy"]["rules"]
-    assert rule["action"] == "FailJob"
-    assert rule["onExitCodes"] == {"containerName": "fill", "operator": "In", "values": [2]}
+    rules = {
+        rule["action"]: rule["onExitCodes"] for rule in job["spec"]["podFailurePolicy"]["rules"]
+    }
+    codes = {"containerName": "fill", "operator": "In"}
+    assert rules == {"FailJob": codes | {"values": [2]}, "Ignore": codes | {"values": [3]}}
     assert job["spec"]["template"]["spec"]["restartPolicy"] == "Never"  # as the apiserver demands
 
 

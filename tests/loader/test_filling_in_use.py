@@ -11,15 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from extender.loader.disk_space import file_system_type
 from extender.loader.filling import Filling
 from extender.loader.layout import CacheDirectory
 from extender.loader.obtaining import Obtainer, Origin, opener
-from extender.loader.open_files import is_open
-from extender.loader.placing import InUse, InUseError
+from extender.loader.open_files import UntoldError, is_open
+from extender.loader.placing import InUse, InUseError, ReadersUnknownError
 from extender.loader.proof.marker import read_marker
 from extender.loader.publish import Publisher
 from extender.loader.sources import Credentials
 from extender.loader.transfer.limits import Limits
+from tests.cli.program import run
 from tests.loader.hub import Hub, Repository
 from tests.loader.models import contents, small_model
 
@@ -85,6 +87,69 @@ def test_a_file_is_open_while_a_process_maps_it_and_not_after(fast: Path, tmp_pa
         assert is_open(file)
     assert not is_open(file)
     assert not is_open(fast / "gone")
+
+
+@contextmanager
+def another_user() -> Iterator[None]:
+    """Be one to whom the kernel does not tell who reads root's files."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to be somebody else for a while")
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_what_the_kernel_does_not_tell_is_no_answer(fast: Path) -> None:
+    file = fast / "file"
+    file.write_bytes(OLD[SHARD])
+    fast.chmod(0o755)
+    with pytest.raises(UntoldError, match="owner and root alone"), another_user():
+        is_open(file)
+    with pytest.raises(UntoldError, match="does not tell of all readers"):
+        is_open(Path("/proc/self/stat"))
+
+
+def test_in_every_mount_and_subvolume_the_kind_of_a_file_system_is_told(fast: Path) -> None:
+    """Device numbers do not tell it: a file of a Btrfs subvolume has one that no mount has."""
+    assert file_system_type(Path("/dev/shm")) == "tmpfs"
+    assert file_system_type(Path("/proc")) == "0x9fa0"
+    assert file_system_type(fast / "gone") == ""
+
+
+def test_where_it_cannot_be_told_who_reads_nothing_is_replaced_unless_somebody_says_so(
+    hub: Hub, fast: Path
+) -> None:
+    dest = fast / "small"
+    fill(hub, dest)
+    newer(hub)
+    for directory, _, names in os.walk(fast):  # all but the model's files is the other user's
+        os.chown(directory, 65534, 65534)
+        for name in names if ".modelcache" in directory else ():
+            os.chown(Path(directory, name), 65534, 65534)
+    with another_user():
+        with pytest.raises(ReadersUnknownError, match="give --replace-in-use where nobody does"):
+            fill(hub, dest)
+        assert contents(dest) == OLD
+        sent = hub.bytes_sent()
+        fill(hub, dest, replace_in_use=True)
+    assert contents(dest) == NEW
+    assert hub.bytes_sent() == sent
+
+
+def test_the_exit_code_tells_waiting_from_failing(hub: Hub, fast: Path, tmp_path: Path) -> None:
+    """So that a Job may wait for ever and fail all the same."""
+    dest = fast / "small"
+    arguments = ("loader", "fill", "hf://org/small", str(dest), "--hub-endpoint", hub.url)
+    assert run(*arguments).code == 0
+    newer(hub)
+    with reader(dest / OTHER, tmp_path, OLD[OTHER]):
+        waits = run(*arguments)
+    assert waits.code == 3
+    assert "waits for 1 reader" in waits.stderr
+    del hub.repositories["org/small"]
+    assert run(*arguments).code == 1
 
 
 def test_a_new_revision_waits_for_who_reads_the_old_one_and_is_fetched_once(
