@@ -15,7 +15,8 @@ from tests.loader.serving import Handler, Serving
 class ObjectStore(Serving):
     """The store; as a context manager it runs. ``buckets``: name -> key -> content.
 
-    ``statuses``: what the next reads are answered with instead of content.
+    ``statuses``: what the next reads are answered with instead of content; ``retry_after``: and how
+    long they are asked to wait. ``refused`` counts them.
     """
 
     def __init__(self) -> None:
@@ -23,6 +24,8 @@ class ObjectStore(Serving):
         (self.url,) = self.urls
         self.buckets: dict[str, dict[str, bytes]] = {}
         self.statuses: list[int] = []
+        self.retry_after = ""
+        self.refused = 0
 
 
 class _Handler(Handler):
@@ -108,7 +111,8 @@ class _Handler(Handler):
         store = self.store
         if self.command == "GET" and store.statuses:
             status = store.statuses.pop(0)
-            self._error(status, {503: "SlowDown", 500: "InternalError"}.get(status, "AccessDenied"))
+            store.refused += 1
+            self._error(status, _CODES.get(status, "AccessDenied"))
             return
         if self.headers.get("If-Match", _etag(content)) != _etag(content):
             self._error(412, "PreconditionFailed")
@@ -123,7 +127,13 @@ class _Handler(Handler):
         self._answer(status, text)
 
     def _answer(self, status: int, text: str) -> None:
-        self.answer(status, {"Content-Type": "application/xml"}, text.encode())
+        headers = {"Content-Type": "application/xml"}
+        if status >= 400 and self.store.retry_after:
+            headers["Retry-After"] = self.store.retry_after
+        self.answer(status, headers, text.encode())
+
+
+_CODES = {503: "SlowDown", 429: "TooManyRequests", 500: "InternalError"}
 
 
 def _generation(content: bytes) -> str:

@@ -332,6 +332,29 @@ class TestObjects:
         assert refusal(self.source(store, "s3://absent/x")).cause is Cause.NOT_FOUND
         assert refusal(self.source(store, "s3://models/absent")).cause is Cause.NOT_FOUND
 
+    @pytest.mark.parametrize("scheme", ["s3", "gs"])
+    @pytest.mark.parametrize(
+        ("status", "asks", "expected"),
+        [
+            (503, "77", (Cause.THROTTLED, 77.0)),
+            (429, "77", (Cause.THROTTLED, 77.0)),
+            (503, "", (Cause.THROTTLED, None)),
+            (500, "9", (Cause.SERVER, 9.0)),
+        ],
+    )
+    def test_a_store_that_asks_to_wait_is_asked_once_and_says_how_long(
+        self, store: ObjectStore, scheme: str, status: int, asks: str, expected: object
+    ) -> None:
+        source = self.source(store, f"{scheme}://models/llama")
+        file = by_path(source.list())["model.safetensors"]
+        store.statuses, store.retry_after = [status] * 20, asks
+        refused = refusal(source, file)
+        assert (refused.cause, refused.retry_after) == expected
+        assert not refused.permanent
+        assert store.refused == 1
+        store.statuses = []
+        assert read(source, file, 0, file.size) == BIG
+
     def test_a_store_that_is_not_there_is_unreachable(self, store: ObjectStore) -> None:
         credentials = Credentials(endpoint_url="http://127.0.0.1:9")
         refused = refusal(source_for("s3://models/x", credentials=credentials))

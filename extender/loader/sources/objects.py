@@ -2,16 +2,22 @@
 
 Credentials, regions and proxies come from where the stores' own SDKs look for them. A bucket that
 all may read needs FSSPEC_S3_ANON=true or FSSPEC_GS_TOKEN=anon in the environment.
+
+The libraries' own retries are off: they do not look at Retry-After, and each of many connections
+would ask a store again, five times within a second, that has just asked to be left alone. Whoever
+downloads tries again, for all connections at once (``transfer``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import aiohttp
 import fsspec
+import httpx2
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from fsspec.asyn import AsyncFileSystem, sync
 from gcsfs.core import GCSFileSystem
@@ -20,7 +26,7 @@ from google.auth.exceptions import GoogleAuthError
 
 from extender.loader.sources import Cause, Credentials, Listing, RemoteFile, SourceError
 from extender.loader.sources.patterns import chosen
-from extender.loader.sources.ranges import CONNECT_SECONDS
+from extender.loader.sources.ranges import CONNECT_SECONDS, retry_after
 from extender.loader.sources.urls import Location, without_queries
 
 BLOCK_BYTES = 4 * 1024 * 1024
@@ -37,6 +43,10 @@ Failures = (
     aiohttp.ClientError,
 )
 """What the two stores' libraries raise for what the network or the server does."""
+
+
+_asked_to_wait: ContextVar[float | None] = ContextVar("asked_to_wait", default=None)
+"""Seconds, of the request that this task has sent last: gcsfs tells no headers of a refusal."""
 
 
 class _ReplacedError(OSError):
@@ -126,10 +136,15 @@ class ObjectSource:
                 f"{where}access refused; give credentials that may list and read it",
                 cause=Cause.UNAUTHORIZED,
             )
+        wait = _retry_after(error)
         if status in {429, 503}:
-            return SourceError(f"{where}asks to wait ({status})", cause=Cause.THROTTLED)
+            return SourceError(
+                f"{where}asks to wait ({status})", cause=Cause.THROTTLED, retry_after=wait
+            )
         if status is not None and status >= 500:
-            return SourceError(f"{where}has a fault ({status})", cause=Cause.SERVER)
+            return SourceError(
+                f"{where}has a fault ({status})", cause=Cause.SERVER, retry_after=wait
+            )
         return SourceError(
             f"{where}cannot be reached: {without_queries(str(error))[:200]}",
             cause=Cause.UNREACHABLE,
@@ -152,9 +167,10 @@ def _s3(endpoint_url: str | None, stall_seconds: float) -> tuple[AsyncFileSystem
             "connect_timeout": CONNECT_SECONDS,
             "read_timeout": stall_seconds,
             "max_pool_connections": 64,
-            "retries": {"max_attempts": 1},
+            "retries": {"total_max_attempts": 1},
         },
     )
+    store.retries = 1
 
     async def get(name: str, start: int, end: int, etag: str) -> bytes:
         bucket, key, _ = store.split_path(name)
@@ -174,13 +190,14 @@ def _s3(endpoint_url: str | None, stall_seconds: float) -> tuple[AsyncFileSystem
 def _gcs(endpoint_url: str | None, stall_seconds: float) -> tuple[AsyncFileSystem, Read]:
     # What "gs" stands for in fsspec asks for each bucket's kind first, over gRPC, which proxies and
     # compatible stores do not speak.
-    store = GCSFileSystem(
+    store = _Gcs(
         skip_instance_cache=True,
         use_listings_cache=False,
         endpoint_url=endpoint_url,
         requests_timeout=aiohttp.ClientTimeout(
             sock_connect=CONNECT_SECONDS, sock_read=stall_seconds
         ),
+        session_kwargs={"trace_configs": [_traced()]},
     )
 
     def read(name: str, start: int, end: int, generation: str) -> bytes:
@@ -194,14 +211,58 @@ def _gcs(endpoint_url: str | None, stall_seconds: float) -> tuple[AsyncFileSyste
     return store, read
 
 
-def _status(error: BaseException | None) -> int | None:
+class _Gcs(GCSFileSystem):  # type: ignore[misc] # gcsfs has no types
+    """Sends a request once, and says of a refusal how long the store asks to wait."""
+
+    async def _request(self, *args: Any, **more: Any) -> Any:
+        try:
+            once = GCSFileSystem._request.__wrapped__  # noqa: SLF001 - what it tries again
+            return await once(self, *args, **more)
+        except HttpError as error:
+            raise _RefusedError(error, _asked_to_wait.get()) from error
+
+
+class _RefusedError(OSError):
+    """What the store answered, and ``retry_after``: the seconds that it asks to wait."""
+
+    def __init__(self, error: HttpError, retry_after: float | None) -> None:
+        super().__init__(str(error))
+        self.retry_after = retry_after
+
+
+def _traced() -> aiohttp.TraceConfig:
+    async def note(_session: object, _context: object, ended: Any) -> None:
+        _asked_to_wait.set(retry_after(ended.response.headers))
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(note)
+    return trace
+
+
+def _status(error: BaseException) -> int | None:
     """Return the HTTP status behind an error of one of the SDKs."""
-    while error is not None:
-        if isinstance(error, ClientError):
-            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    for each in _behind(error):
+        if isinstance(each, ClientError):
+            status = each.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         else:
-            status = getattr(error, "code", None) or getattr(error, "status", None)
+            status = getattr(each, "code", None) or getattr(each, "status", None)
         if isinstance(status, int):
             return status
-        error = error.__cause__
     return None
+
+
+def _retry_after(error: BaseException) -> float | None:
+    """Return the seconds that the store asks to wait, as one of the SDKs tells of it."""
+    for each in _behind(error):
+        if isinstance(each, ClientError):
+            headers = each.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+            return retry_after(httpx2.Headers(headers))
+        if isinstance(each, _RefusedError):
+            return each.retry_after
+    return None
+
+
+def _behind(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
