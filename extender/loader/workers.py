@@ -4,6 +4,9 @@ A failure is tried again after a growing, jittered wait: seconds where the other
 reach, minutes where somebody has to change something first. That wait is kept where a wish goes
 and comes back, as those of waiting pods do. A changed wish is tried at once. What was obtained is
 looked up at its source again now and then, unless that cannot have changed.
+
+What a pod waits for waits behind no long download of the catalog's: where all threads are at work
+the least urgent of those makes way, and goes on later where it was.
 """
 
 from __future__ import annotations
@@ -153,10 +156,30 @@ class Workers:
             if job.done and not self._is_due(job, wish, refresh_seconds):
                 continue
             if self.busy >= at_once:
+                if wish.pod:
+                    self._make_way(wish, ordered)
                 return
+            job.stop.clear()
             job.wish = wish
             job.thread = Thread(target=self._run, args=(job,), name=f"load-{path}", daemon=True)
             job.thread.start()
+
+    def _make_way(self, pressing: Wish, ordered: list[Wish]) -> None:
+        """Stop the least urgent work that no pod waits for, unless some is about to end."""
+        at_work = [job for job in (*self._jobs.values(), *self._leaving) if job.busy]
+        if any(job.stop.is_set() for job in at_work):
+            return
+        for wish in reversed(ordered):
+            job = self._jobs.get(wish.model.directory)
+            if job in at_work and job is not None and not wish.pod:
+                log.info(
+                    "makes way for a waiting pod",
+                    model=wish.model.directory,
+                    pod=pressing.pod,
+                    wanted=pressing.model.directory,
+                )
+                job.stop.set()
+                return
 
     def again(self, path: str) -> None:
         """Work on a wish at once: what was obtained, or stood in the way, has changed or gone.

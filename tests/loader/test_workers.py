@@ -7,6 +7,7 @@ from collections.abc import Callable
 from random import Random
 from threading import Event
 
+import msgspec
 import pytest
 
 from extender.errors import CacheError, LockHeldError
@@ -79,6 +80,10 @@ def wishes(*names: str, source: str = "hf://org/model") -> list[Wish]:
     return [Wish(model=CatalogModel(name=name, source=source)) for name in names]
 
 
+def asked_for(*names: str) -> list[Wish]:
+    return [msgspec.structs.replace(wish, pod="ml/server") for wish in wishes(*names)]
+
+
 @pytest.fixture
 def scene() -> Scene:
     return Scene()
@@ -91,6 +96,43 @@ def test_the_first_wishes_are_worked_on_and_the_others_follow(scene: Scene) -> N
     scene.workers.follow(wishes("a", "b", "c"), 2)
     scene.end("c")
     assert sorted(scene.obtained) == ["a", "b", "c"]
+
+
+def test_what_a_pod_waits_for_has_the_least_urgent_make_way_and_no_more_than_one(
+    scene: Scene,
+) -> None:
+    scene.workers.follow(wishes("a", "b"), 2)
+    wait_until(lambda: sorted(scene.begun) == ["a", "b"])
+    asked = [*asked_for("c", "d"), *wishes("a", "b")]
+    scene.deaf.add("b")  # it takes its time to end
+    for _ in range(3):
+        scene.workers.follow(asked, 2)
+    assert sorted(scene.begun) == ["a", "b"]
+    scene.deaf.clear()
+    scene.wait_idle("b")
+    scene.workers.follow(asked, 2)
+    wait_until(lambda: "c" in scene.begun)
+    assert scene.workers.works_on("a")
+    assert scene.workers.busy == 2
+    scene.end("c")
+    scene.workers.follow([*asked_for("d"), *wishes("a", "b")], 2)
+    scene.end("d")
+    scene.workers.follow(wishes("a", "b"), 2)  # nobody waits any more
+    scene.end("a", "b")
+    assert sorted(scene.obtained) == ["a", "b", "c", "d"]
+    assert not scene.failures
+    assert not scene.let_go
+
+
+def test_what_a_pod_waits_for_makes_way_for_nothing(scene: Scene) -> None:
+    scene.workers.follow(wishes("a"), 1)
+    wait_until(lambda: scene.begun == ["a"])
+    for _ in range(3):
+        scene.workers.follow([*asked_for("b"), *asked_for("a")], 1)  # one waits for it by now
+        time.sleep(0.02)
+    assert scene.begun == ["a"]
+    scene.end("a")
+    assert scene.obtained == ["a"]
 
 
 def test_what_was_obtained_is_not_obtained_again_unless_somebody_says_so(scene: Scene) -> None:
