@@ -81,7 +81,7 @@ def fill(
     for those who read the one before (a later run shows it).
     """
     from extender.loader.filling import FAILURES, Filling
-    from extender.loader.obtaining import Origin
+    from extender.loader.origin import Origin
     from extender.loader.placing import InUseError, ReadersUnknownError
     from extender.loader.sources import Credentials
     from extender.loader.sources.urls import locate

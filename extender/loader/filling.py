@@ -19,8 +19,9 @@ from extender.loader.disk_space import disk_space, is_memory
 from extender.loader.layout import CacheDirectory, Writing, unwritable, writing
 from extender.loader.mend import condemn_found
 from extender.loader.nearby import NotNearbyError, nearby
-from extender.loader.obtaining import Obtainer, Origin, opener
+from extender.loader.obtaining import Obtainer
 from extender.loader.open_files import OpenFiles
+from extender.loader.origin import Origin, opener
 from extender.loader.proof.marker import Marker, MarkerError, read_marker
 from extender.loader.proof.reading import Reader, ReadingStoppedError
 from extender.loader.proof.verdict import Level

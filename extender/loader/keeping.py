@@ -20,18 +20,20 @@ from extender.backoff import Backoff
 from extender.errors import ExtenderError
 from extender.loader.catalog import Catalog
 from extender.loader.catalog_file import CatalogFile
+from extender.loader.failing import Failure, OwnCause
 from extender.loader.guarding import Guard
 from extender.loader.leaving import Leftovers
 from extender.loader.making_room import RoomMaker
 from extender.loader.metrics import LoaderMetrics
-from extender.loader.obtaining import Obtainer, Origin
+from extender.loader.obtaining import Obtainer
+from extender.loader.origin import Origin
 from extender.loader.proof.marker import Marker
 from extender.loader.sources import TRANSIENT
 from extender.loader.table import ModelTable
 from extender.loader.telling import LogLines
 from extender.loader.transfer.limits import Limits
 from extender.loader.wishes import Nodes, Wish, needs_all_nodes, on_node, wishes
-from extender.loader.workers import Failure, OwnCause, Workers
+from extender.loader.workers import Workers
 from extender.report import ReportedState, Transfer, Wanted
 
 log = structlog.get_logger("extender.loader")

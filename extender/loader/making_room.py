@@ -21,7 +21,7 @@ from extender.loader.disk_space import file_system
 from extender.loader.evict import Decided, carry_out, decide
 from extender.loader.layout import CacheDirectory, unwritable
 from extender.loader.metrics import LoaderMetrics
-from extender.loader.obtaining import asked_for
+from extender.loader.origin import asked_for
 from extender.loader.publish import Publisher
 from extender.loader.space import Plan
 from extender.loader.sweep import sweep

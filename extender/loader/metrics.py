@@ -16,11 +16,11 @@ from prometheus_client.registry import Collector
 from extender.kube.times import unix_time
 from extender.loader.disk_space import disk_space
 from extender.loader.downloading import Repeat
+from extender.loader.failing import OwnCause
 from extender.loader.sources import Cause
 from extender.loader.space import Reason
 from extender.loader.table import ModelTable
 from extender.loader.transfer.failures import LocalCause
-from extender.loader.workers import OwnCause
 from extender.report import ReportedState
 
 PREFIX = "model_cache_extender_loader"

@@ -14,7 +14,7 @@ import msgspec
 
 from extender.addresses import shown
 from extender.errors import ExtenderError
-from extender.loader.obtaining import Origin
+from extender.loader.origin import Origin
 from extender.loader.proof.marker import Marker, MarkerError, read_marker
 from extender.loader.proof.verdict import Level
 from extender.loader.proof.verify import verify

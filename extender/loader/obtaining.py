@@ -14,22 +14,20 @@ by two processes at once, and again after each was killed at any point.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
 
 import msgspec
 import structlog
 
-from extender.addresses import shown
 from extender.errors import CacheError
-from extender.loader.catalog import CatalogModel
 from extender.loader.comparing import same, unchanged, with_versions
 from extender.loader.downloading import Download, Means, Repeat
 from extender.loader.foreign import ForeignError, Foreigners, left_by_others
 from extender.loader.layout import CacheDirectory, Writing, writing
 from extender.loader.mend import mend, missing
+from extender.loader.origin import Origin
 from extender.loader.placing import Fate, InUseError
 from extender.loader.proof.marker import (
     WHOLE,
@@ -40,9 +38,7 @@ from extender.loader.proof.marker import (
 )
 from extender.loader.proof.reading import Reader
 from extender.loader.publish import DamagedError, Publisher
-from extender.loader.sources import TRANSIENT, Credentials, Listing, Source, SourceError
-from extender.loader.sources.opening import source_for
-from extender.loader.sources.urls import locate
+from extender.loader.sources import TRANSIENT, Listing, Source, SourceError
 from extender.loader.telling import Tell
 from extender.loader.transfer.fetching import NOTHING
 from extender.loader.transfer.limits import Limits
@@ -51,56 +47,6 @@ log = structlog.get_logger("extender.loader")
 
 TRIES = 3
 """How often what turned out damaged is fetched again before that counts as a failure."""
-
-
-class Origin(msgspec.Struct, frozen=True, kw_only=True):
-    """Where one model comes from; see ``catalog.CatalogModel``."""
-
-    source: str
-    revision: str | None = None
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, model: CatalogModel) -> Origin:
-        """Return where the catalog says that a model comes from."""
-        return cls(
-            source=model.source,
-            revision=model.revision,
-            include=model.include,
-            exclude=model.exclude,
-        )
-
-    @property
-    def asked(self) -> str:
-        """A digest of what is asked for: equal digests ask for the same files."""
-        asked = shown(self.source), self.revision, sorted(self.include), sorted(self.exclude)
-        return hashlib.sha256(msgspec.json.encode(asked)).hexdigest()[:16]
-
-    @property
-    def pinned(self) -> bool:
-        """Whether what it names can never change. Raises SourceError for no address."""
-        return locate(self.source, self.revision).pinned
-
-
-def asked_for(models: Iterable[CatalogModel]) -> dict[str, str]:
-    """Return what a catalog asks for, by the paths of its models; see ``Origin.asked``."""
-    return {model.directory: Origin.of(model).asked for model in models}
-
-
-def opener(credentials: Credentials) -> Callable[[Origin], Source]:
-    """Return a function that opens the source of an origin with these credentials."""
-
-    def open_source(origin: Origin) -> Source:
-        return source_for(
-            origin.source,
-            revision=origin.revision,
-            include=origin.include,
-            exclude=origin.exclude,
-            credentials=credentials,
-        )
-
-    return open_source
 
 
 class _Work(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,7 +27,8 @@ from extender.loader.leaving import Leftovers
 from extender.loader.making_room import RoomMaker
 from extender.loader.metrics import LoaderMetrics
 from extender.loader.node_pods import NodePods
-from extender.loader.obtaining import Obtainer, asked_for, opener
+from extender.loader.obtaining import Obtainer
+from extender.loader.origin import asked_for, opener
 from extender.loader.publish import Publisher
 from extender.loader.readers import Readers
 from extender.loader.reporting import LEASE_SECONDS, Reporter

@@ -12,23 +12,17 @@ the least urgent of those makes way, and goes on later where it was.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from enum import StrEnum
 from random import Random
 from threading import Event, Thread
 
-import msgspec
 import structlog
 
 from extender.backoff import Backoff
-from extender.errors import CacheError, ExtenderError, LockHeldError, NotRemovedError
+from extender.errors import ExtenderError, LockHeldError
 from extender.loader.catalog import CatalogModel
-from extender.loader.foreign import ForeignError
+from extender.loader.failing import Failure, failure_of
 from extender.loader.placing import InUseError
 from extender.loader.proof.marker import Marker
-from extender.loader.proof.reading import ReadingStoppedError
-from extender.loader.publish import DamagedError
-from extender.loader.sources import Cause, SourceError
-from extender.loader.transfer.failures import LocalCause, TransferError
 from extender.loader.wishes import Wish
 
 log = structlog.get_logger("extender.loader")
@@ -45,27 +39,6 @@ _LONGEST_ASKED_SECONDS = 3600.0
 
 Work = Callable[[Wish, Callable[[], bool]], Marker]
 """Obtain a wish; asked often whether to stop. See ``Obtainer.obtain`` for what it raises."""
-
-
-class OwnCause(StrEnum):
-    """Why a model was not obtained, beside ``sources.Cause`` and ``LocalCause``."""
-
-    FOREIGN = "foreign"
-    """Another program put something at the model's path that is not it."""
-    DAMAGED = "damaged"
-    """What came was not what the source had said, again and again."""
-    NOT_REMOVED = "not-removed"
-    """Room is short, and nothing may go: what pods read, or the report, cannot be settled now."""
-    FAULT = "fault"
-    OTHER = "other"
-
-
-class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a model was not obtained. ``cause`` is a token for metrics."""
-
-    message: str
-    cause: str
-    permanent: bool
 
 
 class _Job:
@@ -274,7 +247,7 @@ class Workers:
             self._waits(job.wish, str(error))
             return
         job.waits, job.failed = False, True
-        failure = _failure(error)
+        failure = failure_of(error)
         asked = getattr(error, "retry_after", None) or 0.0
         least = _PERMANENT_SECONDS if failure.permanent else min(asked, _LONGEST_ASKED_SECONDS)
         wait = job.backoff.wait(least)
@@ -302,31 +275,3 @@ def _same(one: CatalogModel, other: CatalogModel | None) -> bool:
     return (one.source, one.revision, one.include, one.exclude) == (
         (other.source, other.revision, other.include, other.exclude)
     )
-
-
-def _failure(error: Exception) -> Failure:
-    if isinstance(error, SourceError | TransferError):
-        # What changed in mid-download is listed anew, and then as likely to come as any other.
-        permanent = error.permanent and error.cause is not Cause.CHANGED
-        return Failure(message=str(error), cause=error.cause.value, permanent=permanent)
-    if isinstance(error, ReadingStoppedError):
-        return Failure(message=str(error), cause=LocalCause.STOPPED.value, permanent=False)
-    if isinstance(error, ExtenderError):
-        foreign = isinstance(error, ForeignError)
-        return Failure(message=str(error), cause=_token(error), permanent=foreign)
-    message = "a fault of the loader; its log has the details"
-    return Failure(message=message, cause=OwnCause.FAULT, permanent=False)
-
-
-def _token(error: ExtenderError) -> str:
-    match error:
-        case DamagedError():
-            return OwnCause.DAMAGED
-        case ForeignError():
-            return OwnCause.FOREIGN
-        case NotRemovedError():
-            return OwnCause.NOT_REMOVED
-        case CacheError():
-            return LocalCause.DISK
-        case _:
-            return OwnCause.OTHER

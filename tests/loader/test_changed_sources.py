@@ -15,7 +15,8 @@ import msgspec
 import pytest
 
 from extender.loader.layout import CacheDirectory, writing
-from extender.loader.obtaining import Obtainer, Origin, opener
+from extender.loader.obtaining import Obtainer
+from extender.loader.origin import Origin, opener
 from extender.loader.proof.marker import Marker, marker_text, read_marker
 from extender.loader.proof.verify import verify
 from extender.loader.publish import Publisher

@@ -19,7 +19,7 @@ from extender.errors import CacheError, LockHeldError
 from extender.loader.filling import Filling
 from extender.loader.layout import CacheDirectory, writing
 from extender.loader.mend import condemn
-from extender.loader.obtaining import Origin
+from extender.loader.origin import Origin
 from extender.loader.proof.marker import Marker, read_marker
 from extender.loader.publish import Publisher
 from extender.loader.sources import Cause, Credentials, SourceError

@@ -14,8 +14,9 @@ import pytest
 from extender.loader.disk_space import file_system_type
 from extender.loader.filling import Filling
 from extender.loader.layout import CacheDirectory
-from extender.loader.obtaining import Obtainer, Origin, opener
+from extender.loader.obtaining import Obtainer
 from extender.loader.open_files import UntoldError, is_open
+from extender.loader.origin import Origin, opener
 from extender.loader.placing import InUse, InUseError, ReadersUnknownError
 from extender.loader.proof.marker import read_marker
 from extender.loader.publish import Publisher

@@ -22,7 +22,8 @@ from extender.loader.leaving import Leftovers
 from extender.loader.making_room import RoomMaker
 from extender.loader.mend import condemn
 from extender.loader.metrics import LoaderMetrics
-from extender.loader.obtaining import Obtainer, opener
+from extender.loader.obtaining import Obtainer
+from extender.loader.origin import opener
 from extender.loader.placing import InUse
 from extender.loader.proof.marker import read_marker
 from extender.loader.publish import Publisher

@@ -16,7 +16,8 @@ from extender.loader.downloading import Repeat
 from extender.loader.foreign import ForeignError
 from extender.loader.layout import CacheDirectory, writing
 from extender.loader.mend import condemn
-from extender.loader.obtaining import Obtainer, Origin, opener
+from extender.loader.obtaining import Obtainer
+from extender.loader.origin import Origin, opener
 from extender.loader.proof.marker import WHOLE, read_marker
 from extender.loader.proof.reading import Digests, Reader
 from extender.loader.publish import DamagedError, Publisher

@@ -10,7 +10,8 @@ from threading import Event, Thread
 import pytest
 
 from extender.loader.layout import CacheDirectory
-from extender.loader.obtaining import Obtainer, Origin, opener
+from extender.loader.obtaining import Obtainer
+from extender.loader.origin import Origin, opener
 from extender.loader.proof.reading import ReadingStoppedError
 from extender.loader.publish import Publisher
 from extender.loader.sources import Credentials

@@ -20,7 +20,8 @@ from extender.errors import CacheError
 from extender.loader.disk import Disk
 from extender.loader.layout import IN_PLACE, CacheDirectory, Writing, writing
 from extender.loader.mend import condemn, mend, missing
-from extender.loader.obtaining import Obtainer, Origin, opener
+from extender.loader.obtaining import Obtainer
+from extender.loader.origin import Origin, opener
 from extender.loader.placing import InUse
 from extender.loader.proof.marker import read_marker
 from extender.loader.proof.verdict import Level

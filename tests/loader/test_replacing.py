@@ -18,7 +18,8 @@ from extender.loader.catalog import Catalog, CatalogModel
 from extender.loader.disk import Disk
 from extender.loader.layout import CacheDirectory, writing
 from extender.loader.mend import condemn
-from extender.loader.obtaining import Obtainer, Origin, opener
+from extender.loader.obtaining import Obtainer
+from extender.loader.origin import Origin, opener
 from extender.loader.placing import InUse, InUseError
 from extender.loader.proof.marker import read_marker
 from extender.loader.publish import Publisher

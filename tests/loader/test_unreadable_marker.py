@@ -19,7 +19,8 @@ from extender.loader.layout import MARKER, CacheDirectory, writing
 from extender.loader.looking import Looker
 from extender.loader.mend import condemn
 from extender.loader.metrics import LoaderMetrics
-from extender.loader.obtaining import Obtainer, Origin, opener
+from extender.loader.obtaining import Obtainer
+from extender.loader.origin import Origin, opener
 from extender.loader.proof.marker import UnreadableMarkerError, read_marker
 from extender.loader.proof.verdict import Level, Problem, ProblemKind, Verdict
 from extender.loader.proof.verify import verify

@@ -12,12 +12,13 @@ import pytest
 
 from extender.errors import CacheError, LockHeldError
 from extender.loader.catalog import CatalogModel
+from extender.loader.failing import Failure
 from extender.loader.foreign import ForeignError
 from extender.loader.placing import InUseError
 from extender.loader.proof.marker import Marker
 from extender.loader.sources import Cause, SourceError
 from extender.loader.wishes import Wish
-from extender.loader.workers import Failure, Workers
+from extender.loader.workers import Workers
 from tests.clock import Clock
 
 SECONDS = 5.0

@@ -1,0 +1,64 @@
+"""Where one model comes from, as a catalog or a command line says it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from extender.addresses import shown
+from extender.loader.catalog import CatalogModel
+from extender.loader.sources import Credentials, Source
+from extender.loader.sources.opening import source_for
+from extender.loader.sources.urls import locate
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one model comes from; see ``catalog.CatalogModel``."""
+
+    source: str
+    revision: str | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, model: CatalogModel) -> Origin:
+        """Return where the catalog says that a model comes from."""
+        return cls(
+            source=model.source,
+            revision=model.revision,
+            include=model.include,
+            exclude=model.exclude,
+        )
+
+    @property
+    def asked(self) -> str:
+        """A digest of what is asked for: equal digests ask for the same files."""
+        asked = shown(self.source), self.revision, sorted(self.include), sorted(self.exclude)
+        return hashlib.sha256(msgspec.json.encode(asked)).hexdigest()[:16]
+
+    @property
+    def pinned(self) -> bool:
+        """Whether what it names can never change. Raises SourceError for no address."""
+        return locate(self.source, self.revision).pinned
+
+
+def asked_for(models: Iterable[CatalogModel]) -> dict[str, str]:
+    """Return what a catalog asks for, by the paths of its models; see ``Origin.asked``."""
+    return {model.directory: Origin.of(model).asked for model in models}
+
+
+def opener(credentials: Credentials) -> Callable[[Origin], Source]:
+    """Return a function that opens the source of an origin with these credentials."""
+
+    def open_source(origin: Origin) -> Source:
+        return source_for(
+            origin.source,
+            revision=origin.revision,
+            include=origin.include,
+            exclude=origin.exclude,
+            credentials=credentials,
+        )
+
+    return open_source
