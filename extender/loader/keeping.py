@@ -93,6 +93,7 @@ class Keeper:
             obtained=self._obtained,
             failed=self._failed,
             let_go=lambda wish: table.let_go(wish.model.directory),
+            paused=lambda wish: table.paused(wish.model.directory),
             waits=lambda wish, why: table.waits(wish.model.directory, why),
             fixed=lambda wish: Origin.of(wish.model).pinned,
             changed=self.look,

@@ -192,6 +192,13 @@ class ModelTable:
         else:
             self._change(path, transfer=None)
 
+    def paused(self, path: str) -> None:
+        """Note that a download stands still for a while: nobody can tell when it will be done."""
+        row = self.get(path)
+        if row is not None and row.transfer is not None:
+            still = msgspec.structs.replace(row.transfer, bytes_per_second=0.0)
+            self._change(path, unproven=row.unproven, refused=row.refused, transfer=still)
+
     def failed(self, path: str, reason: str) -> None:
         """Note that a model cannot be had; one that is ready stays so, with the reason said.
 

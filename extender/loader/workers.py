@@ -65,9 +65,9 @@ class _Job:
 class Workers:
     """Works on wishes. ``follow`` and ``stop`` are called from one thread; clock is monotonic.
 
-    ``let_go`` is told of work that was given up because its wish is gone, ``waits`` of a model that
-    is proven and has to wait for its place, ``changed`` of every end. ``fixed`` tells whether what
-    a wish names can never change.
+    ``let_go`` is told of work that was given up because its wish is gone, ``paused`` of what made
+    way for a more urgent one, ``waits`` of a model that is proven and has to wait for its place,
+    ``changed`` of every end. ``fixed`` tells whether what a wish names can never change.
     """
 
     def __init__(
@@ -77,6 +77,7 @@ class Workers:
         obtained: Callable[[Wish, Marker], None],
         failed: Callable[[Wish, Failure], None],
         let_go: Callable[[Wish], None],
+        paused: Callable[[Wish], None],
         waits: Callable[[Wish, str], None],
         fixed: Callable[[Wish], bool],
         changed: Callable[[], None],
@@ -87,6 +88,7 @@ class Workers:
         self._obtained = obtained
         self._failed = failed
         self._let_go = let_go
+        self._paused = paused
         self._waits = waits
         self._fixed = fixed
         self._changed = changed
@@ -213,7 +215,9 @@ class Workers:
         except Exception as error:  # noqa: BLE001 - the loop must go on; it is logged and counted
             if not job.stop.is_set():
                 self._note(job, error)
-            elif self._jobs.get(job.wish.model.directory) is not job:
+            elif self._jobs.get(job.wish.model.directory) is job:
+                self._paused(job.wish)
+            else:
                 self._let_go(job.wish)
         else:
             if self._jobs.get(job.wish.model.directory, job) is job:

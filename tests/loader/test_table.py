@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from extender.loader.catalog import Catalog, CatalogModel
@@ -117,6 +118,14 @@ def test_that_a_failed_download_is_tried_again_is_no_news_until_more_bytes_come(
     table.loading("a", Transfer(path="a", bytes_done=6, bytes_total=10))
     assert held(table).state is ReportedState.LOADING
     assert held(table).reason == ""
+
+
+def test_a_download_that_stands_still_keeps_its_state_and_has_no_rate(table: ModelTable) -> None:
+    table.paused("a")
+    assert table.progress(None).transfers == ()
+    table.loading("a", msgspec.structs.replace(HALF, bytes_per_second=1e9))
+    table.paused("a")
+    assert (held(table).state, held(table).transfer) == (ReportedState.LOADING, HALF)
 
 
 def test_a_download_that_is_given_up_leaves_what_was_there(table: ModelTable) -> None:

@@ -35,6 +35,7 @@ class Scene:
         self.obtained: list[str] = []
         self.failures: list[tuple[str, Failure]] = []
         self.let_go: list[str] = []
+        self.paused: list[str] = []
         self.deaf: set[str] = set()
         self.waiting: list[tuple[str, str]] = []
         self.workers = Workers(
@@ -42,6 +43,7 @@ class Scene:
             obtained=lambda wish, _: self.obtained.append(wish.model.name),
             failed=lambda wish, failure: self.failures.append((wish.model.name, failure)),
             let_go=lambda wish: self.let_go.append(wish.model.name),
+            paused=lambda wish: self.paused.append(wish.model.name),
             waits=lambda wish, why: self.waiting.append((wish.model.name, why)),
             fixed=lambda wish: wish.model.revision is not None,
             changed=lambda: None,
@@ -115,6 +117,7 @@ def test_what_a_pod_waits_for_has_the_least_urgent_make_way_and_no_more_than_one
     wait_until(lambda: "c" in scene.begun)
     assert scene.workers.works_on("a")
     assert scene.workers.busy == 2
+    assert scene.paused == ["b"]
     scene.end("c")
     scene.workers.follow([*asked_for("d"), *wishes("a", "b")], 2)
     scene.end("d")
