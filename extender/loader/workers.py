@@ -55,6 +55,7 @@ class _Job:
         self.waits = False
         self.anew = False
         self.failed = False
+        self.paused = False
         self.not_before = float("-inf")
 
     @property
@@ -135,6 +136,7 @@ class Workers:
                     self._make_way(wish, ordered)
                 return
             job.stop.clear()
+            job.paused = False
             job.wish = wish
             job.thread = Thread(target=self._run, args=(job,), name=f"load-{path}", daemon=True)
             job.thread.start()
@@ -179,10 +181,10 @@ class Workers:
         return job is not None and self._clock() < job.not_before and _same(job.wish.model, model)
 
     def works_on(self, path: str) -> bool:
-        """Tell whether a thread is at work on a model."""
+        """Tell whether a thread is at work on a model, or made way and will be again."""
         job = self._jobs.get(path)
         left = any(one.busy and one.wish.model.directory == path for one in self._leaving)
-        return left or (job is not None and job.busy)
+        return left or (job is not None and (job.busy or job.paused))
 
     @property
     def busy(self) -> int:
@@ -216,6 +218,7 @@ class Workers:
             if not job.stop.is_set():
                 self._note(job, error)
             elif self._jobs.get(job.wish.model.directory) is job:
+                job.paused = True
                 self._paused(job.wish)
             else:
                 self._let_go(job.wish)

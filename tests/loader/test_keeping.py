@@ -135,6 +135,26 @@ def scene(fast: Path) -> Iterator[Scene]:
         made.stop()
 
 
+def test_what_a_pod_waits_for_comes_before_a_long_download_which_goes_on_where_it_was(
+    scene: Scene,
+) -> None:
+    long = small_model(seed=1, size=4_000_000)
+    scene.hub.repositories["org/long"] = Repository(dict(long), large=500)
+    scene.hub.delay = 0.1
+    scene.begin({"name": "long", "source": "hf://org/long"}, ON_DEMAND, limits={"downloads": 1})
+    wait_for(lambda: scene.hub.bytes_sent() > 300_000)
+    scene.want()
+    scene.wait_for_state(ReportedState.READY)
+    row = scene.table.get("long")
+    assert row is not None
+    assert row.state is ReportedState.LOADING
+    scene.hub.delay = 0
+    wait_for(lambda: scene.cache.final("long").exists())
+    assert contents(scene.cache.final("long")) == long
+    sent = scene.hub.bytes_sent() - sum(map(len, FILES.values()))
+    assert sent < sum(map(len, long.values())) + 300_000  # what was under way in its connections
+
+
 def test_a_wish_that_runs_out_ends_its_download_and_the_next_one_goes_on_where_it_was(
     scene: Scene,
 ) -> None:
