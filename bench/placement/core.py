@@ -20,6 +20,7 @@ from bench.placement.intree import in_tree
 from bench.placement.loaders import Loader
 from bench.placement.machine import Machine
 from bench.results import ROOT
+from extender.cluster.ledger import OPEN_LATELY
 from extender.cluster.state import ClusterState
 from extender.kube.objects import Condition, Pod, PodStatus
 from extender.placement import policy as placement
@@ -48,12 +49,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator can set. ``weight`` is that of the extender in kube-scheduler.
 
     ``on_demand``: pods require their model and loaders fetch it for them while they wait; else a
-    pod prefers a node that has it, and fetches it where it is put.
+    pod prefers a node that has it, and fetches it where it is put. ``open_lately`` is no setting of
+    an operator's: what is remembered of a node's page cache (extender/cluster/ledger.py).
     """
 
     policy: placement.Policy = placement.Policy()
     weight: float
     on_demand: bool = False
+    open_lately: int = OPEN_LATELY
 
 
 @lru_cache(maxsize=1)
@@ -82,7 +85,9 @@ class Core:
         self._settings = settings
         self._random = Random(f"{cluster.seed} ties")
         self._api = Apiserver(cluster.timeline)
-        self._state = ClusterState(clock=lambda: cluster.timeline.now)
+        self._state = ClusterState(
+            clock=lambda: cluster.timeline.now, open_lately=settings.open_lately
+        )
         self._context = Context(state=self._state, policy=settings.policy)
         self._waiting = WaitingPods()
         self._waker = Waker(self._state, self._waiting, settings.policy, stale=tuple)

@@ -27,6 +27,9 @@ SEEDS = 4
 WORKLOADS = ONE_BY_ONE[:3]
 """Catalogues that fit, that fit a few times, and that fit once: where keys could matter most."""
 
+OPEN = "OPEN_LATELY"
+"""No key of the configuration, but a constant of extender/cluster/ledger.py."""
+
 VALUES: Mapping[str, Sequence[float]] = {
     "extenders[].weight": (1, 5, 15, 45),
     "estimate.halfLifeSeconds": (5, 15, 45),
@@ -37,6 +40,7 @@ MORE_VALUES: Mapping[str, Sequence[float]] = {
     "estimate.engineStartSeconds": (0, 10, 20, 40),
     "estimate.bandwidths.disk": (0.5, 1, 2, 4),
     "estimate.bandwidths.hub": (0.05, 0.1, 0.2, 0.4, 1),
+    OPEN: (0, 1, 2, 3, 4, 8),
 }
 """Keys of config/scheduler-config.yaml and config/extender-config.yaml, and what is tried."""
 
@@ -112,6 +116,8 @@ def changed(settings: Settings, key: str, value: float) -> Settings:
         return replace(settings, policy=replace(policy, half_life=float(value)))
     if key == "estimate.engineStartSeconds":
         return replace(settings, policy=replace(policy, engine_start=float(value)))
+    if key == OPEN:
+        return replace(settings, open_lately=int(value))
     field = key.rpartition(".")[2]
     speeds = replace(policy.bandwidths, **{field: float(value)})
     return replace(settings, policy=replace(policy, bandwidths=speeds))

@@ -28,7 +28,7 @@ _OF_ONE_NODE = frozenset({"DaemonSet", "Node"})
 """Owners whose pods belong to one node; ``Node`` is that of a kubelet's static pods."""
 OPEN_LATELY = 2
 """So many models are remembered of those that were open last on a node. Beyond that its page cache
-is a guess: in ``bench placement`` 4 were no better than 2, and 8 worse."""
+is a guess: ``bench tune-full`` tries others."""
 
 KEPT_CHANGES = 50_000
 """So many changes of nodes are remembered at least: a minute of a very busy cluster."""
@@ -41,9 +41,13 @@ KEPT_GONE = 1_000
 
 
 class Ledger:
-    """Nodes by name and pods by UID, with the sums that a node's pods make."""
+    """Nodes by name and pods by UID, with the sums that a node's pods make.
 
-    def __init__(self) -> None:
+    ``open_lately`` models are remembered of those that were open last on a node.
+    """
+
+    def __init__(self, *, open_lately: int = OPEN_LATELY) -> None:
+        self._open_lately = open_lately
         self.nodes: dict[str, NodeView] = {}
         self.pods: dict[str, PodFacts] = {}
         self._on_node: Nested[PodFacts] = Nested()
@@ -279,14 +283,16 @@ class Ledger:
             nominated=tuple(one for uid, one in nominated.items() if uid not in self._reservations),
             warm=frozenset(opened),
             opening=tuple(opening),
-            lately=_lately(opened, node.lately),
+            lately=_lately(opened, node.lately, self._open_lately),
         )
 
 
-def _lately(opened: Mapping[WarmKey, Opening], before: Iterable[Opening]) -> tuple[Opening, ...]:
+def _lately(
+    opened: Mapping[WarmKey, Opening], before: Iterable[Opening], most: int
+) -> tuple[Opening, ...]:
     """Return what is open of a node's disk, then what was. A claim's pages go with its mount."""
     now = (one for key, one in opened.items() if key[0] == "hostPath")
-    return tuple(islice(chain(now, (one for one in before if one.key not in opened)), OPEN_LATELY))
+    return tuple(islice(chain(now, (one for one in before if one.key not in opened)), most))
 
 
 def node_view(node: Node, allocatable: int, room: Amounts) -> NodeView:

@@ -19,7 +19,7 @@ from cachetools import LRUCache
 from extender.cluster.corrections import Basis
 from extender.cluster.drafts import News, PodNews, StateDraft, identity
 from extender.cluster.leases import Leases, lease_key
-from extender.cluster.ledger import Ledger, node_view, pod_facts
+from extender.cluster.ledger import OPEN_LATELY, Ledger, node_view, pod_facts
 from extender.cluster.loaders import Loaders, is_trusted
 from extender.cluster.memory import MEMORY, MemoryDemand, VolumeCounting, memory_demand
 from extender.cluster.namespaces import is_opted_in
@@ -58,7 +58,7 @@ class ClusterState:
     ``steady`` is a clock that nobody sets, in seconds from any beginning: memory is kept by it.
     Without it ``clock`` is taken for such a one.
     ``listing``, ``upsert`` and ``delete`` are called by watch threads; ``view`` by requests.
-    ``learn``: starts that happened correct later estimates.
+    ``learn``: starts that happened correct later estimates. ``open_lately``: see ``ledger``.
     """
 
     def __init__(
@@ -70,13 +70,14 @@ class ClusterState:
         trusted_namespaces: Iterable[str] = (),
         templates: Templates | None = None,
         learn: bool = True,
+        open_lately: int = OPEN_LATELY,
     ) -> None:
         self.templates = templates or Templates()
         self.counting = counting
         self._clock = clock
         self._steady = steady or clock
         self._lock = RLock()
-        self._ledger = Ledger()
+        self._ledger = Ledger(open_lately=open_lately)
         self._loaders = Loaders(clock=clock, templates=self.templates, trusted=trusted_namespaces)
         self._leases = Leases(clock=clock, changed=self._ledger.note)
         self._storage = Storage()
