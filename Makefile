@@ -92,7 +92,7 @@ soak: controlplane ## Twenty minutes of random changes, faults and deaths on a r
 e2e: $(STAMP) ## deploy/ as shipped on a real kubelet with real containers (root, Linux; E2E=pytest arguments)
 	@$(BIN)/python -m e2e $(E2E)
 
-e2e-kills: $(STAMP) ## Kill make e2e at random moments and look what stays on the machine (KILLS, KILL_SEED)
+e2e-kills: $(STAMP) ## Kill make e2e at random moments and look what stays on the machine (KILLS, KILL_SEED, KILL_FIRST)
 	KILLS=$${KILLS:-20} $(BIN)/pytest -s -p no:randomly --timeout 900 e2e/test_kills.py
 
 bench-programs: $(STAMP)

@@ -17,14 +17,18 @@ from pathlib import Path
 from controlplane.build import BuildError, assets, binaries, say
 from e2e import images
 from e2e.apart import PREFIX, TOO_LONG, UNSHARE, Run, new_run
-from e2e.machine import DISKS, MEMORY, hierarchies
+from e2e.cgroups import CGROUPS, hierarchies
+from e2e.kept import LOGS, keep_logs
+from e2e.machine import DISKS, MEMORY
 from e2e.node import meminfo
+from e2e.tied import tie
 
 TOOLS = (
     "runc",
     "busybox",
     "buildah",
     "debootstrap",
+    "mkfs.ext4",
     "ip",
     "unshare",
     "setpriv",
@@ -76,6 +80,8 @@ def check() -> None:
             f"no namespaces can be made here: {refused.stderr.strip()}; in a container of its own "
             "this needs --privileged and a cgroup namespace of the host"
         )
+    if not hierarchies():
+        raise NotHereError(f"no cgroups are mounted in {CGROUPS}; a kubelet needs them")
     for hierarchy in hierarchies():
         probe = hierarchy / f"{PREFIX}probe-{os.getpid()}"
         try:
@@ -110,7 +116,12 @@ def build(run: Run, what: str, module: str, *arguments: str) -> None:
 
 
 def test(run: Run, arguments: list[str]) -> int:
-    """Run the tests inside the namespaces."""
+    """Run the tests inside the namespaces; keep the logs where one fails or it takes too long."""
+
+    def keep() -> None:
+        keep_logs(run.folder)
+        say(f"the logs of this run, pods' and programs', are in {LOGS}")
+
     os.environ["E2E_RUN"] = str(run.folder)
     pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
     pytest += ["-o", "timeout=600"]  # of a test, on a machine that has other work
@@ -118,15 +129,18 @@ def test(run: Run, arguments: list[str]) -> int:
     pytest += arguments
     inside = [sys.executable, "-m", "e2e.inside", *pytest]
     seconds = float(os.environ.get("E2E_SECONDS") or TEST_SECONDS)
-    status = run.command(inside, network=False, seconds=seconds)
+    status = run.command(inside, network=False, seconds=seconds, late=keep)
     if status == TOO_LONG:
         say(f"error: the tests took longer than {seconds:.0f} s (E2E_SECONDS); they were ended")
+    elif status:
+        keep()
     return status
 
 
 def main() -> int:
     """Run the command line."""
     try:
+        tie()
         check()
         with new_run() as run:
             prepare(run)

@@ -7,7 +7,8 @@ first:
 - the command: the keeper cleans up and hands on its exit status;
 - the one who holds the pipe: the keeper reads its end, kills the namespaces' first process, with
   which the kernel kills every process, unmounts every mount and removes every link of theirs, and
-  cleans up what no namespace holds: the cgroups, and the folder of the run;
+  cleans up what no namespace holds: the cgroups, and the folder of the run; ``tied`` has whoever
+  waits for the holder, such as make, take it along;
 - the keeper: the kernel kills the command, and who holds the pipe cleans up;
 - both at once: the next run cleans up, by the lock that nobody holds any more.
 
@@ -31,8 +32,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from controlplane.build import assets, say
+from e2e.cgroups import CGROUPS, GONE_SECONDS, Controllers, remove_cgroups
 
-CGROUPS = Path("/sys/fs/cgroup")
 PREFIX = "model-cache-e2e-"
 TIED = ("setpriv", "--pdeathsig", "KILL")
 UNSHARE = (
@@ -45,7 +46,6 @@ UNSHARE = (
     "--mount-proc",
     "--kill-child",
 )
-GONE_SECONDS = 20.0
 TOO_LONG = 124
 """The exit status of a command that took too long, as of timeout(1)."""
 
@@ -61,10 +61,18 @@ class Run:
         """Return the name of its cgroups."""
         return PREFIX + self.folder.name
 
-    def command(self, command: Sequence[str], *, network: bool, seconds: float) -> int:
+    def command(
+        self,
+        command: Sequence[str],
+        *,
+        network: bool,
+        seconds: float,
+        late: Callable[[], None] = lambda: None,
+    ) -> int:
         """Run a command apart and return its exit status, TOO_LONG where it had to be ended.
 
-        ``network``: with the machine's own.
+        ``network``: with the machine's own; ``late``: called before it is ended, while everything
+        is still there.
         """
         namespaces = UNSHARE if network else (*UNSHARE, "--net")
         keeper = [sys.executable, "-m", "e2e.apart", str(self.folder), *TIED, *namespaces, *command]
@@ -75,12 +83,14 @@ class Run:
             try:
                 return process.wait(seconds)
             except subprocess.TimeoutExpired:
+                late()
                 process.communicate()  # the end of the pipe: the keeper ends everything
                 return TOO_LONG
 
     def make(self) -> None:
-        """Make its folder."""
+        """Make its folder, and have what a kubelet wants of cgroups."""
         self.temporary.mkdir(parents=True)
+        self._controllers.lend()
 
     def clean(self) -> None:
         """Remove what no namespace holds, once its processes are gone.
@@ -90,6 +100,7 @@ class Run:
         """
         remove_cgroups(self.cgroups)
         left = [f"{path}: its processes do not end" for path in self.cgroups()]
+        self._controllers.give_back()
         try:
             remove_folder(self.folder)
         except OSError as error:
@@ -98,6 +109,10 @@ class Run:
             say("warning: this is left of a run, the next one tries again: " + "; ".join(left))
         else:
             self.lock.unlink(missing_ok=True)
+
+    @property
+    def _controllers(self) -> Controllers:
+        return Controllers(CGROUPS, self.folder / "controllers")
 
     @property
     def temporary(self) -> Path:
@@ -112,17 +127,6 @@ class Run:
     def cgroups(self) -> list[Path]:
         """Its cgroups: one a machine in every hierarchy of version 1, or in that of version 2."""
         return [*CGROUPS.glob(f"{self.name}-*"), *CGROUPS.glob(f"*/{self.name}-*")]
-
-
-def remove_cgroups(find: Callable[[], list[Path]]) -> None:
-    """Remove cgroups and those below them, until none is found; the last processes may linger."""
-    deadline = time.monotonic() + GONE_SECONDS
-    while (found := find()) and time.monotonic() < deadline:
-        for top in found:
-            with contextlib.suppress(OSError):  # its last process is still on its way out
-                for folder, _, _ in os.walk(top, topdown=False):
-                    Path(folder).rmdir()
-        time.sleep(0.05)
 
 
 def remove_folder(folder: Path) -> None:

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from e2e.cluster import NODE, RealCluster
+from e2e.kept import KEPT
 from e2e.shipped import CACHE, MODEL, loader_pods
 from extender.loader.layout import CacheDirectory
-from tests.controlplane.cluster import ROOT, http_get, is_ready
+from tests.controlplane.cluster import http_get, is_ready
 from tests.controlplane.shipped import SYSTEM
 
 PORT = 8888
 """Of the extender on its pod's loopback, where alone it tells names."""
-KEPT = ROOT / "build" / "e2e"
 HEADS = ("second", "believed", "on the disk", "loader's container")
 Row = tuple[int, str, str, str]
 
@@ -102,6 +102,15 @@ class Beliefs:
         """Return the rows in which something is other than in the one before."""
         before = [None, *self.rows]
         return [row for old, row in zip(before, self.rows, strict=False) if differ(old, row)]
+
+
+def mistaken(rows: list[Row]) -> list[int]:
+    """Return the seconds in which the model was believed to be there and was not whole.
+
+    From the first in which it was not believed to be there: before, nobody had told.
+    """
+    known = next(at for at, (_, states, _, _) in enumerate(rows) if "ready" not in states)
+    return [row[0] for row in rows[known:] if "ready" in row[1] and row[2] != "whole"]
 
 
 def differ(old: Row | None, row: Row) -> bool:

@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2e.apart import CGROUPS
+from e2e.cgroups import CGROUPS, VERSION_1
 from e2e.node import RealNode
-from e2e.objects import VERSION_1
 
 MEMORY = CGROUPS / "memory" if VERSION_1 else CGROUPS
 PEAK = "memory.max_usage_in_bytes" if VERSION_1 else "memory.peak"

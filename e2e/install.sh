@@ -5,7 +5,7 @@
 set -eu
 [ "$(id -u)" = 0 ] || { echo "error: run as root: sudo sh e2e/install.sh" >&2; exit 2; }
 command -v apt-get >/dev/null || { echo "error: no apt-get here; install by other means: $(sed -n 's/^packages="\(.*\)"/\1/p' "$0")" >&2; exit 2; }
-packages="runc containernetworking-plugins busybox-static buildah debootstrap iproute2 util-linux"
+packages="runc containernetworking-plugins busybox-static buildah debootstrap e2fsprogs iproute2 util-linux"
 echo "==> installing $packages"
 apt-get update -qq
 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages

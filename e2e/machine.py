@@ -18,7 +18,8 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from e2e.apart import CGROUPS, Run, remove_cgroups
+from e2e.apart import Run
+from e2e.cgroups import hierarchies, remove_cgroups
 from e2e.inside import command
 from tests.controlplane.processes import Process
 
@@ -112,15 +113,6 @@ class Machine:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
         assert done.returncode == 0, f"{self.name}: {' '.join(words)}: {done.stderr}"
         return done.stdout
-
-
-def hierarchies() -> list[Path]:
-    """Return the cgroup hierarchies that a kubelet uses: of version 1, else of version 2."""
-    if (CGROUPS / "cgroup.controllers").is_file():
-        return [CGROUPS]
-    lines = Path("/proc/mounts").read_text(encoding="utf-8").splitlines()
-    mounts = [line.split() for line in lines]
-    return [Path(place) for _, place, kind, *_ in mounts if kind == "cgroup"]
 
 
 def set_up(folder: Path) -> None:

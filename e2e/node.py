@@ -15,6 +15,7 @@ from e2e.machine import Machine
 from tests.controlplane.processes import Process
 
 SOCKET = "/run/containerd/containerd.sock"
+STATIC_PODS = "/var/lib/kubelet/manifests"
 ALLOCATABLE = 4 << 30
 """Bytes of memory that a real node offers to pods; the machine's rest is reserved."""
 NODES = 2
@@ -123,6 +124,7 @@ class RealNode:
         return True
 
     def _start_kubelet(self) -> None:
+        self.path(STATIC_PODS).mkdir(parents=True, exist_ok=True)
         config = self._workdir / f"kubelet-{self.name}.yaml"
         config.write_text(yaml.safe_dump(kubelet_config(self.machine)), encoding="utf-8")
         process = self._spawn(
@@ -194,6 +196,7 @@ def kubelet_config(machine: Machine) -> dict[str, Any]:
         "podLogsDir": "/var/log/pods",
         "volumePluginDir": "/var/lib/kubelet/volume-plugins",
         "resolvConf": "",
+        "staticPodPath": STATIC_PODS,
         "systemReserved": {"memory": str(meminfo("MemTotal") - ALLOCATABLE - (100 << 20))},
     }
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from e2e.apart import CGROUPS
 from e2e.cluster import RealCluster
 
 Object = dict[str, Any]
-VERSION_1 = (CGROUPS / "memory").is_dir()
-"""Of cgroups; on version 2 there is one hierarchy for all."""
 
 
 def pod(name: str, image: str, command: Sequence[str], **spec: Any) -> Object:

@@ -1,6 +1,7 @@
 """``deploy/`` as it is shipped, applied to the real cluster.
 
-Ours are the hub's address, and one more model in the catalog, which is every user's to change.
+Ours are the hub's address, and of the catalog, which is every user's to change, one more model and
+fewer connections: each has synced a part of 8 MiB (``part_bytes``) before half of it is there.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import yaml
 
 from e2e.cluster import FAKE_TAINT, NODE, RealCluster
-from e2e.images import PRODUCT, SERVER
+from e2e.images import PRODUCT, SERVER, images
 from e2e.objects import Object
 from tests.controlplane.cluster import is_ready
 from tests.controlplane.shipped import SCHEDULER, SYSTEM, kustomized
@@ -23,8 +24,11 @@ REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
 MODEL = "all-minilm-l6-v2"
 LATE = "fetched-on-demand"
 """The same repository under another name, which only a waiting pod brings to a node."""
+CONNECTIONS = 4
 PORT = 8000
 CACHE = Path("/var/lib/models")
+STORES = Path("/var/lib/stores")
+"""Directories of the node below it stand in for a file server's exports."""
 USER = {"runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532}
 TOLERATED = {key: FAKE_TAINT[key] for key in ("key", "value", "effect")}
 
@@ -45,10 +49,17 @@ def deploy_loader(cluster: RealCluster, hub: str) -> None:
     container["env"].append({"name": "HF_ENDPOINT", "value": hub})
     (catalog,) = (found for found in documents if found["kind"] == "ConfigMap")
     content = yaml.safe_load(catalog["data"]["catalog.yaml"])
+    content["limits"] = {"connections": CONNECTIONS}
     content["models"].append({**content["models"][0], "name": LATE, "onDemand": True})
     catalog["data"]["catalog.yaml"] = yaml.safe_dump(content)
     cluster.apply(documents)
     rolled_out(cluster, LOADERS, "daemonset/model-cache-loader")
+
+
+def bring(cluster: RealCluster, image: str) -> None:
+    """Bring an image to the real node, and unpack it."""
+    archive = next(one.archive() for one in images(cluster.binaries) if one.name == image)
+    cluster.real[NODE].ctr("images", "import", str(archive))
 
 
 def rolled_out(cluster: RealCluster, namespace: str, workload: str) -> None:

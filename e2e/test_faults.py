@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from e2e.apart import CGROUPS
-from e2e.beliefs import Beliefs, believed
+from e2e.beliefs import Beliefs, believed, mistaken
+from e2e.charging import LIMIT, MEMORY
 from e2e.cluster import NODE, RealCluster
-from e2e.objects import VERSION_1
 from e2e.shipped import (
     CACHE,
+    CONNECTIONS,
     LOADERS,
     MODEL,
     REPOSITORY,
@@ -28,9 +28,13 @@ from e2e.shipped import (
     report,
     serving,
 )
+from extender.loader.layout import CacheDirectory
+from extender.loader.transfer.journal import Journal
 from tests.loader.hub import Hub
 
 WEIGHTS = "model.safetensors"
+STILL_SECONDS = 10.0
+"""For each megabyte, while a loader is ended: less than the loader waits for a server."""
 DISK_BYTES = 4 << 30
 """Of a small disk: the 2 GiB that the shipped catalog keeps free, and room for the model."""
 
@@ -44,12 +48,19 @@ def whole(deployed: RealCluster) -> RealCluster:
 
 @contextmanager
 def slowly(hub: Hub) -> Iterator[None]:
-    """Let downloads come at 8 MB a second over 8 connections."""
-    hub.delay = 1.0
+    """Let downloads come at 8 MB a second over all connections."""
+    with each_megabyte_takes(hub, CONNECTIONS / 8):
+        yield
+
+
+@contextmanager
+def each_megabyte_takes(hub: Hub, seconds: float) -> Iterator[None]:
+    """Let it be so on every connection, for as long as a block runs."""
+    before, hub.delay = hub.delay, seconds
     try:
         yield
     finally:
-        hub.delay = 0.0
+        hub.delay = before
 
 
 def loader_process() -> int:
@@ -76,6 +87,48 @@ def fetched(cluster: RealCluster, hub: Hub, since: int, share: float, size: int)
     )
 
 
+@contextmanager
+def halfway(cluster: RealCluster, hub: Hub, since: int) -> Iterator[None]:
+    """Run a block, which ends the loader, in the middle of a download, which all but stands still.
+
+    See that it was the middle, and that the next loader goes on where this one was. ``since``: of
+    the weights, so many bytes had been sent before the download.
+    """
+    cache = CacheDirectory(cluster.real[NODE].path(CACHE))
+    journal = Journal(cache.journal(MODEL))
+    size = len(hub.repositories[REPOSITORY].files[WEIGHTS])
+
+    def sent() -> int:
+        return hub.bytes_sent(WEIGHTS) - since
+
+    def synced() -> int:
+        ranges = (found for (path, _, _), found in journal.read().items() if path == WEIGHTS)
+        return sum(end - start for found in ranges for start, end in found)
+
+    fetched(cluster, hub, since, 0.25, size)
+    early = synced()
+    fetched(cluster, hub, since, 0.5, size)
+    with each_megabyte_takes(hub, STILL_SECONDS):
+        cluster.wait_for(lambda: synced() > size // 4, 60, "a quarter to be synced")
+        held = synced()
+        assert early < held < sent() < size
+        assert not cache.marker(MODEL).exists()
+        assert not has_model(cluster)
+        before = loader_status(cluster)["restartCount"]
+        yield
+        cluster.wait_for(
+            lambda: loader_status(cluster)["restartCount"] == before + 1, 60, "another loader"
+        )
+        reached = sent()
+        assert reached < size
+        assert not cache.marker(MODEL).exists()
+    cluster.wait_for(cache.marker(MODEL).exists, 120, "the model to be whole")
+    # Nothing that had been synced was fetched again; what was in flight was.
+    assert size <= sent() <= size + reached - held + CONNECTIONS * hub.piece
+    shares = [f"{part / size:.0%}" for part in (reached, held, sent())]
+    print("ended at {}, of which {} synced; sent in all: {}".format(*shares))
+
+
 def believed_again(cluster: RealCluster, beliefs: Beliefs) -> None:
     """Wait until the model is believed to be there."""
     cluster.wait_for(lambda: beliefs.now == "ready", 180, "the model to be believed in again")
@@ -84,22 +137,15 @@ def believed_again(cluster: RealCluster, beliefs: Beliefs) -> None:
 def test_a_model_removed_under_the_loader_is_not_believed_in_and_survives_a_kill_in_mid_download(
     whole: RealCluster, hub: Hub, namespace: str
 ) -> None:
-    cache = whole.real[NODE].path(CACHE)
-    size = (cache / MODEL / WEIGHTS).stat().st_size
     sent = hub.bytes_sent(WEIGHTS)
-    before = loader_status(whole)["restartCount"]
     with slowly(hub), believed(whole, "model removed, loader killed") as beliefs:
         whole.wait_for(lambda: beliefs.now == "ready", 30, "the model to be believed in")
-        shutil.rmtree(cache / MODEL)
-        fetched(whole, hub, sent, 0.85, size)  # each connection has synced a part by then
-        assert not has_model(whole)
-        os.kill(loader_process(), signal.SIGKILL)
-        whole.wait_for((cache / MODEL / WEIGHTS).is_file, 120, "the model to be back")
+        shutil.rmtree(whole.real[NODE].path(CACHE) / MODEL)
+        with halfway(whole, hub, sent):
+            os.kill(loader_process(), signal.SIGKILL)
         believed_again(whole, beliefs)
-    assert {"absent", "loading"} <= set(beliefs.believed())
-    assert loader_status(whole)["restartCount"] == before + 1
-    # What had been synced before the kill was not fetched again, but for the parts in flight.
-    assert hub.bytes_sent(WEIGHTS) - sent < size + size // 2
+    assert "loading" in beliefs.believed()
+    assert mistaken(beliefs.rows) == []
     whole.apply(from_node_cache("after"), namespace)
     serving(whole, namespace, "after")
 
@@ -107,21 +153,16 @@ def test_a_model_removed_under_the_loader_is_not_believed_in_and_survives_a_kill
 def test_a_loader_that_the_kernel_kills_for_memory_in_mid_download_goes_on_where_it_was(
     whole: RealCluster, hub: Hub, namespace: str
 ) -> None:
-    cache = whole.real[NODE].path(CACHE)
-    size = (cache / MODEL / WEIGHTS).stat().st_size
     sent = hub.bytes_sent(WEIGHTS)
     with slowly(hub), believed(whole, "loader killed for memory") as beliefs:
-        shutil.rmtree(cache / MODEL)
+        shutil.rmtree(whole.real[NODE].path(CACHE) / MODEL)
         another_loader(whole)
-        fetched(whole, hub, sent, 0.85, size)
-        run_out_of_memory(whole)
-        whole.wait_for(
-            lambda: loader_status(whole)["restartCount"] == 1, 60, "the loader to be killed"
-        )
+        with halfway(whole, hub, sent):
+            run_out_of_memory(whole)
         believed_again(whole, beliefs)
     ended = loader_status(whole)["lastState"]["terminated"]
     assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137)
-    assert hub.bytes_sent(WEIGHTS) - sent < size + size // 2
+    assert mistaken(beliefs.rows) == []
     whole.apply(from_node_cache("after"), namespace)
     serving(whole, namespace, "after")
 
@@ -134,10 +175,8 @@ def run_out_of_memory(cluster: RealCluster) -> None:
     """
     (pod,) = loader_pods(cluster)
     container = loader_status(cluster)["containerID"].rpartition("/")[2]
-    top = (CGROUPS / "memory" if VERSION_1 else CGROUPS) / cluster.real[NODE].machine.cgroup
-    (folder,) = top.rglob(container)
-    limit = folder / ("memory.limit_in_bytes" if VERSION_1 else "memory.max")
-    limit.write_text(str(resident(loader_process()) + (32 << 20)), encoding="ascii")
+    (folder,) = (MEMORY / cluster.real[NODE].machine.cgroup).rglob(container)
+    (folder / LIMIT).write_text(str(resident(loader_process()) + (32 << 20)), encoding="ascii")
     ballast = ["dd", "if=/dev/zero", "of=/dev/shm/ballast", "bs=1M", "count=60"]
     with suppress(AssertionError):  # it ends with the container
         cluster.kubectl("exec", "-n", LOADERS, pod["metadata"]["name"], "--", *ballast)
@@ -173,6 +212,7 @@ def test_a_disk_that_fills_up_in_mid_download_is_said_and_the_download_goes_on_w
             assert "free" in model["reason"]
             machine.run("rm", ballast)
             believed_again(whole, beliefs)
+        assert mistaken(beliefs.rows) == []
         assert hub.bytes_sent(WEIGHTS) - sent < size + size // 2
         whole.apply(from_node_cache("after"), namespace)
         serving(whole, namespace, "after")
@@ -192,5 +232,6 @@ def test_a_cache_directory_that_is_removed_under_the_loader_is_said_to_need_anot
         assert "delete the loader's pod" in model["reason"]
         another_loader(whole)
         believed_again(whole, beliefs)
+    assert mistaken(beliefs.rows) == []
     whole.apply(from_node_cache("after"), namespace)
     serving(whole, namespace, "after")

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from e2e.cgroups import VERSION_1
 from e2e.charging import charged
 from e2e.cluster import NODE, RealCluster
 from e2e.explained import explained
 from e2e.filling import MI, Case, write
 from e2e.node import ALLOCATABLE
-from e2e.objects import VERSION_1, ended, phase
+from e2e.objects import ended, phase
 
 SLACK = 6 * MI
 """What a container's own few pages and the kernel's bookkeeping come to."""

@@ -33,6 +33,10 @@ from tests.loader.hub import Hub
 HOSTNAME = "kubernetes.io/hostname"
 OFF_SECONDS = 20
 WEIGHTS = "model.safetensors"
+FILLED = "/memory/init"
+"""What the init container of a case has written."""
+ALONE_SECONDS = 15
+"""A kubelet looks every ten whether its node is short of memory."""
 INIT, MAIN = "initContainerStatuses", "containerStatuses"
 
 
@@ -125,35 +129,78 @@ def test_a_node_that_is_switched_off_keeps_its_models_and_its_pods_serve_again_a
     assert hub.bytes_sent() == sent  # the directory was kept, and memory filled from it again
 
 
-def test_what_the_ledger_admits_runs_and_what_it_refuses_is_killed_or_kills_where_it_is_forced(
-    deployed: RealCluster, second: RealNode, namespace: str, tmp_path: Path
+@pytest.mark.parametrize("guaranteed", [True, False], ids=["requests all of it", "requests little"])
+def test_what_the_ledger_admits_runs_and_what_it_refuses_dies_or_takes_another_along_where_forced(
+    deployed: RealCluster, second: RealNode, namespace: str, tmp_path: Path, *, guaranteed: bool
 ) -> None:
-    def filling(name: str, mebibytes: int) -> Object:
+    def filling(name: str, mebibytes: int, *, guaranteed: bool = False) -> Object:
         stay = "exec sleep 600"
+        amount = mebibytes + 32 if guaranteed else None
         case = Case(
-            name, 0, "", 0, mebibytes, request=32, init=mebibytes - 1, command=stay, pod=name
+            name,
+            0,
+            "",
+            0,
+            mebibytes,
+            limit=amount,
+            request=amount or 32,
+            init=mebibytes - 1,
+            command=stay,
+            pod=name,
         )
-        return on(second.name, case.manifest())
+        pod = on(second.name, case.manifest())
+        if guaranteed:  # by Kubernetes' rule for the class: of CPU, too, as much as it may take
+            for container in (*pod["spec"]["initContainers"], *pod["spec"]["containers"]):
+                for amounts in container["resources"].values():
+                    amounts["cpu"] = "500m"
+        return pod
 
     def verdict(pod: Object) -> Any:
         (found,) = explained(deployed, namespace, pod, tmp_path, second.name)["nodes"]
         return found
 
     free = verdict(filling("probe", 32))["memoryFreeBytes"] // MI
-    admitted, refused = filling("admitted", free - 256), filling("refused", 1024)
+    admitted = filling("admitted", free - 256, guaranteed=guaranteed)
+    refused = filling("refused", 1024)
     assert verdict(admitted)["fits"]
     deployed.apply(admitted, namespace)
     running = partial(is_running, deployed, namespace, "admitted")
     deployed.wait_for(running, 120, "the admitted pod to run")
+    run = lifetime(deployed, namespace, "admitted")
     assert verdict(refused)["reason"] == "InsufficientMemory"
+    time.sleep(ALONE_SECONDS)
+    assert lifetime(deployed, namespace, "admitted") == run
     assert not somebody_is_killed(deployed, second)
     refused["spec"]["nodeName"] = second.name
     deployed.apply(refused, namespace)
-    killed = partial(somebody_is_killed, deployed, second)
-    deployed.wait_for(killed, 120, "the kernel or the kubelet to kill for memory")
+    if guaranteed:
+        killed = partial(is_killed, deployed, namespace, "refused")
+        deployed.wait_for(killed, 120, "the kernel or the kubelet to kill what was refused")
+        time.sleep(ALONE_SECONDS)  # whatever else was to follow
+        assert lifetime(deployed, namespace, "admitted") == run
+        kept = deployed.kubectl("exec", "-n", namespace, "admitted", "--", "wc", "-c", FILLED)
+        assert int(kept.split()[0]) == (free - 256 - 1) * MI
+    else:
+        killed = partial(somebody_is_killed, deployed, second)
+        deployed.wait_for(killed, 120, "the kernel or the kubelet to kill for memory")
     deployed.kubectl("delete", "pods", "--all", "-n", namespace, "--grace-period=1")
     # By this the kubelet judges whether to evict more pods.
     deployed.wait_for(lambda: available(deployed, second.name) > 1 << 30, 120, "it to be over")
+
+
+def lifetime(cluster: RealCluster, namespace: str, name: str) -> tuple[str, str, list[Any]]:
+    """Return what stays the same for as long as a pod runs on: uid, phase, and all starts."""
+    pod = cluster.pod(namespace, name)
+    statuses = [status for kind in (INIT, MAIN) for status in pod["status"][kind]]
+    assert [status["restartCount"] for status in statuses] == [0] * len(statuses)
+    started = [status["containerID"] for status in statuses]
+    return pod["metadata"]["uid"], pod["status"]["phase"], started
+
+
+def is_killed(cluster: RealCluster, namespace: str, name: str) -> bool:
+    """Say whether a pod was killed for memory, by the kernel or by the kubelet."""
+    pod = cluster.pod(namespace, name)
+    return evicted_for_memory(pod) or bool(list(killed_containers(pod)))
 
 
 def is_running(cluster: RealCluster, namespace: str, name: str) -> bool:

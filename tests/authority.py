@@ -158,12 +158,14 @@ class Authority:
         extensions = [basic, addressed(address)] if address else [basic]
         self.cert.write_text(self._signed(common_name, self.key, extensions, lasts=DAY))
 
-    def issue(self, common_name: str, usage: str, *, lasts: float = DAY) -> Pair:
+    def issue(
+        self, common_name: str, usage: str, *, lasts: float = DAY, host: str = "localhost"
+    ) -> Pair:
         """Make a certificate; one with a negative time to last has expired."""
         key = Key()
         extensions = [
             extension("2.5.29.37", sequence(oid(usage))),
-            addressed("127.0.0.1", "localhost"),
+            addressed("127.0.0.1", host),
         ]
         pair = Pair(self.folder / f"{common_name}.crt", self.folder / f"{common_name}.key")
         pair.cert.write_text(self._signed(common_name, key, extensions, lasts=lasts))

@@ -1,15 +1,21 @@
-"""What ``make e2e`` says where it cannot run, and how its parts are built."""
+"""What ``make e2e`` says where it cannot run, how its parts are built, and what ends and stays."""
 
 from __future__ import annotations
 
 import os
+import select
+import signal
+import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from controlplane.build import BUILDING, DEFAULT_VERSION, build_missing, node_parts, parts, pinned
 from e2e import __main__ as command
+from e2e import kept
 from e2e.images import SCHEDULER, Base, Image, folder
 from tests.deploy.manifests import DEPLOYMENT
 
@@ -113,3 +119,81 @@ def test_kubelet_scheduler_image_and_control_plane_are_of_one_release() -> None:
     assert {pinned(part) for part in node_parts() if part.name == "kubelet"} == releases
     assert DEPLOYMENT.container("kube-scheduler")["image"] == SCHEDULER
     assert SCHEDULER.rpartition(":")[2] in releases
+
+
+TIED = """
+import time
+from e2e.tied import tie
+tie()
+print("tied", flush=True)
+time.sleep(300)
+"""
+ROOT = Path(command.__file__).parents[1]
+
+
+@pytest.fixture
+def tied() -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
+    """Return what has a shell run a script that names a tied process ``$0``; it ends with us."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(script: str) -> subprocess.Popen[bytes]:
+        words = ["sh", "-c", script, sys.executable, TIED]
+        process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True)
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"tied\n"
+        return process
+
+    yield start
+    for process in started:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+Tied = Callable[[str], subprocess.Popen[bytes]]
+
+
+def ended(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Say whether everything that could still write to a process's output ends within a time."""
+    assert process.stdout is not None
+    readable, _, _ = select.select([process.stdout], [], [], seconds)
+    return bool(readable) and process.stdout.read() == b""
+
+
+@pytest.mark.parametrize("between", ["", 'sh -c \'"$0" -c "$1"; true\' '])
+def test_a_run_ends_with_what_waits_for_it_though_that_is_killed_and_can_tell_nobody(
+    tied: Tied, between: str
+) -> None:
+    arguments = '"$0" "$1"' if between else '"$0" -c "$1"'
+    process = tied(f"exec timeout --foreground 200 {between}{arguments}")
+    process.kill()
+    assert ended(process, 60)
+
+
+def test_a_run_goes_on_when_the_shell_ends_that_has_sent_it_into_the_background(tied: Tied) -> None:
+    process = tied('"$0" -c "$1" &')
+    assert process.wait(60) == 0
+    assert not ended(process, 1)
+
+
+def test_logs_of_a_run_are_kept_and_neither_tokens_nor_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "LOGS", tmp_path / "logs")
+    run = tmp_path / "run"
+    kubelet, pod = "tests/cluster0/kubelet-real-1.log", "real-1/root/var/log/pods/a_b_c/main/0.log"
+    secrets = ("tests/cluster0/tokens.csv", "tests/cluster0/admin.kubeconfig")
+    for name in (kubelet, pod, *secrets, "tests/cluster0/service-account.key"):
+        file = run / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(name, encoding="utf-8")
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "of-the-run-before.log").touch()
+    kept.keep_logs(run)
+    found = {
+        str(file.relative_to(kept.LOGS)): file.read_text(encoding="utf-8")
+        for file in kept.LOGS.rglob("*")
+        if file.is_file()
+    }
+    assert found == {kubelet: kubelet, pod: pod}

@@ -1,7 +1,8 @@
 """A stand-in for vLLM: opens the weights with the reader that it uses, then answers HTTP.
 
-``vllm serve DIRECTORY --port PORT``: every tensor of every ``*.safetensors`` below DIRECTORY is
-read whole, then GET of any path answers with the seconds that took, the tensors and the bytes.
+``vllm serve DIRECTORY --port PORT`` (or ``--model DIRECTORY``): every tensor of every
+``*.safetensors`` below DIRECTORY is read whole, then GET of any path answers with the seconds that
+took, the tensors and the bytes.
 """
 
 import argparse
@@ -15,16 +16,19 @@ from safetensors import safe_open
 
 parser = argparse.ArgumentParser(prog="vllm")
 parser.add_argument("command", choices=["serve"])
-parser.add_argument("directory", type=Path)
+where = parser.add_mutually_exclusive_group(required=True)
+where.add_argument("directory", type=Path, nargs="?")
+where.add_argument("--model", type=Path)
 parser.add_argument("--port", type=int, default=8000)
 arguments = parser.parse_args()
 begin = time.monotonic()
 held = []
-for file in sorted(arguments.directory.rglob("*.safetensors")):
+directory = arguments.directory or arguments.model
+for file in sorted(directory.rglob("*.safetensors")):
     with safe_open(file, framework="np") as weights:
         held += [weights.get_tensor(name) for name in weights.keys()]  # noqa: SIM118 - no mapping
 if not held:
-    sys.exit(f"no weights below {arguments.directory}")
+    sys.exit(f"no weights below {directory}")
 LOADED = {
     "seconds": round(time.monotonic() - begin, 3),
     "tensors": len(held),
