@@ -16,7 +16,7 @@ import yaml
 
 from extender.documents import NOT_YAML
 from extender.errors import InvalidObjectError, UsageError
-from extender.kube.decode import KINDS, convert
+from extender.kube.decode import KINDS, NO_NAME, convert
 from extender.kube.draft import Draft
 from extender.kube.objects import KubeObject
 from extender.kube.times import unix_time
@@ -86,8 +86,14 @@ def read_documents(path: Path, problems: list[str] | None = None) -> list[dict[s
         if isinstance(item, dict):
             objects.append(item)
         elif problems is not None:
-            problems.append(f"object {number} is a {type(item).__name__}, not a mapping")
+            problems.append(f"object {number} is {kind_of(item)}, not an object of a cluster")
     return objects
+
+
+def kind_of(value: Any) -> str:
+    """Name the type of a value as JSON has it."""
+    names = {type(None): "null", bool: "a boolean", str: "text", list: "a list", dict: "an object"}
+    return names.get(type(value), "a number")
 
 
 def read_bytes(path: Path) -> bytes:
@@ -107,9 +113,14 @@ def fill(sink: Sink, documents: list[dict[str, Any]]) -> list[str]:
         if not isinstance(kind, str) or kind not in KINDS:
             continue
         try:
-            found[kind].append(convert(document, KINDS[kind]))
+            obj = convert(document, KINDS[kind])
         except InvalidObjectError as error:
             problems.append(str(error))
+            continue
+        if obj.metadata.name or obj.metadata.generate_name:
+            found[kind].append(obj)
+        else:
+            problems.append(f"{kind} {NO_NAME}: metadata.name is missing")
     for kind, objects in found.items():
         draft = sink.listing(KINDS[kind])
         draft.add(objects)

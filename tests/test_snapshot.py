@@ -126,10 +126,12 @@ BAD: dict[str, tuple[Any, str]] = {
     "containers are a mapping": (pod("p", containers={"a": 1}), "Pod n/p: "),
     "args hold a list": (pod("p", containers=[{"args": [["a"]]}]), "Pod n/p: "),
     "images are a text": (node("x", images="all"), "Node x: "),
-    "an item is a text": ("hello", "object 2 is a str, not a mapping"),
-    "an item is a number": (5, "object 2 is a int, not a mapping"),
-    "an item is null": (None, "object 2 is a NoneType, not a mapping"),
-    "an item is a list": ([A], "object 2 is a list, not a mapping"),
+    "a node has no name": ({"kind": "Node", "metadata": {}}, "Node (no name): metadata.name is"),
+    "a node has no metadata": ({"kind": "Node", "metadata": None}, "Node (no name): metadata.name"),
+    "an item is a text": ("hello", "object 2 is text, not an object of a cluster"),
+    "an item is a number": (5, "object 2 is a number, not an object of a cluster"),
+    "an item is null": (None, "object 2 is null, not an object of a cluster"),
+    "an item is a list": ([A], "object 2 is a list, not an object of a cluster"),
 }
 
 
@@ -220,6 +222,21 @@ def test_a_file_without_objects_is_refused_with_the_command_that_makes_one(
     """It is what a kubectl that failed leaves behind."""
     path = write(tmp_path, content)
     with pytest.raises(UsageError, match="holds no object; make a dump with: kubectl get nodes,"):
+        state_from_snapshot(ExtenderConfiguration(), path)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("[1, 2]", r" \(object 1 is a number, not an object of a cluster\)"),
+        ("hello", r" \(object 1 is text, not an object of a cluster\)"),
+        ("a: 1", ""),
+        ("kind: 5", ""),
+    ],
+)
+def test_a_file_of_other_things_is_refused_too(tmp_path: Path, content: str, why: str) -> None:
+    path = write(tmp_path, content)
+    with pytest.raises(UsageError, match=f"holds no object{why}; make a dump with: kubectl"):
         state_from_snapshot(ExtenderConfiguration(), path)
 
 

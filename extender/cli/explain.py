@@ -15,6 +15,7 @@ from extender.errors import UsageError
 from extender.explain.document import Document, may_be_placed
 from extender.explain.document import explain as explain_pod
 from extender.explain.table import NODE_HEADER, node_rows
+from extender.kube.decode import NO_NAME
 from extender.workload.manifest import parts_of
 
 DOES_NOT_FIT = 1
@@ -88,7 +89,7 @@ def explain(
 def _readable(document: Document) -> list[str]:
     """Return what is said of a pod before its nodes, one line each."""
     part = f" ({document['part']})" if document["part"] else ""
-    name = f"{document['namespace'] or 'default'}/{document['pod']}{part}"
+    name = f"{document['namespace'] or 'default'}/{document['pod'] or NO_NAME}{part}"
     lines = [f"pod {name}: {document['summary']}"]
     lines += [
         f"  {reference['model']}: read from {', '.join(reference['readFrom'])}"

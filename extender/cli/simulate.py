@@ -14,6 +14,7 @@ from extender.cli.terminal import is_piped, say, show_json, show_remedies, show_
 from extender.config import load_configuration
 from extender.errors import UsageError
 from extender.explain.table import why
+from extender.kube.decode import NO_NAME
 from extender.kube.objects import Pod
 from extender.kube.quantity import format_bytes
 from extender.simulate.counting import MOST_PODS, replicas_of
@@ -85,9 +86,8 @@ def simulate(
 
 
 def _show(outcome: Outcome, pod: Pod, said: str) -> None:
-    name = (
-        f"{pod.metadata.namespace or 'default'}/{pod.metadata.name or pod.metadata.generate_name}"
-    )
+    metadata = pod.metadata
+    name = f"{metadata.namespace or 'default'}/{metadata.name or metadata.generate_name or NO_NAME}"
     say(f"{name}: {outcome.placed} of {outcome.replicas} would be placed")
     say()
     if not outcome.replicas:

@@ -100,8 +100,9 @@ def state_from_snapshot(
     """
     left_out: list[str] = []
     documents = read_documents(path, left_out)
-    if not documents and not left_out:
-        raise UsageError(f"{path}: holds no object; make a dump with: {DUMP_COMMAND}")
+    if not any(isinstance(one.get("kind"), str) for one in documents):
+        why = f" ({left_out[0]})" if left_out else ""
+        raise UsageError(f"{path}: holds no object{why}; make a dump with: {DUMP_COMMAND}")
     state = new_state(configuration, _clock_from(taken_at(documents)))
     kept = Kept(state)
     left_out += fill(kept, documents)

@@ -17,6 +17,8 @@ from extender.kube import objects
 
 T = TypeVar("T", bound=objects.KubeStruct)
 
+NO_NAME = "(no name)"
+
 KINDS: dict[str, type[objects.KubeObject]] = {
     kind.__name__: kind
     for kind in (
@@ -88,4 +90,4 @@ def _name_of(plain: Any) -> str:
     if not isinstance(metadata, dict):
         return "(no metadata)"
     namespace, name = metadata.get("namespace"), metadata.get("name")
-    return f"{namespace}/{name or '(no name)'}" if namespace else str(name or "(no name)")
+    return f"{namespace}/{name or NO_NAME}" if namespace else str(name or NO_NAME)

@@ -19,7 +19,7 @@ from extender.explain.inventory import inventory
 from extender.explain.starts import started
 from extender.serving.body import read_body
 from extender.serving.service import Service
-from extender.snapshot import parse_documents
+from extender.snapshot import kind_of, parse_documents
 from extender.workload.manifest import parts_of
 
 MAX_MANIFEST_BYTES = 3 * 1024 * 1024
@@ -96,24 +96,18 @@ def _manifest(body: bytes) -> dict[str, Any]:
     (manifest,) = documents
     if not isinstance(manifest, dict):
         raise ProtocolError(
-            f"the body is {_kind_of(manifest)}, not an object; send one manifest, with apiVersion, "
+            f"the body is {kind_of(manifest)}, not an object; send one manifest, with apiVersion, "
             "kind and spec"
         )
     if not isinstance(manifest.get("kind"), str):
-        raise ProtocolError(f"kind: is {_kind_of(manifest.get('kind'))}; write it like kind: Pod")
+        raise ProtocolError(f"kind: is {kind_of(manifest.get('kind'))}; write it like kind: Pod")
     for key in ("metadata", "spec"):
         value = manifest.get(key)
         if value is not None and not isinstance(value, dict):
             raise ProtocolError(
-                f"{key}: is {_kind_of(value)}, not an object, as that of a {manifest['kind']} is"
+                f"{key}: is {kind_of(value)}, not an object, as that of a {manifest['kind']} is"
             )
     return manifest
-
-
-def _kind_of(value: Any) -> str:
-    """Name the type of a value as JSON has it."""
-    names = {type(None): "null", bool: "a boolean", str: "text", list: "a list", dict: "an object"}
-    return names.get(type(value), "a number")
 
 
 def _waiting(service: Service) -> list[dict[str, Any]]:

@@ -16,8 +16,10 @@ from extender.cluster.view import NodeView
 from extender.errors import UsageError
 from extender.placement.in_tree import fixed_objection
 from extender.workload.inference_services import (
+    BESIDE,
     HEAD,
     MAIN,
+    PREDICTOR,
     PREFILL,
     PREFILL_WORKER,
     WORKER,
@@ -144,15 +146,19 @@ def _groups(manifest: Any, parts: Mapping[str, Part]) -> Iterator[Asked]:
     yield Asked(_number(manifest, ("spec", "replicas"), 1), "spec.replicas", each)
 
 
-def _predictor(manifest: Any, parts: Mapping[str, Part]) -> Iterator[Asked]:
+def _service(manifest: Any, parts: Mapping[str, Part]) -> Iterator[Asked]:
     """Yield what is there without requests: KServe's default is one, 0 is scaled up on demand.
 
     On several nodes ``pipelineParallelSize`` counts the head:
     https://kserve.github.io/website/docs/model-serving/generative-inference/multi-node
     """
-    path = ("spec", "predictor", "minReplicas")
-    size = _number(manifest, ("spec", "predictor", "workerSpec", "pipelineParallelSize"), 2)
-    yield Asked(_number(manifest, path, 1), ".".join(path), _of_group(parts, HEAD, WORKER, size))
+    path = ("spec", PREDICTOR, "minReplicas")
+    size = _number(manifest, ("spec", PREDICTOR, "workerSpec", "pipelineParallelSize"), 2)
+    first = PREDICTOR if PREDICTOR in parts else HEAD
+    yield Asked(_number(manifest, path, 1), ".".join(path), _of_group(parts, first, WORKER, size))
+    for part in (part for part in BESIDE if part in parts):
+        path = ("spec", part, "minReplicas")
+        yield Asked(_number(manifest, path, 1), ".".join(path), {part: 1})
 
 
 def _llm(manifest: Any, parts: Mapping[str, Part]) -> Iterator[Asked]:
@@ -195,7 +201,7 @@ _COUNTS: dict[Any, Callable[[Any, Mapping[str, Part]], Iterator[Asked]]] = {
     "Job": _job,
     "CronJob": _cron_job,
     "LeaderWorkerSet": _groups,
-    "InferenceService": _predictor,
+    "InferenceService": _service,
     "LLMInferenceService": _llm,
 }
 

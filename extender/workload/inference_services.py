@@ -9,9 +9,12 @@ https://kserve.github.io/website/docs/reference/crd-api
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
+from extender.errors import InvalidObjectError
 from extender.workload.stacks.kserve import CONTAINER, MODELS, SOURCE_ANNOTATION
+
+T = TypeVar("T")
 
 _HUGGING_FACE = "huggingface"
 _HUGGING_FACE_IMAGE = "kserve/huggingfaceserver"
@@ -23,31 +26,46 @@ _MAIN = "main"
 _SERVE = ["vllm", "serve", MODELS]
 """What its well-known configurations run (config/llmisvc in kserve)."""
 
+PREDICTOR, TRANSFORMER, EXPLAINER = "predictor", "transformer", "explainer"
 HEAD, WORKER = "head", "worker"
 MAIN, PREFILL, PREFILL_WORKER = "main", "prefill", "prefill worker"
 """The parts of these kinds; one that runs on several nodes has ``WORKER`` beside its first."""
 
+BESIDE = (TRANSFORMER, EXPLAINER)
+"""The parts of an InferenceService that are beside its predictor, named as its fields."""
+
 Template = dict[str, Any]
 
 
-def predictor_templates(manifest: Any) -> Iterator[tuple[str, str, Template]]:
-    """Yield the templates of an InferenceService's predictor, with part and field.
+def service_templates(manifest: Any) -> Iterator[tuple[str, str, Template]]:
+    """Yield the templates of an InferenceService, with part and field.
 
-    Workers on other nodes are a part of their own where their containers stand in the object.
+    Workers on other nodes are a part of their own where their containers stand in the object, and
+    so are transformer and explainer. Raises InvalidObjectError that names the field.
     """
-    predictor = dict(_mapping(_mapping(manifest, "spec"), "predictor"))
-    model, worker = predictor.pop("model", None), predictor.pop("workerSpec", None)
+    spec = _mapping(manifest, "spec")
+    yield from _predictor_templates(manifest, dict(_mapping(spec, "predictor", "spec")))
+    for part in BESIDE:
+        component = _mapping(spec, part, "spec")
+        if component.get("containers"):
+            yield part, f"spec.{part}", _template(manifest, component, None)
+
+
+def _predictor_templates(manifest: Any, predictor: Template) -> Iterator[tuple[str, str, Template]]:
+    field = "spec.predictor"
+    worker, several = _mapping(predictor, "workerSpec", field), "workerSpec" in predictor
+    model, given = _mapping(predictor, "model", field), _items(predictor, "containers", field)
+    predictor = {k: v for k, v in predictor.items() if k not in {"model", "workerSpec"}}
     source = None
-    if isinstance(model, dict):
-        source = model.get("storageUri")
+    if model:
+        source = _text(model, "storageUri", f"{field}.model")
         container = {**model, "name": CONTAINER}
-        if _mapping(model, "modelFormat").get("name") == _HUGGING_FACE:
+        if _mapping(model, "modelFormat", f"{field}.model").get("name") == _HUGGING_FACE:
             container.setdefault("image", _HUGGING_FACE_IMAGE)
-        given = predictor.get("containers")
-        predictor["containers"] = [container, *(given if isinstance(given, list) else ())]
-    yield HEAD, "spec.predictor", _template(manifest, predictor, source)
-    if isinstance(worker, dict) and worker.get("containers"):
-        yield WORKER, "spec.predictor.workerSpec", _template(manifest, worker, source)
+        predictor["containers"] = [container, *given]
+    yield (HEAD if several else PREDICTOR), field, _template(manifest, predictor, source)
+    if worker.get("containers"):
+        yield WORKER, f"{field}.workerSpec", _template(manifest, worker, source)
 
 
 def llm_templates(manifest: Any) -> Iterator[tuple[str, str, Template]]:
@@ -55,49 +73,68 @@ def llm_templates(manifest: Any) -> Iterator[tuple[str, str, Template]]:
 
     With ``worker`` a LeaderWorkerSet is made, whose leaders are like ``template`` where there is
     one, and like the workers otherwise (pkg/controller/v1alpha1/llmisvc/workload_multi_node.go in
-    kserve/kserve). ``prefill`` is another such workload.
+    kserve/kserve). ``prefill`` is another such workload. Raises InvalidObjectError that names the
+    field.
     """
     outer = _mapping(manifest, "spec")
     yield from _llm_workload(manifest, outer, "spec", (MAIN, WORKER))
-    if isinstance(outer.get("prefill"), dict):
-        parts = (PREFILL, PREFILL_WORKER)
-        yield from _llm_workload(manifest, outer["prefill"], "spec.prefill", parts)
+    if outer.get("prefill") is not None:
+        prefill = _mapping(outer, "prefill", "spec")
+        yield from _llm_workload(manifest, prefill, "spec.prefill", (PREFILL, PREFILL_WORKER))
 
 
 def _llm_workload(
     manifest: Any, workload: dict[str, Any], field: str, parts: tuple[str, str]
 ) -> Iterator[tuple[str, str, Template]]:
-    several = isinstance(workload.get("worker"), dict)
+    several = workload.get("worker") is not None
     if not several or workload.get("template") is not None:
-        yield parts[0], f"{field}.template", _llm_template(manifest, workload, "template")
+        yield parts[0], f"{field}.template", _llm_template(manifest, workload, "template", field)
     if several:
-        yield parts[1], f"{field}.worker", _llm_template(manifest, workload, "worker")
+        yield parts[1], f"{field}.worker", _llm_template(manifest, workload, "worker", field)
 
 
-def _llm_template(manifest: Any, workload: dict[str, Any], key: str) -> Template:
-    spec = dict(_mapping(workload, key))
-    given = spec.get("containers")
-    containers = list(given) if isinstance(given, list) else []
+def _llm_template(manifest: Any, workload: dict[str, Any], key: str, field: str) -> Template:
+    spec = dict(_mapping(workload, key, field))
+    containers = list(_items(spec, "containers", f"{field}.{key}"))
     if not any(isinstance(one, dict) and one.get("name") == _MAIN for one in containers):
         containers.insert(0, {"name": _MAIN})
     spec["containers"] = [
         {"command": _SERVE, **one} if isinstance(one, dict) and one.get("name") == _MAIN else one
         for one in containers
     ]
-    model = _mapping(_mapping(manifest, "spec"), "model")
-    return _template(manifest, spec, model.get("uri"))
+    model = _mapping(_mapping(manifest, "spec"), "model", "spec")
+    return _template(manifest, spec, _text(model, "uri", "spec.model"))
 
 
-def _template(manifest: Any, spec: dict[str, Any], source: Any) -> Template:
+def _template(manifest: Any, spec: dict[str, Any], source: str | None) -> Template:
     metadata = _mapping(manifest, "metadata")
     told = {SOURCE_ANNOTATION: source} if source is not None else {}
-    annotations = {**_mapping(metadata, "annotations"), **told}
+    annotations = {**_mapping(metadata, "annotations", "metadata"), **told}
     return {
-        "metadata": {"labels": _mapping(metadata, "labels"), "annotations": annotations},
+        "metadata": {
+            "labels": _mapping(metadata, "labels", "metadata"),
+            "annotations": annotations,
+        },
         "spec": spec,
     }
 
 
-def _mapping(parent: Any, key: str) -> dict[str, Any]:
-    inner = parent.get(key) if isinstance(parent, dict) else None
-    return inner if isinstance(inner, dict) else {}
+def _mapping(parent: dict[str, Any], key: str, field: str = "") -> dict[str, Any]:
+    """Return an object in ``field``, empty where there is none. Raises InvalidObjectError."""
+    return _of_type(parent, key, field, dict, "an object") or {}
+
+
+def _items(parent: dict[str, Any], key: str, field: str) -> list[Any]:
+    return _of_type(parent, key, field, list, "a list") or []
+
+
+def _text(parent: dict[str, Any], key: str, field: str) -> str | None:
+    return _of_type(parent, key, field, str, "text")
+
+
+def _of_type(parent: dict[str, Any], key: str, field: str, kind: type[T], named: str) -> T | None:
+    inner = parent.get(key)
+    if inner is None or isinstance(inner, kind):
+        return inner
+    where = f"{field}.{key}" if field else key
+    raise InvalidObjectError(f"{where}: is not {named}; see kubectl explain for what goes there")

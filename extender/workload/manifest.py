@@ -9,11 +9,11 @@ import msgspec
 
 from extender.errors import InvalidObjectError, UsageError
 from extender.kube.amounts import wrong_amount
-from extender.kube.decode import convert
+from extender.kube.decode import NO_NAME, convert
 from extender.kube.objects import ObjectMeta, OwnerReference, Pod, PodTemplate
 from extender.workload.claim_templates import claim_templates
 from extender.workload.constraints import Constraints, read_constraints
-from extender.workload.inference_services import WORKER, llm_templates, predictor_templates
+from extender.workload.inference_services import WORKER, llm_templates, service_templates
 
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "Deployment": ("spec", "template"),
@@ -93,7 +93,7 @@ def _daemon(manifest: Any) -> Iterator[Raw]:
 
 _MADE: dict[str, Callable[[Any], Iterator[Raw]]] = {
     "LeaderWorkerSet": _leader_and_worker,
-    "InferenceService": predictor_templates,
+    "InferenceService": service_templates,
     "LLMInferenceService": llm_templates,
 }
 """Kinds that carry several templates, or none, from which a controller makes some."""
@@ -134,13 +134,16 @@ def parts_of(manifest: Any) -> tuple[Part, ...]:
 def object_name(manifest: Any) -> str:
     """Name an object for people: kind, namespace and name."""
     metadata = manifest.get("metadata") or {}
-    namespace, name = metadata.get("namespace"), metadata.get("name") or "(no name)"
+    namespace, name = metadata.get("namespace"), metadata.get("name") or NO_NAME
     return f"{manifest.get('kind')} {f'{namespace}/' if namespace else ''}{name}"
 
 
 def _raw(kind: str, manifest: Any) -> Iterator[Raw]:
     if kind in _MADE:
-        yield from _MADE[kind](manifest)
+        try:
+            yield from _MADE[kind](manifest)
+        except InvalidObjectError as error:
+            raise InvalidObjectError(f"{object_name(manifest)}: {error}") from error
     elif kind == "DaemonSet":
         yield from _daemon(manifest)
     else:

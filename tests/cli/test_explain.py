@@ -285,3 +285,13 @@ def test_a_bad_object_of_the_snapshot_is_said_on_stderr_and_the_document_stays_w
     assert done.stderr.startswith(f"warning: {snapshot}: Node odd: Expected `array`, got `str`")
     assert done.stderr.endswith("; left out\n")
     assert_documented(Done(done.code, done.stdout, "").json())
+
+
+def test_a_pod_without_a_name_is_called_so(tmp_path: Path) -> None:
+    manifest = tmp_path / "pod.yaml"
+    manifest.write_text("kind: Pod\nmetadata:\nspec: {containers: [{name: c}]}\n")
+    done = run("explain", "-f", manifest, "--snapshot", CLUSTER)
+    assert done.stdout.startswith("pod default/(no name): fits on ")
+    assert "None" not in done.stdout
+    placed = run("simulate", "-f", manifest, "--snapshot", CLUSTER)
+    assert placed.stdout.startswith("default/(no name): 1 of 1 would be placed")

@@ -97,6 +97,10 @@ def merge_bomb() -> bytes:
         (b"kind: Pod\nmetadata: {name: [x]}", "metadata.name"),
         (b"kind: Deployment\nspec: []", "^spec: is a list, not an object, as that of a Deployment"),
         (b"kind: LLMInferenceService\nspec: true", "^spec: is a boolean, not an object"),
+        (
+            b"kind: LLMInferenceService\nmetadata: {name: x}\nspec: {template: {containers: 5}}",
+            "^LLMInferenceService default/x: spec.template.containers: is not a list",
+        ),
         (b"kind: Pod\nspec: {containers: x}", "Pod default/.no name.: .*spec.containers"),
         (b"kind: Pod\nmetadata: {name: x}\nspec: {containers: [5]}", "Pod default/x: .*containers"),
         (b"kind: Pod\nmetadata: &a {labels: *a}", "stands for a value that holds it"),
@@ -109,8 +113,8 @@ def merge_bomb() -> bytes:
     ids=[
         "empty", "two documents", "broken", "text", "list", "null", "number", "no kind", "Service",
         "odd kind", "kinds", "no containers", "no template", "metadata", "odd name", "odd spec",
-        "odd service", "odd containers", "container", "cycle", "python", "nested", "aliases",
-        "merges", "bytes",
+        "odd service", "odd template", "odd containers", "container", "cycle", "python", "nested",
+        "aliases", "merges", "bytes",
     ],
 )  # fmt: skip
 def test_explain_refuses_what_is_no_manifest_and_says_why(

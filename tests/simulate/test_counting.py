@@ -97,6 +97,12 @@ COUNTS: dict[str, tuple[dict[str, Any], dict[str, int], str]] = {
         predictor(minReplicas=2, workerSpec={**CONTAINERS, "pipelineParallelSize": 3}),
         {"head": 2, "worker": 4}, "spec.predictor.minReplicas",
     ),
+    "a predictor with a transformer": (
+        predictor(minReplicas=2)
+        | {"spec": {"predictor": {**CONTAINERS, "minReplicas": 2},
+                    "transformer": {**CONTAINERS, "minReplicas": 3}, "explainer": CONTAINERS}},
+        {"predictor": 2, "transformer": 3, "explainer": 1}, "spec.predictor.minReplicas",
+    ),
     "an LLM service": (llm(replicas=3), {"": 3}, "spec.replicas"),
     "prefill apart": (
         llm(replicas=2, prefill={"replicas": 3}), {"main": 2, "prefill": 3}, "spec.replicas"

@@ -70,6 +70,12 @@ PARTS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         predictor(model=MODEL, workerSpec=serving("worker-container")),
         {"head": "kserve-container", "worker": "worker-container"},
     ),
+    "a predictor with a transformer and an explainer": (
+        predictor(model=MODEL)
+        | {"spec": {"predictor": {"model": MODEL}, "transformer": serving("t"),
+                    "explainer": serving("e")}},
+        {"predictor": "kserve-container", "transformer": "t", "explainer": "e"},
+    ),
 }  # fmt: skip
 
 
@@ -137,6 +143,42 @@ NOTHING: dict[str, tuple[dict[str, Any], str]] = {
     "a predictor of nothing": (
         predictor(minReplicas=1),
         "InferenceService inference/llama: spec.predictor.containers is missing or empty",
+    ),
+    "a template that is text": (
+        llm(template="main"),
+        "LLMInferenceService inference/llama: spec.template: is not an object",
+    ),
+    "containers that are an object": (
+        llm(prefill={"worker": {"containers": {}}}),
+        "LLMInferenceService inference/llama: spec.prefill.worker.containers: is not a list",
+    ),
+    "workers that are a list": (
+        llm(worker=[]), "LLMInferenceService inference/llama: spec.worker: is not an object",
+    ),
+    "a model that is text": (
+        llm() | {"spec": {"model": "hf://a/b"}},
+        "LLMInferenceService inference/llama: spec.model: is not an object",
+    ),
+    "an address that is a number": (
+        llm() | {"spec": {"model": {"uri": 5}}},
+        "LLMInferenceService inference/llama: spec.model.uri: is not text",
+    ),
+    "a predictor's model that is text": (
+        predictor(model="llama"),
+        "InferenceService inference/llama: spec.predictor.model: is not an object",
+    ),
+    "a format that is text": (
+        predictor(model={"modelFormat": "vllm"}),
+        "InferenceService inference/llama: spec.predictor.model.modelFormat: is not an object",
+    ),
+    "a transformer that is text": (
+        predictor() | {"spec": {"predictor": {"model": MODEL}, "transformer": "t"}},
+        "InferenceService inference/llama: spec.transformer: is not an object",
+    ),
+    "a transformer's container that is text": (
+        predictor()
+        | {"spec": {"predictor": {"model": MODEL}, "transformer": {"containers": ["t"]}}},
+        "InferenceService inference/llama: spec.transformer: ",
     ),
     "an amount that is none": (
         asking(requests={"memory": "8Gig"}),
