@@ -92,7 +92,7 @@ def _readable(document: Document) -> list[str]:
     name = f"{document['namespace'] or 'default'}/{document['pod'] or NO_NAME}{part}"
     lines = [f"pod {name}: {document['summary']}"]
     lines += [
-        f"  {reference['model']}: read from {', '.join(reference['readFrom'])}"
+        f"  {reference['model'] or reference['role']}: read from {', '.join(reference['readFrom'])}"
         for reference in document["references"]
         if reference["readFrom"]
     ]

@@ -21,6 +21,9 @@ from extender.workload.model import ClaimWriter
 _SELECTED_NODE = "volume.kubernetes.io/selected-node"
 
 
+_TERMS_SAID = 3
+
+
 class JobState(StrEnum):
     """Where a Job stands."""
 
@@ -116,6 +119,21 @@ def term_holds(term: NodeSelectorTerm, node: str, labels: Mapping[str, str]) -> 
     return all(_holds(req, labels) for req in term.match_expressions) and all(
         _holds(req, {"metadata.name": node}) for req in term.match_fields
     )
+
+
+def in_words(selector: NodeSelector) -> str:
+    """Say which nodes a selector matches, for people; of many terms the first few."""
+    terms = [
+        " and ".join(_said(one) for one in (*term.match_expressions, *term.match_fields))
+        for term in selector.node_selector_terms[:_TERMS_SAID]
+    ]
+    more = len(selector.node_selector_terms) > _TERMS_SAID
+    return " or ".join(terms) + (" or ..." if more else "")
+
+
+def _said(requirement: SelectorRequirement) -> str:
+    values = ", ".join(requirement.values)
+    return f"{requirement.key} {requirement.operator}" + (f" [{values}]" if values else "")
 
 
 def _holds(requirement: SelectorRequirement, labels: Mapping[str, str]) -> bool:

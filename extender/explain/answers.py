@@ -75,7 +75,7 @@ class NodeAnswer(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def would_end(self) -> str:
         """Return what a pod that waits for this node waits for; empty where it fits."""
-        if self.lacking and self.beyond:
+        if self.beyond and (self.lacking or (self.objection and self.objection.is_shortage)):
             return "a node that is large enough"
         if self.objection is not None:
             return ends_taints(self.objection.taints) or WOULD_END[self.objection.reason]

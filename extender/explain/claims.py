@@ -8,8 +8,13 @@ from extender.placement.verdict import Judge
 from extender.workload.model import Source
 
 
-def claim_remedy(reason: Reason | InTree, claim: str, judge: Judge) -> str:
-    """Say what would end a refusal for a claim of the pod's namespace; empty for other reasons."""
+def claim_remedy(
+    reason: Reason | InTree, claim: str, judge: Judge, *, storage_class: str = ""
+) -> str:
+    """Say what would end a refusal for a claim of the pod's namespace; empty for other reasons.
+
+    ``storage_class`` is the claim's where that is what refuses it.
+    """
     namespace = judge.request.namespace or "default"
     space = f"-n {namespace}"
     match reason:
@@ -19,6 +24,8 @@ def claim_remedy(reason: Reason | InTree, claim: str, judge: Judge) -> str:
                 f"persistentvolumeclaims {space}"
             )
         case Reason.CLAIM_NOT_BOUND | InTree.CLAIM_NOT_BOUND:
+            if storage_class:
+                return f"make {storage_class}, or name one of: kubectl get storageclasses"
             return f"see why: kubectl describe persistentvolumeclaim {space} {claim}"
         case InTree.CLAIM_DELETED:
             return (
@@ -26,7 +33,7 @@ def claim_remedy(reason: Reason | InTree, claim: str, judge: Judge) -> str:
                 f"describe persistentvolumeclaim {space} {claim}"
             )
         case Reason.CLAIM_UNREACHABLE | InTree.CLAIM_UNREACHABLE:
-            return _unreachable(claim, space, judge)
+            return _unreachable(claim, space, judge, storage_class)
         case Reason.CLAIM_FILLING:
             return (
                 "none: the pod is woken when it is filled; see how far: kubectl logs -f "
@@ -52,13 +59,15 @@ def model_claim(judge: Judge) -> str:
     return next(named, "CLAIM")
 
 
-def _unreachable(claim: str, space: str, judge: Judge) -> str:
+def _unreachable(claim: str, space: str, judge: Judge, storage_class: str) -> str:
+    if storage_class:
+        return (
+            "place the pod elsewhere, or see where its class makes volumes, and which there are: "
+            f"kubectl get storageclass {storage_class} -o yaml; kubectl get persistentvolumes"
+        )
     facts = judge.view.claim(judge.request.namespace, claim)
     if facts is None or not facts.volume:
-        return (
-            "place the pod elsewhere, or see where its storage class makes volumes: kubectl "
-            f"describe persistentvolumeclaim {space} {claim}"
-        )
+        return f"place the pod elsewhere: kubectl describe persistentvolumeclaim {space} {claim}"
     return (
         f"place the pod, or the volume, elsewhere: kubectl describe persistentvolume {facts.volume}"
     )

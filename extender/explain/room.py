@@ -52,7 +52,9 @@ def _fixed(objection: Objection, node: str, judge: Judge) -> str:
         case InTree.NODE_NAMED:
             return "leave out spec.nodeName"
         case _:
-            return claim_remedy(objection.reason, objection.claim, judge)
+            return claim_remedy(
+                objection.reason, objection.claim, judge, storage_class=objection.storage_class
+            )
 
 
 def _room(answer: NodeAnswer, judge: Judge, pod: Pod) -> Iterator[str]:

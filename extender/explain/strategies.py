@@ -61,7 +61,7 @@ def _a_node_cache(
         full = [v for v in ours if v.reason is Reason.INSUFFICIENT_MEMORY and v.missing <= volumes]
         if not full:
             return ""
-        lack = "no node has" if len(full) == total else f"{len(full)} of {total} nodes lack"
+        lack = "no node has" if len(full) == total else _lack(len(full), total)
         return (
             f"a node cache (hostPath) would take none of the {format_bytes(volumes)} of memory "
             f"that {lack}: about {seconds:.0f} s to start from disk"
@@ -81,6 +81,10 @@ def _a_node_cache(
         f"a node cache (hostPath) would start it in about {seconds:.0f} s on the "
         f"{len(out_of_reach)} of {total} nodes that its claim's volume cannot reach"
     )
+
+
+def _lack(number: int, total: int) -> str:
+    return f"{number} of {total} nodes lack{'s' if number == 1 else ''}"
 
 
 def _now(reference: ModelReference) -> str:

@@ -63,13 +63,13 @@ _PASSING = tuple(
         ),
         (
             r"(ToBeDeleted|DeletionCandidate)(By|Of)ClusterAutoscaler",
-            "another node: this one is going",
+            "a node that is not about to go",
             "cluster-autoscaler is removing {node}; another node has to take the pod: kubectl "
             "describe node {node}",
         ),
         (
             r"karpenter\.(sh|k8s\.aws)/(disrupted|disruption|disrupting)",
-            "another node: this one is going",
+            "a node that is not about to go",
             "Karpenter is replacing {node}; another node has to take the pod: kubectl describe "
             "node {node}",
         ),

@@ -41,14 +41,12 @@ def why_it_waits(judge: Judge, answers: Sequence[NodeAnswer], pods: Iterable[Pod
 
 
 def _too_large(answers: Sequence[NodeAnswer]) -> str:
-    """Say that no node is large enough where room alone lacks, and by how much; else empty."""
-    lacking = [answer for answer in answers if answer.lacking]
-    if not lacking or not all(answer.beyond for answer in lacking):
+    """Say that no node is large enough, whatever else refuses it, and by how much; else empty."""
+    if not all(answer.beyond for answer in answers):
         return ""
-    closest = min(lacking, key=lambda answer: (len(answer.beyond), *answer.beyond.values()))
-    which = "no node" if len(lacking) == len(answers) else "none of these"
+    closest = min(answers, key=lambda answer: (*answer.beyond.values(), answer.node))
     lacks = in_words(closest.beyond)
-    return f"{which} is large enough: on {closest.node} {lacks} would lack {IF_EMPTY}"
+    return f"no node is large enough: on {closest.node} {lacks} would lack {IF_EMPTY}"
 
 
 def _waits_for(answers: Sequence[NodeAnswer]) -> str:

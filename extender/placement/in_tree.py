@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from extender.cluster.claims import term_holds
+from extender.cluster.claims import in_words, term_holds
 from extender.cluster.memory import MEMORY, MemoryDemand
 from extender.cluster.requests import CPU, PODS, Amounts
 from extender.cluster.view import NodeView, PodFacts, View
@@ -80,7 +80,8 @@ class Objections:
             return None
         if name not in self._fixed:
             self._fixed[name] = fixed_objection(node, self._asked)
-        fixed = self._fixed[name] or self._claims_of(number).objection(node)
+        claims = self._claims_of(number)
+        fixed = claims.everywhere or self._fixed[name] or claims.objection(node)
         taken = self._taken.get(name, {})
         short: dict[str, int] = {}
         for resource, size in wanted.items():
@@ -161,7 +162,7 @@ def _kept_out(taints: tuple[Taint, ...]) -> Objection:
         if taint.key != _UNSCHEDULABLE.key
     ]
     reason = InTree.CORDONED if cordoned else InTree.TAINT
-    return Objection(reason=reason, text=", ".join(texts), taints=taints)
+    return Objection(reason=reason, text=" and ".join(texts), taints=taints)
 
 
 def _selected(node: NodeView, asked: Constraints) -> bool:
@@ -180,4 +181,5 @@ def _mismatch(node: NodeView, asked: Constraints) -> str:
             return f"nodeSelector {key}: {value}, " + (
                 "a label that the node has not" if has is None else f"the node has {has}"
             )
-    return "no term of its required node affinity holds"
+    required = asked.required_affinity
+    return f"it requires {in_words(required)}" if required is not None else ""

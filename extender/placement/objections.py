@@ -52,7 +52,8 @@ class Objection(msgspec.Struct, frozen=True, kw_only=True):
 
     ``text`` is its own, as far as that is short; ``detail`` is ours. ``short`` has what is lacking
     by resource (memory in bytes, CPU in thousandths), also beside another reason. ``taints`` are
-    all that keep the pod out, a cordon among them; ``claim`` is the one that does.
+    all that keep the pod out, a cordon among them; ``claim`` is the one that does, and
+    ``storage_class`` its class where that is why.
     """
 
     reason: InTree
@@ -61,6 +62,7 @@ class Objection(msgspec.Struct, frozen=True, kw_only=True):
     short: Amounts = {}
     taints: tuple[Taint, ...] = ()
     claim: str = ""
+    storage_class: str = ""
 
     @property
     def is_shortage(self) -> bool:

@@ -12,14 +12,13 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from extender.cluster.claims import ClaimFacts, claim_facts, term_holds
+from extender.cluster.claims import ClaimFacts, claim_facts, in_words, term_holds
 from extender.cluster.view import NodeView, View
 from extender.errors import InvalidQuantityError
 from extender.kube.objects import (
     PersistentVolume,
     PersistentVolumeClaim,
     Resources,
-    StorageClass,
 )
 from extender.kube.quantity import parse_quantity
 from extender.placement.objections import InTree, Objection
@@ -54,6 +53,7 @@ class PodClaims:
 
     Those of its volumes, and those that its models are read from where a controller mounts them
     (``pvc://`` of KServe). ``ordinal`` is the pod's own in a StatefulSet: each has its own claims.
+    ``everywhere`` keeps the pod from all nodes, before kube-scheduler looks at any.
     """
 
     def __init__(
@@ -79,12 +79,10 @@ class PodClaims:
             self._templated(f"{template.metadata.name}-{ordinal}", template)
             for template in asked.claim_templates.claims
         ]
-        self._everywhere = next(filter(None, map(self._refused_everywhere, self._mounted)), None)
+        self.everywhere = next(filter(None, map(self._refused_everywhere, self._mounted)), None)
 
     def objection(self, node: NodeView) -> Objection | None:
-        """Say why a node is refused for a claim; None where none is in the way."""
-        if self._everywhere is not None:
-            return self._everywhere
+        """Say why a node is refused for a claim; None where none is in the way there."""
         return next(filter(None, (self._refused(one, node) for one in self._mounted)), None)
 
     def not_judged(self) -> Iterator[str]:
@@ -122,10 +120,6 @@ class PodClaims:
         )
         return next(named, None)
 
-    def _class(self, one: _Mounted) -> StorageClass | None:
-        name = one.claim.spec.storage_class_name if one.claim is not None else None
-        return self._view.classes.get(name or "")
-
     def _waits(self, one: _Mounted) -> bool:
         """Tell whether a volume is found or made once the pod has a node."""
         return one.facts is not None and one.facts.waits_for_consumer and not one.facts.volume
@@ -156,26 +150,25 @@ class PodClaims:
             )
         if facts.bound or self._waits(one):
             return None
-        why = self._why_not_bound(one)
-        if one.made and not why:
+        classes, named = self._view.classes, _class_name(one)
+        lacking = named if named and classes and named not in classes else ""
+        if one.made and not lacking:
             return None  # made with the pod, and bound before the pod is asked about
+        why = f"its storage class {named} does not exist" if lacking else ""
+        if facts.volume:
+            why = f"it is meant for volume {facts.volume}"
         return Objection(
-            reason=InTree.CLAIM_NOT_BOUND, text=f"claim {name} is not bound", detail=why, claim=name
+            reason=InTree.CLAIM_NOT_BOUND,
+            text=f"claim {name} is not bound",
+            detail=why,
+            claim=name,
+            storage_class=lacking,
         )
 
     def _volume_is_gone(self, facts: ClaimFacts) -> bool:
         """Tell whether a bound claim's volume is none of those known; of none known, nothing is."""
         known = self._view.volumes
         return facts.bound and bool(known) and facts.volume not in known
-
-    def _why_not_bound(self, one: _Mounted) -> str:
-        spec = one.claim.spec if one.claim is not None else None
-        named = spec.storage_class_name if spec is not None else None
-        if spec is not None and spec.volume_name:
-            return f"it is meant for volume {spec.volume_name}"
-        if named and self._view.classes and named not in self._view.classes:
-            return f"its storage class {named} does not exist"
-        return ""
 
     # -- on one node -----------------------------------------------------------------------------
 
@@ -194,11 +187,13 @@ class PodClaims:
             text=f"claim {one.name} cannot be mounted on the node",
             detail=why,
             claim=one.name,
+            storage_class="" if facts.volume else _class_name(one),
         )
 
     def _out_of_reach(self, facts: ClaimFacts, node: NodeView) -> str:
         if not facts.reachable(node.name, node.labels):
-            return f"its volume {facts.volume} is tied to other nodes"
+            nodes = in_words(facts.affinity) if facts.affinity is not None else "other nodes"
+            return f"its volume {facts.volume} is tied to {nodes}"
         volume = self._view.volumes.get(facts.volume)
         labels = volume.metadata.labels if volume is not None else {}
         if not any(key in node.labels for key in _TOPOLOGY):
@@ -215,11 +210,11 @@ class PodClaims:
             return "" if there else f"its volume is being made for node {facts.selected_node}"
         if any(self._could_be(volume, one, node) for volume in self._view.volumes.values()):
             return ""
-        storage_class = self._class(one)
+        storage_class = self._view.classes.get(_class_name(one))
         if storage_class is not None and storage_class.provisioner == _NEVER_PROVISIONS:
-            return f"no free volume of storage class {storage_class.metadata.name} is there"
+            return f"no free volume of its storage class {storage_class.metadata.name} is there"
         if not facts.reachable(node.name, node.labels):
-            return "its storage class makes no volumes there (allowedTopologies)"
+            return f"its storage class {_class_name(one)} makes no volumes there"
         return ""
 
     def _could_be(self, volume: PersistentVolume, one: _Mounted, node: NodeView) -> bool:
@@ -239,6 +234,10 @@ class PodClaims:
                 or any(term_holds(t, node.name, node.labels) for t in affinity.node_selector_terms)
             )
         )
+
+
+def _class_name(one: _Mounted) -> str:
+    return (one.claim.spec.storage_class_name if one.claim is not None else None) or ""
 
 
 def _storage(amounts: Resources) -> int:

@@ -295,3 +295,26 @@ def test_a_pod_without_a_name_is_called_so(tmp_path: Path) -> None:
     assert "None" not in done.stdout
     placed = run("simulate", "-f", manifest, "--snapshot", CLUSTER)
     assert placed.stdout.startswith("default/(no name): 1 of 1 would be placed")
+
+
+def test_a_model_that_cannot_be_told_has_no_made_up_name(tmp_path: Path) -> None:
+    """Ray's workers join a group whose leader names the model."""
+    serving = {
+        "containers": [
+            {
+                "name": "vllm",
+                "image": "vllm/vllm-openai:v0.11.0",
+                "command": ["sh", "-c", "ray start --address=$(LWS_LEADER_ADDRESS):6379 --block"],
+            }
+        ]
+    }
+    group = {
+        "kind": "LeaderWorkerSet",
+        "metadata": {"name": "g"},
+        "spec": {"leaderWorkerTemplate": {"size": 2, "workerTemplate": {"spec": serving}}},
+    }
+    manifest = tmp_path / "group.yaml"
+    manifest.write_text(yaml.safe_dump(group))
+    done = run("explain", "-f", manifest, "--snapshot", CLUSTER)
+    assert "\n  model: read from containers[0].command" in done.stdout
+    assert "None" not in done.stdout

@@ -19,6 +19,7 @@ from tests.builders import (
     loader_pod,
     node,
     pod,
+    storage_class,
     tmpfs,
     vllm,
     volume,
@@ -80,6 +81,17 @@ REFUSED: dict[str, tuple[dict[str, Any], list[KubeObject], str, str, str]] = {
     "no zone": (
         manifest(**FAR), [machine()],
         "NodeAffinityMismatch", "nodeSelector zone: far, a label that the node has not",
+        "a node that its selector and affinity match",
+    ),
+    "not as its affinity requires": (
+        manifest(affinity={"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": [
+                {"matchExpressions": [{"key": "gpu", "operator": "In", "values": ["a", "b"]},
+                                      {"key": "old", "operator": "DoesNotExist"}]},
+                {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["z"]}]},
+            ]}}}), [machine()],
+        "NodeAffinityMismatch",
+        "it requires gpu In [a, b] and old DoesNotExist or metadata.name In [z]; change spec.",
         "a node that its selector and affinity match",
     ),
     "more CPU than there is": (
@@ -275,6 +287,34 @@ def test_a_volume_in_another_zone_is_named_with_where_it_is() -> None:
     (answer,) = told["nodes"]
     assert answer["reason"] == "ClaimUnreachable"
     assert answer["remedy"].endswith("kubectl describe persistentvolume pv-model-store")
+
+
+def test_where_a_class_makes_volumes_is_asked_of_the_class() -> None:
+    """The claim itself is not there yet: its StatefulSet makes it with the pod."""
+    zone = {"topology.kubernetes.io/zone": "a"}
+    asker = {
+        "kind": "StatefulSet",
+        "metadata": {"name": "llm", "namespace": "inference"},
+        "spec": {
+            "template": {"spec": manifest()["spec"]},
+            "volumeClaimTemplates": [
+                {"metadata": {"name": "data"}, "spec": {"storageClassName": "late"}}
+            ],
+        },
+    }
+    (elsewhere,) = document(asker, machine(labels=zone), storage_class(zone="b"))["nodes"]
+    assert "its storage class late makes no volumes there" in elsewhere["message"]
+    assert "kubectl get storageclass late -o yaml" in elsewhere["remedy"]
+    (nowhere,) = document(asker, machine(labels=zone), storage_class("another"))["nodes"]
+    assert nowhere["remedy"] == "make late, or name one of: kubectl get storageclasses"
+
+
+def test_no_node_that_is_large_enough_is_said_though_the_model_is_nowhere_too() -> None:
+    asker = served(resources={"requests": {"memory": "900Gi"}})
+    assert document(asker, machine("a"), machine("b"), loader())["summary"].startswith(
+        "waits: none of 2 nodes has the model; no node is large enough: on a 836.0 GiB of memory "
+        "would lack even if all pods left that can; waits for a node that is large enough; "
+    )
 
 
 def test_a_claim_that_kserve_mounts_is_judged_though_no_volume_shows_it() -> None:

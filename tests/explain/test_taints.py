@@ -39,9 +39,11 @@ PASSING = {
         "kubectl taint node n node.kubernetes.io/out-of-service-", "taken into service again",
     ),
     "node.cloudprovider.kubernetes.io/uninitialized": ("cloud provider", "the cloud provider to"),
-    "ToBeDeletedByClusterAutoscaler": ("cluster-autoscaler is removing n", "another node"),
-    "DeletionCandidateOfClusterAutoscaler": ("cluster-autoscaler is removing n", "another node"),
-    "karpenter.sh/disrupted": ("Karpenter is replacing n", "another node"),
+    "ToBeDeletedByClusterAutoscaler": ("cluster-autoscaler is removing n", "not about to go"),
+    "DeletionCandidateOfClusterAutoscaler": (
+        "cluster-autoscaler is removing n", "not about to go",
+    ),
+    "karpenter.sh/disrupted": ("Karpenter is replacing n", "a node that is not about to go"),
     "karpenter.sh/unregistered": ("has not joined yet", "the node to join"),
     "ebs.csi.aws.com/agent-not-ready": ("an agent on n", "the node's agents to be ready"),
     "startup-taint.cluster-autoscaler.kubernetes.io/gpu": ("an agent on n", "the node's agents"),
@@ -68,7 +70,7 @@ def test_all_that_somebody_meant_are_tolerated_together() -> None:
 
 def test_of_a_node_that_is_cordoned_and_tainted_both_are_told() -> None:
     (answer,) = told(tainted("dedicated", unschedulable=True))["nodes"]
-    assert answer["message"].startswith("node is cordoned, untolerated taint {dedicated: }; ")
+    assert answer["message"].startswith("node is cordoned and untolerated taint {dedicated: }; ")
     assert "kubectl uncordon n; if it may run there: spec.tolerations: [" in answer["remedy"]
 
 

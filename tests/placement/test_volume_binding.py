@@ -157,13 +157,23 @@ def test_a_class_that_does_not_exist_is_named() -> None:
     assert objection.detail == "its storage class late does not exist"
 
 
-def test_a_cordon_is_told_before_a_claim_and_what_lacks_beside_it() -> None:
+def test_what_keeps_it_from_all_nodes_comes_before_what_one_node_has_against_it() -> None:
+    """kube-scheduler asks its plugins about the pod (PreFilter) before it looks at nodes."""
+    cordoned = convert({"metadata": {"name": "n"}, "spec": {"unschedulable": True}}, type(HERE))
+    missing = refused(cordoned)
+    assert missing is not None
+    assert missing.reason is InTree.CLAIM_MISSING
+    elsewhere = refused(cordoned, claim(**SIZED), LOCAL)
+    assert elsewhere is not None
+    assert elsewhere.reason is InTree.CORDONED
+
+
+def test_what_lacks_is_told_beside_a_cordon() -> None:
     cordoned = convert(
         {"metadata": {"name": "n"}, "spec": {"unschedulable": True}, "status": {"allocatable": {}}},
         type(HERE),
     )
-    asked = read_constraints(MOUNTS)
-    objection = objections(asked, cordoned).of({"example.com/gpu": 2}, "n")
+    objection = objections(read_constraints({}), cordoned).of({"example.com/gpu": 2}, "n")
     assert objection is not None
     assert (objection.reason, objection.short) == (InTree.CORDONED, {"example.com/gpu": 2})
     assert not objection.is_shortage
@@ -236,7 +246,7 @@ def test_each_of_its_pods_has_a_claim_of_its_own() -> None:
     assert judged.of({}, "n", number=0) is None
     second = judged.of({}, "n", number=1)
     assert second is not None
-    assert second.detail == "its volume v6 is tied to other nodes"
+    assert second.detail == f"its volume v6 is tied to {ZONE} In [b]"
 
 
 def test_a_pod_that_writes_such_a_key_into_its_spec_gets_no_claims() -> None:
