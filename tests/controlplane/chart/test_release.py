@@ -8,16 +8,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.controlplane.chart.helm import CHART, Helm, HelmError, Object, finished
 from tests.controlplane.cluster import ControlPlane
 from tests.controlplane.conftest import stop_others
-from tests.controlplane.shipped import OPTS_IN
+from tests.controlplane.shipped import MINOR, OPTS_IN
 
 PART = "app.kubernetes.io/part-of=model-cache-extender"
 RELEASE = "model-cache"
+EARLIER = Path(__file__).parent / "earlier"
+"""A chart as it was once: see its template."""
 CLUSTER_WIDE = (
     "clusterroles clusterrolebindings validatingadmissionpolicies validatingadmissionpolicybindings"
 ).split() + ["mutatingadmissionpolicies", "mutatingadmissionpolicybindings"] * OPTS_IN
@@ -66,6 +69,65 @@ def specs(objects: dict[tuple[str, str, str], Object]) -> dict[tuple[str, str, s
     return {key: found.get("spec", {}) for key, found in objects.items()}
 
 
+def within(wanted: Any, found: Any) -> bool:
+    """Tell whether all that is wanted is there, in lists nothing else: the apiserver fills in."""
+    if isinstance(wanted, dict):
+        return isinstance(found, dict) and all(
+            within(value, found.get(key)) for key, value in wanted.items() if value is not None
+        )
+    if isinstance(wanted, list):
+        return isinstance(found, list) and len(wanted) == len(found) and all(
+            map(within, wanted, found)
+        )  # fmt: skip
+    return bool(wanted == found)
+
+
+def test_an_upgrade_from_an_earlier_chart_is_what_a_new_installation_would_be(
+    control_plane: ControlPlane, live_helm: Helm, free: str, tmp_path: Path
+) -> None:
+    """What was there is changed in place, what is new is made, what a version has no more goes."""
+    loaders = f"{free}-loaders"
+    values: Object = {
+        "loader": {"enabled": True, "namespace": loaders},
+        "optIn": {"enabled": OPTS_IN},
+    }
+    scope = f"--namespace={free}"
+    live_helm.run("install", RELEASE, EARLIER, scope, values=values)
+    before = installed(control_plane, free, loaders)
+    assert ("Deployment", free, "model-cache-scheduler") in before
+    assert ("DaemonSet", loaders, "model-cache-loader") in before
+
+    following = live_helm.package(tmp_path, "0.2.0")
+    live_helm.run("upgrade", RELEASE, following, scope, values=values)
+    after = installed(control_plane, free, loaders)
+    rendered = {
+        (o["kind"], o["metadata"].get("namespace", ""), o["metadata"]["name"]): o
+        for o in live_helm.objects(values, scope, minor=f"1.{MINOR}", chart=following)
+        if o["kind"] != "Namespace"
+    }
+    assert before.keys() - after.keys() == {("ConfigMap", free, "model-cache-retired")}
+    assert after.keys() - before.keys() >= {
+        ("NetworkPolicy", loaders, "model-cache-loader"),
+        ("ClusterRole", "", "model-cache-loader"),
+    }
+    assert after.keys() == rendered.keys()
+    for key, found in after.items():
+        assert found["metadata"]["labels"]["app.kubernetes.io/version"] == "0.2.0", key
+        assert within(rendered[key], found), (key, rendered[key], found)
+        if key in before:
+            assert found["metadata"]["uid"] == before[key]["metadata"]["uid"], key
+    kept = selectors(before)
+    assert {key: selectors(after)[key] for key in kept} == kept
+    (extender,) = after["Deployment", free, "model-cache-scheduler"]["spec"]["template"]["spec"][
+        "initContainers"
+    ]
+    assert extender["image"].endswith(":0.2.0")
+    assert "env" not in extender, "RETIRED is of the earlier version"
+    live_helm.run("rollback", RELEASE, "1", scope)
+    assert installed(control_plane, free, loaders).keys() == before.keys()
+    live_helm.run("uninstall", RELEASE, scope)
+
+
 def test_an_upgrade_changes_objects_in_place_and_what_is_left_out_goes(
     control_plane: ControlPlane, live_helm: Helm, free: str, tmp_path: Path
 ) -> None:
@@ -75,9 +137,9 @@ def test_an_upgrade_changes_objects_in_place_and_what_is_left_out_goes(
         "optIn": {"enabled": OPTS_IN},
     }
     scope = f"--namespace={free}"
-    this, following = (live_helm.package(tmp_path, version) for version in ("0.1.0", "0.2.0"))
+    following = live_helm.package(tmp_path, "0.2.0")
 
-    live_helm.run("install", RELEASE, this, scope, values=values)
+    live_helm.run("install", RELEASE, CHART, scope, values=values)
     before = installed(control_plane, free, loaders)
     assert ("Deployment", free, "model-cache-scheduler") in before
     assert ("DaemonSet", loaders, "model-cache-loader") in before
@@ -88,12 +150,9 @@ def test_an_upgrade_changes_objects_in_place_and_what_is_left_out_goes(
     assert after.keys() == before.keys()
     for key, found in after.items():
         assert found["metadata"]["uid"] == before[key]["metadata"]["uid"], key
-        assert found["metadata"]["labels"]["app.kubernetes.io/version"] == "0.2.0", key
     assert selectors(after) == selectors(before)
     pods = after["Deployment", free, "model-cache-scheduler"]["spec"]["template"]
     assert pods["metadata"]["labels"]["team"] == "serving"
-    (extender,) = pods["spec"]["initContainers"]
-    assert extender["image"].endswith(":0.2.0")
 
     live_helm.run("upgrade", RELEASE, following, scope, "--reset-values")
     left = installed(control_plane, free, loaders)
