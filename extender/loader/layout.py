@@ -28,7 +28,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -177,8 +177,6 @@ def writing(
     wait: float = 0.0,
     name: str = "",
     disk: Disk | None = None,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Writing]:
     """Be the one writer of a model; wait up to ``wait`` seconds for the one before.
 
@@ -186,7 +184,7 @@ def writing(
     who holds it, and CacheError where the directory cannot be written.
     """
     file = directory.lock(path)
-    with locked(directory, file, wait=wait, name=name, disk=disk, clock=clock, sleep=sleep):
+    with locked(directory, file, wait=wait, name=name, disk=disk):
         yield Writing(directory, path)
 
 
@@ -198,8 +196,6 @@ def locked(
     wait: float = 0.0,
     name: str = "",
     disk: Disk | None = None,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[None]:
     """Hold the lock on one file of the work area; see ``writing``."""
     try:
@@ -208,7 +204,7 @@ def locked(
     except OSError as error:
         raise unwritable(directory.root, error) from error
     try:
-        _acquire(descriptor, file, clock() + wait, clock, sleep)
+        _acquire(descriptor, file, wait)
         holder = Holder(name or socket.gethostname(), os.getpid())
         with suppress(OSError):  # a full disk: it only serves a message
             os.ftruncate(descriptor, 0)
@@ -218,24 +214,18 @@ def locked(
         os.close(descriptor)
 
 
-def _acquire(
-    descriptor: int,
-    file: Path,
-    deadline: float,
-    clock: Callable[[], float],
-    sleep: Callable[[float], None],
-) -> None:
+def _acquire(descriptor: int, file: Path, wait: float) -> None:
+    deadline = time.monotonic() + wait
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            left = deadline - clock()
+            left = deadline - time.monotonic()
             if left <= 0:
                 raise LockHeldError(
-                    f"{file}: {_told(descriptor)} is writing this model; wait for it to end, or "
-                    "stop it"
+                    f"{file}: {_told(descriptor)} is at work here; wait for it to end, or stop it"
                 ) from error
-            sleep(min(left, _POLL_SECONDS))
+            time.sleep(min(left, _POLL_SECONDS))
         except OSError as error:
             raise CacheError(
                 f"{file}: cannot be locked ({error.strerror or error}); put the cache directory on "

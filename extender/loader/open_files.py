@@ -25,7 +25,7 @@ from extender.loader.proof.marker import MarkerError, read_marker
 from extender.loader.proof.scan import walk_files
 from extender.loader.sources import RESERVED
 
-_WITH_LEASES = frozenset({"ext4", "xfs", "btrfs", "f2fs", "bcachefs", "tmpfs", "overlayfs"})
+_WITH_LEASES = frozenset({"ext4", "xfs", "btrfs", "f2fs", "bcachefs", "zfs", "tmpfs", "overlayfs"})
 """All that read them are on this machine, and the kernel's answer is about them."""
 
 

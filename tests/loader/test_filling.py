@@ -143,7 +143,7 @@ def test_one_that_waits_for_another_says_so_and_can_be_stopped(hub: Hub, fast: P
         process.send(signal.SIGTERM)
         assert process.ended() == 1
     assert "waiting for another writer" in process.log
-    assert "of the other is writing this model" in process.log
+    assert "of the other is at work here" in process.log
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_a_second_writer_is_told_who_is_first_and_gets_the_lock_once_that_one_is
     process = holder(tmp_path, "org/llama")
     try:
         with (
-            pytest.raises(LockHeldError, match=f"process {process.pid} of loader-abc is writing"),
+            pytest.raises(LockHeldError, match=f"process {process.pid} of loader-abc is at work"),
             writing(directory, "org/llama", wait=0.1),
         ):
             pytest.fail("two writers")
