@@ -11,12 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from extender.cluster.memory import MemoryDemand
 from extender.config import ServerSection
 from extender.placement.reasons import TEXTS, Reason
+from extender.placement.request import PodRequest
+from extender.serving.telling import ApiTelling
 from extender.verbs.context import TOO_LATE
+from extender.waiting.rounds import Told
 from extender.watch.answers import Answer
 from extender.watch.client import connect
-from extender.watch.paths import pod_path
+from extender.watch.paths import MERGE_PATCH, pod_path
+from extender.workload.model import Workload
 from tests.controlplane.cluster import ControlPlane, Extender
 from tests.controlplane.faults.kinds_of_fault import answers
 from tests.controlplane.faults.scene import kubeconfig_through, proxy_for
@@ -28,6 +33,7 @@ from tests.controlplane.shipped import (
     Object,
     deploy,
     finish,
+    kustomized,
     load,
     places,
     pods,
@@ -335,3 +341,52 @@ def test_the_right_to_wake_a_pod_is_the_right_to_nothing_else(
     assert (
         "may be changed" in refused.body.decode() or "may not be changed" in refused.body.decode()
     )
+
+
+def test_where_kube_scheduler_has_another_account_the_extender_changes_nothing_that_it_writes(
+    control_plane: ControlPlane, unbound: Object
+) -> None:
+    """The shipped rights and policies, under names of the test: those of the usual way stay."""
+    namespace = unbound["metadata"]["namespace"]
+    shipped = kustomized(control_plane, "deploy/write-alone")
+    control_plane.apply(
+        shipped.replace("model-cache-extender-", f"{namespace}-").replace(SYSTEM, namespace)
+    )
+    control_plane.kubectl("create", "serviceaccount", "model-cache-extender", "-n", namespace)
+    account = control_plane.kubeconfig_for_service_account(namespace, "model-cache-extender")
+    transport = connect(str(account))
+
+    def patched(status: Object) -> str:
+        answer = transport.request(
+            "PATCH",
+            f"{pod_path(namespace, 'lonely')}/status",
+            body=json.dumps({"status": status}).encode(),
+            headers=MERGE_PATCH,
+        )
+        return "" if answer.ok else str(answer.problem().message)
+
+    def condition(kind: str) -> Object:
+        return {"conditions": [{"type": kind, "status": "False"}]}
+
+    control_plane.wait_for(
+        lambda: "an account of its own" in patched(condition("PodScheduled")),
+        30,
+        "the policies in force",
+    )
+    for kind in ("PodScheduled", "DisruptionTarget", "Ready"):
+        assert "conditions may not be changed" in patched(condition(kind))
+    assert "only what kube-scheduler writes" in patched({"phase": "Failed"})
+    telling = ApiTelling(transport, now=lambda: 1_800_000_000.0, fence=str)
+    request = PodRequest(
+        uid=unbound["metadata"]["uid"],
+        namespace=namespace,
+        name="lonely",
+        workload=Workload(),
+        demand=MemoryDemand(bytes=0, request=0),
+    )
+    assert telling.touch(request).told is Told.WRITTEN
+    assert telling.nominate(request, "somewhere").told is Told.WRITTEN
+    assert telling.nominate(request, "elsewhere").told is Told.OVERTAKEN
+    for name in ("elsewhere", None):
+        assert "may not be changed or taken back" in patched({"nominatedNodeName": name})
+    assert telling.touch(request).told is Told.WRITTEN

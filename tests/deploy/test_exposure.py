@@ -64,8 +64,15 @@ def test_ways_without_a_scheduler_of_their_own_get_no_rights_of_one(folder: str)
     resources = load_one(f"{folder}/kustomization.yaml")["resources"]
     reads_only = {"common", "deployment.yaml"}
     assert {Path(folder, resource).name for resource in resources} == (
-        reads_only if folder == "deploy/shadow" else {"common", "write", "daemonset.yaml"}
+        reads_only if folder == "deploy/shadow" else {"common", "write-alone", "daemonset.yaml"}
     )
+
+
+@pytest.mark.parametrize("folder", [EXISTING_SCHEDULER, TWO_DEPLOYMENTS], ids=str)
+def test_where_kube_scheduler_has_an_account_of_its_own_the_extenders_may_write_less(
+    folder: Path,
+) -> None:
+    assert "../../write-alone" in load_one(f"{folder}/kustomization.yaml")["resources"]
 
 
 def test_what_is_written_is_bindings_the_status_of_pods_and_events() -> None:

@@ -6,6 +6,7 @@ second-scheduler:
   scheduler: config/scheduler-config.yaml
 two-deployments:
   objects:
+    - write-alone/status-policy.yaml
     - overlays/two-deployments/scheduler-rights.yaml
     - overlays/two-deployments/network-policy.yaml
     - overlays/two-deployments/extender.yaml
@@ -13,7 +14,7 @@ two-deployments:
   extender: overlays/two-deployments/extender-config.yaml
   scheduler: overlays/two-deployments/scheduler-config.yaml
 existing-scheduler:
-  objects: [overlays/existing-scheduler/daemonset.yaml]
+  objects: [write-alone/status-policy.yaml, overlays/existing-scheduler/daemonset.yaml]
   extender: overlays/existing-scheduler/extender-config.yaml
   # The scheduler's configuration lies on the hosts, not in the cluster.
 {{- end }}
