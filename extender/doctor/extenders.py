@@ -11,6 +11,7 @@ from extender.doctor.surroundings import Apiserver
 from extender.workload.commands import Call
 
 _PROGRAM = "model-cache-extender"
+_SCHEDULER = "kube-scheduler"
 _KUBE_SCHEDULER = re.compile(r"(?:.*/)?kube-scheduler(?:-\w+)?:v1\.(\d+)\.[\w.-]+(?:@.*)?")
 
 
@@ -23,17 +24,34 @@ def check_extenders(examined: Examined) -> Iterator[Finding]:
     pods = sum(len(group.pods) for group in unfenced)
     if pods < 2:
         return
-    for owner in dict.fromkeys(group.owner for group in unfenced):
+    for owner, group in {group.owner: group for group in unfenced}.items():
         yield Finding(
             severity=Severity.ERROR,
             check="NotFenced",
             object=str(owner),
             message=f"{pods} extenders serve without --lease: each may bind, and none sees what "
             "the others have promised, so that the same memory is given twice",
-            remedy="--lease model-cache-system/model-cache-scheduler, the Lease of the "
-            f"kube-scheduler beside it, in the arguments of serve in {owner.at('spec')}; or one "
-            "replica with strategy Recreate",
+            remedy=_remedy(group),
         )
+
+
+def _remedy(group: Group) -> str:
+    """Say which Lease it is, by what runs beside an extender; without a scheduler there is none."""
+    one = "one replica with strategy Recreate"
+    beside = any(
+        view.image_name == _SCHEDULER or any(view.after(_SCHEDULER))
+        for view in containers_of(group.pod, init=False)
+    )
+    if group.kind == "DaemonSet":
+        lease, whose = "kube-system/kube-scheduler", "kube-scheduler on the same host"
+    elif beside:
+        lease, whose = "model-cache-system/model-cache-scheduler", "kube-scheduler beside it"
+    else:
+        return f"{one}: no kube-scheduler runs beside it, whose Lease it could go by"
+    where = group.owner.at("spec")
+    return (
+        f"--lease {lease}, the Lease of the {whose}, in the arguments of serve in {where}; or {one}"
+    )
 
 
 def check_scheduler_versions(examined: Examined, server: Apiserver) -> Iterator[Finding]:
@@ -69,6 +87,9 @@ def _served(group: Group) -> Iterator[Call]:
         for view in containers_of(group.pod, init=init):
             yield from view.after(_PROGRAM, "serve")
             yield from view.after("-m", "extender", "serve")
+            own = view.arguments() if view.image_name == _PROGRAM else None
+            if own is not None and own.words and own.words[0].text == "serve":
+                yield own
 
 
 def _binds_unfenced(call: Call) -> bool:

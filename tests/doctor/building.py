@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
+import yaml
 
 from extender.cli.source import new_context, new_state
 from extender.cluster.kept import Kept
@@ -13,7 +15,7 @@ from extender.config import ExtenderConfiguration
 from extender.doctor.cluster import check_cluster
 from extender.doctor.examined import Examined, examine
 from extender.doctor.finding import Finding, Severity
-from extender.kube.objects import Condition, KubeObject, Pod, Probe
+from extender.kube.objects import Condition, Container, KubeObject, Pod, Probe
 from tests.builders import (
     DOWNLOAD,
     loader,
@@ -25,6 +27,7 @@ from tests.builders import (
 
 ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
 OURS = "model-cache-scheduler"
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 ON_NODE: dict[str, Any] = {"name": "ram", "hostPath": {"path": "/var/lib/models"}}
 GB = "meta-llama/Llama-3.1-8B-Instruct"
 Objects = Sequence[KubeObject]
@@ -205,6 +208,45 @@ def extender(*arguments: str) -> Pod:
     }
     container = {"name": "kube-scheduler", "image": "registry.k8s.io/kube-scheduler:v1.37.2"}
     return pod("extender", spec={"initContainers": [sidecar], "containers": [container]})
+
+
+def by_its_image(*arguments: str) -> Pod:
+    """An extender whose image says what it runs; only the arguments are given."""
+    image = "registry.example.com/model-cache-extender:1"
+    container = {"name": "extender", "image": image, "args": list(arguments)}
+    return pod("extender", spec={"containers": [container]})
+
+
+def shipped_pods(manifest: str, count: int) -> list[Pod]:
+    """Pods of a workload as deploy/ has it."""
+    documents = yaml.safe_load_all((DEPLOY / manifest).read_text(encoding="utf-8"))
+    made = next(one for one in documents if one["kind"] in {"Deployment", "DaemonSet"})
+    spec = made["spec"]["template"]["spec"]
+    return [
+        pod(f"shipped-{number}", metadata=of(made["kind"], "shipped"), spec=spec)
+        for number in range(count)
+    ]
+
+
+def without_lease(pods: Sequence[Pod]) -> list[Pod]:
+    """The same without ``--lease`` and its value."""
+
+    def changed(found: Container) -> Container:
+        args = list(found.args)
+        at = args.index("--lease") if "--lease" in args else len(args)
+        return msgspec.structs.replace(found, args=(*args[:at], *args[at + 2 :]))
+
+    return [
+        msgspec.structs.replace(
+            found,
+            spec=msgspec.structs.replace(
+                found.spec,
+                containers=tuple(map(changed, found.spec.containers)),
+                init_containers=tuple(map(changed, found.spec.init_containers)),
+            ),
+        )
+        for found in pods
+    ]
 
 
 NODES = [node("a"), node("b")]

@@ -37,6 +37,7 @@ from tests.doctor.building import (
     WARNING,
     Objects,
     at,
+    by_its_image,
     checks,
     decided,
     extender,
@@ -50,7 +51,9 @@ from tests.doctor.building import (
     ours,
     reading_a_claim,
     replicas,
+    shipped_pods,
     template,
+    without_lease,
     writable,
 )
 
@@ -236,6 +239,10 @@ RULES: dict[str, tuple[str, Severity, Objects, Objects]] = {
         "NotFenced", ERROR, replicas(extender("serve"), 2),
         replicas(extender("serve", "--lease", "model-cache-system/model-cache-scheduler"), 2),
     ),
+    "two extenders by their image's own entrypoint": (
+        "NotFenced", ERROR, replicas(by_its_image("serve"), 2),
+        replicas(by_its_image("serve", "--observe"), 2),
+    ),
     "an extender that is one of two": (
         "NotFenced", ERROR, replicas(extender("serve", "--config", "/etc/c.yaml"), 2),
         [extender("serve", "--config", "/etc/c.yaml"),
@@ -315,3 +322,21 @@ def test_a_loader_of_ours_that_is_ready_and_says_nothing_is_found_until_it_repor
     assert "LoaderReadyTooSoon" not in checks(mute)
     speaking = [node("a"), our_loader(), reporting_pod("a", READY, reported())]
     assert "LoaderWithoutReport" not in checks(speaking)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "says"),
+    [
+        ("base/deployment.yaml", "--lease model-cache-system/model-cache-scheduler, "),
+        ("overlays/existing-scheduler/daemonset.yaml", "--lease kube-system/kube-scheduler, "),
+        ("overlays/two-deployments/extender.yaml", "one replica with strategy Recreate: no kube-"),
+    ],
+)
+def test_extenders_as_they_are_shipped_are_told_the_lease_that_suits_the_way_they_run(
+    manifest: str, says: str
+) -> None:
+    shipped = shipped_pods(manifest, 2)
+    assert ("NotFenced" in checks(shipped)) == ("two-deployments" in manifest)
+    (found,) = (one for one in findings(without_lease(shipped)) if one.check == "NotFenced")
+    assert found.remedy.startswith(says)
+    assert "NotFenced" not in checks(without_lease(shipped)[:1])
