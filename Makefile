@@ -82,7 +82,7 @@ test-changes: controlplane ## Thousands of random changes against the real sched
 fuzz: $(STAMP) ## Ask the real process whatever docs/openapi.yaml allows and forbids (FUZZ_EXAMPLES, FUZZ_SEED)
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-2000} $(BIN)/pytest tests/serving/test_fuzzing.py
 
-test-leaders: controlplane ## Lose the lead of two replicas with binds in flight, many times (LEADER_ROUNDS, LEADER_SEED)
+test-leaders: controlplane ## Lose the lead of two replicas with binds in flight, many times (LEADER_ROUNDS, LEADER_SEED, LEADER_TIMES)
 	REQUIRE_CONTROL_PLANE=1 LEADER_ROUNDS=$${LEADER_ROUNDS:-40} $(BIN)/pytest -s tests/controlplane/test_leaders.py
 
 soak: controlplane ## Twenty minutes of random changes, faults and deaths on a real control plane (SOAK_SECONDS)

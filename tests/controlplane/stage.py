@@ -28,10 +28,14 @@ class Stage:
         change(config)
         self.control_plane.start_scheduler(config, name=self.scheduler)
 
-    def pod(
+    def pod(self, name: str, **wants: str) -> None:
+        """Create a pod (see ``manifest``)."""
+        self.control_plane.apply(self.manifest(name, **wants), self.namespace)
+
+    def manifest(
         self, name: str, *, ram: str = "", cpu: str = "10m", priority: str = "", node: str = ""
-    ) -> None:
-        """Create a pod, with tmpfs where ``ram`` is a size."""
+    ) -> Object:
+        """Return a pod, with tmpfs where ``ram`` is a size."""
         container: Object = {
             "name": "main",
             "image": "registry.k8s.io/pause:3.10",
@@ -46,8 +50,7 @@ class Stage:
             spec["priorityClassName"] = priority
         if node:
             spec["nodeSelector"] = {"kubernetes.io/hostname": node}
-        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
-        self.control_plane.apply(pod, self.namespace)
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
 
     def node_of(self, name: str) -> str | None:
         return self.control_plane.pod_node(self.namespace, name)

@@ -149,6 +149,31 @@ def test_preemption_evicts_where_it_helps_and_the_nominated_node_is_asked_about_
     assert [made["asked"] for made in stage.decisions("high", "filter")][-1] == 1
 
 
+def test_two_pods_that_preempt_at_once_do_not_both_evict_for_the_same_memory(stage: Stage) -> None:
+    """kube-scheduler asks for the second before any watch tells of the first one's nomination.
+
+    By cpu both would find room once both pods of low priority are gone; the memory is for one.
+    """
+    low, high = f"low-{stage.namespace}", f"high-{stage.namespace}"
+    stage.control_plane.add_nodes(["twice-1"], ROOM)
+    stage.control_plane.apply(taker("twice-1", "30Gi"), stage.namespace)
+    stage.schedule()
+    stage.pod("low-1", cpu="3", priority=low)
+    stage.pod("low-2", cpu="900m", priority=low)
+    stage.wait_bound("low-1", "low-2")
+    first = stage.manifest("high-1", ram="20Gi", cpu="3", priority=high)
+    second = stage.manifest("high-2", ram="20Gi", cpu="900m", priority=high)
+    stage.control_plane.apply([first, second], stage.namespace)
+    stage.wait_bound("high-1")
+    stage.control_plane.wait_for(
+        lambda: stage.decisions("high-2", "preempt"), 10, "preempt to be asked for the second"
+    )
+    asked = stage.decisions("high-2", "preempt")
+    assert all(made["refused"] == {"InsufficientMemory": 1} for made in asked), asked
+    assert stage.node_of("high-2") is None
+    assert stage.node_of("low-2") == "twice-1"
+
+
 def test_a_shortage_that_only_the_extender_sees_evicts_nobody_and_makes_no_storm(
     stage: Stage,
 ) -> None:
