@@ -60,6 +60,7 @@ def new_context(
     unsynced: Callable[[], tuple[str, ...]] = tuple,
     stale: Callable[[], tuple[str, ...]] = tuple,
     fence: Callable[[], str] = str,
+    pause: Callable[[float], None] | None = None,
 ) -> Context:
     """Return what the verbs need, as configured."""
     return Context(
@@ -72,6 +73,7 @@ def new_context(
         unsynced=unsynced,
         stale=stale,
         fence=fence,
+        pause=pause,
         hold_seconds=configuration.bind.hold_seconds,
         reservation_seconds=configuration.bind.reservation_seconds,
     )

@@ -3,7 +3,8 @@
 Where preempt leaves one candidate, kube-scheduler evicts there and nominates the pod to that node.
 Until the watch tells of it nobody else would know: a second pod, milliseconds later, would be told
 that the same victims make room for it, too, and others would be evicted for nothing. So the
-nomination counts from the answer on, for a while: kube-scheduler may yet fail to evict.
+nomination counts from the answer on, for a while: kube-scheduler may yet fail to evict. Where
+preempt leaves several, kube-scheduler chooses; it counts nowhere, but is known to be on its way.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from extender.cluster.view import Nominated, PodFacts
 
 
 class Awaited(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A pod that is about to be nominated to ``node``, awaited until ``expires`` (steady time).
+    """A pod that is about to be nominated to one of ``nodes``, awaited until ``expires``.
 
-    ``before`` is where it was nominated to when the answer was given, mostly nowhere.
+    That is a time of the state's steady clock. ``before`` is where it was nominated to when the
+    answer was given, mostly nowhere.
     """
 
     nominated: Nominated
-    node: str
+    nodes: frozenset[str]
     expires: float
     before: str = ""
 
@@ -38,24 +40,29 @@ class AwaitedNominations:
         self._of_pod: dict[str, Awaited] = {}
 
     def on(self, node: str) -> Iterator[Awaited]:
-        """Yield those of one node."""
-        return (entry for entry in self._of_pod.values() if entry.node == node)
+        """Yield those that can only come to one node."""
+        return (entry for entry in self._of_pod.values() if entry.nodes == {node})
+
+    def undecided(self, node: str) -> Iterator[Awaited]:
+        """Yield those that come to this node or to another one."""
+        entries = self._of_pod.values()
+        return (entry for entry in entries if len(entry.nodes) > 1 and node in entry.nodes)
 
     def where(self, uid: str) -> set[str]:
-        """Return the node of one pod, if it is awaited somewhere."""
+        """Return the node where one pod counts, if it does anywhere."""
         entry = self._of_pod.get(uid)
-        return set() if entry is None else {entry.node}
+        return set(entry.nodes) if entry is not None and len(entry.nodes) == 1 else set()
 
-    def nodes(self) -> Iterator[tuple[str, str]]:
-        """Yield each pod's UID with the node."""
-        for uid, entry in self._of_pod.items():
-            yield uid, entry.node
+    def nodes(self) -> Iterator[tuple[str, set[str]]]:
+        """Yield each pod's UID with the node where it counts, if it does anywhere."""
+        for uid in self._of_pod:
+            yield uid, self.where(uid)
 
     def put(self, entry: Awaited) -> set[str]:
         """Keep an entry in place of the pod's last one; return the nodes that this changes."""
         changed = self.drop(entry.nominated.uid)
         self._of_pod[entry.nominated.uid] = entry
-        return changed | {entry.node}
+        return changed | self.where(entry.nominated.uid)
 
     def drop(self, uid: str) -> set[str]:
         """Await a pod no longer; return the nodes that this changes."""

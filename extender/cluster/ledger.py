@@ -7,6 +7,7 @@ is rebuilt once when they are settled, however many of its pods they touched.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from itertools import chain, islice
 
 import msgspec
@@ -169,12 +170,14 @@ class Ledger:
         if now is not None and now.nominated and not now.node and now.counts:
             self._nominated.put(now.nominated, now.uid, now)
 
-    def await_nomination(self, nominated: Nominated, node: str, expires: float) -> None:
-        """Count a pod as nominated to a node before the watch tells of it (see ``awaited``)."""
+    def await_nomination(
+        self, nominated: Nominated, nodes: AbstractSet[str], expires: float
+    ) -> None:
+        """Await a pod on one of these nodes; where it is one, it counts there (see ``awaited``)."""
         facts = self.pods.get(nominated.uid)
         entry = Awaited(
             nominated=nominated,
-            node=node,
+            nodes=frozenset(nodes),
             expires=expires,
             before=facts.nominated if facts is not None else "",
         )
@@ -191,6 +194,11 @@ class Ledger:
         return max(
             (entry.expires for name in names for entry in self._awaited.on(name)), default=None
         )
+
+    def undecided(self, name: str, uid: str, priority: int) -> int:
+        """Return the bytes of pods that go before this one and come to this node or to another."""
+        others = (one.nominated for one in self._awaited.undecided(name))
+        return sum(one.bytes for one in others if one.uid != uid and one.priority >= priority)
 
     # -- reservations ----------------------------------------------------------------------------
 
@@ -246,8 +254,8 @@ class Ledger:
         for node, pods in self._nominated.items():
             for uid in pods:
                 table.setdefault(uid, set()).add(node)
-        for uid, node in self._awaited.nodes():
-            table.setdefault(uid, set()).add(node)
+        for uid, counts_on in self._awaited.nodes():
+            table.setdefault(uid, set()).update(counts_on)
         return {uid: tuple(nodes) for uid, nodes in table.items()}
 
     # -- sums ------------------------------------------------------------------------------------

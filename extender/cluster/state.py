@@ -203,18 +203,19 @@ class ClusterState:
     def await_nomination(
         self,
         nominated: Nominated,
-        node: str,
+        nodes: AbstractSet[str],
         expires: float,
         refused: Callable[[View], T | None],
     ) -> T | None:
-        """Count a pod as nominated to a node unless ``refused`` says why not, in one step.
+        """Await a pod on one of these nodes unless ``refused`` says why not, in one step.
 
-        It does until the watch tells what became of it, or ``expires`` (``steady``).
+        On a single one it counts as nominated, until the watch tells what became of it, or
+        ``expires`` (``steady``).
         """
         with self._lock:
             why = refused(self.view())
             if why is None:
-                self._ledger.await_nomination(nominated, node, expires)
+                self._ledger.await_nomination(nominated, nodes, expires)
                 self._settle()
             return why
 
@@ -223,6 +224,16 @@ class ClusterState:
         with self._lock:
             if self._ledger.stop_awaiting(uid):
                 self._settle()
+
+    def undecided(self, name: str, uid: str, priority: int) -> int:
+        """Return the bytes of pods before this one that come to this node, or to another one.
+
+        ``await_nomination`` was told of several nodes, and the watch of none so far.
+        """
+        with self._lock:
+            if self._ledger.expire(self._steady()):
+                self._settle()
+            return self._ledger.undecided(name, uid, priority)
 
     def awaits_nomination(self, names: Iterable[str]) -> float | None:
         """Return until when a nomination to one of these nodes is awaited, None where none is."""

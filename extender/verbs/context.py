@@ -89,6 +89,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     long preempt expects a nomination.
     ``reservation_seconds``: how long bind does, if the watch never shows the pod there; ``claims``
     numbers the Bindings that it does so for.
+    ``pause`` lets so many seconds pass, or none where nothing is worth waiting for.
     ``offered_percentage`` is how many of the nodes filter offers at most (``narrowing.enough``),
     ``draw`` takes some of equal ones.
     """
@@ -104,6 +105,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     hold_seconds: float = 5.0
     reservation_seconds: float = 300.0
     fence: Callable[[], str] = str
+    pause: Callable[[float], None] | None = None
     claims: Iterator[int] = msgspec.field(default_factory=_claims)
     recent: RecentRequests = msgspec.field(default_factory=RecentRequests)
     refusals: Tables[Refusals] = msgspec.field(default_factory=refusals)

@@ -7,7 +7,8 @@ found that fewer do not suffice.
 
 Where one candidate is left, kube-scheduler evicts there: the pod counts as nominated to that node
 from the answer on, so that the same room is not made for a second pod before the watch tells of
-the nomination (``cluster.awaited``). Where several are left, the choice is kube-scheduler's.
+the nomination (``cluster.awaited``). Where several are left, the choice is kube-scheduler's: the
+next answer that this decides waits for the nomination, for a moment, and is given without it then.
 
 With old knowledge nobody is evicted for a pod that needs certainty, whatever ``onStale`` says: that
 is about where pods may go, which they can leave again. An eviction on a guess cannot be taken back.
@@ -15,12 +16,22 @@ is about where pods may go, which they can leave again. An eviction on a guess c
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from extender.cluster.view import Nominated, View
 from extender.placement.reasons import Reason
 from extender.placement.verdict import Judge
 from extender.verbs.context import Context, Late, never
 from extender.verbs.decision import Decision, count, decision
 from extender.wire import PreemptArgs, Victims
+
+WAIT_SECONDS = 0.5
+"""So long after an answer that leaves several candidates the next one waits for the nomination, at
+most: kube-scheduler writes it before it asks for the next pod, and the watch tells of it within
+milliseconds."""
+
+_LOOK_EVERY_SECONDS = 0.005
+_MOST_LOOKS = round(WAIT_SECONDS / _LOOK_EVERY_SECONDS)
 
 
 def preempt(
@@ -34,14 +45,11 @@ def preempt(
         return {}, None
     judge = context.judge(args.pod)
     refused = refused_candidates(args, judge, context)
-    left = args.candidates.keys() - refused.keys()
-    if len(left) == 1:
-        (node,) = left
-        reason = _await(node, args, judge, context)
-        if reason is not None:
-            refused[node] = reason
-    else:  # what was answered before counts no more
-        context.state.stop_awaiting(judge.request.uid)
+    if _wait(args, judge, refused, context, late):
+        judge = context.judge(args.pod)
+        refused = refused_candidates(args, judge, context)
+    while overtaken := _await(args, judge, refused, context):
+        refused |= overtaken
     kept = {node: victims for node, victims in args.candidates.items() if node not in refused}
     made = decision(
         "preempt",
@@ -63,20 +71,61 @@ def refused_candidates(args: PreemptArgs, judge: Judge, context: Context) -> dic
     return {node: reason for node, reason in reasons.items() if reason is not None}
 
 
-def _await(node: str, args: PreemptArgs, judge: Judge, context: Context) -> Reason | None:
-    """Count the pod as nominated to the only node that is left, unless another just was."""
-    request, known = judge.request, judge.view.nodes.get(node)
-    demand = request.demand.on(known.allocatable) if known is not None else 0
-    if not (request.uid and demand):
-        return None
+def _wait(
+    args: PreemptArgs,
+    judge: Judge,
+    refused: Container[str],
+    context: Context,
+    late: Late,
+) -> bool:
+    """Wait until it is known where pods go for which room was just made; return whether it was."""
+    left = {node: victims for node, victims in args.candidates.items() if node not in refused}
+    looks = 0
+    while (
+        context.pause is not None
+        and looks < _MOST_LOOKS
+        and not late()
+        and any(_depends(judge, context, node, victims) for node, victims in left.items())
+    ):
+        context.pause(_LOOK_EVERY_SECONDS)
+        looks += 1
+    return looks > 0
 
-    def refused(view: View) -> Reason | None:
+
+def _depends(judge: Judge, context: Context, name: str, victims: Victims) -> bool:
+    """Tell whether a node has the memory only if others do not come there, who may."""
+    node, request = judge.view.nodes.get(name), judge.request
+    others = context.state.undecided(name, request.uid, request.priority)
+    if node is None or not others:
+        return False
+    room = judge.free(node) + _freed(judge, context, name, victims)
+    return request.demand.on(node.allocatable) > room - others
+
+
+def _await(
+    args: PreemptArgs, judge: Judge, refused: Container[str], context: Context
+) -> dict[str, Reason]:
+    """Have the pod awaited on what is left of the candidates.
+
+    Returns those that are not left any more: another pod came to be awaited there just before.
+    """
+    state, request = context.state, judge.request
+    left = {node for node in args.candidates if node not in refused}
+    known = [judge.view.nodes[node] for node in left if node in judge.view.nodes]
+    demand = max((request.demand.on(node.allocatable) for node in known), default=0)
+    if not (request.uid and demand):
+        state.stop_awaiting(request.uid)
+        return {}
+
+    def overtaken(view: View) -> dict[str, Reason] | None:
         again = Judge(judge.asked, view, context.policy, stale=judge.stale)
-        return _reason(again, context, node, args.candidates[node])
+        reasons = {node: _reason(again, context, node, args.candidates[node]) for node in left}
+        return {node: reason for node, reason in reasons.items() if reason is not None} or None
 
     nominated = Nominated(uid=request.uid, priority=request.priority, bytes=demand)
-    expires = context.state.steady() + context.hold_seconds
-    return context.state.await_nomination(nominated, node, expires, refused)
+    awaited = context.hold_seconds if len(left) == 1 else WAIT_SECONDS
+    expires = state.steady() + awaited
+    return state.await_nomination(nominated, left, expires, overtaken) or {}
 
 
 def _reason(judge: Judge, context: Context, node: str, victims: Victims) -> Reason | None:

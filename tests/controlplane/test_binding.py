@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -365,8 +366,10 @@ def test_where_kube_scheduler_has_another_account_the_extender_changes_nothing_t
         )
         return "" if answer.ok else str(answer.problem().message)
 
-    def condition(kind: str) -> Object:
-        return {"conditions": [{"type": kind, "status": "False"}]}
+    numbers = count(1)
+
+    def condition(kind: str) -> Object:  # each another one: what changes nothing is let through
+        return {"conditions": [{"type": kind, "status": "False", "message": f"{next(numbers)}"}]}
 
     control_plane.wait_for(
         lambda: "an account of its own" in patched(condition("PodScheduled")),

@@ -174,6 +174,24 @@ def test_two_pods_that_preempt_at_once_do_not_both_evict_for_the_same_memory(sta
     assert stage.node_of("low-2") == "twice-1"
 
 
+def test_two_pods_that_preempt_at_once_evict_on_a_node_each(stage: Stage) -> None:
+    """Both nodes would do for either; by cpu for both of them, by memory for one."""
+    low, high = f"low-{stage.namespace}", f"high-{stage.namespace}"
+    stage.control_plane.add_nodes(["each-1", "each-2"], ROOM)
+    stage.schedule()
+    for number in (1, 2):
+        stage.control_plane.apply(taker(f"each-{number}", "30Gi"), stage.namespace)
+        stage.pod(f"low-{number}", cpu="3500m", priority=low, node=f"each-{number}")
+    stage.wait_bound("low-1", "low-2")
+    pods = [stage.manifest(f"high-{n}", ram="20Gi", cpu="1", priority=high) for n in (1, 2)]
+    stage.control_plane.apply(pods, stage.namespace)
+    stage.wait_bound("high-1", "high-2")
+    assert {stage.node_of("high-1"), stage.node_of("high-2")} == {"each-1", "each-2"}
+    first, second = (stage.decisions(f"high-{number}", "preempt") for number in (1, 2))
+    assert first[0]["passed"] == 2
+    assert second[0]["passed"] == 1
+
+
 def test_a_shortage_that_only_the_extender_sees_evicts_nobody_and_makes_no_storm(
     stage: Stage,
 ) -> None:

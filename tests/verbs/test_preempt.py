@@ -13,8 +13,8 @@ from extender.cluster.state import ClusterState
 from extender.errors import ProtocolError
 from extender.kube.objects import Pod
 from extender.placement.policy import OnStale, Policy
-from extender.verbs.context import Context
-from extender.verbs.preempt import preempt
+from extender.verbs.context import Context, Late, never
+from extender.verbs.preempt import WAIT_SECONDS, preempt
 from extender.wire import PreemptArgs, Victims, read_preempt_args, write_preempt_result
 from tests.builders import LOADING, READY, loader, loader_pod, node, pod, tmpfs, vllm
 from tests.clock import Clock
@@ -144,6 +144,62 @@ def test_room_is_given_back_once_it_is_clear_that_its_pod_does_not_come(
     assert kept(state, tmpfs("second", size="40Gi"), **evicts) == {}
     ends(state)
     assert kept(state, tmpfs("second", size="40Gi"), **evicts) == evicts
+
+
+class Moments:
+    """A clock that goes on while an answer waits; ``then`` happens at the first look."""
+
+    def __init__(self, clock: Clock, then: Callable[[], None]) -> None:
+        self._clock = clock
+        self._then: Callable[[], None] | None = then
+        self.waited = 0.0
+
+    def __call__(self, seconds: float) -> None:
+        self._clock.now += seconds
+        self.waited += seconds
+        if self._then is not None:
+            self._then()
+        self._then = None
+
+
+@pytest.mark.parametrize("chosen", ["warm", "cold"])
+def test_an_answer_waits_for_the_choice_that_kube_scheduler_makes_of_the_one_before(
+    clock: Clock, state: ClusterState, chosen: str
+) -> None:
+    both = {"warm": victims("uid-big-warm"), "cold": victims("uid-big-cold")}
+    first, second = tmpfs("first", size="40Gi"), tmpfs("second", size="40Gi")
+    status = msgspec.structs.replace(first.status, nominated_node_name=chosen)
+    nominated = Pod(metadata=first.metadata, spec=first.spec, status=status)
+    pause = Moments(clock, lambda: state.upsert(nominated))
+    context = Context(state=state, pause=pause)
+    assert preempt(PreemptArgs(pod=first, candidates=both), context)[0] == both
+    assert pause.waited == 0, "nobody was before it"
+    left = {name: evicts for name, evicts in both.items() if name != chosen}
+    assert preempt(PreemptArgs(pod=second, candidates=both), context)[0] == left
+    assert pause.waited == pytest.approx(0.005)
+
+
+def test_an_answer_waits_for_no_longer_than_a_moment_and_not_for_what_decides_nothing(
+    clock: Clock, state: ClusterState
+) -> None:
+    both = {"warm": victims("uid-big-warm"), "cold": victims("uid-big-cold")}
+    pause = Moments(clock, lambda: None)
+    context = Context(state=state, pause=pause)
+
+    def ask(pod: Pod, late: Late = never) -> dict[str, Victims]:
+        args = PreemptArgs(pod=pod, candidates=both)
+        return preempt(args, context, late=late)[0]
+
+    assert ask(tmpfs("first", size="40Gi")) == both
+    assert ask(tmpfs("hopeless", size="60Gi")) == {}
+    assert ask(tmpfs("small", size="4Gi")) == both, "there is room for both on either node"
+    assert ask(above(tmpfs("urgent", size="40Gi"))) == both
+    assert pause.waited == 0
+    assert ask(tmpfs("second", size="40Gi")) == both, "the nomination did not come"
+    assert pause.waited == pytest.approx(WAIT_SECONDS, abs=0.01)
+    looks = iter([False, False, True])  # when it is asked, before a wait, and before the next one
+    ask(tmpfs("hurried", size="40Gi"), lambda: next(looks))
+    assert pause.waited < WAIT_SECONDS + 0.05
 
 
 def test_of_two_answers_at_the_same_moment_one_makes_room(
