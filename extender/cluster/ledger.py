@@ -15,6 +15,7 @@ import msgspec
 from extender.cluster.awaited import Awaited, AwaitedNominations
 from extender.cluster.memory import MemoryDemand
 from extender.cluster.nested import Nested
+from extender.cluster.numbers import Numbers
 from extender.cluster.requests import Amounts
 from extender.cluster.reservations import Reservation, Reservations
 from extender.cluster.view import Changes, NodeView, Nominated, PodFacts
@@ -37,9 +38,6 @@ KEPT_CHANGES = 50_000
 _LONGEST_WORD = 1000
 """Of kube-scheduler's: one line for each reason, however many nodes."""
 
-KEPT_GONE = 1_000
-"""So many deleted nodes are remembered by name, the last ones."""
-
 
 class Ledger:
     """Nodes by name and pods by UID, with the sums that a node's pods make.
@@ -55,9 +53,7 @@ class Ledger:
         self._nominated: Nested[PodFacts] = Nested()
         self._reservations = Reservations()
         self._awaited = AwaitedNominations()
-        self._gone: dict[str, int] = {}
-        """The numbers of nodes that were deleted lately: one that comes back has its own again."""
-        self._free_numbers: list[int] = []
+        self.numbers = Numbers()
         self._changed: set[str] = set()
         self._log: list[str] = []
         self._forgotten = 0
@@ -90,7 +86,9 @@ class Ledger:
         """
         before = self.nodes.get(node.name)
         if before is None:
-            self.nodes[node.name] = msgspec.structs.replace(node, number=self._number(node.name))
+            self.nodes[node.name] = msgspec.structs.replace(
+                node, number=self.numbers.take(node.name)
+            )
         elif node.own == before.own:
             return False
         else:
@@ -108,26 +106,10 @@ class Ledger:
         """
         node = self.nodes.pop(name, None)
         if node is not None:
-            self._gone[name] = node.number
-        elif deleted or name not in self._gone:
-            return
-        if not deleted:
-            self._free_numbers.append(self._gone.pop(name))
-        elif len(self._gone) > KEPT_GONE:
-            self._free_numbers.append(self._gone.pop(next(iter(self._gone))))
-        self.note(name)
-
-    def gone(self) -> frozenset[str]:
-        """Return the names of nodes that were there and are not any more."""
-        return frozenset(self._gone)
-
-    def _number(self, name: str) -> int:
-        """Return a number for a node that comes, the one that it had before if it is back."""
-        if name in self._gone:
-            return self._gone.pop(name)
-        if self._free_numbers:
-            return self._free_numbers.pop()
-        return len(self.nodes) + len(self._gone)
+            self.numbers.delete(name, node.number)
+        thought_gone = not deleted and self.numbers.free(name)
+        if node is not None or thought_gone:
+            self.note(name)
 
     def put_pod(self, facts: PodFacts) -> bool:
         """Keep a pod that was added or modified; once on a node it needs no reservation.

@@ -100,7 +100,7 @@ class ClusterState:
                 self._view = View(
                     now=now,
                     nodes=dict(ledger.nodes),
-                    gone=ledger.gone(),
+                    gone=ledger.numbers.gone(),
                     changes=ledger.changes(),
                     own=ledger.own(),
                     inventory=self._loaders.inventory(),

@@ -46,7 +46,7 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     its page cache may hold that, though the pods are gone. ``images`` maps image names to bytes. A
     cordoned node is not ``schedulable``. ``room`` is what it has beside memory. ``number`` is its
     own for as long as it is known, and when it comes back by its name soon: numbers stay below the
-    most nodes that there ever were and those that are remembered (``Ledger.gone``).
+    most nodes that there ever were and those that are remembered (``numbers``).
     """
 
     name: str

@@ -19,7 +19,8 @@ import pytest
 from extender.cli.live import watched_service
 from extender.cli.source import new_state
 from extender.cluster.inventory import MAX_ANSWERS
-from extender.cluster.ledger import KEPT_CHANGES, KEPT_GONE
+from extender.cluster.ledger import KEPT_CHANGES
+from extender.cluster.numbers import KEPT_GONE
 from extender.config import ExtenderConfiguration
 from extender.serving.service import Service
 from tests.clock import Clock
@@ -38,7 +39,7 @@ SOON = 20.0
 BOUNDED = {
     "Ledger._log": 2 * KEPT_CHANGES,
     "Changes.names": 2 * KEPT_CHANGES,
-    "Ledger._gone": KEPT_GONE,
+    "Numbers._gone": KEPT_GONE,
     "View.gone": KEPT_GONE,
     "Inventory._found": MAX_ANSWERS,
     "Inventory._answers": MAX_ANSWERS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extender.cluster.ledger import KEPT_GONE
+from extender.cluster.numbers import KEPT_GONE
 from extender.cluster.state import ClusterState
 from extender.waiting.asked import asked_nodes
 from tests.builders import node
