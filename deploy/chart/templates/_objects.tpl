@@ -12,12 +12,15 @@ changed by the values, and written out: both ways install the same, and a change
 {{- $text | replace "model-cache-system" .root.Release.Namespace | replace "model-cache-loaders" .root.Values.loader.namespace -}}
 {{- end }}
 
-{{/* Every object of a file. Takes root, path; labels for them alone. */}}
+{{/* Every object of a file. Takes root, path; labels for them alone; a match condition more for its policy. */}}
 {{- define "model-cache.objects" -}}
 {{- range regexSplit "(?m)^---$" (include "model-cache.text" .) -1 }}
 {{- $object := fromYaml . -}}
 {{- with $object.Error }}{{ fail (printf "files/%s: %s" $.path .) }}{{ end -}}
 {{- include "model-cache.settle" (dict "root" $.root "object" $object "labels" $.labels) -}}
+{{- if and $.condition (eq $object.kind "MutatingAdmissionPolicy") -}}
+{{- $_ := set $object.spec "matchConditions" (append $object.spec.matchConditions $.condition) -}}
+{{- end -}}
 ---
 {{ toYaml $object }}
 {{ end -}}

@@ -20,11 +20,12 @@ OVERLAYS: dict[str, Values] = {
     "existing-scheduler": {"mode": "existing-scheduler"},
     "with-page": {"page": {"enabled": True}},
 }
-ADDITIONS = {
-    "deploy/loader": "loader",
-    "deploy/monitoring": "monitoring",
-    "deploy/opt-in": "optIn",
-    "deploy/pod-level-request": "podLevelRequest",
+ADDITIONS: dict[str, Values] = {
+    "deploy/loader": {"loader": {"enabled": True}},
+    "deploy/monitoring": {"monitoring": {"enabled": True}},
+    "deploy/opt-in": {"optIn": {"enabled": True}},
+    "deploy/opt-in-models": {"optIn": {"enabled": True, "pods": "with-model"}},
+    "deploy/pod-level-request": {"podLevelRequest": {"enabled": True}},
 }
 BESIDE_ITS_FOLDER: dict[str, Values] = {
     "deploy/overlays/two-deployments/cert-manager.yaml": {
@@ -128,7 +129,7 @@ def test_the_usual_way_takes_no_values(helm: Helm) -> None:
 def test_an_addition_adds_what_its_folder_does(
     helm: Helm, kubernetes_binaries: Path, folder: str
 ) -> None:
-    without, added = rendered(helm, {}), rendered(helm, {ADDITIONS[folder]: {"enabled": True}})
+    without, added = rendered(helm, {}), rendered(helm, ADDITIONS[folder])
     assert {key: added[key] for key in without} == without
     new = {key: found for key, found in added.items() if key not in without}
     assert_same(new, by_key(kustomized(kubernetes_binaries, folder)))

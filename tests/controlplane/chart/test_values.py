@@ -87,6 +87,10 @@ REFUSED: dict[str, tuple[Values, str]] = {
         {"loader": {"enabled": True, "catalog": "models: ["}},
         "loader.catalog: has to be a whole document of the kind ModelCatalog",
     ),
+    "pods with a model by Kyverno": (
+        {"optIn": {"enabled": True, "engine": "kyverno", "pods": "with-model"}},
+        "optIn.pods=with-model: takes optIn.engine=admission-policy",
+    ),
     "opt-in without a scheduler": (
         {"mode": "existing-scheduler", "optIn": {"enabled": True}},
         "optIn.enabled: with mode=existing-scheduler there is no scheduler of that name",
