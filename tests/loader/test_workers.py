@@ -17,11 +17,13 @@ from extender.loader.foreign import ForeignError
 from extender.loader.placing import InUseError
 from extender.loader.proof.marker import Marker
 from extender.loader.sources import Cause, SourceError
+from extender.loader.transfer.failures import TransferError
 from extender.loader.wishes import Wish
 from extender.loader.workers import Workers
 from tests.clock import Clock
 
 SECONDS = 5.0
+ASKS_TO_WAIT = SourceError("slow down", cause=Cause.THROTTLED, retry_after=900.0)
 
 
 class Scene:
@@ -197,6 +199,8 @@ def test_work_on_another_source_that_ends_well_all_the_same_says_nothing_of_the_
     ("error", "cause", "first_wait"),
     [
         (SourceError("slow down", cause=Cause.THROTTLED), "throttled", 5.0),
+        (ASKS_TO_WAIT, "throttled", 900.0),
+        (TransferError.of_source(ASKS_TO_WAIT, 8), "throttled", 900.0),
         (SourceError("ask for access", cause=Cause.GATED), "gated", 600.0),
         (CacheError("read-only"), "disk", 5.0),
         (RuntimeError("a fault of ours"), "fault", 5.0),

@@ -32,19 +32,29 @@ class TransferError(ExtenderError):
     """A download that did not finish; what was written stays, to go on from.
 
     ``cause`` is a token for metrics. ``permanent``: the same call cannot succeed before somebody
-    changes something.
+    changes something. ``retry_after``: seconds for which the source asked to be left alone, last.
     """
 
-    def __init__(self, message: str, *, cause: Cause | LocalCause, permanent: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        cause: Cause | LocalCause,
+        permanent: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.cause = cause
         self.permanent = permanent
+        self.retry_after = retry_after
 
     @classmethod
     def of_source(cls, error: SourceError, tries: int) -> TransferError:
         """Return what the last of ``tries`` failures means for the download."""
         told = f"{error} (tried {tries} times)" if tries > 1 else str(error)
-        return cls(told, cause=error.cause, permanent=error.permanent)
+        return cls(
+            told, cause=error.cause, permanent=error.permanent, retry_after=error.retry_after
+        )
 
     @classmethod
     def of_disk(cls, path: object, error: OSError) -> TransferError:
