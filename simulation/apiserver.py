@@ -26,6 +26,8 @@ class Apiserver:
         self._timeline = timeline
         self._objects: dict[type[KubeObject], dict[str, Any]] = {kind: {} for kind in KINDS}
         self.listeners: list[Listener] = []
+        self.version = 0
+        """The present resource version: how many changes there were."""
 
     @property
     def now(self) -> float:
@@ -44,6 +46,7 @@ class Apiserver:
     def put(self, obj: KubeObject) -> None:
         """Create or change an object."""
         table = self._objects[type(obj)]
+        self.version += 1
         before = table.get(obj.metadata.name, obj)
         table[obj.metadata.name] = obj
         for listener in self.listeners:
@@ -54,6 +57,7 @@ class Apiserver:
         table = self._objects[type(obj)]
         before = table.get(obj.metadata.name)
         if before is not None and before.metadata.uid == obj.metadata.uid:
+            self.version += 1
             del table[obj.metadata.name]
             for listener in self.listeners:
                 listener(before, None)

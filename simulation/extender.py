@@ -23,6 +23,7 @@ from extender.wire import BindArgs, ExtenderArgs, FilterResult, PreemptArgs, Vic
 from simulation.apiserver import KINDS, Apiserver
 from simulation.choices import Choices
 from simulation.faults import Fate, Faults
+from simulation.fencing import Fencing
 from simulation.laws import Laws
 from simulation.scenario import Fence, Scenario
 from simulation.timeline import Timeline
@@ -38,7 +39,6 @@ _ANSWER_SECONDS = 1.0
 _SLOW_ANSWER_SECONDS = 2.4
 _SLOW_NESTED_EVENTS = 60
 """Some Bindings take so long that kube-scheduler gives the call up, and asks anew meanwhile."""
-_POLL_SECONDS = 1.0
 _CREDENTIAL_SECONDS = 30.0
 """Some plugins take longer than a lead lasts."""
 
@@ -107,11 +107,11 @@ class Extender:
             )
             for kind in KINDS
         ]
+        (self.pods,) = (watch for watch in self.watches if watch.kind is Pod)
         self.state.subscribe(self._changed)
         laws.follow(self)
-        self._fence: Fence | None = None
+        self._fencing: Fencing | None = None
         self._lose_lead: Callable[[], None]
-        self._leads_since: float | None = None
         self._tick()
 
     def stale(self) -> tuple[str, ...]:
@@ -126,6 +126,8 @@ class Extender:
     def end(self) -> None:
         """End the process: its connections break, and what it had sent is decided."""
         self.running = False
+        if self._fencing is not None:
+            self._fencing.end()
         for watch in self.watches:
             watch.close()
         for binding in list(self._late.values()):
@@ -226,7 +228,7 @@ class Extender:
     def _send(
         self, args: BindArgs, annotations: dict[str, str], fence: Callable[[], str]
     ) -> Answer:
-        if self._fence is not None and self._faults.happens(5):
+        if self._fencing is not None and self._faults.happens(5):
             self._credential()
         closed = fence() if self.running else "the process has ended"
         if closed:
@@ -234,7 +236,7 @@ class Extender:
         self._laws.sending(self, args, annotations)
         fate = self._faults.fate()
         self._say(f"Binding {args.name} -> {args.node}: {fate}")
-        if self._fence is not None and self._faults.happens(5):
+        if self._fencing is not None and self._faults.happens(5):
             self._lose_lead()
         self._meanwhile()
         if fate in {Fate.LOST_LATE, Fate.UNCLEAR_LATE}:
@@ -258,7 +260,7 @@ class Extender:
 
     def _meanwhile(self) -> None:
         """Let other things happen until the Binding is decided."""
-        slow = self._fence is None and self._faults.happens(10)
+        slow = self._fencing is None and self._faults.happens(10)
         end = self._timeline.now + (_SLOW_ANSWER_SECONDS if slow else _ANSWER_SECONDS)
         most = _SLOW_NESTED_EVENTS if slow else _NESTED_EVENTS
         for _ in range(self._choices.below(most) if self._faults.on else 0):
@@ -290,45 +292,33 @@ class Extender:
     # -- the fence -------------------------------------------------------------------------------
 
     def _closed(self) -> str:
-        """Return why nothing may be bound: the fence is closed, or what was bound is not known."""
-        if self._fence is None:
-            return ""
-        closed, now = self._fence.closed(), self._timeline.now
-        if closed:
-            self._leads_since = None
-            return closed
-        self._leads_since = now if self._leads_since is None else self._leads_since
-        (pods,) = (watch for watch in self.watches if watch.kind is Pod)
-        return "" if now - pods.age() >= self._leads_since else "what was bound is not known yet"
+        """Return why nothing may be bound now."""
+        return "" if self._fencing is None else self._fencing.closed()
 
     def _leads(self) -> bool:
-        return self.running and not self._closed()
+        return self.running and (self._fencing is None or self._fencing.leads())
 
     @property
     def _term(self) -> str:
-        return "" if self._fence is None else self._fence.term
+        return "" if self._fencing is None else self._fencing.term
 
     def fence_with(
         self, fence: Fence, lease: Callable[[], LeaseSpec], lose_lead: Callable[[], None]
     ) -> None:
-        """Bind only while the fence is open, which reads the Lease again and again.
+        """Bind only while the fence is open.
 
         ``lose_lead`` is what happens now and then while a Binding is in flight.
         """
-        self._fence, self._lose_lead = fence, lose_lead
-
-        def poll() -> None:
-            seen, asked_at = lease(), self._timeline.now
-            delay = self._choices.between(0.001, 1.0) if self._faults.on else 0.0
-
-            def answered() -> None:
-                fence.observe(seen, asked_at=asked_at)
-                if self.running:
-                    self._timeline.after(_POLL_SECONDS, poll)
-
-            self._timeline.after(delay, answered)
-
-        poll()
+        self._lose_lead = lose_lead
+        self._fencing = Fencing(
+            fence,
+            lease=lease,
+            present=lambda: self._api.version,
+            reached=lambda version: self.pods.reached >= version,
+            timeline=self._timeline,
+            choices=self._choices,
+            faults=self._faults,
+        )
 
     # -- waking ----------------------------------------------------------------------------------
 

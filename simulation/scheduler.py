@@ -11,6 +11,7 @@ After kubernetes/pkg/scheduler (schedule_one.go, backend/queue/scheduling_queue.
   change of the pod itself does not. Then it
   waits for its backoff of 1 to 2 s (``podMaxBackoffSeconds: 2``); with nothing else to do the
   backoff is skipped. A failed bind goes to the error backoff, which is never skipped.
+- Why a bind failed is written to the pod.
 - Preemption is for nodes that failed in-tree. Its dry run never asks filter.
 """
 
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from extender.cluster.ledger import FINISHED
-from extender.kube.objects import KubeObject, Node, Pod
+from extender.kube.objects import Condition, KubeObject, Node, Pod
 from extender.wire import Victims
 from simulation.apiserver import Apiserver
 from simulation.choices import Choices
@@ -264,7 +265,16 @@ class Scheduler:
             self._timeline.after(patience, lambda: end(FIRST_BACKOFF_SECONDS))
         bound = self.extender.bind(pod, node)
         if bound.error:
+            self._tell(uid, bound.error)
             end(LAST_BACKOFF_SECONDS)
+
+    def _tell(self, uid: str, message: str) -> None:
+        """Write to a pod why it is not scheduled, unless that is what it says already."""
+        pod = self._pod(uid)
+        said = Condition(type="PodScheduled", status="False", message=message)
+        if pod is not None and said not in pod.status.conditions:
+            status = msgspec.structs.replace(pod.status, conditions=(said,))
+            self._api.put(msgspec.structs.replace(pod, status=status))
 
     # -- preemption ------------------------------------------------------------------------------
 

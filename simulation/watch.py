@@ -38,7 +38,9 @@ class Watch:
         self._timeline = timeline
         self._choices = choices
         self._delay = delay
-        self._untold: deque[tuple[float, KubeObject, bool]] = deque()
+        self.reached = api.version
+        """The resource version up to which the kind is known."""
+        self._untold: deque[tuple[float, int, KubeObject, bool]] = deque()
         self._told_until = 0.0
         self._connection = 0
         self._connected = True
@@ -75,12 +77,13 @@ class Watch:
             return
         draft = self._sink.listing(self.kind)
         draft.add(self._list())
-        asked_at = self._timeline.now
+        asked_at, version = self._timeline.now, self._api.version
         self._connected = True
 
         def answered() -> None:
             if connection == self._connection:
                 self._known_at = None
+                self.reached = version
                 draft.replace()
 
         self._told_until = self._timeline.after(seconds, answered)
@@ -94,7 +97,7 @@ class Watch:
             return
         obj = before if now is None else now
         gone = now is None or not _watched(obj)
-        self._untold.append((self._timeline.now, obj, gone))
+        self._untold.append((self._timeline.now, self._api.version, obj, gone))
         delay = self._choices.between(*self._delay)
         delay = max(delay, self._told_until - self._timeline.now)
         connection = self._connection
@@ -103,11 +106,14 @@ class Watch:
     def _tell(self, connection: int) -> None:
         if connection != self._connection:
             return
-        _, obj, gone = self._untold.popleft()
+        _, version, obj, gone = self._untold.popleft()
         if gone:
             self._sink.delete(obj)
+        else:
+            self._sink.upsert(obj)
+        self.reached = version
+        if gone:
             return
-        self._sink.upsert(obj)
         if self._choices.chance(_TWICE_PERCENT):
             self._sink.upsert(obj)
 

@@ -96,6 +96,9 @@ class World:
             return
         loss = self.choices.one(tuple(Loss))
         self.say(f"{HOSTS[self.leader]} {loss}")
+        if self.faults.happens(30):  # what is in the way of one is often in the way of both
+            away, listing = self.choices.between(1.0, 60.0), self.choices.between(0.01, 5.0)
+            self.extenders[1 - self.leader].pods.cut(away, listing)
         self.scheduler.stop(stalled=loss is Loss.STALLED)
         if loss is Loss.KILLED:
             self._renew(self.leader)

@@ -17,7 +17,7 @@ from extender.serving.bindings import ApiBindings
 from extender.serving.leadership import Fence, Leadership
 from extender.serving.logs import configure_logging
 from extender.serving.service import Service
-from extender.serving.takeover import Takeover
+from extender.serving.takeover import takeover
 from extender.serving.watched import Observer, WatchKnowledge
 from extender.watch.client import Transport, connect
 from extender.watch.paths import pod_path
@@ -121,5 +121,5 @@ def _left_to_settle() -> float:
 
 def _leadership(transport: Transport, lease: str, knowledge: WatchKnowledge) -> Leadership:
     own = transport.sibling()
-    takeover = Takeover(own, knowledge.pods_version)
-    return Leadership(own, lease, Fence(socket.gethostname()), takeover)
+    before = takeover(own, knowledge.pods_version)
+    return Leadership(own, lease, Fence(socket.gethostname()), before)

@@ -11,7 +11,7 @@ extender knows nothing of what another one has reserved. So a Binding is sent on
   one, or the process before, has sent has been decided by then. These seconds are few where that
   leader was seen silent until its Lease ran out: its own extender has stopped by the rule before,
   and
-- once all that had been bound by then is known (``takeover``).
+- once all that had been bound by then is known (``verbs/takeover``).
 
 https://pkg.go.dev/k8s.io/client-go/tools/leaderelection has the rules that leaders keep.
 """
@@ -28,7 +28,7 @@ from extender.errors import InvalidObjectError, UsageError
 from extender.kube.decode import decode
 from extender.kube.objects import Lease, LeaseSpec
 from extender.kube.times import unix_time
-from extender.serving.takeover import Takeover
+from extender.verbs.takeover import Takeover
 from extender.watch import paths
 from extender.watch.answers import UnreachableError
 from extender.watch.client import Transport

@@ -69,7 +69,10 @@ class Changes:
         """When the last lists were asked for."""
 
     def begin(self) -> None:
-        """Go back to a cluster without pods and claims, whose nodes are there, open, and load."""
+        """Go back to a cluster without pods and claims, whose nodes are there and open.
+
+        Every other one has loaded the model.
+        """
         self._delete_pods(f"?{LABELLED}")
         self.alive.clear()
         self._take_claims()
@@ -77,10 +80,10 @@ class Changes:
             self.bring_back(node)
         self.put_loader()
         self._await_loaders()
-        for node in NODES:
+        for number, node in enumerate(NODES):
             self.close(node, closed=False)
             self.resize(node, NODE_GIB)
-            self.load(node, "loading")
+            self.load(node, "ready" if number % 2 else "loading")
 
     def _await_loaders(self) -> None:
         """Wait until each node has a loader's pod.

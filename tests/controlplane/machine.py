@@ -19,6 +19,8 @@ CLAIMS = 3
 """Claims that are made in one example."""
 
 NODE = st.sampled_from(NODES)
+COUNT = st.integers(1, 5)
+"""So many pods come at once: the memory of the nodes has to be worth a fight."""
 
 
 class RandomChanges(RuleBasedStateMachine):
@@ -32,13 +34,15 @@ class RandomChanges(RuleBasedStateMachine):
         self.steps = 0
         self.claims = 0
 
-    @rule(gib=st.sampled_from((2, 4, 8, 12)))
-    def create_a_pod_in_memory(self, gib: int) -> None:
-        self.changes.create(ram(gib))
+    @rule(gib=st.sampled_from((2, 4, 8, 12)), count=COUNT)
+    def create_pods_in_memory(self, gib: int, count: int) -> None:
+        for _ in range(count):
+            self.changes.create(ram(gib))
 
-    @rule()
-    def create_a_pod_that_reads_the_nodes_cache(self) -> None:
-        self.changes.create(reader(self.changes.namespace))
+    @rule(count=COUNT)
+    def create_pods_that_read_the_nodes_cache(self, count: int) -> None:
+        for _ in range(count):
+            self.changes.create(reader(self.changes.namespace))
 
     @rule(index=st.integers(0, 1000))
     def create_a_pod_that_reads_a_claim(self, index: int) -> None:

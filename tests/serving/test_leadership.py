@@ -21,7 +21,7 @@ from extender.serving.leadership import (
     Leadership,
     lease_path,
 )
-from extender.serving.takeover import Takeover
+from extender.serving.takeover import takeover
 from extender.watch.client import connect
 from tests.serving.answering import answering, kubeconfig
 from tests.watch.harness import eventually
@@ -162,8 +162,8 @@ def test_binds_that_are_refused_together_look_at_the_lease_once(tmp_path: Path) 
     """One after another they would wait for seconds each, where the apiserver is slow."""
     with answering() as apiserver:
         transport = connect(str(kubeconfig(apiserver.url, tmp_path)))
-        takeover = Takeover(transport, lambda: None)
-        leadership = Leadership(transport, "kube-system/x", Fence("pod-a"), takeover)
+        before = takeover(transport, lambda: None)
+        leadership = Leadership(transport, "kube-system/x", Fence("pod-a"), before)
         with ThreadPoolExecutor(8) as binds:
             with leadership._looking:  # a look that is slow
                 refused = [binds.submit(leadership.closed) for _ in range(8)]
@@ -178,7 +178,7 @@ def test_a_look_that_fails_unexpectedly_does_not_end_the_looking(
     failures = [RuntimeError("a fault of ours")]
     with answering() as apiserver:
         transport = connect(str(kubeconfig(apiserver.url, tmp_path)))
-        fence, takeover = Fence("pod-a"), Takeover(transport, lambda: None)
+        fence, before = Fence("pod-a"), takeover(transport, lambda: None)
         real = fence.observe
 
         def observe(spec: LeaseSpec, *, asked_at: float) -> None:
@@ -188,7 +188,7 @@ def test_a_look_that_fails_unexpectedly_does_not_end_the_looking(
 
         monkeypatch.setattr(fence, "observe", observe)
         apiserver.status, apiserver.body = 200, {"spec": {"holderIdentity": "pod-a_1"}}
-        leadership = Leadership(transport, "kube-system/x", fence, takeover)
+        leadership = Leadership(transport, "kube-system/x", fence, before)
         leadership.start()
         assert eventually(lambda: fence.holder == "pod-a_1", 30)
         leadership.stop()

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 from kubernetes.client import Configuration
 
-from extender.serving.takeover import Takeover
+from extender.serving import takeover as serving
+from extender.verbs.takeover import Takeover
 from extender.watch.access import Access
 from extender.watch.client import Transport
 from tests.watch.fake_apiserver import PODS, FakeApiserver
@@ -33,7 +34,7 @@ def watch() -> Watch:
 @pytest.fixture
 def takeover(api: FakeApiserver, watch: Watch) -> Takeover:
     transport = Transport(Access(lambda: Configuration(host=api.url)))
-    return Takeover(transport, lambda: watch.version)
+    return serving.takeover(transport, lambda: watch.version)
 
 
 def test_nothing_is_known_before_the_apiserver_was_asked(watch: Watch, takeover: Takeover) -> None:

@@ -26,6 +26,7 @@ from extender.serving.leadership import Fence
 from extender.verbs.bind import Answer, BindOutcome, Bound, Sent
 from extender.verbs.context import Context
 from extender.verbs.doubt import Doubt
+from extender.verbs.takeover import Takeover
 from extender.waiting.nominate import Nominations
 from extender.waiting.wake import Waker
 from extender.wire import BindArgs, ExtenderArgs, FilterResult, PreemptArgs, Victims
@@ -373,8 +374,26 @@ def test_a_planted_fault_about_reports_is_caught(
     assert caught(law, REPORTING).law == law
 
 
-def test_two_replicas_without_a_fence_give_memory_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Fence, "closed", lambda _: "")
+def _two_binding(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Fence, "closed", lambda _: "")
+    patch.setattr(Takeover, "unknown", lambda *_: "")
+
+
+@pytest.mark.parametrize(
+    ("fault", "plant"),
+    [
+        ("two replicas bind at once", _two_binding),
+        (
+            "a new leader binds before it knows what was bound",
+            _instead(Takeover, "unknown", lambda *_: ""),
+        ),
+    ],
+    ids=["two replicas bind at once", "a new leader binds before it knows what was bound"],
+)
+def test_a_planted_fault_of_leaders_is_caught(
+    fault: str, plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch)
     assert caught("memory is never given twice", PAIR).law == "memory is never given twice"
 
 
