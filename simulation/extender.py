@@ -30,7 +30,6 @@ from simulation.timeline import Timeline
 from simulation.watch import Watch
 from simulation.witness import Witness
 
-STALE_SECONDS = 120.0
 REQUEUED_ANNOTATION = "modelcache.dev/requeued-at"
 _TICK_SECONDS = 1.0
 _GATHER_SECONDS = 0.02
@@ -74,6 +73,7 @@ class Extender:
         self._laws = laws
         self._say = say
         self._late_seconds = scenario.delays.late
+        self._stale_seconds = scenario.stale_seconds
         self._late: dict[int, Callable[[], None]] = {}
         self._sent = 0
         self._looking = self._waking = False
@@ -116,7 +116,7 @@ class Extender:
 
     def stale(self) -> tuple[str, ...]:
         """Name the kinds that were not heard of for too long."""
-        return tuple(w.kind.__name__ for w in self.watches if w.age() > STALE_SECONDS)
+        return tuple(w.kind.__name__ for w in self.watches if w.age() > self._stale_seconds)
 
     def locked(self) -> bool:
         """Tell whether this thread is inside the state's lock."""

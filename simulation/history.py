@@ -9,7 +9,7 @@ from itertools import chain, combinations
 import msgspec
 
 from extender.verbs.bind import BindOutcome
-from simulation.laws import BrokenLawError
+from simulation.law import BrokenLawError, Law
 from simulation.moves import Move, Player
 from simulation.scenario import Scenario
 
@@ -20,7 +20,7 @@ PAIRS_UP_TO = 30
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """A broken law, the moves that break it, and what happened in words."""
 
-    law: str
+    law: Law
     text: str
     moves: tuple[Move, ...]
     trace: tuple[str, ...]

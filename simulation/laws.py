@@ -19,6 +19,7 @@ from extender.verbs.bind import BindOutcome, Bound
 from extender.verbs.doubt import Doubt
 from extender.wire import BindArgs, FilterResult, Victims
 from simulation.apiserver import Apiserver
+from simulation.law import BrokenLawError, Law
 from simulation.loaders import LEASE_SECONDS
 from simulation.scenario import Ask, Scenario
 
@@ -33,14 +34,6 @@ _THERE = (ModelState.READY, ModelState.STALE)
 
 PATIENCE_SECONDS = 10.0
 """A pod that could run is bound after so long, once nothing is wrong any more."""
-
-
-class BrokenLawError(AssertionError):
-    """A law does not hold. ``law`` is its name."""
-
-    def __init__(self, law: str, text: str) -> None:
-        super().__init__(f"{law}: {text}")
-        self.law = law
 
 
 class Room(msgspec.Struct, frozen=True):
@@ -106,13 +99,13 @@ class Laws:
         What agreed once agrees for as long as all of it is the same objects. What a loader's pod
         reports is kept apart from the pod, in what makes the inventory.
         """
-        law, state, told = "what is known is what was told", extender.state, extender.witness
+        state, told = extender.state, extender.witness
         pods = {facts.uid: facts for facts in state.pods()}
         if pods.keys() != told.pods.keys():
-            self._broken(law, f"pods {sorted(pods.keys() ^ told.pods.keys())}")
+            self._broken(Law.KNOWN, f"pods {sorted(pods.keys() ^ told.pods.keys())}")
         nodes = {name for kind, name in told.others if kind is Node}
         if view.nodes.keys() != nodes:
-            self._broken(law, f"nodes {sorted(view.nodes.keys() ^ nodes)}")
+            self._broken(Law.KNOWN, f"nodes {sorted(view.nodes.keys() ^ nodes)}")
         known: list[tuple[object, Any, object, object]] = [
             (uid, pod, pods[uid], view.inventory if pod.metadata.owner_references else None)
             for uid, pod in told.pods.items()
@@ -124,7 +117,7 @@ class Laws:
             if before is None or any(one is not two for one, two in zip(before, now, strict=True)):
                 obj = now[0]
                 if state.differs(obj):
-                    self._broken(law, f"{type(obj).__name__} {obj.metadata.name}")
+                    self._broken(Law.KNOWN, f"{type(obj).__name__} {obj.metadata.name}")
                 agreed[key] = now
 
     def _check_ledger(self, extender: Extender, view: View) -> None:
@@ -137,16 +130,16 @@ class Laws:
                 reserved += entry.bytes
                 told = extender.witness.pods.get(entry.uid)
                 if told is not None and told.spec.node_name:
-                    self._broken("a pod counts once", f"{told.metadata.name} on {name}")
+                    self._broken(Law.COUNTS_ONCE, f"{told.metadata.name} on {name}")
                 gone = self._gone.get(entry.uid, inf)
                 if gone < extender.witness.listed_at and not extender.sending[entry.uid, name]:
-                    self._broken("memory is kept only for what may come", f"{entry.uid} on {name}")
+                    self._broken(Law.KEPT_FOR_SOMEBODY, f"{entry.uid} on {name}")
                 left = round(entry.expires - self._api.now, 3)
                 if left > extender.context.reservation_seconds:
-                    self._broken("reservations expire", f"{entry.uid} on {name} in {left:.0f} s")
+                    self._broken(Law.EXPIRES, f"{entry.uid} on {name} in {left:.0f} s")
             if node.promised != on[name] + reserved:
                 self._broken(
-                    "the ledger is what was told",
+                    Law.LEDGER,
                     f"{name} has {node.promised / GIB:.1f} GiB promised,"
                     f" {on[name] / GIB:.1f} on it and {reserved / GIB:.1f} reserved",
                 )
@@ -171,7 +164,7 @@ class Laws:
             awaited = {uid for uid, room in expected.items() if room.node == name}
             if not told[name] <= known_as <= told[name] | awaited:
                 odd = sorted(known_as ^ told[name])
-                self._broken("nominations are what was told", f"{odd} on {name}")
+                self._broken(Law.NOMINATIONS, f"{odd} on {name}")
 
     def _is_kept_somewhere(self, view: View, uid: str, *, besides: str) -> bool:
         """Tell whether memory is kept for a pod on any node, known or not."""
@@ -184,15 +177,21 @@ class Laws:
         return False
 
     def _expected(self, extender: Extender) -> dict[str, Room]:
-        """Return for whom room was made that the extender was told nothing else of since."""
+        """Return for whom room was made that the extender was told nothing else of since.
+
+        What was told once is over for good: a nomination that is cleared again is no news.
+        """
         now, witness = self._api.now, extender.witness
         self._rooms = {key: room for key, room in self._rooms.items() if room.until > now}
         standing = {}
-        for (told_by, uid), room in self._rooms.items():
+        for (told_by, uid), room in list(self._rooms.items()):
+            if told_by is not extender:
+                continue
             pod = witness.pods.get(uid)
             nominated = pod.status.nominated_node_name if pod is not None else room.before
-            moved = nominated != room.before or (pod is not None and _place(pod))
-            if told_by is extender and not moved:
+            if nominated != room.before or (pod is not None and _place(pod)):
+                del self._rooms[told_by, uid]
+            else:
                 standing[uid] = room
         return standing
 
@@ -206,9 +205,9 @@ class Laws:
         for name in view.nodes:
             state = held[name].state if name in held else ModelState.ABSENT
             if witness.vouched(name) < fresh and state not in _THERE:
-                self._broken("what is there is not taken for absent", f"{name}: {state}")
+                self._broken(Law.NOT_ABSENT, f"{name}: {state}")
             if witness.silent(name) > LEASE_SECONDS + self.set_back and state is _THERE[0]:
-                self._broken("who is silent is not believed for ever", f"{name}: {state}")
+                self._broken(Law.NOT_FOR_EVER, f"{name}: {state}")
 
     def _happened(self, before: KubeObject, now: KubeObject | None) -> None:
         if isinstance(before, Pod) and now is None:
@@ -227,20 +226,20 @@ class Laws:
     ) -> None:
         """Look at an answer of filter."""
         if changed:
-            self._broken("filter changes nothing", pod.metadata.name)
+            self._broken(Law.FILTER_CHANGES_NOTHING, pod.metadata.name)
         if not set(names) >= set(result.names):
-            self._broken("filter answers what it was asked", f"{result.names} of {names}")
+            self._broken(Law.FILTER_ANSWERS, f"{result.names} of {names}")
         if not result.names and set(result.unresolvable) != set(names) and not result.error:
-            self._broken("every refusal has a reason", f"{result.unresolvable} of {names}")
+            self._broken(Law.FILTER_SAYS_WHY, f"{result.unresolvable} of {names}")
         if result.names and self._uncertain(extender, pod):
-            self._broken("old knowledge is not trusted", f"{pod.metadata.name}: {result.names}")
+            self._broken(Law.OLD_KNOWLEDGE, f"{pod.metadata.name}: {result.names}")
 
     def prioritized(self, names: Sequence[str], scores: Sequence[tuple[str, int]]) -> None:
         """Look at an answer of prioritize."""
         if sorted(names) != sorted(name for name, _ in scores):
-            self._broken("every node asked about is scored", f"{scores} of {names}")
+            self._broken(Law.ALL_SCORED, f"{scores} of {names}")
         if any(not 0 <= score <= 10 for _, score in scores):
-            self._broken("scores lie between 0 and 10", str(scores))
+            self._broken(Law.SCORES, str(scores))
 
     def preempted(
         self,
@@ -254,9 +253,9 @@ class Laws:
         view, expected = extender.state.view(), self._expected(extender)
         for name, victims in kept.items():
             if victims != candidates.get(name):
-                self._broken("victims are those proposed", f"{name}: {victims.uids}")
+                self._broken(Law.VICTIMS, f"{name}: {victims.uids}")
             if self._uncertain(extender, pod):
-                self._broken("old knowledge evicts nobody", f"{victims.uids} on {name}")
+                self._broken(Law.OLD_KNOWLEDGE_EVICTS_NOBODY, f"{victims.uids} on {name}")
             if extender.stale():
                 continue
             node = view.nodes.get(name)
@@ -272,9 +271,11 @@ class Laws:
                 if room.node == name and ahead and not counted and uid != pod.metadata.uid:
                     taken += self.asks[uid].demand
             if ask.demand and taken > node.allocatable:
-                self._broken("evictions help", f"{victims.uids} on {name} for {pod.metadata.name}")
+                self._broken(
+                    Law.EVICTIONS_HELP, f"{victims.uids} on {name} for {pod.metadata.name}"
+                )
             if ask.needs_model and extender.witness.vouched(name) > self._longest:
-                self._broken("evictions help", f"{pod.metadata.name} has no model on {name}")
+                self._broken(Law.EVICTIONS_HELP, f"{pod.metadata.name} has no model on {name}")
 
         self._rooms.pop((extender, pod.metadata.uid), None)
         if len(kept) == 1:
@@ -288,15 +289,15 @@ class Laws:
     def sending(self, extender: Extender, args: BindArgs, annotations: Mapping[str, str]) -> None:
         """Look at a Binding that is about to be sent."""
         if extender.locked():
-            self._broken("the apiserver is not called under the lock", args.name)
+            self._broken(Law.UNLOCKED, args.name)
         decided = msgspec.json.decode(annotations[DECISION_ANNOTATION])
         if decided["node"] != args.node:
-            self._broken("the decision is written with the Binding", str(decided))
+            self._broken(Law.DECISION, str(decided))
         ask = self.asks[args.uid]
         if self._uncertain(extender, ask.pod):
-            self._broken("old knowledge is not trusted", f"{args.name} -> {args.node}")
+            self._broken(Law.OLD_KNOWLEDGE, f"{args.name} -> {args.node}")
         if ask.needs_model and extender.witness.vouched(args.node) > self._longest:
-            self._broken("a pod is bound where its model is", f"{args.name} -> {args.node}")
+            self._broken(Law.MODEL, f"{args.name} -> {args.node}")
 
     def bound(self, args: BindArgs) -> None:
         """Look at the truth once a Binding has taken effect."""
@@ -308,7 +309,7 @@ class Laws:
         has, taken = allocatable(node), sum(map(self.demand, there))
         if taken > has and self.asks[args.uid].demand:
             self._broken(
-                "memory is never given twice",
+                Law.MEMORY,
                 f"{args.node} holds {taken / GIB:.1f} GiB of {has / GIB:.0f}",
             )
 
@@ -316,10 +317,10 @@ class Laws:
         """Look at an answer of bind."""
         yes = bound.outcome is BindOutcome.BOUND
         if yes == bool(bound.error):
-            self._broken("a refusal says why", f"{bound.outcome}: {bound.error!r}")
+            self._broken(Law.BIND_SAYS_WHY, f"{bound.outcome}: {bound.error!r}")
         sent = args.uid, args.node
         if yes and sent not in self._effects:
-            self._broken("bind says yes only to what is bound", f"{args.name} -> {args.node}")
+            self._broken(Law.BIND_SAYS_YES, f"{args.name} -> {args.node}")
         if yes:
             extender.promised.add(sent)
         self._check_kept(extender, args.uid, args.node)
@@ -340,10 +341,10 @@ class Laws:
         sending = bool(extender.sending[uid, name])
         doubted = any((doubt.uid, doubt.node) == (uid, name) for doubt in extender.doubts.open())
         if kept and not (sending or doubted or (uid, name) in self._effects):
-            self._broken("memory is kept only for what may come", what)
+            self._broken(Law.KEPT_FOR_SOMEBODY, what)
         comes = (uid, name) in extender.promised and self._is_on(uid, name)
         if (sending or comes) and not kept:
-            self._broken("what may come has its memory", what)
+            self._broken(Law.HAS_MEMORY, what)
 
     def _is_on(self, uid: str, node: str) -> bool:
         pod = self._api.get(Pod, self.asks[uid].pod.metadata.name, uid)
@@ -355,11 +356,11 @@ class Laws:
         held = () if known is None else known.reserved
         what = f"{self.asks[uid].pod.metadata.name} on {node}"
         if all(entry.uid != uid for entry in held):
-            self._broken("a nominated pod's memory is held", what)
+            self._broken(Law.NOMINATED_HELD, what)
         now = extender.state.steady()
         other, until = extender.given.get(node, ("", now))
         if (other != uid and now < until) or (known is not None and known.nominated):
-            self._broken("a node is given to one pod at a time", what)
+            self._broken(Law.GIVEN_ONCE, what)
 
     # -- at rest ---------------------------------------------------------------------------------
 
@@ -371,14 +372,14 @@ class Laws:
             since = self._could_run.setdefault(uid, now)
             if now - since > PATIENCE_SECONDS:
                 name = self.asks[uid].pod.metadata.name
-                self._broken("no pod waits that could run", f"{name} for {now - since:.0f} s")
+                self._broken(Law.NOBODY_WAITS, f"{name} for {now - since:.0f} s")
 
     def at_rest(self) -> None:
         """See that nothing is kept for pods that are where they are going."""
         for extender in self._followed:
             kept = extender.state.reserved() if extender.running else 0
             if kept:
-                self._broken("reservations expire", f"{kept} pods have memory kept at rest")
+                self._broken(Law.EXPIRES, f"{kept} pods have memory kept at rest")
 
     @property
     def _longest(self) -> float:
@@ -390,7 +391,7 @@ class Laws:
         certain = ask.needs_model or ask.demand > ask.request
         return certain and bool(extender.stale())
 
-    def _broken(self, law: str, text: str) -> NoReturn:
+    def _broken(self, law: Law, text: str) -> NoReturn:
         raise BrokenLawError(law, text)
 
 

@@ -19,6 +19,9 @@ _REST_SECONDS = 450
 _CALM_SECONDS = 110
 """Until what the last faults delayed is made good."""
 
+_WAVES = (_CALM_SECONDS, _CALM_SECONDS + 40, _CALM_SECONDS + 80)
+"""When some pods end."""
+
 
 class Move(msgspec.Struct, frozen=True):
     """One thing that happened, and the numbers that were drawn meanwhile."""
@@ -191,7 +194,8 @@ def _lose_lead(player: Player) -> None:
 def _rest(player: Player) -> None:
     """Come to rest without faults: then nobody waits who could run, and nothing is kept.
 
-    Once it is calm some pods end: that is when kube-scheduler hears of the room before we do.
+    Once it is calm some pods end, again and again: that is when kube-scheduler hears of the room
+    before we do.
     """
     world = player.world
     world.say("faults end")
@@ -201,7 +205,7 @@ def _rest(player: Player) -> None:
             watch.cut(0.0, 0.0)
     for second in range(_REST_SECONDS):
         world.timeline.until(world.timeline.now + 1.0)
-        if second == _CALM_SECONDS:
+        if second in _WAVES:
             _end_some(player)
         if second >= _CALM_SECONDS:
             world.laws.nobody_waits(world.timeline.now, world.could_run())

@@ -75,6 +75,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     nothing, and are done when they are Ready. ``fence`` makes the fence of an extender from its
     host's name, a monotonic clock and a UNIX one; with one there are two replicas, of which one
     leads, and the lead is lost now and then.
+    ``stale_seconds``: a kind that was not heard of for longer is old knowledge.
     A world begins with the first few ``machines``: at least ``fewest``, all where that is 0.
     """
 
@@ -86,4 +87,5 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     ask: Callable[[int, Choices], Ask]
     max_pods: int = 24
     policy: Policy = Policy()
+    stale_seconds: float = 120.0
     delays: Delays = Delays()

@@ -53,5 +53,36 @@ PAIR = msgspec.structs.replace(
 )
 """Two replicas with the real fence; the lead is lost with Bindings in flight."""
 
-SCENARIOS = (CROWDED, REPORTING, PAIR)
+
+def contending(number: int, choices: Choices) -> Ask:
+    """Half the pods are large by requests, half by their volume, and half may evict others."""
+    name = f"pod-{number}"
+    priority = 1000 if choices.chance(50) else 0
+    if choices.chance(50):
+        pod, request, demand = vllm(name, memory="30Gi"), 30, 30
+        needs_model = True
+    else:
+        pod, request, demand = tmpfs(name, size="12Gi", memory="8Gi"), 8, 20
+        needs_model = False
+    spec = msgspec.structs.replace(pod.spec, priority=priority)
+    return Ask(
+        pod=msgspec.structs.replace(pod, spec=spec),
+        request=request * GIB,
+        demand=demand * GIB,
+        needs_model=needs_model,
+    )
+
+
+EVICTING = msgspec.structs.replace(
+    CROWDED,
+    machines=CROWDED.machines[:2],
+    ask=contending,
+    max_pods=12,
+    stale_seconds=6.0,
+    delays=Delays(watch=(0.001, 2.0)),
+)
+"""Two nodes at most that are full by requests as often as by what pods may take, a watch that often
+tells of it later than kube-scheduler's own, and knowledge that is soon old."""
+
+SCENARIOS = (CROWDED, REPORTING, PAIR, EVICTING)
 """In turns, by seed."""

@@ -10,6 +10,7 @@ import pytest
 
 from extender.verbs.bind import _Binder
 from simulation.history import play, run, shrink
+from simulation.law import Law
 from simulation.moves import Player
 from tests.simulation.clusters import CROWDED
 
@@ -58,7 +59,7 @@ def test_the_moves_of_a_run_played_again_are_the_same_run() -> None:
 def test_a_broken_law_is_shown_by_a_short_history(monkeypatch: pytest.MonkeyPatch) -> None:
     """A core that does not look again when it binds: two pods, one node, and little else."""
     monkeypatch.setattr(_Binder, "_check", lambda *_: None)
-    law = "memory is never given twice"
+    law = Law.MEMORY
     failures = (run(CROWDED, seed, STEPS).failure for seed in range(120))
     failure = next(f for f in failures if f and f.law == law)
     short = shrink(CROWDED, failure)

@@ -30,7 +30,8 @@ from extender.verbs.takeover import Takeover
 from extender.waiting.nominate import Nominations
 from extender.waiting.wake import Waker
 from extender.wire import BindArgs, ExtenderArgs, FilterResult, PreemptArgs, Victims
-from simulation.history import Failure, run
+from simulation.history import run
+from simulation.law import Law
 from simulation.scenario import Scenario
 from tests.simulation.clusters import CROWDED, PAIR, REPORTING
 
@@ -178,6 +179,29 @@ def _hasty(_settle: Any) -> Any:
     return settled
 
 
+def _both_bind(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Fence, "closed", lambda _: "")
+    patch.setattr(Takeover, "unknown", lambda *_: "")
+
+
+def _unasked(create: Any) -> Any:
+    """Send what had to wait for a credential without a look at the fence."""
+
+    def created(self: Any, args: BindArgs, annotations: dict[str, str], _: Any) -> Answer:
+        answer: Answer = create(self, args, annotations, str)
+        return answer
+
+    return created
+
+
+def _without_volumes(demand: Any) -> Any:
+    def counted(*args: Any) -> Any:
+        found = demand(*args)
+        return msgspec.structs.replace(found, bytes=found.request)
+
+    return counted
+
+
 def _speechless(bind: Any) -> Any:
     return lambda *args: msgspec.structs.replace(bind(*args), error="")
 
@@ -186,224 +210,210 @@ BINDER = extender.verbs.bind._Binder
 VERBS = simulation.extender
 DOUBT = extender.verbs.doubt
 
-FAULTS: list[tuple[str, str, Plant]] = [
+FAULTS: list[tuple[str, Law, Plant]] = [
     (
         "bind forgets to reserve",
-        "what may come has its memory",
+        Law.HAS_MEMORY,
         _instead(ClusterState, "_reserve", _nothing),
     ),
     (
         "bind does not check again",
-        "memory is never given twice",
+        Law.MEMORY,
         _instead(BINDER, "_check", _nothing),
     ),
     (
         "a lost answer gives the memory back",
-        "memory is never given twice",
+        Law.MEMORY,
         _instead(BINDER, "_look_up", _reserve_unlocked),
     ),
     (
         "a refused Binding keeps its memory",
-        "memory is kept only for what may come",
+        Law.KEPT_FOR_SOMEBODY,
         _instead(BINDER, "_failed", _failed_and_kept),
     ),
     (
         "a late refusal gives back what a later Binding has",
-        "what may come has its memory",
+        Law.HAS_MEMORY,
         _around(Reservations, "drop", _anybodys),
     ),
     (
         "a doubt is settled without a look",
-        "what may come has its memory",
+        Law.HAS_MEMORY,
         _around(DOUBT, "settle", _hasty),
     ),
     (
         "a doubt is never settled",
-        "memory is kept only for what may come",
+        Law.KEPT_FOR_SOMEBODY,
         _instead(DOUBT, "settle", lambda *_: True),
     ),
     (
         "a lost answer is taken for a yes",
-        "bind says yes only to what is bound",
+        Law.BIND_SAYS_YES,
         _around(BINDER, "_settle", _believe),
     ),
     (
         "the apiserver is called under the lock",
-        "the apiserver is not called under the lock",
+        Law.UNLOCKED,
         _around(VERBS, "bind", _under_lock),
     ),
-    ("bind refuses without a word", "a refusal says why", _around(VERBS, "bind", _speechless)),
+    ("bind refuses without a word", Law.BIND_SAYS_WHY, _around(VERBS, "bind", _speechless)),
     (
         "the decision names another node",
-        "the decision is written with the Binding",
+        Law.DECISION,
         _instead(BINDER, "_annotations", lambda _: {DECISION_ANNOTATION: '{"node": ""}'}),
     ),
     (
         "models are not asked for",
-        "a pod is bound where its model is",
+        Law.MODEL,
         _instead(Judge, "_cache_refusal", _nothing),
     ),
     (
         "old knowledge passes for new",
-        "old knowledge is not trusted",
+        Law.OLD_KNOWLEDGE,
         _instead(Judge, "_lost_sight", _nothing),
     ),
-    ("filter commits", "filter changes nothing", _around(VERBS, "filter_nodes", _committing)),
+    ("filter commits", Law.FILTER_CHANGES_NOTHING, _around(VERBS, "filter_nodes", _committing)),
     (
         "filter names another node",
-        "filter answers what it was asked",
+        Law.FILTER_ANSWERS,
         _around(VERBS, "filter_nodes", _foreign),
     ),
     (
         "filter gives no reasons",
-        "every refusal has a reason",
+        Law.FILTER_SAYS_WHY,
         _around(VERBS, "filter_nodes", _silent),
     ),
     (
         "scores exceed 10",
-        "scores lie between 0 and 10",
+        Law.SCORES,
         _around(VERBS, "prioritize_nodes", _too_high),
     ),
     (
         "prioritize leaves nodes out",
-        "every node asked about is scored",
+        Law.ALL_SCORED,
         _around(VERBS, "prioritize_nodes", _best_only),
     ),
-    ("every eviction is kept", "evictions help", _around(VERBS, "preempt", _keep_all)),
+    ("every eviction is kept", Law.EVICTIONS_HELP, _around(VERBS, "preempt", _keep_all)),
     (
         "a victim is left out",
-        "victims are those proposed",
+        Law.VICTIMS,
         _around(VERBS, "preempt", _one_victim_fewer),
     ),
     (
         "room is made for two at a time",
-        "evictions help",
+        Law.EVICTIONS_HELP,
         _instead(ClusterState, "await_nomination", _nothing),
     ),
     (
+        "a pod's volumes are not counted",
+        Law.LEDGER,
+        _around(ClusterState, "demand", _without_volumes),
+    ),
+    (
         "deleted pods stay in the ledger",
-        "what is known is what was told",
+        Law.KNOWN,
         _instead(Ledger, "forget_pod", _nothing),
     ),
     (
         "a list forgets nothing",
-        "what is known is what was told",
+        Law.KNOWN,
         _instead(ClusterState, "_identities", lambda *_: set()),
     ),
     (
         "a nomination is forgotten while memory is kept elsewhere",
-        "nominations are what was told",
+        Law.NOMINATIONS,
         _instead(Ledger, "_kept_changed", _there_alone),
     ),
     (
         "a bound pod keeps its reservation",
-        "a pod counts once",
+        Law.COUNTS_ONCE,
         _instead(Reservations, "drop", lambda *_: set()),
     ),
     (
         "reservations never expire",
-        "reservations expire",
+        Law.EXPIRES,
         _instead(Reservations, "expire", lambda *_: set()),
     ),
     (
         "reservations end by a clock that is set",
-        "reservations expire",
+        Law.EXPIRES,
         _around(ClusterState, "__init__", _by_the_wall),
     ),
-    ("nobody is woken", "no pod waits that could run", _instead(Waker, "due", lambda _: iter(()))),
+    ("nobody is woken", Law.NOBODY_WAITS, _instead(Waker, "due", lambda _: iter(()))),
     (
         "a list ends no reservation",
-        "memory is kept only for what may come",
+        Law.KEPT_FOR_SOMEBODY,
         _instead(Ledger, "reserved_for", lambda _: set()),
     ),
     (
         "a node is given away without its memory",
-        "a nominated pod's memory is held",
+        Law.NOMINATED_HELD,
         _instead(Nominations, "take", lambda _, pod: pod.right_node),
     ),
     (
         "it is forgotten to whom a node was given",
-        "a node is given to one pod at a time",
+        Law.GIVEN_ONCE,
         _around(Nominations, "take", _forgetting),
     ),
 ]
 
-FAULTS_OF_REPORTS: list[tuple[str, str, Plant]] = [
+FAULTS_OF_REPORTS: list[tuple[str, Law, Plant]] = [
     (
         "a loader's silence goes unnoticed",
-        "who is silent is not believed for ever",
+        Law.NOT_FOR_EVER,
         _instead(Leases, "turned", lambda *_: []),
     ),
     (
         "what a loader left is forgotten with its pod",
-        "what is there is not taken for absent",
+        Law.NOT_ABSENT,
         _instead(LoaderPod, "leaves", property(lambda _: False)),
     ),
     (
         "a model that was taken back is still believed",
-        "a pod is bound where its model is",
+        Law.MODEL,
         _around(Witness, "_reported", _credulous),
     ),
 ]
 
 
-def caught(law: str, scenario: Scenario) -> Failure:
-    """Run seeds until one breaks a law."""
+FAULTS_OF_LEADERS: list[tuple[str, Law, Plant]] = [
+    ("two replicas bind at once", Law.MEMORY, _both_bind),
+    (
+        "a new leader binds before it knows what was bound",
+        Law.MEMORY,
+        _instead(Takeover, "unknown", lambda *_: ""),
+    ),
+    (
+        "a Binding leaves late behind its credential",
+        Law.MEMORY,
+        _around(simulation.extender.Extender, "create", _unasked),
+    ),
+]
+
+SELDOM = {Law.OLD_KNOWLEDGE_EVICTS_NOBODY}
+"""It takes a pod that preempts while a watch is broken for long: a few seeds do not show it. The
+case is in tests/verbs/test_preempt.py."""
+
+PLANTED = [
+    *((*one, CROWDED) for one in FAULTS),
+    *((*one, REPORTING) for one in FAULTS_OF_REPORTS),
+    *((*one, PAIR) for one in FAULTS_OF_LEADERS),
+]
+
+
+@pytest.mark.parametrize(
+    ("fault", "law", "plant", "scenario"), PLANTED, ids=[fault for fault, *_ in PLANTED]
+)
+def test_a_planted_fault_is_caught(
+    fault: str, law: Law, plant: Plant, scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch)
     for seed in range(SEEDS):
         failure = run(scenario, seed, STEPS).failure
-        if failure is not None and failure.law == law:
-            return failure
+        if failure is not None and failure.law is law:
+            return
     pytest.fail(f"{SEEDS} seeds of {STEPS} steps do not show it")
 
 
-@pytest.mark.parametrize(("fault", "law", "plant"), FAULTS, ids=[fault for fault, _, _ in FAULTS])
-def test_a_planted_fault_is_caught(
-    fault: str, law: str, plant: Plant, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plant(monkeypatch)
-    assert caught(law, CROWDED).law == law
-
-
-@pytest.mark.parametrize(
-    ("fault", "law", "plant"), FAULTS_OF_REPORTS, ids=[fault for fault, _, _ in FAULTS_OF_REPORTS]
-)
-def test_a_planted_fault_about_reports_is_caught(
-    fault: str, law: str, plant: Plant, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plant(monkeypatch)
-    assert caught(law, REPORTING).law == law
-
-
-def _two_binding(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Fence, "closed", lambda _: "")
-    patch.setattr(Takeover, "unknown", lambda *_: "")
-
-
-@pytest.mark.parametrize(
-    ("fault", "plant"),
-    [
-        ("two replicas bind at once", _two_binding),
-        (
-            "a new leader binds before it knows what was bound",
-            _instead(Takeover, "unknown", lambda *_: ""),
-        ),
-    ],
-    ids=["two replicas bind at once", "a new leader binds before it knows what was bound"],
-)
-def test_a_planted_fault_of_leaders_is_caught(
-    fault: str, plant: Plant, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plant(monkeypatch)
-    assert caught("memory is never given twice", PAIR).law == "memory is never given twice"
-
-
-def test_a_binding_that_leaves_late_behind_its_credential_gives_memory_twice(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    create = simulation.extender.Extender.create
-
-    def unasked(self: Any, args: BindArgs, annotations: dict[str, str], _: Any) -> Answer:
-        return create(self, args, annotations, str)
-
-    monkeypatch.setattr(simulation.extender.Extender, "create", unasked)
-    assert caught("memory is never given twice", PAIR).law == "memory is never given twice"
+def test_every_law_is_broken_by_a_fault() -> None:
+    assert {law for _, law, *_ in PLANTED} | SELDOM == set(Law)

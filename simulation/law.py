@@ -1,0 +1,45 @@
+"""The laws by name: what must be true whatever happens (``laws`` says how each is seen)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Law(StrEnum):
+    """What must be true. A planted fault breaks each (tests/simulation/test_planted_faults.py)."""
+
+    KNOWN = "what is known is what was told"
+    LEDGER = "the ledger is what was told"
+    NOMINATIONS = "nominations are what was told"
+    COUNTS_ONCE = "a pod counts once"
+    KEPT_FOR_SOMEBODY = "memory is kept only for what may come"
+    EXPIRES = "reservations expire"
+    NOT_ABSENT = "what is there is not taken for absent"
+    NOT_FOR_EVER = "who is silent is not believed for ever"
+    FILTER_CHANGES_NOTHING = "filter changes nothing"
+    FILTER_ANSWERS = "filter answers what it was asked"
+    FILTER_SAYS_WHY = "every refusal has a reason"
+    OLD_KNOWLEDGE = "old knowledge is not trusted"
+    ALL_SCORED = "every node asked about is scored"
+    SCORES = "scores lie between 0 and 10"
+    VICTIMS = "victims are those proposed"
+    EVICTIONS_HELP = "evictions help"
+    OLD_KNOWLEDGE_EVICTS_NOBODY = "old knowledge evicts nobody"
+    UNLOCKED = "the apiserver is not called under the lock"
+    DECISION = "the decision is written with the Binding"
+    MODEL = "a pod is bound where its model is"
+    MEMORY = "memory is never given twice"
+    BIND_SAYS_WHY = "a refusal says why"
+    BIND_SAYS_YES = "bind says yes only to what is bound"
+    HAS_MEMORY = "what may come has its memory"
+    NOMINATED_HELD = "a nominated pod's memory is held"
+    GIVEN_ONCE = "a node is given to one pod at a time"
+    NOBODY_WAITS = "no pod waits that could run"
+
+
+class BrokenLawError(AssertionError):
+    """A law does not hold."""
+
+    def __init__(self, law: Law, text: str) -> None:
+        super().__init__(f"{law}: {text}")
+        self.law = law
