@@ -98,10 +98,14 @@ def proven_at(scene: Scene, node: str) -> str:
 
 
 class Rolled(msgspec.Struct):
-    """What was seen meanwhile: what the extender said and why, and loader processes on one node."""
+    """What was seen meanwhile: what the extender said and why, and loader processes on one node.
+
+    ``holders``: of each node's Lease, one after another.
+    """
 
     said: dict[str, str] = {}
     at_once: int = 0
+    holders: dict[str, list[str]] = {}
 
 
 def roll(
@@ -119,6 +123,11 @@ def roll(
     def rolled() -> bool:
         held = [scene.held(node) for node in nodes]
         seen.said.update((str(one.get("state")), str(one.get("reason"))) for one in held)
+        for lease in control_plane.get_json("leases", "-n", LOADERS)["items"]:
+            held_by = seen.holders.setdefault(lease["metadata"]["name"], [""])
+            holder = lease["spec"].get("holderIdentity", "")
+            if holder and holder != held_by[-1]:
+                held_by.append(holder)
         seen.at_once = max(seen.at_once, *(scene.kubelet.loaders(node) for node in nodes))
         return before.isdisjoint(now := {scene.kubelet.ready(node) for node in nodes}) and all(now)
 
@@ -144,6 +153,8 @@ def test_while_loaders_are_replaced_what_they_hold_is_never_called_absent(
     overlapping = roll(control_plane, scene, nodes, maxSurge=1, maxUnavailable=0)
     assert overlapping.at_once == 2
     assert overlapping.said.keys() == {"ready"}, overlapping
+    for holders in overlapping.holders.values():  # each had it once, and gave it on
+        assert len(holders) == len(set(holders)), overlapping.holders
 
     assert all(is_being_read(scene, node) for node in nodes)
     scene.catalog(MODEL)
