@@ -95,7 +95,8 @@ def in_namespace(manifest: Any, namespace: str) -> Any:
     metadata = manifest.get("metadata") if isinstance(manifest, dict) else None
     if isinstance(manifest, dict) and isinstance(metadata, dict | None):
         metadata = metadata or {}
-        named = metadata.get("namespace") or namespace
+        named = metadata.get("namespace")
+        named = namespace if named is None or named == "" else named
         return {**manifest, "metadata": {**metadata, "namespace": named}}
     return manifest
 

@@ -47,7 +47,7 @@ def service_templates(manifest: Any) -> Iterator[tuple[str, str, Template]]:
     yield from _predictor_templates(manifest, dict(_mapping(spec, "predictor", "spec")))
     for part in BESIDE:
         component = _mapping(spec, part, "spec")
-        if component.get("containers"):
+        if _items(component, "containers", f"spec.{part}"):
             yield part, f"spec.{part}", _template(manifest, component, None)
 
 
@@ -60,11 +60,12 @@ def _predictor_templates(manifest: Any, predictor: Template) -> Iterator[tuple[s
     if model:
         source = _text(model, "storageUri", f"{field}.model")
         container = {**model, "name": CONTAINER}
-        if _mapping(model, "modelFormat", f"{field}.model").get("name") == _HUGGING_FACE:
+        served = _mapping(model, "modelFormat", f"{field}.model")
+        if _text(served, "name", f"{field}.model.modelFormat") == _HUGGING_FACE:
             container.setdefault("image", _HUGGING_FACE_IMAGE)
         predictor["containers"] = [container, *given]
     yield (HEAD if several else PREDICTOR), field, _template(manifest, predictor, source)
-    if worker.get("containers"):
+    if _items(worker, "containers", f"{field}.workerSpec"):
         yield WORKER, f"{field}.workerSpec", _template(manifest, worker, source)
 
 

@@ -10,7 +10,7 @@ import msgspec
 from extender.errors import InvalidObjectError, UsageError
 from extender.kube.amounts import wrong_amount
 from extender.kube.decode import NO_NAME, convert
-from extender.kube.objects import ObjectMeta, OwnerReference, Pod, PodTemplate
+from extender.kube.objects import KubeObject, ObjectMeta, OwnerReference, Pod, PodTemplate
 from extender.workload.claim_templates import claim_templates
 from extender.workload.constraints import Constraints, read_constraints
 from extender.workload.inference_services import WORKER, llm_templates, service_templates
@@ -71,12 +71,14 @@ def _leader_and_worker(manifest: Any) -> Iterator[Raw]:
 
 def _in_group(template: Any, manifest: Any) -> Any:
     """Return a template with the label that its controller gives every pod."""
-    metadata = inner(template, ("metadata",)) or {}
-    if not isinstance(template, dict) or not isinstance(metadata, dict):
-        return template
-    labels = metadata.get("labels")
+    metadata = inner(template, ("metadata",))
+    metadata = {} if metadata is None else metadata
+    labels = inner(metadata, ("labels",))
+    labels = {} if labels is None else labels
+    if not all(isinstance(one, dict) for one in (template, metadata, labels)):
+        return template  # to be refused by its field
     name = inner(manifest, ("metadata", "name")) or ""
-    labelled = {**(labels if isinstance(labels, dict) else {}), GROUP_NAME: str(name)}
+    labelled = {**labels, GROUP_NAME: str(name)}
     return {**template, "metadata": {**metadata, "labels": labelled}}
 
 
@@ -86,7 +88,8 @@ def _daemon(manifest: Any) -> Iterator[Raw]:
     if isinstance(spec, dict):
         said = spec.get("tolerations")
         added = [{"key": k, "operator": "Exists", "effect": e} for k, e in _OF_DAEMONS]
-        tolerations = [*said, *added] if isinstance(said, list) else said or added
+        said = [] if said is None else said
+        tolerations = [*said, *added] if isinstance(said, list) else said
         template = {**template, "spec": {**spec, "tolerations": tolerations}}
     yield "", "spec.template.spec", template
 
@@ -133,7 +136,8 @@ def parts_of(manifest: Any) -> tuple[Part, ...]:
 
 def object_name(manifest: Any) -> str:
     """Name an object for people: kind, namespace and name."""
-    metadata = manifest.get("metadata") or {}
+    metadata = manifest.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
     namespace, name = metadata.get("namespace"), metadata.get("name") or NO_NAME
     return f"{manifest.get('kind')} {f'{namespace}/' if namespace else ''}{name}"
 
@@ -152,10 +156,13 @@ def _raw(kind: str, manifest: Any) -> Iterator[Raw]:
 
 
 def _pod(manifest: Any, field: str, template: Any) -> Pod:
-    outer = convert({"metadata": manifest.get("metadata") or {}}, Pod).metadata
     who = object_name(manifest)
     if template is None:
         raise InvalidObjectError(f"{who}: {field} is missing: there is no pod to judge")
+    try:
+        outer = convert({"metadata": manifest.get("metadata")}, KubeObject).metadata
+    except InvalidObjectError as error:
+        raise InvalidObjectError(f"{who}: {error}") from error
     try:
         read = convert(template, PodTemplate)
     except InvalidObjectError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -212,3 +214,57 @@ def test_what_cannot_be_judged_is_said_by_object_and_field(
     with pytest.raises(InvalidObjectError) as refused:
         parts_of(manifest)
     assert said in str(refused.value)
+
+
+# -- whatever stands where something else belongs --------------------------------------------------
+
+SERVICE = predictor(model=MODEL, workerSpec=serving("w"))
+WHOLE: dict[str, dict[str, Any]] = {
+    "Pod": {"kind": "Pod", "metadata": METADATA, "spec": serving()},
+    "Deployment": workload("Deployment", {"spec": serving()}),
+    "DaemonSet": workload("DaemonSet", {"spec": {**serving(), "tolerations": [{"key": "x"}]}}),
+    "LeaderWorkerSet": {
+        "kind": "LeaderWorkerSet",
+        "metadata": METADATA,
+        "spec": {
+            "leaderWorkerTemplate": {
+                key: {"metadata": {"labels": {"a": "b"}}, "spec": serving()}
+                for key in ("leaderTemplate", "workerTemplate")
+            }
+        },
+    },
+    "InferenceService": SERVICE
+    | {"spec": {**SERVICE["spec"], "transformer": serving("t"), "explainer": serving("e")}},
+    "LLMInferenceService": llm(
+        template=serving(), worker=serving(), prefill={"template": serving(), "worker": serving()}
+    ),
+}
+
+
+WRONG: tuple[Any, ...] = ("x", 5, True, [], {}, ["x"])
+
+
+def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place below a value."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, below in items:
+        yield (*at, key)
+        if isinstance(below, dict | list):
+            yield from places(below, (*at, key))
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_nothing_of_the_wrong_type_is_taken_for_nothing(kind: str) -> None:
+    """It is refused by object: no other error, and no answer about another pod than was meant."""
+    for at in places(WHOLE[kind]):
+        for wrong in WRONG:
+            manifest = copy.deepcopy(WHOLE[kind])
+            parent: Any = manifest
+            for key in at[:-1]:
+                parent = parent[key]
+            if at == ("kind",) or isinstance(wrong, type(parent[at[-1]])):
+                continue
+            parent[at[-1]] = wrong
+            with pytest.raises(InvalidObjectError) as refused:
+                parts_of(manifest)
+            assert str(refused.value).startswith(kind), at
