@@ -11,6 +11,7 @@ import msgspec
 from extender.cli.manifests import pods_of_file
 from extender.cli.source import DUMP_EPILOG, cluster_options, path_argument, read_cluster
 from extender.cli.terminal import is_piped, say, show_json, show_remedies, show_table
+from extender.cluster.requests import in_words
 from extender.config import load_configuration
 from extender.errors import UsageError
 from extender.explain.table import why
@@ -112,13 +113,13 @@ def _show(outcome: Outcome, pod: Pod, said: str) -> None:
         show_remedies(nodes)
         say()
     if outcome.not_judged:
-        say(f"not judged, though the manifest says it: {', '.join(outcome.not_judged)}")
+        say(f"not judged: {', '.join(outcome.not_judged)}")
     say(f"not modelled: {outcome.not_modelled}")
 
 
 def _row(one: Placement) -> tuple[str, ...]:
     start = one.estimated_start_seconds
-    left = ", ".join(f"{_amount(name, amount)} {name}" for name, amount in one.free.items())
+    left = ", ".join(in_words(name, amount) for name, amount in one.free.items())
     return (
         str(one.replica),
         one.node,
@@ -129,7 +130,3 @@ def _row(one: Placement) -> tuple[str, ...]:
         left or "-",
         ", ".join(one.models) or "-",
     )
-
-
-def _amount(name: str, amount: int) -> str:
-    return f"{amount / 1000:g}" if name == "cpu" else str(amount)

@@ -163,13 +163,17 @@ def read_cluster(
 
 
 def _find_pod(documents: list[dict[str, Any]], namespace: str, name: str) -> dict[str, Any]:
+    elsewhere = []
     for document in documents:
         metadata = document.get("metadata")
         if document.get("kind") != "Pod" or not isinstance(metadata, dict):
             continue
-        if (metadata.get("namespace", "default"), metadata.get("name")) == (namespace, name):
-            return document
-    raise NoSuchPodError(f"pod {namespace}/{name} is not in the snapshot")
+        if metadata.get("name") == name:
+            elsewhere.append(str(metadata.get("namespace", "default")))
+            if elsewhere[-1] == namespace:
+                return document
+    hint = f"; one of that name is in another namespace: -n {elsewhere[0]}" if elsewhere else ""
+    raise NoSuchPodError(f"pod {namespace}/{name} is not in the snapshot{hint}")
 
 
 class NoSuchPodError(ExtenderError):

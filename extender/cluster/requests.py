@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from extender.cluster.memory import MEMORY, Amount, effective_request
 from extender.kube.objects import Node, Pod, Quantity, Resources
-from extender.kube.quantity import parse_milli, parse_quantity
+from extender.kube.quantity import format_bytes, parse_milli, parse_quantity
 
 CPU = "cpu"
 PODS = "pods"
@@ -49,7 +49,10 @@ def amount(name: str, quantity: Quantity) -> int:
 
 def in_words(name: str, size: int) -> str:
     """Say an amount of such a resource, for people."""
-    return f"{size / 1000:g} {name}" if name == CPU else f"{size} {name}"
+    if name == CPU:
+        return f"{size / 1000:g} {name}"
+    in_bytes = name == "ephemeral-storage" or name.startswith("hugepages-")
+    return f"{format_bytes(size) if in_bytes else size} {name}"
 
 
 def _reader(name: str) -> Amount:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from extender.cluster.holdings import Evidence
+from extender.cluster.ledger import FINISHED
 from extender.cluster.view import PodFacts
 from extender.explain.answers import Answers, NodeAnswer, answers_for, refusal_message
 from extender.explain.held import held_back, not_asked
@@ -49,6 +50,8 @@ def explain(
     """
     judge, pods = context.judge(pod), context.state.pods()
     requests = context.state.templates.read(pod).requests or {}
+    if pod.status.phase in FINISHED:  # whoever comes in its place may go anywhere
+        asked = msgspec.structs.replace(asked, node_name="")
     asking = answers_for(judge, pods, requests=requests, asked=asked)
     answers = asking.nodes
     held = held_back(pod, asked, context.schedulers, pods)

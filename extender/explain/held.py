@@ -36,8 +36,6 @@ def held_back(
             message=f"has ended ({status.phase}{why}) and is not placed again",
             remedy="whatever owns it makes a new one; without an owner, create it anew",
         )
-    if pod.spec.node_name:
-        return None
     if pod.metadata.deletion_timestamp:
         return Held(
             reason="PodDeleted",
@@ -45,6 +43,8 @@ def held_back(
             remedy="see its finalizers where that takes long: kubectl get pod -o yaml "
             f"-n {pod.metadata.namespace} {pod.metadata.name}",
         )
+    if pod.spec.node_name:
+        return None
     if asked.scheduling_gates:
         gates = ", ".join(gate.name for gate in asked.scheduling_gates)
         return Held(

@@ -126,7 +126,7 @@ def _lacking(short: dict[str, int]) -> Objection:
         frozenset({MEMORY}): InTree.INSUFFICIENT_MEMORY,
     }
     reason = reasons.get(frozenset(short), InTree.INSUFFICIENT_RESOURCES)
-    return Objection(reason=reason, text=", ".join(texts), short=short)
+    return Objection(reason=reason, text=" and ".join(texts), short=short)
 
 
 def fixed_objection(node: NodeView, asked: Constraints) -> Objection | None:

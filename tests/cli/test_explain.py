@@ -230,7 +230,11 @@ def test_a_remedy_can_be_pasted_whatever_the_path(tmp_path: Path) -> None:
         ([], "error: name a pod, or give a manifest with -f; one of the two\n"),
         (["qwen-0", "-f", str(PODS)], "name a pod, or give a manifest with -f; one of the two\n"),
         (["nobody"], "error: pod default/nobody is not in the snapshot\n"),
-        (["qwen-0", "-n", "elsewhere"], "error: pod elsewhere/qwen-0 is not in the snapshot\n"),
+        (
+            ["qwen-0", "-n", "elsewhere"],
+            "pod elsewhere/qwen-0 is not in the snapshot; one of that name is in another namespace: "
+            "-n inference\n",
+        ),
         (["qwen-0", "-n", "inference", "--node", "gpu-9"], "error: node gpu-9 is not in the clus"),
         (["qwen-0", "-n", "inference", "--node", ""], "error: node  is not in the cluster"),
         (["-f", "/no/such.yaml"], "error: /no/such.yaml: cannot be read: No such file or dir"),

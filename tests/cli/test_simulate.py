@@ -99,7 +99,7 @@ def test_the_table_says_where_each_went_and_what_was_not_looked_at(tmp_path: Pat
     assert "REPLICA  PLACED ON" in done.stdout
     assert "REFUSED BY" in done.stdout
     assert " waits: 0/5 nodes: " in done.stdout
-    assert "not judged, though the manifest says it: topologySpreadConstraints" in done.stdout
+    assert "not judged: topologySpreadConstraints" in done.stdout
     assert "not modelled: kube-scheduler's own scores" in done.stdout
 
 

@@ -385,6 +385,20 @@ def test_a_pod_that_is_being_deleted_is_not_placed_any_more() -> None:
     asker = manifest()
     asker["metadata"] = {**asker["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}
     assert held(asker)[0] == "PodDeleted"
+    asker["spec"]["nodeName"] = "a"
+    assert held(asker)[1].startswith("is being deleted and is not placed any more")
+
+
+def test_what_comes_in_the_place_of_a_pod_that_has_ended_may_go_anywhere() -> None:
+    """Its own nodeName was written by the binding."""
+    ended = manifest(nodeName="a") | {"status": {"phase": "Failed"}}
+    told = document(ended, machine("a"), machine("b"))
+    assert {one["name"]: one["fits"] for one in told["nodes"]} == {"a": True, "b": True}
+
+
+def test_storage_that_lacks_is_told_in_units_that_people_read() -> None:
+    (answer,) = document(manifest(requests={"hugepages-2Mi": "3Gi"}), machine())["nodes"]
+    assert "lacks 3.0 GiB hugepages-2Mi" in answer["remedy"]
 
 
 def test_a_scheduler_that_nobody_runs_never_places_it() -> None:

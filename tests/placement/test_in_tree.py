@@ -158,7 +158,7 @@ def test_everything_that_lacks_is_told_with_how_much() -> None:
     objection = judging(node()).of(wanted(requesting(cpu="5", gpu="10")), "n")
     assert objection is not None
     assert (objection.text, objection.short) == (
-        f"Insufficient cpu, Insufficient {GPU}",
+        f"Insufficient cpu and Insufficient {GPU}",
         {"cpu": 1000, GPU: 2},
     )
 
