@@ -67,6 +67,7 @@ class PodClaims:
     ) -> None:
         self._view = view
         self._namespace = namespace
+        self._free: dict[str, list[PersistentVolume]] = {}
         sources = (s for r in references for s in (r, r.origin) if s is not None)
         names = [
             v.persistent_volume_claim.claim_name
@@ -208,7 +209,7 @@ class PodClaims:
         if facts.selected_node:
             there = facts.selected_node == node.name
             return "" if there else f"its volume is being made for node {facts.selected_node}"
-        if any(self._could_be(volume, one, node) for volume in self._view.volumes.values()):
+        if any(_is_reachable(volume, node) for volume in self._free_for(one)):
             return ""
         storage_class = self._view.classes.get(_class_name(one))
         if storage_class is not None and storage_class.provisioner == _NEVER_PROVISIONS:
@@ -217,23 +218,31 @@ class PodClaims:
             return f"its storage class {_class_name(one)} makes no volumes there"
         return ""
 
-    def _could_be(self, volume: PersistentVolume, one: _Mounted, node: NodeView) -> bool:
-        """Tell whether a volume that is there already can become the claim's, on this node."""
+    def _free_for(self, one: _Mounted) -> list[PersistentVolume]:
+        """Return the volumes that are there already and can become the claim's, somewhere."""
+        if one.name not in self._free:
+            volumes = self._view.volumes.values()
+            self._free[one.name] = [volume for volume in volumes if self._could_be(volume, one)]
+        return self._free[one.name]
+
+    def _could_be(self, volume: PersistentVolume, one: _Mounted) -> bool:
         claim, spec = one.claim, volume.spec
-        if claim is None or spec.storage_class_name != claim.spec.storage_class_name:
+        if claim is None or spec.storage_class_name != _class_name(one):
             return False
         taken = spec.claim_ref
         if taken is not None and (taken.namespace, taken.name) != (self._namespace, one.name):
             return False
-        affinity = spec.node_affinity.required if spec.node_affinity is not None else None
-        return (
-            set(claim.spec.access_modes) <= set(spec.access_modes)
-            and _storage(spec.capacity) >= _storage(claim.spec.resources.requests)
-            and (
-                affinity is None
-                or any(term_holds(t, node.name, node.labels) for t in affinity.node_selector_terms)
-            )
-        )
+        return set(claim.spec.access_modes) <= set(spec.access_modes) and _storage(
+            spec.capacity
+        ) >= _storage(claim.spec.resources.requests)
+
+
+def _is_reachable(volume: PersistentVolume, node: NodeView) -> bool:
+    affinity = volume.spec.node_affinity
+    required = affinity.required if affinity is not None else None
+    return required is None or any(
+        term_holds(term, node.name, node.labels) for term in required.node_selector_terms
+    )
 
 
 def _class_name(one: _Mounted) -> str:
