@@ -232,8 +232,8 @@ def test_a_remedy_can_be_pasted_whatever_the_path(tmp_path: Path) -> None:
         (["nobody"], "error: pod default/nobody is not in the snapshot\n"),
         (
             ["qwen-0", "-n", "elsewhere"],
-            "pod elsewhere/qwen-0 is not in the snapshot; one of that name is in another namespace: "
-            "-n inference\n",
+            "pod elsewhere/qwen-0 is not in the snapshot; one of that name is in another "
+            "namespace: -n inference\n",
         ),
         (["qwen-0", "-n", "inference", "--node", "gpu-9"], "error: node gpu-9 is not in the clus"),
         (["qwen-0", "-n", "inference", "--node", ""], "error: node  is not in the cluster"),
