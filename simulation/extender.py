@@ -228,7 +228,7 @@ class Extender:
     def _send(
         self, args: BindArgs, annotations: dict[str, str], fence: Callable[[], str]
     ) -> Answer:
-        if self._fencing is not None and self._faults.happens(5):
+        if self._fencing is not None and self._faults.happens(15):
             self._credential()
         closed = fence() if self.running else "the process has ended"
         if closed:
