@@ -65,10 +65,13 @@ class Process:
 
     @property
     def role(self) -> str:
-        """Return the module that it is, or ``first``: of the namespaces right within these."""
+        """Return the module or script that it is, or ``first``: of the namespaces within these."""
         if self.numbers[1:] == ("1",):
             return "first"
-        return self.words[2] if self.words[1:2] == ("-m",) else Path(self.words[0]).name
+        if self.words[1:2] == ("-m",):
+            return self.words[2]
+        script = self.words[0].endswith("sh") and self.words[1].startswith("/")
+        return Path(self.words[1] if script else self.words[0]).name
 
 
 def of_run() -> Iterator[Process]:
