@@ -156,7 +156,7 @@ def nothing_stays(before: Mapping[str, set[str]]) -> None:
 
     with suppress(HarnessError):
         wait_for(clean, STAYS_SECONDS, "the machine to be as before", poll=1)
-    assert left == {}
+    assert left == {}, left
 
 
 def lines(command: list[str]) -> list[str]:
