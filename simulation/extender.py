@@ -219,6 +219,7 @@ class Extender:
         self, args: BindArgs, annotations: dict[str, str], fence: Callable[[], str]
     ) -> Answer:
         """Send a Binding; meanwhile other things happen, and before it, where a token is slow."""
+        self._laws.sending(self, args, annotations)
         place = args.uid, args.node
         self.sending[place] += 1
         answer = self._send(args, annotations, fence)
@@ -233,7 +234,6 @@ class Extender:
         closed = fence() if self.running else "the process has ended"
         if closed:
             return Answer(Sent.NEVER, closed)
-        self._laws.sending(self, args, annotations)
         fate = self._faults.fate()
         self._say(f"Binding {args.name} -> {args.node}: {fate}")
         if self._fencing is not None and self._faults.happens(5):

@@ -287,7 +287,7 @@ class Laws:
             )
 
     def sending(self, extender: Extender, args: BindArgs, annotations: Mapping[str, str]) -> None:
-        """Look at a Binding that is about to be sent."""
+        """Look at a Binding that was decided, before anything is waited for."""
         if extender.locked():
             self._broken(Law.UNLOCKED, args.name)
         decided = msgspec.json.decode(annotations[DECISION_ANNOTATION])
