@@ -376,8 +376,9 @@ def test_where_kube_scheduler_has_another_account_the_extender_changes_nothing_t
         30,
         "the policies in force",
     )
-    for kind in ("PodScheduled", "DisruptionTarget", "Ready"):
+    for kind in ("PodScheduled", "DisruptionTarget"):
         assert "conditions may not be changed" in patched(condition(kind))
+    assert "be changed" in patched(condition("Ready"))  # both refuse, one speaks
     assert "only what kube-scheduler writes" in patched({"phase": "Failed"})
     telling = ApiTelling(transport, now=lambda: 1_800_000_000.0, fence=str)
     request = PodRequest(

@@ -33,7 +33,7 @@ from extender.wire import BindArgs, ExtenderArgs, FilterResult, PreemptArgs, Vic
 from simulation.history import run
 from simulation.law import Law
 from simulation.scenario import Scenario
-from tests.simulation.clusters import CROWDED, PAIR, REPORTING
+from tests.simulation.clusters import CROWDED, EVICTING, PAIR, REPORTING
 
 SEEDS = 120
 STEPS = 1_500
@@ -320,11 +320,6 @@ FAULTS: list[tuple[str, Law, Plant]] = [
         _instead(ClusterState, "_identities", lambda *_: set()),
     ),
     (
-        "a nomination is forgotten while memory is kept elsewhere",
-        Law.NOMINATIONS,
-        _instead(Ledger, "_kept_changed", _there_alone),
-    ),
-    (
         "a bound pod keeps its reservation",
         Law.COUNTS_ONCE,
         _instead(Reservations, "drop", lambda *_: set()),
@@ -354,6 +349,14 @@ FAULTS: list[tuple[str, Law, Plant]] = [
         "it is forgotten to whom a node was given",
         Law.GIVEN_ONCE,
         _around(Nominations, "take", _forgetting),
+    ),
+]
+
+FAULTS_OF_EVICTIONS: list[tuple[str, Law, Plant]] = [
+    (
+        "a nomination is forgotten while memory is kept elsewhere",
+        Law.NOMINATIONS,
+        _instead(Ledger, "_kept_changed", _there_alone),
     ),
 ]
 
@@ -396,6 +399,7 @@ case is in tests/verbs/test_preempt.py."""
 
 PLANTED = [
     *((*one, CROWDED) for one in FAULTS),
+    *((*one, EVICTING) for one in FAULTS_OF_EVICTIONS),
     *((*one, REPORTING) for one in FAULTS_OF_REPORTS),
     *((*one, PAIR) for one in FAULTS_OF_LEADERS),
 ]
