@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from extender.explain.answers import KUBE_SCHEDULER
 from extender.kube.quantity import format_bytes
+
+_REMEDIES_OF_A_KIND = 2
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -36,24 +38,39 @@ def node_rows(nodes: Sequence[dict[str, Any]], *, remedies: bool = True) -> list
 
 
 def remedy_lines(nodes: Sequence[dict[str, Any]]) -> list[str]:
-    """Return one line for each kind of refusal: the remedy of its first node, and for how many.
+    """Return what would help, a line for all nodes that it is true of but for their names.
 
-    Taints, claims and selectors have each their own; what differs by amounts alone has one.
+    Of one kind of refusal (taints, claims and selectors have each their own) only the remedies of
+    the most nodes are told, where each node has amounts or loaders of its own.
     """
-    first: dict[tuple[str, str], dict[str, Any]] = {}
-    alike: Counter[tuple[str, str]] = Counter()
+    kinds: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {}
     for node in nodes:
         if node["remedy"] is not None:
             in_tree = node["refusedBy"] == KUBE_SCHEDULER
             kind = node["reason"], node["message"].partition("; ")[0] if in_tree else ""
-            first.setdefault(kind, node)
-            alike[kind] += 1
-    return [
-        f"{node['reason']} ({node['name']}"
-        + (f" and {alike[kind] - 1} more" if alike[kind] > 1 else "")
-        + f"): {node['remedy']}"
-        for kind, node in first.items()
-    ]
+            kinds.setdefault(kind, {}).setdefault(_nameless(node), []).append(node)
+    return [line for alike in kinds.values() for line in _lines([*alike.values()])]
+
+
+def _nameless(node: dict[str, Any]) -> str:
+    """Return a node's remedy without its name, which is the one thing that may differ."""
+    name = re.escape(node["name"])
+    return re.sub(rf"(?<![A-Za-z0-9]){name}(?![A-Za-z0-9])", "{node}", node["remedy"])
+
+
+def _lines(alike: Sequence[Sequence[dict[str, Any]]]) -> Iterator[str]:
+    """Yield the lines of one kind of refusal, those of most nodes first."""
+    ordered = sorted(alike, key=len, reverse=True)
+    # One more takes the line that would tell that there is one.
+    many = len(ordered) > _REMEDIES_OF_A_KIND + 1
+    told = ordered[:_REMEDIES_OF_A_KIND] if many else ordered
+    for same in told:
+        more = f" and {len(same) - 1} more" if len(same) > 1 else ""
+        yield f"{same[0]['reason']} ({same[0]['name']}{more}): {same[0]['remedy']}"
+    rest = [node for same in ordered[len(told) :] for node in same]
+    if rest:
+        name, others = rest[0]["name"], len(rest) - 1
+        yield f"{rest[0]['reason']} ({name} and {others} more): each its own, as by --node {name}"
 
 
 def why(node: dict[str, Any], *, remedies: bool = True) -> str:
