@@ -5,15 +5,14 @@ from __future__ import annotations
 from extender.placement.objections import InTree
 from extender.placement.reasons import Reason
 from extender.placement.verdict import Judge
-from extender.workload.model import Source
 
 
 def claim_remedy(
-    reason: Reason | InTree, claim: str, judge: Judge, *, storage_class: str = ""
+    reason: Reason | InTree, claim: str, judge: Judge, *, storage_class: str = "", job: str = ""
 ) -> str:
     """Say what would end a refusal for a claim of the pod's namespace; empty for other reasons.
 
-    ``storage_class`` is the claim's where that is what refuses it.
+    ``storage_class`` is the claim's where that is what refuses it, ``job`` what was to fill it.
     """
     namespace = judge.request.namespace or "default"
     space = f"-n {namespace}"
@@ -37,26 +36,14 @@ def claim_remedy(
         case Reason.CLAIM_FILLING:
             return (
                 "none: the pod is woken when it is filled; see how far: kubectl logs -f "
-                f"{space} {_job(namespace, claim, judge)}"
+                f"{space} job/{job}"
             )
         case Reason.CLAIM_FILL_FAILED:
             return (
-                f"look at the logs of what failed: kubectl logs {space} "
-                f"{_job(namespace, claim, judge)} --all-containers"
+                f"look at the logs of what failed: kubectl logs {space} job/{job} --all-containers"
             )
         case _:
             return ""
-
-
-def model_claim(judge: Judge) -> str:
-    """Return the claim that a pod's model is in; a word to put one for where it is in none."""
-    named = (
-        one.claim
-        for reference in judge.request.workload.references
-        for one in (reference, reference.origin)
-        if one is not None and one.source is Source.CLAIM and one.claim
-    )
-    return next(named, "CLAIM")
 
 
 def _unreachable(claim: str, space: str, judge: Judge, storage_class: str) -> str:
@@ -71,8 +58,3 @@ def _unreachable(claim: str, space: str, judge: Judge, storage_class: str) -> st
     return (
         f"place the pod, or the volume, elsewhere: kubectl describe persistentvolume {facts.volume}"
     )
-
-
-def _job(namespace: str, claim: str, judge: Judge) -> str:
-    jobs = sorted({job.name for job, _ in judge.view.writers(namespace, claim)})
-    return f"job/{jobs[0]}" if jobs else "job/JOB"

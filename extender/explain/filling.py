@@ -34,9 +34,9 @@ class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
     answer: Answer | None
 
 
-def how_to_fill(node: str, judge: Judge) -> str:
-    """Say what would bring the pod's first cached model onto a node, to paste."""
-    wanted = _wanted(judge)
+def how_to_fill(reference: ModelReference, node: str, judge: Judge) -> str:
+    """Say what would bring one of the pod's cached models onto a node, to paste."""
+    wanted = _wanted(reference, judge)
     declare = _declare(judge.view.inventory.provided(node), wanted.path)
     return (
         f"{_by_loader(wanted, node)}; or declare what is baked in: kubectl annotate node {node} "
@@ -44,11 +44,10 @@ def how_to_fill(node: str, judge: Judge) -> str:
     )
 
 
-def _wanted(judge: Judge) -> _Wanted:
-    found = next(((held, r) for r in judge.answers if (held := cached_reference(r))), None)
-    reference = found[1] if found is not None else None
-    path = (found[0].host_path if found is not None else None) or "/path"
-    answer = judge.answers.get(reference) if reference is not None else None
+def _wanted(reference: ModelReference, judge: Judge) -> _Wanted:
+    held = cached_reference(reference)
+    path = (held.host_path if held is not None else None) or "/path"
+    answer = judge.answers.get(reference)
     owners = set(answer.loaders) if answer is not None else set()
     loaders = judge.view.inventory.loaders
     hub_id, revision = _source(path, loaders, reference)
@@ -62,11 +61,11 @@ def _wanted(judge: Judge) -> _Wanted:
 
 
 def _source(
-    path: str, loaders: tuple[Loader, ...], reference: ModelReference | None
+    path: str, loaders: tuple[Loader, ...], reference: ModelReference
 ) -> tuple[str, str | None]:
     """Return the hub id and the revision of what lies at a path, as loaders or the pod say."""
     said = [(m.model, m.revision) for one in loaders for m in one.template.models if m.path == path]
-    said += [(reference.model, reference.revision)] if reference is not None else []
+    said.append((reference.model, reference.revision))
     for model, revision in said:
         name = parse_name(model or "")
         if name.kind is Kind.HUB:
@@ -78,13 +77,14 @@ def _source(
 def _by_loader(wanted: _Wanted, node: str) -> str:
     if not wanted.loaders:
         return f"have a loader fill it there, by a ModelCatalog with {_entry(wanted)}"
-    loader = wanted.loaders[0]
+    carrier = _carrier(wanted)
+    loader = carrier or wanted.loaders[0]
     who, daemonset = (
         f"loader {loader.namespace}/{loader.name}",
         (f"daemonset -n {loader.namespace} {loader.name}"),
     )
     holding = wanted.answer.nodes.get(node) if wanted.answer is not None else None
-    if holding is None and _is_carried(wanted):
+    if holding is None and carrier is not None:
         return (
             f"{who} has it and no pod on {node}: see its node selector, affinity and tolerations: "
             f"kubectl get {daemonset} -o yaml"
@@ -97,14 +97,18 @@ def _by_loader(wanted: _Wanted, node: str) -> str:
     )
 
 
-def _is_carried(wanted: _Wanted) -> bool:
-    """Tell whether its loader puts the model on nodes, or says that it does."""
-    answer = wanted.answer
-    declared = any(m.path == wanted.path for one in wanted.loaders for m in one.template.models)
-    return declared or (
-        answer is not None
-        and any(held.state is not ModelState.ABSENT for held in answer.nodes.values())
-    )
+def _carrier(wanted: _Wanted) -> Loader | None:
+    """Return the loader that puts the model on nodes, or says that it does; None without one."""
+    held = wanted.answer.nodes.values() if wanted.answer is not None else ()
+    witnesses = [one.witness for one in held if one.state is not ModelState.ABSENT]
+    for loader in wanted.loaders:
+        if any(model.path == wanted.path for model in loader.template.models):
+            return loader
+    for loader in wanted.loaders:
+        pods = f"{loader.namespace}/{loader.name}-"
+        if any(witness.startswith(pods) for witness in witnesses):
+            return loader
+    return None
 
 
 def _entry(wanted: _Wanted) -> str:

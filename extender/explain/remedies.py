@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 from extender.explain.answers import NodeAnswer
-from extender.explain.claims import claim_remedy, model_claim
+from extender.explain.claims import claim_remedy
 from extender.explain.filling import how_to_fill
-from extender.explain.room import in_tree_remedy, smaller_request, too_small
+from extender.explain.room import TOGETHER, in_tree_remedy, smaller_request, too_small
 from extender.kube.objects import Pod
 from extender.kube.quantity import format_bytes, format_quantity
 from extender.placement.reasons import Reason
-from extender.placement.verdict import Judge, Verdict
+from extender.placement.request import Refusal
+from extender.placement.verdict import Judge
+from extender.workload.model import ModelReference
 
 
 def remedy(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
     """Say what would end a node's refusal; empty where it fits."""
     if answer.objection is not None:
         return in_tree_remedy(answer, judge, pod)
-    verdict = answer.verdict
-    match verdict.reason:
-        case None:
-            return ""
+    match answer.verdict.reason:
         case Reason.INSUFFICIENT_MEMORY:
             return _memory(answer, judge, pod)
-        case Reason.MODEL_ABSENT:
-            return how_to_fill(verdict.node, judge)
-        case Reason.MODEL_LOADING:
-            return f"none: the pod is woken when it is ready{_follow(verdict, judge, 'logs -f')}"
-        case Reason.MODEL_FAILED:
-            asked = _witness(verdict, judge, "logs", " --all-containers --previous")
-            return f"look at the logs of its loader: {asked}" if asked else "look at its loader"
-        case Reason.MODEL_STALE:
-            asked = _witness(verdict, judge, "describe pod")
-            return f"see why its loader is not Ready: {asked}" if asked else "look at its loader"
         case Reason.NODE_UNKNOWN:
             return "none: it passes once the watch has shown the node"
         case Reason.NODE_GONE:
@@ -39,7 +28,39 @@ def remedy(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
         case Reason.KNOWLEDGE_STALE:
             return "see /readyz of the extender, and model-cache-extender doctor"
         case _:
-            return claim_remedy(verdict.reason, model_claim(judge), judge)
+            return _for_models(answer, judge, pod)
+
+
+def _for_models(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
+    """Say what each model needs for which the node refuses the pod; empty where it fits."""
+    verdict = answer.verdict
+    said = [
+        (judge.called(reference), _for_model(reference, refusal, verdict.node, judge))
+        for reference, refusal in verdict.refusals.items()
+    ]
+    together = [f"for {called}: {text}" if len(said) > 1 else text for called, text in said]
+    if verdict.refusals and verdict.missing:
+        together.append(f"besides, it {_memory(answer, judge, pod)}")
+    return "; ".join([*together, TOGETHER] if len(together) > 1 else together)
+
+
+def _for_model(reference: ModelReference, refusal: Refusal, node: str, judge: Judge) -> str:
+    match refusal.reason:
+        case Reason.MODEL_ABSENT:
+            return how_to_fill(reference, node, judge)
+        case Reason.MODEL_LOADING:
+            asked = _witness(reference, node, judge, "logs -f", " --all-containers")
+            return "none: the pod is woken when it is ready" + (
+                f"; see how far: {asked}" if asked else ""
+            )
+        case Reason.MODEL_FAILED:
+            asked = _witness(reference, node, judge, "logs", " --all-containers --previous")
+            return f"look at the logs of its loader: {asked}" if asked else "look at its loader"
+        case Reason.MODEL_STALE:
+            asked = _witness(reference, node, judge, "describe pod")
+            return f"see why its loader is not Ready: {asked}" if asked else "look at its loader"
+        case _:
+            return claim_remedy(refusal.reason, refusal.claim, judge, job=refusal.job)
 
 
 def memory_request(judge: Judge) -> str:
@@ -65,16 +86,10 @@ def _memory(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
     return lacking + (f"; it would fit with {smaller}" if smaller else "") + small
 
 
-def _follow(verdict: Verdict, judge: Judge, verb: str) -> str:
-    asked = _witness(verdict, judge, verb, " --all-containers")
-    return f"; see how far: {asked}" if asked else ""
-
-
-def _witness(verdict: Verdict, judge: Judge, verb: str, flags: str = "") -> str:
-    """Return a kubectl command on the loader pod that speaks for a node; empty without one."""
-    for answer in judge.answers.values():
-        holding = answer.nodes.get(verdict.node)
-        namespace, slash, name = (holding.witness if holding else "").partition("/")
-        if slash and name and " " not in name:
-            return f"kubectl {verb} -n {namespace} {name}{flags}"
+def _witness(reference: ModelReference, node: str, judge: Judge, verb: str, flags: str = "") -> str:
+    """Return a kubectl command on the loader pod that speaks for a model on a node; else empty."""
+    holding = judge.holding(reference, node)
+    namespace, slash, name = (holding.witness if holding else "").partition("/")
+    if slash and name and " " not in name:
+        return f"kubectl {verb} -n {namespace} {name}{flags}"
     return ""

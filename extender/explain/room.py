@@ -10,32 +10,40 @@ from extender.cluster.memory import MEMORY, memory_demand
 from extender.cluster.requests import PODS, Amounts
 from extender.cluster.requests import in_words as amount_in_words
 from extender.explain.answers import NodeAnswer
+from extender.explain.causes import of_models
 from extender.explain.claims import claim_remedy
 from extender.explain.taints import taints_remedy
 from extender.kube.objects import Container, Pod, PodSpec, ResourceRequirements
 from extender.kube.quantity import format_bytes, format_quantity, parse_quantity
 from extender.placement.in_tree import node_has
 from extender.placement.objections import InTree, Objection
-from extender.placement.reasons import TEXTS, Reason
+from extender.placement.reasons import Reason
 from extender.placement.verdict import Judge
 
 _MIB = 2**20
 IF_EMPTY = "even if all pods left that can"
+TOGETHER = "to end one alone would not help"
 
 
 def in_tree_remedy(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
     """Say what would end kube-scheduler's refusal of a node; empty where it does not refuse it.
 
-    What else is in the way there is told, too: to end one alone would not help.
+    What else is in the way there is told, too.
     """
     objection = answer.objection
     if objection is None:
         return ""
     said = [] if objection.is_shortage else [_fixed(objection, answer.node, judge)]
+    for other in objection.besides:
+        detail = f": {other.detail}" if other.detail else ""
+        said.append(f"besides, {other.text}{detail}; {_fixed(other, answer.node, judge)}")
     said += _room(answer, judge, pod)
-    ours = answer.verdict.reason
-    if ours is not None and ours not in {Reason.INSUFFICIENT_MEMORY, objection.reason}:
-        said.append(f"besides, {TEXTS[ours]}")
+    told = frozenset(one.reason.value for one in objection.everything)
+    ours = of_models(answer, judge, frozenset(r for r in Reason if r.value not in told))
+    if ours:
+        said.append(f"besides, {ours}")
+    if objection.besides:
+        said.append(TOGETHER)
     return "; ".join(said)
 
 

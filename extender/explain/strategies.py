@@ -32,7 +32,7 @@ def better_strategy(judge: Judge, answers: Sequence[NodeAnswer], replicas: int =
     if reference is None or size is None or not answers:
         return ""
     if reference.strategy is Strategy.NODE_CACHE:
-        return _a_shared_volume(judge, answers, size)
+        return _a_shared_volume(judge, answers, reference, size)
     cached = size / judge.policy.bandwidths.disk / GB + judge.policy.engine_start
     starts = [answer.start.seconds for answer in answers if answer.fits and answer.start]
     if not starts:
@@ -73,7 +73,7 @@ def _a_node_cache(
         if (objection := answer.objection) is not None
         and objection.reason is InTree.CLAIM_UNREACHABLE
         and objection.claim in claims
-        and not (objection.short or answer.verdict.missing)
+        and not (objection.short or objection.besides or answer.verdict.missing)
     ]
     if not out_of_reach:
         return ""
@@ -103,16 +103,20 @@ def _fetched(reference: ModelReference, size: int, replicas: int) -> str:
     return f", and {each} downloads {size / GB:.1f} GB anew"
 
 
-def _a_shared_volume(judge: Judge, answers: Sequence[NodeAnswer], size: int) -> str:
+def _a_shared_volume(
+    judge: Judge, answers: Sequence[NodeAnswer], reference: ModelReference, size: int
+) -> str:
     """Recommend a claim where only the cache keeps a pod from nodes, and no model is on its way.
 
     Nodes that hold the model and refuse the pod all the same (for memory) do not help it.
     """
-    states = {answer.verdict.state for answer in answers}
+    held = (judge.holding(reference, answer.node) for answer in answers)
+    states = {holding.state for holding in held if holding is not None}
     without = [
         answer
         for answer in answers
         if answer.objection is None
+        and answer.verdict.refusals.keys() == {reference}
         and answer.verdict.reason in {Reason.MODEL_ABSENT, Reason.MODEL_FAILED}
         and not answer.verdict.missing
     ]
@@ -124,6 +128,6 @@ def _a_shared_volume(judge: Judge, answers: Sequence[NodeAnswer], size: int) -> 
     where = "on no node" if nowhere else "only on nodes that refuse the pod"
     served = f"all {total}" if helped == total else f"{helped} of {total}"
     return (
-        f"the model is {where}: a shared volume (ReadWriteMany claim), filled once by a Job, "
-        f"would serve {served} nodes, about {shared:.0f} s to start"
+        f"{judge.called(reference) or 'the model'} is {where}: a shared volume (ReadWriteMany "
+        f"claim), filled once by a Job, would serve {served} nodes, about {shared:.0f} s to start"
     )

@@ -11,31 +11,32 @@ from extender.cluster.requests import PODS, Amounts
 from extender.cluster.requests import in_words as amount_in_words
 from extender.cluster.view import PodFacts
 from extender.explain.answers import NodeAnswer
+from extender.explain.causes import all_that_refuses, of_models, what_would_end
 from extender.explain.room import IF_EMPTY, in_words
 from extender.kube.quantity import format_bytes
 from extender.placement.in_tree import all_requests
-from extender.placement.reasons import Reason
+from extender.placement.reasons import OF_THE_CACHE, Reason
 from extender.placement.verdict import Judge
+from extender.workload.model import ModelReference, Need
 
-_OF_THE_CACHE = frozenset(
-    {Reason.MODEL_ABSENT, Reason.MODEL_LOADING, Reason.MODEL_FAILED, Reason.MODEL_STALE}
-)
+_HAVING = frozenset({ModelState.READY, ModelState.STALE})
 
 
 def why_it_waits(judge: Judge, answers: Sequence[NodeAnswer], pods: Iterable[PodFacts]) -> str:
     """Say why no node takes a pod; ``pods`` are those of the cluster."""
     total = len(answers)
-    having = [answer for answer in answers if _has_it(answer)]
-    if having or any(answer.verdict.reason in _OF_THE_CACHE for answer in answers):
-        parts = [_who_has_it(having, total)]
-        rest = [answer for answer in answers if not _has_it(answer)]
-        told = [a for a in rest if a.lacking or a.reason is Reason.MODEL_LOADING]
+    having = [answer for answer in answers if _has_it(answer, judge)]
+    if having or any(answer.verdict.reason in OF_THE_CACHE for answer in answers):
+        parts = [_who_has_it(having, total, judge)]
+        rest = [answer for answer in answers if not _has_it(answer, judge)]
+        told = [a for a in rest if a.lacking]
+        texts = Counter(_of_the_cache(a, judge) for a in rest if not a.lacking)
     else:
         parts, told = [], list(answers)
+        texts = Counter(all_that_refuses(a, judge) for a in answers if not a.lacking)
     parts += [f"{_of(len(short), total)} {lacks}" for short, lacks in _shortages(told)]
-    texts = Counter(answer.text for answer in told if not answer.lacking)
-    parts += [f"{number} of {total}: {text}" for text, number in texts.most_common()]
-    ends = who_would_have_to_go(judge, answers, pods) or _waits_for(answers)
+    parts += [f"{number} of {total}: {text}" for text, number in texts.most_common() if text]
+    ends = who_would_have_to_go(judge, answers, pods) or f"waits for {what_would_end(answers)}"
     ends = "; ".join(filter(None, (_too_large(answers), ends)))
     return f"waits: {', '.join(parts)}; {ends}"
 
@@ -49,26 +50,37 @@ def _too_large(answers: Sequence[NodeAnswer]) -> str:
     return f"no node is large enough: on {closest.node} {lacks} would lack {IF_EMPTY}"
 
 
-def _waits_for(answers: Sequence[NodeAnswer]) -> str:
-    """Say what would end the wait, that of the most nodes first."""
-    ends = Counter(answer.would_end for answer in answers)
-    return f"waits for {', or '.join(end for end, _ in ends.most_common())}"
+def _of_the_cache(answer: NodeAnswer, judge: Judge) -> str:
+    """Say what else is to be said of a node without the model; of several models which lack."""
+    if len(_cached(judge)) > 1:
+        return of_models(answer, judge, OF_THE_CACHE)
+    return answer.text if answer.reason is Reason.MODEL_LOADING else ""
 
 
-def _has_it(answer: NodeAnswer) -> bool:
-    return answer.verdict.reason not in _OF_THE_CACHE and answer.verdict.state in {
-        ModelState.READY,
-        ModelState.STALE,
-    }
+def _cached(judge: Judge) -> list[ModelReference]:
+    """Return the models that have to be in a node's cache; where none has to, those that may."""
+    known = [reference for reference, answer in judge.answers.items() if answer.known]
+    return [one for one in known if one.need is Need.REQUIRED] or known
 
 
-def _who_has_it(having: Sequence[NodeAnswer], total: int) -> str:
+def _has_it(answer: NodeAnswer, judge: Judge) -> bool:
+    refusals = answer.verdict.refusals
+    held = [judge.holding(r, answer.node) for r in _cached(judge) if r not in refusals]
+    return (
+        not any(refusal.reason in OF_THE_CACHE for refusal in refusals.values())
+        and bool(held)
+        and all(one is not None and one.state in _HAVING for one in held)
+    )
+
+
+def _who_has_it(having: Sequence[NodeAnswer], total: int, judge: Judge) -> str:
     """Say on how many nodes the model is, and what those lack."""
+    it = "all its models" if len(_cached(judge)) > 1 else "the model"
     if not having:
-        return f"none of {total} nodes has the model"
+        return f"none of {total} nodes has {it}"
     count = len(having)
-    has = f"{count} of {total} nodes {'has' if count == 1 else 'have'} the model"
-    others = Counter(answer.text for answer in having if not answer.lacking)
+    has = f"{count} of {total} nodes {'has' if count == 1 else 'have'} {it}"
+    others = Counter(all_that_refuses(a, judge) for a in having if not a.lacking)
     lacking = [f"{_all(len(short), count)} {lacks}" for short, lacks in _shortages(having)]
     lacking += [f"{number}: {text}" for text, number in others.most_common()]
     return ", ".join([has, *lacking])

@@ -7,23 +7,16 @@ from collections.abc import Collection, Iterable, Sequence
 
 from extender.cluster.view import PodFacts
 from extender.explain.answers import NodeAnswer
+from extender.explain.causes import all_that_refuses
 from extender.explain.held import Held
 from extender.explain.remedies import memory_request
 from extender.explain.waits import why_it_waits
 from extender.placement.patience import patience_ends
-from extender.placement.reasons import Reason
+from extender.placement.reasons import OF_THE_CACHE, Reason
 from extender.placement.verdict import Judge
 from extender.workload.model import ModelReference, Need, Source
 
-SEEN_HERE_ALONE = frozenset(
-    {
-        Reason.INSUFFICIENT_MEMORY,
-        Reason.MODEL_ABSENT,
-        Reason.MODEL_LOADING,
-        Reason.MODEL_FAILED,
-        Reason.MODEL_STALE,
-    }
-)
+SEEN_HERE_ALONE = OF_THE_CACHE | {Reason.INSUFFICIENT_MEMORY}
 """Refusals that an autoscaler's simulation does not know, and that a new node might end."""
 
 
@@ -53,8 +46,6 @@ def asks_for(judge: Judge) -> str:
 
 def describe(reference: ModelReference) -> str:
     """Say what one reference is, where it is read from and how much it matters."""
-    what = reference.model or "a model that cannot be told"
-    role = "" if reference.role == "model" else f" ({reference.role})"
     where = {
         Source.HOST_PATH: f"from {reference.host_path or 'a host path'} on the node",
         Source.CLAIM: f"from claim {reference.claim}",
@@ -69,7 +60,7 @@ def describe(reference: ModelReference) -> str:
         Need.IGNORE: "ignored by annotation",
         Need.UNKNOWN: f"need unknown: {reference.unknown or 'the spec does not say'}",
     }[reference.need]
-    return f"{what}{role} {where} ({need})"
+    return f"{reference.title} {where} ({need})"
 
 
 def _can_go(judge: Judge, answers: Sequence[NodeAnswer], pods: Iterable[PodFacts]) -> str:
@@ -79,7 +70,7 @@ def _can_go(judge: Judge, answers: Sequence[NodeAnswer], pods: Iterable[PodFacts
     fitting = [answer for answer in answers if answer.fits]
     if not fitting:
         return why_it_waits(judge, answers, pods)
-    refused = Counter(answer.text for answer in answers if not answer.fits)
+    refused = Counter(all_that_refuses(a, judge) for a in answers if not a.fits)
     lacks = ", ".join(f"{number} {text}" for text, number in refused.most_common())
     starts = [(answer.start.seconds, answer.node) for answer in fitting if answer.start]
     soonest = ""

@@ -3,14 +3,14 @@
 Cordons, taints, ``nodeSelector``, required node affinity, claims and requests are judged, by the
 rules of kubernetes/pkg/scheduler/framework/plugins (``nodeunschedulable``, ``tainttoleration``,
 ``nodeaffinity``, ``volumebinding``, ``noderesources/fit.go``). Everything else is named by
-``not_judged``, so that nobody takes its silence for a yes. What does not end by itself is told
-first. Of pods that are being resized, what the spec asks counts.
+``not_judged``, so that nobody takes its silence for a yes. All that is in the way is told, what
+does not end by itself first. Of pods that are being resized, what the spec asks counts.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -19,7 +19,7 @@ from extender.cluster.memory import MEMORY, MemoryDemand
 from extender.cluster.requests import CPU, PODS, Amounts
 from extender.cluster.view import NodeView, PodFacts, View
 from extender.kube.objects import Taint
-from extender.placement.objections import InTree, Objection
+from extender.placement.objections import InTree, Objection, together
 from extender.placement.volume_binding import PodClaims
 from extender.workload.constraints import Constraints
 from extender.workload.model import ModelReference
@@ -81,7 +81,14 @@ class Objections:
         if name not in self._fixed:
             self._fixed[name] = fixed_objection(node, self._asked)
         claims = self._claims_of(number)
-        fixed = claims.everywhere or self._fixed[name] or claims.objection(node)
+        of_node = self._fixed[name]
+        fixed = together(
+            (
+                *claims.everywhere,
+                *(of_node.everything if of_node is not None else ()),
+                *claims.objections(node),
+            )
+        )
         taken = self._taken.get(name, {})
         short: dict[str, int] = {}
         for resource, size in wanted.items():
@@ -130,9 +137,13 @@ def _lacking(short: dict[str, int]) -> Objection:
 
 
 def fixed_objection(node: NodeView, asked: Constraints) -> Objection | None:
-    """Say what keeps a pod from a node whatever runs there."""
+    """Say all that keeps a pod from a node whatever runs there."""
+    return together(_fixed(node, asked))
+
+
+def _fixed(node: NodeView, asked: Constraints) -> Iterator[Objection]:
     if asked.node_name and asked.node_name != node.name:
-        return Objection(
+        yield Objection(
             reason=InTree.NODE_NAMED, text="the pod names another node", detail=asked.node_name
         )
     cordon = () if node.schedulable else (_UNSCHEDULABLE,)
@@ -142,14 +153,13 @@ def fixed_objection(node: NodeView, asked: Constraints) -> Objection | None:
         if taint.effect in _KEEPS_OUT and not any(t.tolerates(taint) for t in asked.tolerations)
     )
     if taints:
-        return _kept_out(taints)
+        yield _kept_out(taints)
     if not _selected(node, asked):
-        return Objection(
+        yield Objection(
             reason=InTree.AFFINITY,
             text="node selector or affinity does not match",
             detail=_mismatch(node, asked),
         )
-    return None
 
 
 def _kept_out(taints: tuple[Taint, ...]) -> Objection:
@@ -162,7 +172,9 @@ def _kept_out(taints: tuple[Taint, ...]) -> Objection:
         if taint.key != _UNSCHEDULABLE.key
     ]
     reason = InTree.CORDONED if cordoned else InTree.TAINT
-    return Objection(reason=reason, text=" and ".join(texts), taints=taints)
+    # The node controller sets some keys with two effects, and the text has no effect.
+    text = " and ".join(dict.fromkeys(texts))
+    return Objection(reason=reason, text=text, taints=taints)
 
 
 def _selected(node: NodeView, asked: Constraints) -> bool:

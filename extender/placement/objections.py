@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 import msgspec
@@ -53,7 +54,8 @@ class Objection(msgspec.Struct, frozen=True, kw_only=True):
     ``text`` is its own, as far as that is short; ``detail`` is ours. ``short`` has what is lacking
     by resource (memory in bytes, CPU in thousandths), also beside another reason. ``taints`` are
     all that keep the pod out, a cordon among them; ``claim`` is the one that does, and
-    ``storage_class`` its class where that is why.
+    ``storage_class`` its class where that is why. ``besides`` is what else is in the way, which
+    kube-scheduler does not come to.
     """
 
     reason: InTree
@@ -63,8 +65,22 @@ class Objection(msgspec.Struct, frozen=True, kw_only=True):
     taints: tuple[Taint, ...] = ()
     claim: str = ""
     storage_class: str = ""
+    besides: tuple[Objection, ...] = ()
+
+    @property
+    def everything(self) -> tuple[Objection, ...]:
+        """Return all that is in the way, this first."""
+        return (self, *self.besides)
 
     @property
     def is_shortage(self) -> bool:
         """Tell whether amounts are all that is in the way."""
         return self.reason in _SHORTAGES
+
+
+def together(objections: Iterable[Objection]) -> Objection | None:
+    """Return the first objection with all others besides; None without any."""
+    found = tuple(objections)
+    if len(found) < 2:
+        return next(iter(found), None)
+    return msgspec.structs.replace(found[0], besides=found[1:])

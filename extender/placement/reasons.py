@@ -27,6 +27,11 @@ class Reason(StrEnum):
     KNOWLEDGE_STALE = "KnowledgeStale"
 
 
+OF_THE_CACHE = frozenset(
+    {Reason.MODEL_ABSENT, Reason.MODEL_LOADING, Reason.MODEL_FAILED, Reason.MODEL_STALE}
+)
+"""Refusals for what a node's cache holds."""
+
 TEXTS: dict[Reason, str] = {
     Reason.MODEL_ABSENT: "node cache does not hold the model",
     Reason.MODEL_LOADING: "node cache is still loading the model",

@@ -37,11 +37,16 @@ class PodRequest(msgspec.Struct, frozen=True, kw_only=True):
         return required or self.demand.volume_bytes > 0 or self.demand.unbounded
 
 
-class ClaimProblem(msgspec.Struct, frozen=True):
-    """Why a claim keeps a pod from every node; ``detail`` is for people."""
+class Refusal(msgspec.Struct, frozen=True, gc=False):
+    """Why a node refuses a pod for one of its models; ``detail`` is for people.
+
+    ``claim`` is the one that the model is in, ``job`` what was to write it there, by name.
+    """
 
     reason: Reason
     detail: str
+    claim: str = ""
+    job: str = ""
 
 
 def cache_answers(request: PodRequest, view: View) -> dict[ModelReference, Answer]:
@@ -62,21 +67,18 @@ def cached_reference(reference: ModelReference) -> ModelReference | None:
     return None
 
 
-def claim_problem(reference: ModelReference, namespace: str, view: View) -> ClaimProblem | None:
+def claim_problem(reference: ModelReference, namespace: str, view: View) -> Refusal | None:
     """Return what keeps a pod from opening its model in a claim anywhere, if anything does."""
-    claim = view.claim(namespace, reference.claim or "")
+    name = reference.claim or ""
+    claim = view.claim(namespace, name)
     if claim is None:
-        return ClaimProblem(
-            Reason.CLAIM_MISSING, f"claim {namespace}/{reference.claim} does not exist"
-        )
+        return Refusal(Reason.CLAIM_MISSING, f"claim {namespace}/{name} does not exist", name)
     if not claim.bound and not claim.waits_for_consumer:
-        return ClaimProblem(
-            Reason.CLAIM_NOT_BOUND, f"claim {namespace}/{reference.claim} is not bound"
-        )
+        return Refusal(Reason.CLAIM_NOT_BOUND, f"claim {namespace}/{name} is not bound", name)
     return _unfinished_write(reference, namespace, view)
 
 
-def _unfinished_write(reference: ModelReference, namespace: str, view: View) -> ClaimProblem | None:
+def _unfinished_write(reference: ModelReference, namespace: str, view: View) -> Refusal | None:
     """Withhold only the model that a Job writes, and only until it was first completed.
 
     Where a Ready pod reads it, it was: the Job may be another run, the first one long forgotten.
@@ -95,14 +97,11 @@ def _unfinished_write(reference: ModelReference, namespace: str, view: View) -> 
         return None
     running = next((job for job in writers if job.state is JobState.RUNNING), None)
     job: JobFacts = running or writers[0]
+    who, claim = f"job {job.namespace}/{job.name}", reference.claim or ""
     if job.state is JobState.RUNNING:
-        return ClaimProblem(
-            Reason.CLAIM_FILLING, f"job {job.namespace}/{job.name} has not completed yet"
-        )
-    return ClaimProblem(
-        Reason.CLAIM_FILL_FAILED,
-        f"job {job.namespace}/{job.name} failed: {job.reason}",
-    )
+        return Refusal(Reason.CLAIM_FILLING, f"{who} has not completed yet", claim, job.name)
+    detail = f"{who} failed: {job.reason}"
+    return Refusal(Reason.CLAIM_FILL_FAILED, detail, claim, job.name)
 
 
 def _same_model(written: DeclaredModel, opened: str) -> bool:

@@ -22,8 +22,8 @@ from extender.placement.policy import OnStale, Policy
 from extender.placement.progress import bytes_left, describe
 from extender.placement.reasons import Reason
 from extender.placement.request import (
-    ClaimProblem,
     PodRequest,
+    Refusal,
     cache_answers,
     cached_reference,
     claim_problem,
@@ -36,6 +36,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     ``resolvable`` is whether evicting pods could change it; nothing that only this program sees is
     (kube-scheduler's preemption never asks an extender again). ``detail`` is for people.
+    ``refusals`` are those of the pod's models, the first of which is the ``reason``. ``state`` and
+    ``evidence`` are of the model that refuses the node; of the first in a cache where none does.
     ``memory_free`` is bytes before this pod; ``missing`` the bytes it lacks.
     """
 
@@ -43,6 +45,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     reason: Reason | None = None
     detail: str = ""
     resolvable: bool = False
+    refusals: Mapping[ModelReference, Refusal] = {}
     state: ModelState | None = None
     evidence: Evidence | None = None
     start: Start | None = None
@@ -79,6 +82,11 @@ class Judge:
         self.view = view
         self.policy = policy
         self.stale = stale
+        self._required = tuple(
+            reference
+            for reference in self.request.workload.references
+            if reference.need is Need.REQUIRED
+        )
         self._answers = cache_answers(self.request, view)
         self._claims = self._claim_problems()
 
@@ -88,7 +96,7 @@ class Judge:
         return self._answers
 
     @property
-    def claims(self) -> tuple[tuple[ClaimProblem | None, ClaimFacts | None], ...]:
+    def claims(self) -> tuple[tuple[Refusal | None, ClaimFacts | None], ...]:
         """Return what is known of each of the pod's claims: its problem, and what it is tied to."""
         view, namespace = self.view, self.request.namespace
         return tuple(
@@ -115,25 +123,33 @@ class Judge:
         )
 
     def verdict(self, name: str) -> Verdict:
-        """Judge one node: the first thing that refuses it, and its estimated start."""
+        """Judge one node: what refuses it, and its estimated start."""
         if self.stale:
             return Verdict(node=name, reason=self._lost_sight(), detail=", ".join(self.stale))
         node = self.view.nodes.get(name)
         if node is None:
             return self._unknown_node(name)
         missing = self._memory_missing(node)
-        refused = self._refused(node)
-        state, evidence = self._known_state(name)
+        refusals = {
+            reference: refusal
+            for reference in self._required
+            if (refusal := self._refused_by(reference, node)) is not None
+        }
+        refusing = next(iter(refusals), None)
+        state, evidence = self._known_state(name, refusing)
         verdict = Verdict(
             node=name,
+            refusals=refusals,
             state=state,
             evidence=evidence,
             start=self.start(node),
             memory_free=self.free(node),
             missing=missing,
         )
-        if refused is not None:
-            return msgspec.structs.replace(verdict, reason=refused[0], detail=refused[1])
+        if refusing is not None:
+            refusal, called = refusals[refusing], self.called(refusing)
+            detail = f"{called}: {refusal.detail}" if called else refusal.detail
+            return msgspec.structs.replace(verdict, reason=refusal.reason, detail=detail)
         if missing:
             return msgspec.structs.replace(verdict, reason=Reason.INSUFFICIENT_MEMORY)
         return verdict
@@ -148,9 +164,10 @@ class Judge:
         node = self.view.nodes.get(name)
         if node is None:
             return self._unknown_node(name).reason
-        refused = self._refused(node)
-        if refused is not None:
-            return refused[0]
+        for reference in self._required:
+            refusal = self._refused_by(reference, node)
+            if refusal is not None:
+                return refusal.reason
         return Reason.INSUFFICIENT_MEMORY if self._memory_missing(node) > freed else None
 
     def start(self, node: NodeView) -> Start:
@@ -186,6 +203,10 @@ class Judge:
         answer = self._answers.get(reference)
         return answer.nodes.get(node) if answer else None
 
+    def called(self, reference: ModelReference) -> str:
+        """Return what tells one of the pod's models from the others; empty where it is alone."""
+        return reference.title if len(self.request.workload.references) > 1 else ""
+
     def free(self, node: NodeView) -> int:
         """Return the bytes that are left for this pod: what it holds or takes itself is its own."""
         request = self.request
@@ -213,24 +234,17 @@ class Judge:
             return 0
         return max(0, wanted - self.free(node))
 
-    def _refused(self, node: NodeView) -> tuple[Reason, str] | None:
-        for reference in self.request.workload.references:
-            if reference.need is not Need.REQUIRED:
-                continue
-            found = self._refused_by(reference, node)
-            if found is not None:
-                return found
-        return None
-
-    def _refused_by(self, reference: ModelReference, node: NodeView) -> tuple[Reason, str] | None:
+    def _refused_by(self, reference: ModelReference, node: NodeView) -> Refusal | None:
         for problem_of in (reference, reference.origin):
             if problem_of is None or problem_of.source is not Source.CLAIM:
                 continue
             problem = self._claims.get(problem_of)
             if problem is not None:
-                return problem.reason, problem.detail
+                return problem
             if not self._reachable(problem_of, node):
-                return Reason.CLAIM_UNREACHABLE, f"claim {problem_of.claim} is tied to other nodes"
+                claim = problem_of.claim or ""
+                detail = f"claim {claim} is tied to other nodes"
+                return Refusal(Reason.CLAIM_UNREACHABLE, detail, claim)
         answer = self._answers.get(reference)
         if answer is None or not answer.known:
             return None
@@ -238,20 +252,20 @@ class Judge:
             return None
         return self._cache_refusal(answer.nodes.get(node.name), node.name)
 
-    def _cache_refusal(self, holding: Holding | None, node: str) -> tuple[Reason, str] | None:
+    def _cache_refusal(self, holding: Holding | None, node: str) -> Refusal | None:
         if holding is None:
-            return Reason.MODEL_ABSENT, "no loader pod on this node vouches for it"
+            return Refusal(Reason.MODEL_ABSENT, "no loader pod on this node vouches for it")
         leaves = holding.leaves_soon(self.view.now)
         if holding.state is ModelState.READY and not leaves:
             return None
         detail = f"{holding.witness}: {holding.reason}" if holding.reason else holding.witness
         if leaves:
-            return Reason.MODEL_ABSENT, detail
+            return Refusal(Reason.MODEL_ABSENT, detail)
         if holding.state is ModelState.STALE:
             age = self.view.now - holding.since if holding.since is not None else 0.0
             if age <= self.policy.stale_grace:
                 return None
-            return Reason.MODEL_STALE, f"{detail}, {age:.0f} s ago"
+            return Refusal(Reason.MODEL_STALE, f"{detail}, {age:.0f} s ago")
         transfer = self.view.transfer(holding, node)
         wish = self.view.wish(holding, node)
         if transfer is not None:
@@ -260,9 +274,9 @@ class Judge:
             detail = f"{holding.witness}: asked for at {wish.asked_at} by pod {wish.pod}"
         elif holding.on_demand:
             detail = f"{holding.witness}: fetched on demand"
-        return _FROM_STATE[holding.state], detail
+        return Refusal(_FROM_STATE[holding.state], detail)
 
-    def _claim_problems(self) -> dict[ModelReference, ClaimProblem]:
+    def _claim_problems(self) -> dict[ModelReference, Refusal]:
         problems = {}
         for reference in self._claim_references():
             problem = claim_problem(reference, self.request.namespace, self.view)
@@ -280,10 +294,12 @@ class Judge:
         claim = self.view.claim(self.request.namespace, reference.claim or "")
         return claim is None or claim.reachable(node.name, node.labels)
 
-    def _known_state(self, name: str) -> tuple[ModelState | None, Evidence | None]:
-        """Return the state of the first node-cached reference on a node, if it is known at all."""
-        for answer in self._answers.values():
-            if answer.known:
+    def _known_state(
+        self, name: str, refusing: ModelReference | None
+    ) -> tuple[ModelState | None, Evidence | None]:
+        """Return the state of what refuses a node, else of the first model in a cache, if known."""
+        for reference, answer in self._answers.items():
+            if answer.known and refusing in {None, reference}:
                 holding = answer.nodes.get(name)
                 if holding is None:
                     return None if name in answer.untold else ModelState.ABSENT, None

@@ -80,11 +80,11 @@ class PodClaims:
             self._templated(f"{template.metadata.name}-{ordinal}", template)
             for template in asked.claim_templates.claims
         ]
-        self.everywhere = next(filter(None, map(self._refused_everywhere, self._mounted)), None)
+        self.everywhere = tuple(filter(None, map(self._refused_everywhere, self._mounted)))
 
-    def objection(self, node: NodeView) -> Objection | None:
-        """Say why a node is refused for a claim; None where none is in the way there."""
-        return next(filter(None, (self._refused(one, node) for one in self._mounted)), None)
+    def objections(self, node: NodeView) -> Iterator[Objection]:
+        """Say for which claims this node is refused."""
+        return filter(None, (self._refused(one, node) for one in self._mounted))
 
     def not_judged(self) -> Iterator[str]:
         """Name what could refuse a node for a claim and is not looked at here."""

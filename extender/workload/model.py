@@ -92,6 +92,12 @@ class ModelReference(msgspec.Struct, frozen=True, kw_only=True):
     origin: ModelReference | None = None
     can_fetch: bool = False
 
+    @property
+    def title(self) -> str:
+        """Return what people call it: as the pod says it, and what it is beside the served one."""
+        role = "" if self.role is Role.MODEL else f" ({self.role})"
+        return f"{self.model or 'a model that cannot be told'}{role}"
+
 
 class Warning(msgspec.Struct, frozen=True):  # noqa: A001 - the word of the explain document
     """Something that the author of the spec should know. ``reason`` is a CamelCase token."""

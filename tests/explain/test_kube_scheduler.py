@@ -313,7 +313,8 @@ def test_no_node_that_is_large_enough_is_said_though_the_model_is_nowhere_too() 
     asker = served(resources={"requests": {"memory": "900Gi"}})
     assert document(asker, machine("a"), machine("b"), loader())["summary"].startswith(
         "waits: none of 2 nodes has the model; no node is large enough: on a 836.0 GiB of memory "
-        "would lack even if all pods left that can; waits for a node that is large enough; "
+        "would lack even if all pods left that can; waits for a node that has what it loads and "
+        "that is large enough; "
     )
 
 

@@ -79,3 +79,11 @@ def test_the_taint_of_a_cordon_is_no_taint_of_its_own() -> None:
     both = tainted("node.kubernetes.io/unschedulable", unschedulable=True)
     (answer,) = told(both)["nodes"]
     assert (answer["reason"], answer["remedy"]) == ("NodeCordoned", "kubectl uncordon n")
+
+
+def test_a_key_with_two_effects_is_said_once() -> None:
+    """The node controller sets what makes a node not ready with NoSchedule and NoExecute."""
+    key = "node.kubernetes.io/not-ready"
+    effects = [{"key": key, "effect": effect} for effect in ("NoSchedule", "NoExecute")]
+    (answer,) = told(tainted(taints=effects))["nodes"]
+    assert answer["message"].startswith(f"untolerated taint {{{key}: }}; the kubelet of n ")
