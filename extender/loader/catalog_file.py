@@ -26,6 +26,7 @@ class CatalogFile:
         self._path = path
         self._keep = keep
         self._seen: bytes | None = None
+        self._kept: bytes | None = None
         self.catalog: Catalog | None = None
         self.error = ""
 
@@ -43,6 +44,8 @@ class CatalogFile:
             self._refuse(f"{self._path}: cannot be read: {error.strerror or error}")
             return self.catalog != before
         if text == self._seen:
+            if not self.error and text != self._kept:
+                self._remember(text)  # the disk did not take it before
             return False
         self._seen = text
         try:
@@ -67,12 +70,14 @@ class CatalogFile:
             return
         fresh = self._keep.with_name(f"{self._keep.name}.new")
         try:
+            fresh.parent.mkdir(exist_ok=True)  # on a new node nothing else was there before
             fresh.unlink(missing_ok=True)
             with open(fresh, "xb", opener=_for_this_user_alone) as file:
                 file.write(text)
             fresh.replace(self._keep)
+            self._kept = text
         except OSError:
-            return  # a full or read-only disk: the copy only serves a later start with a bad file
+            return  # a full or read-only disk: tried again at each look
 
     @staticmethod
     def _read(text: bytes, path: Path) -> Catalog:

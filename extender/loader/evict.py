@@ -110,11 +110,19 @@ def carry_out(publisher: Publisher, directory: CacheDirectory, decided: Decided)
     Raises CacheError where the cache cannot be changed.
     """
     busy = evict(publisher, directory, decided.plan)
-    try:  # last: on a full disk there may be room for it only now
-        save_record(directory, decided.record, publisher.disk)
+    note_use(publisher, directory, decided.record)
+    return busy
+
+
+def note_use(publisher: Publisher, directory: CacheDirectory, record: Record) -> None:
+    """Keep when each model was used last. After an eviction, as a full disk takes it only then.
+
+    Raises CacheError.
+    """
+    try:
+        save_record(directory, record, publisher.disk)
     except OSError as error:
         raise unwritable(directory.root, error) from error
-    return busy
 
 
 def evict(publisher: Publisher, directory: CacheDirectory, decided: Plan) -> list[str]:

@@ -29,7 +29,7 @@ from extender.loader.proof.verify import verify
 from extender.loader.publish import DamagedError, Publisher
 from extender.loader.sources import Cause, Credentials, Source, SourceError
 from extender.loader.stored import bytes_on_disk
-from extender.loader.sweep import sweep
+from extender.loader.sweep import bound_quarantine, sweep
 from extender.loader.telling import Tell
 from extender.loader.transfer.failures import TransferError
 from extender.loader.transfer.limits import Limits
@@ -169,6 +169,10 @@ class Filling:
         root = self._cache.root
         space = disk_space(root)
         if space is None or needed <= space.free_bytes:
+            return
+        bound_quarantine(self._publisher, self._cache, 0)  # before anything that is of use
+        space = disk_space(root) or space
+        if needed <= space.free_bytes:
             return
         memory, goes = is_memory(root), 0
         if memory and not self._cache.in_place(self._path):

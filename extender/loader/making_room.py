@@ -18,13 +18,13 @@ from extender.kube.objects import Pod
 from extender.kube.quantity import format_bytes
 from extender.loader.catalog import Catalog
 from extender.loader.disk_space import file_system
-from extender.loader.evict import Decided, carry_out, decide
+from extender.loader.evict import Decided, decide, evict, note_use
 from extender.loader.layout import CacheDirectory, unwritable
 from extender.loader.metrics import LoaderMetrics
 from extender.loader.origin import asked_for
 from extender.loader.publish import Publisher
 from extender.loader.space import Plan
-from extender.loader.sweep import sweep
+from extender.loader.sweep import QUARANTINE_BYTES, sweep
 from extender.loader.table import ModelTable
 from extender.loader.wishes import Wish
 
@@ -107,12 +107,17 @@ class RoomMaker:
         return disk.free < needed or disk.used_above(self._catalog.watermarks.high_percent) > 0
 
     def _sweep(self, *, needed: int) -> None:
-        swept = sweep(self._publisher, self._cache, wanted=self._may_be_begun(needed=needed))
+        short = self._is_short(needed)
+        swept = sweep(
+            self._publisher,
+            self._cache,
+            wanted=self._may_be_begun(short=short),
+            quarantine_bytes=0 if short else QUARANTINE_BYTES,
+        )
         for path in swept.completed:
             self.changed(path)
 
-    def _may_be_begun(self, *, needed: int) -> dict[str, str]:
-        short = self._is_short(needed)
+    def _may_be_begun(self, *, short: bool) -> dict[str, str]:
         models = [wish.model for wish in self._wishes] if short else self._catalog.models
         return asked_for(models)
 
@@ -129,8 +134,9 @@ class RoomMaker:
                 if said:
                     self._notice()
                     decided = _only(said, self._decide(keep=keep(), needed=needed))
-                busy = carry_out(self._publisher, self._cache, decided)
+                busy = evict(self._publisher, self._cache, decided.plan)
                 self._note(decided.plan, busy)
+                note_use(self._publisher, self._cache, decided.record)
 
     def _decide(self, *, keep: set[str], needed: int) -> Decided:
         try:

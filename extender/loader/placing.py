@@ -156,12 +156,19 @@ class Placing:
         return bool(there.damaged or self.damage(held.path))
 
     def discard(self, held: Writing, directory: Path) -> None:
-        """Delete a directory or a file by way of the trash. Raises OSError."""
+        """Delete a directory or a file by way of the trash. Raises OSError where it stays.
+
+        It is gone from its place with the rename; what cannot be deleted then is tried again by
+        ``sweep``.
+        """
         trash = held.directory.trash(held.path)
         make_parents(self.disk, trash)
         self.disk.rename(directory, trash)
         self.disk.sync_directory(directory.parent)
-        self.disk.remove_tree(trash)
+        try:
+            self.disk.remove_tree(trash)
+        except OSError as error:
+            log.warning("not deleted; it is tried again", model=held.path, error=str(error))
 
     def _replace(self, held: Writing, proven: Path, publication: str) -> None:
         """Exchange what stands at the final path. The name says which publication is on its way.

@@ -17,7 +17,7 @@ from extender.loader.layout import CacheDirectory, Writing, make_parents
 from extender.loader.proof.manifest import of_marker
 from extender.loader.proof.marker import Marker, MarkerError, read_marker
 from extender.loader.proof.reading import Reader
-from extender.loader.proof.verdict import Level, Problem
+from extender.loader.proof.verdict import Level, Problem, ProvenFile
 from extender.loader.proof.verify import prove_file, verify
 from extender.loader.publish import DamagedError, Publisher
 
@@ -60,13 +60,15 @@ class Rereader:
         self._disk = disk or Disk()
         self._state = directory.work_area / "rereading.json"
         self._at: _Cursor | None = None
+        self._untold: tuple[str, ProvenFile] | None = None
         self._told = False
 
     def step(self, paths: Iterable[str]) -> Reread | None:
         """Read the next file of these models; None at the end of a round, and then from the start.
 
         Raises ReadingStoppedError where the reader is stopped: that file is read again next time.
-        Where its place cannot be kept on the disk, the next process begins a round anew.
+        Where its place cannot be kept on the disk, the next process begins a round anew; and what
+        was found damaged is found once more by that one, unless the model's marker tells of it.
         """
         after = self._at or self._load()
         for path, marker, number in self._files(sorted(p for p in paths if p >= after.path)):
@@ -84,6 +86,8 @@ class Rereader:
             now = self._marker(path) if problem is not None else None
             if now is not None and file not in now.files:
                 problem = None  # the model was replaced or mended while it was read
+            if problem is not None and self._untold is None:
+                self._untold = path, file
             self._save(_Cursor(path, file.path, marker.id))
             last = number == len(marker.files) - 1
             return Reread(
@@ -120,6 +124,8 @@ class Rereader:
 
     def _save(self, cursor: _Cursor) -> None:
         self._at = cursor
+        if self._is_untold():
+            return
         try:
             make_parents(self._disk, self._state)
             self._disk.write(self._state, msgspec.json.encode(cursor))
@@ -127,6 +133,16 @@ class Rereader:
             if not self._told:
                 log.warning("place not kept", file=str(self._state), error=str(error))
             self._told = True
+
+    def _is_untold(self) -> bool:
+        """Tell whether this process alone knows of damage that it found."""
+        if self._untold is None:
+            return False
+        path, file = self._untold
+        marker = self._marker(path)
+        if marker is None or marker.damaged or file not in marker.files:
+            self._untold = None
+        return self._untold is not None
 
 
 def confirm(publisher: Publisher, held: Writing, marker: Marker, reader: Reader) -> Marker:

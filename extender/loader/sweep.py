@@ -74,7 +74,7 @@ def sweep(
                     with _by_itself(entry), _held(publisher, directory, entry.name) as held:
                         _give_up(publisher, held, entry)
                         swept.deleted += 1
-        _bound_quarantine(publisher, directory, quarantine_bytes, swept)
+        swept.deleted += bound_quarantine(publisher, directory, quarantine_bytes)
         for entry in _entries(directory.work_area / "trash"):
             with _by_itself(entry):
                 publisher.disk.remove_tree(entry)
@@ -142,11 +142,11 @@ def _give_up(publisher: Publisher, held: Writing, begun: Path) -> None:
         publisher.disk.unlink(journal)
 
 
-def _bound_quarantine(
-    publisher: Publisher, directory: CacheDirectory, limit: int, swept: Swept
-) -> None:
-    """Delete the oldest damaged files until at most ``limit`` bytes are kept."""
-    files = []
+def bound_quarantine(
+    publisher: Publisher, directory: CacheDirectory, limit: int = QUARANTINE_BYTES
+) -> int:
+    """Delete the oldest damaged files until at most ``limit`` bytes are kept; return how many."""
+    files, deleted = [], 0
     for entry in _entries(directory.work_area / "quarantine"):
         with _by_itself(entry):
             for file in _entries(entry):
@@ -157,7 +157,8 @@ def _bound_quarantine(
         if limit < 0:
             with _by_itself(file):
                 publisher.disk.unlink(file)
-                swept.deleted += 1
+                deleted += 1
+    return deleted
 
 
 def _entries(directory: Path) -> list[Path]:

@@ -176,6 +176,22 @@ class TestCatalogFile:
         assert not file.poll()
         assert file.error == ""
 
+    def test_the_last_good_one_is_kept_on_a_new_node_once_the_disk_takes_it(
+        self, tmp_path: Path
+    ) -> None:
+        mount, keep = tmp_path / "mount", tmp_path / "cache" / ".modelcache" / "catalog.yaml"
+        mount.mkdir()
+        self.mount(mount, self.text(model("a")))
+        file = CatalogFile(mount / "catalog.yaml", keep=keep)
+        assert file.poll()
+        keep.parents[1].mkdir()  # there was no disk before
+        assert not file.poll()
+        self.mount(mount, "nothing good")
+        later = CatalogFile(mount / "catalog.yaml", keep=keep)
+        later.poll()
+        assert "the last good catalog stays in force" in later.error
+        assert later.catalog == file.catalog
+
     @pytest.mark.parametrize(
         ("value", "said"),
         [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from extender.loader import evict, making_room
 from extender.loader.catalog import Catalog, CatalogModel, WatermarkSection
 from extender.loader.layout import CacheDirectory, writing
 from extender.loader.making_room import RoomMaker
+from extender.loader.mend import condemn
 from extender.loader.metrics import LoaderMetrics
 from extender.loader.publish import Publisher
 from extender.loader.space import FileSystem
@@ -30,6 +32,13 @@ FULL = WatermarkSection(high_percent=0.0001, low_percent=0.00001, reserve=0)
 
 def model(name: str, priority: int = 0) -> CatalogModel:
     return CatalogModel(name=name, source=f"hf://org/{name}", priority=priority)
+
+
+def refusing(code: int) -> Callable[[Path], None]:
+    def refuse(path: Path) -> None:
+        raise OSError(code, "refused", str(path))
+
+    return refuse
 
 
 class Scene:
@@ -217,3 +226,29 @@ def test_half_a_download_that_another_process_is_at_is_left_to_it(scene: Scene) 
     with writing(scene.cache, "left"):
         scene.room.tidy()
     assert scene.staged() == {"left"}
+
+
+def test_what_is_gone_from_its_place_is_gone_though_its_bytes_cannot_be_deleted(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.published("one", "two")
+    scene.follow(FULL)
+    monkeypatch.setattr(scene.publisher.disk, "remove_tree", refusing(errno.EPERM))
+    scene.room.tidy()
+    assert scene.there() == set()
+    assert ReportedState.READY not in scene.said().values()
+
+
+def test_damaged_files_that_were_set_aside_go_before_anything_where_room_is_short(
+    scene: Scene,
+) -> None:
+    scene.published("kept")
+    with writing(scene.cache, "kept") as held:
+        condemn(scene.publisher, held, ["model-00001-of-00002.safetensors"])
+    aside = scene.cache.work_area / "quarantine"
+    scene.follow(ROOMY, model("kept"), wished="kept")
+    scene.room.for_wish(Wish(model=model("kept")), 1000)
+    assert [file for file in aside.rglob("*") if file.is_file()]
+    scene.room.for_wish(Wish(model=model("kept")), TOO_MUCH)
+    assert not [file for file in aside.rglob("*") if file.is_file()]
+    assert scene.there() == {"kept"}

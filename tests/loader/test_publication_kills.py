@@ -200,7 +200,7 @@ def test_refused_at_any_step_it_says_so_and_goes_on_once_it_can(
         work(root, Disk())
         assert state(root) == after
         step += 1
-    assert step > 5
+    assert step > 3  # what cannot be deleted once it is in the trash is left to sweep
 
 
 def fill(root: Path, files: dict[str, bytes], disk: Disk) -> None:

@@ -126,6 +126,21 @@ def test_the_marker_says_when_all_of_it_was_read(cache: CacheDirectory) -> None:
             confirm(publisher, held, marker, Reader())
 
 
+def test_damage_that_the_marker_does_not_tell_of_is_found_again_by_the_next_process(
+    cache: CacheDirectory,
+) -> None:
+    shard = cache.final("a") / SHARD
+    before = shard.stat()
+    shard.write_bytes(FILES[SHARD][:-1] + bytes([FILES[SHARD][-1] ^ 1]))
+    os.utime(shard, ns=(before.st_atime_ns, before.st_mtime_ns))
+    for _ in range(2):  # the first one ends before it can say so
+        read = a_round(Rereader(cache, Reader()))
+        assert [(r.path, r.file) for r in read if r.problem] == [("a", SHARD)]
+    with writing(cache, "a") as held:
+        condemn(Publisher(), held, [SHARD])
+    assert {r.path for r in a_round(Rereader(cache, Reader()))} == {"b"}
+
+
 def test_reading_keeps_to_its_bandwidth(tmp_path: Path) -> None:
     clock = Clock()
     limits = Limits(bytes_per_second=1_000_000, clock=clock, sleep=lambda s: setattr(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
+from extender.loader import telling
 from extender.loader.telling import (
     LOG_EVERY_SECONDS,
     RATE_SECONDS,
@@ -48,7 +50,10 @@ def test_the_rate_is_that_of_the_last_whole_spell() -> None:
     assert rate.of(100 + 50 * int(RATE_SECONDS)) == 0
 
 
-def test_the_log_gets_one_line_for_each_model_now_and_then() -> None:
+def test_the_log_gets_one_line_for_each_model_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(telling, "log", structlog.get_logger())  # as nobody has configured it yet
     clock = Clock()
     lines = LogLines(clock=clock)
     with capture_logs() as logs:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 
 from extender.loader.transfer.promises import Promises
 
@@ -36,7 +37,8 @@ class Limits:
         self._free = threading.Condition()
         self._in_use = 0
         self._bucket = threading.Lock()
-        self._paid_until = clock()
+        self._taken = 0.0
+        self._since, self._granted, self.bytes_per_second = clock(), 0.0, 0.0
         self.adjust(
             connections=connections,
             bytes_per_second=bytes_per_second,
@@ -44,10 +46,13 @@ class Limits:
         )
 
     def adjust(self, *, connections: int, bytes_per_second: float, reserve_bytes: int) -> None:
-        """Change the bounds, from now on."""
+        """Change the bounds, from now on, also for whoever waits within the old ones."""
         self.connections = max(1, connections)
-        self.bytes_per_second = bytes_per_second
         self.reserve_bytes = reserve_bytes
+        with self._bucket:
+            now = self.clock()
+            self._granted = min(self._granted_by(now), self._taken)  # nothing is saved up
+            self._since, self.bytes_per_second = now, bytes_per_second
 
     @contextmanager
     def connection(self, stopped: Callable[[], bool]) -> Iterator[bool]:
@@ -70,14 +75,23 @@ class Limits:
         Bytes are paid for after they came: what was received at once delays what follows, so that
         the mean holds over any second and no byte is held back that is here already.
         """
-        rate = self.bytes_per_second
-        if rate <= 0:
-            return
         with self._bucket:
-            now = self.clock()
-            self._paid_until = max(self._paid_until, now) + count / rate
-            until = self._paid_until
-        self.pause(until, stopped)
+            if self.bytes_per_second <= 0:
+                return
+            self._taken = max(self._taken, self._granted_by(self.clock())) + count
+            mine = self._taken
+        while not stopped():
+            with self._bucket:
+                left = mine - self._granted_by(self.clock())
+                rate = self.bytes_per_second
+            if left <= 0:
+                return
+            self._sleep(min(left / rate, _TICK))
+
+    def _granted_by(self, now: float) -> float:
+        """Return how many bytes the bandwidth has let through by a time, all told."""
+        rate = self.bytes_per_second
+        return inf if rate <= 0 else self._granted + (now - self._since) * rate
 
     def pause(self, until: float, stopped: Callable[[], bool]) -> None:
         """Wait until ``until`` on the clock, or until it is stopped."""
