@@ -18,6 +18,7 @@ from extender.explain.answers import Answers, NodeAnswer, answers_for, refusal_m
 from extender.explain.held import held_back, not_asked
 from extender.explain.remarks import fetched_remarks
 from extender.explain.remedies import remedy
+from extender.explain.standing import standing
 from extender.explain.strategies import better_strategy
 from extender.explain.volumes import volume_warnings
 from extender.explain.words import no_new_node, patience, summarize
@@ -74,7 +75,7 @@ def explain(
         "nodes": [
             _node(answer, judge, pod, scores) for answer in answers if only in {None, answer.node}
         ],
-        "summary": summarize(judge, answers, pods, held),
+        "summary": summarize(judge, answers, pods, held, standing(pod, request.node, answers)),
         "warnings": [
             {"reason": reason, "message": message}
             for reason, message in (

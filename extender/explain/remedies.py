@@ -54,8 +54,9 @@ def _for_model(reference: ModelReference, refusal: Refusal, node: str, judge: Ju
                 f"; see how far: {asked}" if asked else ""
             )
         case Reason.MODEL_FAILED:
-            asked = _witness(reference, node, judge, "logs", " --all-containers --previous")
-            return f"look at the logs of its loader: {asked}" if asked else "look at its loader"
+            told = _witness(reference, node, judge, "describe pod")
+            logs = _witness(reference, node, judge, "logs", " --all-containers")
+            return f"see why its loader failed: {told}; {logs}" if told else "look at its loader"
         case Reason.MODEL_STALE:
             asked = _witness(reference, node, judge, "describe pod")
             return f"see why its loader is not Ready: {asked}" if asked else "look at its loader"

@@ -25,12 +25,14 @@ def summarize(
     answers: Sequence[NodeAnswer],
     pods: Iterable[PodFacts],
     held: Held | None = None,
+    standing: str = "",
 ) -> str:
     """Say where a pod can go, or why it waits, and then what it asks for.
 
     What holds it back from every node comes first, then what would be so without that.
+    ``standing``: how it stands with one that has a node.
     """
-    first = f"runs on {judge.request.node}; " if judge.request.node else ""
+    first = f"{standing}; " if standing else ""
     if held is not None:
         first = f"{held.message}; {held.remedy}; without that: "
     return f"{first}{_can_go(judge, answers, pods)}; {asks_for(judge)}"

@@ -187,7 +187,7 @@ REMEDIES: dict[str, tuple[Pod, list[KubeObject], str]] = {
     ),
     "ModelFailed": (
         vllm(), [*cached(of="a"), loader_pod("a", CRASHING)],
-        "kubectl logs -n inference model-loader-a --all-containers --previous",
+        "describe pod -n inference model-loader-a; kubectl logs -n inference model-loader-a",
     ),
     "InsufficientMemory": (
         tmpfs(size="70Gi", memory="1Gi"), [node("a")], "spec.resources.requests.memory: 71Gi",
