@@ -15,7 +15,12 @@ import structlog
 from extender.loader.disk import Disk, regular_file
 from extender.loader.layout import CacheDirectory, Writing, make_parents
 from extender.loader.proof.manifest import of_marker
-from extender.loader.proof.marker import Marker, MarkerError, read_marker
+from extender.loader.proof.marker import (
+    Marker,
+    MarkerError,
+    UnreadableMarkerError,
+    read_marker,
+)
 from extender.loader.proof.reading import Reader
 from extender.loader.proof.verdict import Level, Problem, ProvenFile
 from extender.loader.proof.verify import prove_file, verify
@@ -27,7 +32,7 @@ log = structlog.get_logger("extender.loader")
 class Reread(msgspec.Struct, frozen=True, kw_only=True):
     """One file that was read, of the model with this marker.
 
-    ``last``: with it the whole model was read in this round.
+    ``last``: with it the whole model was read in this round, and none of it was found damaged.
     """
 
     path: str
@@ -60,7 +65,7 @@ class Rereader:
         self._disk = disk or Disk()
         self._state = directory.work_area / "rereading.json"
         self._at: _Cursor | None = None
-        self._untold: tuple[str, ProvenFile] | None = None
+        self._untold: set[tuple[str, ProvenFile]] = set()
         self._told = False
 
     def step(self, paths: Iterable[str]) -> Reread | None:
@@ -86,10 +91,11 @@ class Rereader:
             now = self._marker(path) if problem is not None else None
             if now is not None and file not in now.files:
                 problem = None  # the model was replaced or mended while it was read
-            if problem is not None and self._untold is None:
-                self._untold = path, file
+            if problem is not None:
+                self._untold.add((path, file))
             self._save(_Cursor(path, file.path, marker.id))
-            last = number == len(marker.files) - 1
+            damaged = any(one == path for one, _ in self._untold)
+            last = number == len(marker.files) - 1 and not damaged
             return Reread(
                 path=path,
                 file=file.path,
@@ -124,7 +130,8 @@ class Rereader:
 
     def _save(self, cursor: _Cursor) -> None:
         self._at = cursor
-        if self._is_untold():
+        self._untold = {found for found in self._untold if self._is_untold(*found)}
+        if self._untold:
             return
         try:
             make_parents(self._disk, self._state)
@@ -134,15 +141,15 @@ class Rereader:
                 log.warning("place not kept", file=str(self._state), error=str(error))
             self._told = True
 
-    def _is_untold(self) -> bool:
+    def _is_untold(self, path: str, file: ProvenFile) -> bool:
         """Tell whether this process alone knows of damage that it found."""
-        if self._untold is None:
+        try:
+            marker = read_marker(self._directory.final(path))
+        except UnreadableMarkerError:
+            return True  # as long as the disk does not give it, it tells nobody
+        except MarkerError:
             return False
-        path, file = self._untold
-        marker = self._marker(path)
-        if marker is None or marker.damaged or file not in marker.files:
-            self._untold = None
-        return self._untold is not None
+        return marker is not None and not marker.damaged and file in marker.files
 
 
 def confirm(publisher: Publisher, held: Writing, marker: Marker, reader: Reader) -> Marker:

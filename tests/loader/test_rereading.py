@@ -35,6 +35,23 @@ def cache(tmp_path: Path) -> CacheDirectory:
     return directory
 
 
+def damage_unseen(shard: Path) -> None:
+    """Change the last byte of a file where it lies, so that no stat shows it."""
+    before = shard.stat()
+    with shard.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([FILES[shard.name][-1] ^ 1]))
+    os.utime(shard, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def read_until_damage(rereader: Rereader, path: str) -> None:
+    while (read := rereader.step(["a", "b"])) is not None:
+        if read.problem is not None:
+            assert read.path == path
+            return
+    pytest.fail("nothing was found")
+
+
 def a_round(rereader: Rereader) -> list[Reread]:
     return list(iter(lambda: rereader.step(["b", "a"]), None))
 
@@ -64,12 +81,7 @@ def test_a_file_at_which_reading_was_stopped_is_read_again(cache: CacheDirectory
 
 
 def test_damage_that_no_stat_shows_is_found(cache: CacheDirectory) -> None:
-    shard = cache.final("a") / SHARD
-    before = shard.stat()
-    with shard.open("r+b") as file:
-        file.seek(-1, os.SEEK_END)
-        file.write(bytes([FILES[SHARD][-1] ^ 1]))
-    os.utime(shard, ns=(before.st_atime_ns, before.st_mtime_ns))
+    damage_unseen(cache.final("a") / SHARD)
     found = {(r.path, r.file): r.problem for r in a_round(Rereader(cache, Reader()))}
     assert [key for key, problem in found.items() if problem] == [("a", SHARD)]
 
@@ -129,16 +141,42 @@ def test_the_marker_says_when_all_of_it_was_read(cache: CacheDirectory) -> None:
 def test_damage_that_the_marker_does_not_tell_of_is_found_again_by_the_next_process(
     cache: CacheDirectory,
 ) -> None:
-    shard = cache.final("a") / SHARD
-    before = shard.stat()
-    shard.write_bytes(FILES[SHARD][:-1] + bytes([FILES[SHARD][-1] ^ 1]))
-    os.utime(shard, ns=(before.st_atime_ns, before.st_mtime_ns))
+    damage_unseen(cache.final("a") / SHARD)
     for _ in range(2):  # the first one ends before it can say so
         read = a_round(Rereader(cache, Reader()))
         assert [(r.path, r.file) for r in read if r.problem] == [("a", SHARD)]
+        assert [r.path for r in read if r.last] == ["b"]
     with writing(cache, "a") as held:
         condemn(Publisher(), held, [SHARD])
     assert {r.path for r in a_round(Rereader(cache, Reader()))} == {"b"}
+
+
+def test_damage_is_found_again_though_a_marker_tells_of_what_was_found_before_it(
+    cache: CacheDirectory,
+) -> None:
+    for path in ("a", "b"):
+        damage_unseen(cache.final(path) / SHARD)
+    rereader = Rereader(cache, Reader())
+    for path in ("a", "b"):
+        read_until_damage(rereader, path)
+    with writing(cache, "a") as held:
+        condemn(Publisher(), held, [SHARD])
+    assert rereader.step(["b"]) is not None  # the file after that
+    next_one = a_round(Rereader(cache, Reader()))
+    assert [r.path for r in next_one if r.problem] == ["b"]
+    assert not any(r.last for r in next_one)
+
+
+def test_a_marker_that_the_disk_does_not_give_tells_of_no_damage(cache: CacheDirectory) -> None:
+    damage_unseen(cache.final("a") / SHARD)
+    rereader = Rereader(cache, Reader())
+    read_until_damage(rereader, "a")
+    marker = cache.marker("a")
+    aside = marker.rename(marker.with_name("aside"))
+    marker.symlink_to(marker.name)  # ELOOP: an error of the disk, and none that a mode can cause
+    assert rereader.step(["a", "b"]) is not None  # of the other one
+    aside.rename(marker)
+    assert [r.path for r in a_round(Rereader(cache, Reader())) if r.problem] == ["a"]
 
 
 def test_reading_keeps_to_its_bandwidth(tmp_path: Path) -> None:
