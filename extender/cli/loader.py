@@ -21,7 +21,7 @@ from extender.loader.proof.verdict import Level, Verdict
 
 if TYPE_CHECKING:
     from extender.kube.objects import KubeObject, Pod
-    from extender.loader.evict import Decided
+    from extender.loader.evict import Decided, Undone
 
 directory_argument = click.Path(path_type=Path, file_okay=False)
 output_option = click.option(
@@ -117,10 +117,11 @@ def gc(
     node reads, and pinned ones, always stay; so does what other programs put there.
 
     Which models are in use is asked of the API; where it cannot answer, nothing is removed. Exit
-    code: 0 done, 1 room is still short or a model is being written, 2 wrong use or not possible.
+    code: 0 done, 1 room is still short, or a model is being written or cannot be removed, 2 wrong
+    use or not possible.
     """
     from extender.loader.catalog import load_catalog
-    from extender.loader.evict import carry_out, decide
+    from extender.loader.evict import Undone, carry_out, decide
     from extender.loader.layout import CacheDirectory
     from extender.loader.publish import Publisher
 
@@ -140,14 +141,14 @@ def gc(
             now=time.time(),
             foreign=foreign,
         )
-        busy = [] if dry_run else carry_out(Publisher(), cache, decided)
+        undone = Undone() if dry_run else carry_out(Publisher(), cache, decided)
     except OSError as error:
         raise UsageError(f"{error.filename or directory}: {error.strerror or error}") from error
     if output == "json":
-        _print_json(_decided(decided, busy, dry_run=dry_run))
+        _print_json(_decided(decided, undone, dry_run=dry_run))
     else:
-        _print_decided(decided, busy, dry_run=dry_run)
-    if decided.plan.missing or busy:
+        _print_decided(decided, undone, dry_run=dry_run)
+    if decided.plan.missing or undone.busy or undone.refused:
         sys.exit(1)
 
 
@@ -246,7 +247,7 @@ def _print_verdicts(verdicts: list[tuple[Path, Verdict]]) -> None:
             click.echo("\n".join(["", f"{path}:", *notes]))
 
 
-def _decided(decided: Decided, busy: list[str], *, dry_run: bool) -> dict[str, Any]:
+def _decided(decided: Decided, undone: Undone, *, dry_run: bool) -> dict[str, Any]:
     plan = decided.plan
     return {
         "dryRun": dry_run,
@@ -255,20 +256,22 @@ def _decided(decided: Decided, busy: list[str], *, dry_run: bool) -> dict[str, A
         "missingBytes": plan.missing,
         "evictions": [msgspec.to_builtins(each) for each in plan.evictions],
         "stays": [msgspec.to_builtins(each) for each in plan.stays],
-        "busy": busy,
+        "busy": undone.busy,
+        "refused": undone.refused,
     }
 
 
-def _print_decided(decided: Decided, busy: list[str], *, dry_run: bool) -> None:
+def _print_decided(decided: Decided, undone: Undone, *, dry_run: bool) -> None:
     plan = decided.plan
+    what = dict.fromkeys(undone.busy, "is being written") | dict.fromkeys(undone.refused, "refused")
     goes = "would go" if dry_run else "gone"
     rows = [
         (
             each.path,
-            "is being written" if each.path in busy else goes,
+            what.get(each.path, goes),
             each.reason.value,
             format_bytes(each.bytes),
-            each.message,
+            undone.refused.get(each.path, each.message),
         )
         for each in plan.evictions
     ]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from extender.errors import LockHeldError
+from extender.errors import CacheError, LockHeldError
 from extender.kube.objects import Pod
 from extender.kube.times import unix_time
 from extender.loader.catalog import Catalog, CatalogModel
@@ -104,14 +104,24 @@ def decide(
     )
 
 
-def carry_out(publisher: Publisher, directory: CacheDirectory, decided: Decided) -> list[str]:
-    """Let go what was decided, and note what was seen; return what stayed, being written.
+class Undone(msgspec.Struct, frozen=True, kw_only=True):
+    """What should have gone and stayed.
 
-    Raises CacheError where the cache cannot be changed.
+    Because another process is writing it (``busy``), or because the file system refuses (with why).
     """
-    busy = evict(publisher, directory, decided.plan)
+
+    busy: list[str] = []
+    refused: dict[str, str] = {}
+
+
+def carry_out(publisher: Publisher, directory: CacheDirectory, decided: Decided) -> Undone:
+    """Let go what was decided, and note what was seen; return what stayed.
+
+    Raises CacheError where that cannot be noted.
+    """
+    undone = evict(publisher, directory, decided.plan)
     note_use(publisher, directory, decided.record)
-    return busy
+    return undone
 
 
 def note_use(publisher: Publisher, directory: CacheDirectory, record: Record) -> None:
@@ -125,16 +135,15 @@ def note_use(publisher: Publisher, directory: CacheDirectory, record: Record) ->
         raise unwritable(directory.root, error) from error
 
 
-def evict(publisher: Publisher, directory: CacheDirectory, decided: Plan) -> list[str]:
-    """Remove what the plan says; return what stayed because another process is writing it.
-
-    Raises CacheError where the file system refuses.
-    """
-    busy = []
+def evict(publisher: Publisher, directory: CacheDirectory, decided: Plan) -> Undone:
+    """Remove what the plan says; return what stayed. One that stays keeps no other from going."""
+    undone = Undone()
     for eviction in decided.evictions:
         try:
             with writing(directory, eviction.path, disk=publisher.disk) as held:
                 publisher.remove(held)
         except LockHeldError:
-            busy.append(eviction.path)
-    return busy
+            undone.busy.append(eviction.path)
+        except CacheError as error:
+            undone.refused[eviction.path] = str(error)
+    return undone

@@ -18,7 +18,7 @@ from extender.kube.objects import Pod
 from extender.kube.quantity import format_bytes
 from extender.loader.catalog import Catalog
 from extender.loader.disk_space import file_system
-from extender.loader.evict import Decided, decide, evict, note_use
+from extender.loader.evict import Decided, Undone, decide, evict, note_use
 from extender.loader.layout import CacheDirectory, unwritable
 from extender.loader.metrics import LoaderMetrics
 from extender.loader.origin import asked_for
@@ -134,8 +134,8 @@ class RoomMaker:
                 if said:
                     self._notice()
                     decided = _only(said, self._decide(keep=keep(), needed=needed))
-                busy = evict(self._publisher, self._cache, decided.plan)
-                self._note(decided.plan, busy)
+                undone = evict(self._publisher, self._cache, decided.plan)
+                self._note(decided.plan, undone)
                 note_use(self._publisher, self._cache, decided.record)
 
     def _decide(self, *, keep: set[str], needed: int) -> Decided:
@@ -152,9 +152,11 @@ class RoomMaker:
         except OSError as error:
             raise unwritable(self._cache.root, error) from error
 
-    def _note(self, plan: Plan, busy: list[str]) -> None:
+    def _note(self, plan: Plan, undone: Undone) -> None:
+        for path, why in undone.refused.items():
+            log.warning("model not removed", model=path, error=why)
         for gone in plan.evictions:
-            if gone.path in busy:
+            if gone.path in undone.busy or gone.path in undone.refused:
                 continue
             self._table.absent(gone.path)
             self.changed(gone.path)

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import msgspec
 
 from extender.errors import CacheError
+from extender.loader.disk_space import is_memory
 from extender.loader.layout import Writing, make_parents, unwritable
 from extender.loader.proof.manifest import of_listing, of_marker
 from extender.loader.proof.marker import (
@@ -139,6 +140,10 @@ def _marker_of(held: Writing) -> Marker:
 def _set_aside(publisher: Publisher, held: Writing, path: str) -> None:
     file = held.final / path
     if not file.is_file():
+        return
+    if is_memory(held.directory.root):  # what is kept there is missing where the model belongs
+        publisher.disk.unlink(file)
+        publisher.disk.sync_directory(file.parent)
         return
     name = f"{quote(path, safe='')[-150:]}.{secrets.token_hex(4)}"
     aside = held.directory.quarantine(held.path) / name

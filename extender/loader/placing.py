@@ -164,8 +164,8 @@ class Placing:
         trash = held.directory.trash(held.path)
         make_parents(self.disk, trash)
         self.disk.rename(directory, trash)
-        self.disk.sync_directory(directory.parent)
         try:
+            self.disk.sync_directory(directory.parent)
             self.disk.remove_tree(trash)
         except OSError as error:
             log.warning("not deleted; it is tried again", model=held.path, error=str(error))

@@ -228,3 +228,20 @@ def test_gc_leaves_a_model_that_is_being_written_and_says_so(cache: Path, tmp_pa
     assert done.code == 1
     assert "is being written" in done.stdout
     assert (cache / "b").is_dir()
+
+
+def test_gc_goes_on_with_the_others_where_one_is_refused_and_says_so(
+    cache: Path, tmp_path: Path
+) -> None:
+    file = catalog(tmp_path / "catalog.yaml", high=0.001)
+    lock = CacheDirectory(cache).lock("a")
+    lock.unlink()
+    lock.mkdir()
+    document = gc(cache, file, "--assume-unused", "-o", "json")
+    assert document.code == 1
+    assert list(document.json()["refused"]) == ["a"]
+    assert [path.name for path in sorted(cache.iterdir()) if path.name in "ab"] == ["a"]
+    done = gc(cache, file, "--assume-unused")
+    assert done.code == 1
+    assert "refused" in done.stdout
+    assert str(lock) in done.stdout

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from extender.errors import CacheError, NotRemovedError
 from extender.kube.objects import Pod
@@ -14,7 +15,6 @@ from extender.loader import evict, making_room
 from extender.loader.catalog import Catalog, CatalogModel, WatermarkSection
 from extender.loader.layout import CacheDirectory, writing
 from extender.loader.making_room import RoomMaker
-from extender.loader.mend import condemn
 from extender.loader.metrics import LoaderMetrics
 from extender.loader.publish import Publisher
 from extender.loader.space import FileSystem
@@ -239,13 +239,40 @@ def test_what_is_gone_from_its_place_is_gone_though_its_bytes_cannot_be_deleted(
     assert ReportedState.READY not in scene.said().values()
 
 
+def test_a_model_that_the_file_system_keeps_is_reported_as_before_and_the_others_go(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    all_ready(scene, "one", "stays", "two")
+    rename = scene.publisher.disk.rename
+
+    def refuse(source: Path, target: Path) -> None:
+        if source.name == "stays":
+            raise PermissionError(errno.EPERM, "Operation not permitted", str(source))
+        rename(source, target)
+
+    monkeypatch.setattr(scene.publisher.disk, "rename", refuse)
+    changed: list[str] = []
+    scene.room.changed = changed.append
+    with capture_logs() as logs:
+        scene.room.tidy()
+    assert scene.there() == {"stays"}
+    assert changed == ["one", "two"]
+    assert scene.said() == {
+        "one": ReportedState.ABSENT,
+        "stays": ReportedState.READY,
+        "two": ReportedState.ABSENT,
+    }
+    (said,) = [line for line in logs if line["event"] == "model not removed"]
+    assert said["model"] == "stays"
+    assert "Operation not permitted" in said["error"]
+
+
 def test_damaged_files_that_were_set_aside_go_before_anything_where_room_is_short(
     scene: Scene,
 ) -> None:
     scene.published("kept")
-    with writing(scene.cache, "kept") as held:
-        condemn(scene.publisher, held, ["model-00001-of-00002.safetensors"])
-    aside = scene.cache.work_area / "quarantine"
+    aside = scene.cache.quarantine("kept")
+    put(aside, {"model-00001-of-00002.safetensors.1": b"damaged"})
     scene.follow(ROOMY, model("kept"), wished="kept")
     scene.room.for_wish(Wish(model=model("kept")), 1000)
     assert [file for file in aside.rglob("*") if file.is_file()]

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from extender.errors import CacheError
 from extender.loader.disk import Disk
+from extender.loader.disk_space import is_memory
 from extender.loader.layout import IN_PLACE, MARKER, CacheDirectory, Writing, writing
 from extender.loader.mend import condemn, mend, missing
 from extender.loader.proof.marker import Marker, read_marker
@@ -190,6 +191,8 @@ def test_a_file_that_was_touched_is_read_again_at_once_and_only_a_changed_one_is
 
 
 def test_one_damaged_shard_is_set_aside_and_replaced_alone(tmp_path: Path) -> None:
+    if is_memory(tmp_path):
+        pytest.skip("in memory nothing is kept aside")
     publish(tmp_path, OLD)
     final = tmp_path / PATH
     (final / SHARD).write_bytes(b"damaged")
@@ -215,6 +218,17 @@ def test_one_damaged_shard_is_set_aside_and_replaced_alone(tmp_path: Path) -> No
         assert not held.directory.quarantine(PATH).exists()
     assert verify(final, level=Level.CONTENT).ok
     assert others == {n: (final / n).stat().st_ino for n in OLD if n != SHARD}
+
+
+def test_in_memory_nothing_damaged_is_kept_aside(fast: Path) -> None:
+    if not is_memory(fast):
+        pytest.skip("needs a file system in memory")
+    publish(fast, OLD)
+    directory = CacheDirectory(fast)
+    with writing(directory, PATH) as held:
+        condemn(Publisher(), held, [SHARD])
+    assert not (fast / PATH / SHARD).exists()
+    assert not list(directory.work_area.glob("quarantine/*/*"))
 
 
 def test_what_a_source_without_hashes_gives_again_is_compared_with_what_was_proven(
