@@ -26,12 +26,14 @@ class Speaker:
         self._lock = ExitStack()
         self._speaks = False
         self._told = False
+        self._refusal = ""
 
     def speaks(self) -> bool:
         """Take the turn where no other process has it; tell whether it is this one's.
 
-        The kernel gives it on when the process before ends, however it ends. Where the disk takes
-        no lock there is nobody to wait for: what lies on it is told of all the same.
+        The kernel gives it on when the process before ends, however it ends. While the disk takes
+        no lock there is nobody to wait for: what lies on it is told of all the same, and the turn
+        is asked for again each time.
         """
         if self._speaks:
             return True
@@ -43,7 +45,10 @@ class Speaker:
             self._told = True
             return False
         except CacheError as error:
-            log.warning("the cache directory refuses", error=str(error))
+            if self._refusal != str(error):
+                log.warning("the cache directory refuses", error=str(error))
+            self._refusal = str(error)
+            return True
         self._speaks = True
         return True
 

@@ -189,8 +189,8 @@ class ModelTable:
         row = self.get(path)
         if row is not None and row.state is ReportedState.LOADING:
             self.absent(path)
-        else:
-            self._change(path, transfer=None)
+        elif row is not None:
+            self._change(path, unproven=row.unproven, refused=row.refused, transfer=None)
 
     def paused(self, path: str) -> None:
         """Note that a download stands still for a while: nobody can tell when it will be done."""

@@ -112,11 +112,14 @@ class Workers:
                 continue
             job.stop.set()
             del self._jobs[path]
-            if job.busy:
-                self._leaving.append(job)
-            elif job.failed:
+            self._leaving.append(job)
+            if job.failed and not job.busy:
                 self._given_up[path] = job
-        self._leaving = [job for job in self._leaving if job.busy]
+        ended = [job for job in self._leaving if not job.busy]
+        self._leaving = [job for job in self._leaving if job not in ended]
+        for job in ended:
+            if job.paused:  # it had made way: no thread is left to say that it was given up
+                self._let_go(job.wish)
         leaving = {job.wish.model.directory for job in self._leaving}
         now = self._clock()
         for path, job in list(self._given_up.items()):

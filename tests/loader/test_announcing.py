@@ -215,6 +215,21 @@ def test_one_that_never_spoke_does_not_let_go_of_the_lease(desk: Desk, tmp_path:
     before.end()
 
 
+def test_one_that_could_not_ask_for_its_turn_once_asks_again(tmp_path: Path) -> None:
+    cache = CacheDirectory(tmp_path)
+    cache.work_area.write_text("no directory")
+    speaker = Speaker(cache, name="loaders/loader-abc")
+    assert speaker.speaks()
+    cache.work_area.unlink()
+    before = Speaker(cache, name="loaders/loader-before")
+    assert before.speaks()
+    assert not speaker.speaks()
+    before.end()
+    assert speaker.speaks()
+    assert not before.speaks()
+    speaker.end()
+
+
 def test_on_a_disk_that_takes_no_lock_the_lease_is_renewed_all_the_same(
     desk: Desk, tmp_path: Path
 ) -> None:

@@ -137,6 +137,9 @@ def test_a_download_that_is_given_up_leaves_what_was_there(table: ModelTable) ->
     table.let_go("a")
     assert held(table).state is ReportedState.READY
     assert table.progress(None).transfers == ()
+    table.unproven("a")
+    table.let_go("a")
+    assert held(table).unproven
 
 
 def test_where_fetching_on_demand_is_switched_off_nobody_is_told_to_ask(table: ModelTable) -> None:

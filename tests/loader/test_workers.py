@@ -130,6 +130,18 @@ def test_what_a_pod_waits_for_has_the_least_urgent_make_way_and_no_more_than_one
     assert not scene.let_go
 
 
+def test_what_made_way_and_is_wished_for_no_more_is_let_go(scene: Scene) -> None:
+    scene.workers.follow(wishes("a"), 1)
+    wait_until(lambda: scene.begun == ["a"])
+    scene.workers.follow([*asked_for("b"), *wishes("a")], 1)
+    wait_until(lambda: scene.paused == ["a"] and not scene.workers.busy)
+    scene.workers.follow(asked_for("b"), 1)
+    assert scene.let_go == ["a"]
+    scene.end("b")
+    scene.workers.follow(wishes(), 1)
+    assert scene.let_go == ["a"]
+
+
 def test_what_a_pod_waits_for_makes_way_for_nothing(scene: Scene) -> None:
     scene.workers.follow(wishes("a"), 1)
     wait_until(lambda: scene.begun == ["a"])
