@@ -68,7 +68,9 @@ def fill(
     """Fetch the model at SOURCE into the directory DEST, prove it, and show it whole.
 
     Safe to run twice, in parallel, and again after a kill: it goes on where it was, and does
-    nothing where DEST is up to date. A DEST that is a mount point itself (a memory-backed
+    nothing where DEST is up to date and looks whole: all names and sizes, the headers, and every
+    byte of what was touched since it was proven ('loader verify DEST --level content' reads all of
+    it). A DEST that is a mount point itself (a memory-backed
     emptyDir) is written in place and never holds two copies. What another program left at DEST is
     kept where it is the model, and left as it is where not, unless --replace is given. A new
     revision waits while a process on this machine reads the one before: the next run shows it.
