@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -19,8 +19,6 @@ from extender.kube.objects import (
 from extender.workload.model import ClaimWriter
 
 _SELECTED_NODE = "volume.kubernetes.io/selected-node"
-
-
 _TERMS_SAID = 3
 
 
@@ -76,12 +74,8 @@ class ClaimFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def reachable(self, node: str, labels: Mapping[str, str]) -> bool:
         """Tell whether a node can mount the claim's volume, as far as the API says."""
         if self.bound:
-            return self.affinity is None or any(
-                term_holds(term, node, labels) for term in self.affinity.node_selector_terms
-            )
-        if not self.topologies:
-            return True
-        return any(term_holds(term, node, labels) for term in self.topologies)
+            return self.affinity is None or selects(self.affinity, node, labels)
+        return not self.topologies or _any_holds(self.topologies, node, labels)
 
 
 def claim_facts(
@@ -112,7 +106,16 @@ def claim_facts(
     )
 
 
-def term_holds(term: NodeSelectorTerm, node: str, labels: Mapping[str, str]) -> bool:
+def selects(selector: NodeSelector, node: str, labels: Mapping[str, str]) -> bool:
+    """Tell whether a selector matches a node, by its name and its labels."""
+    return _any_holds(selector.node_selector_terms, node, labels)
+
+
+def _any_holds(terms: Sequence[NodeSelectorTerm], node: str, labels: Mapping[str, str]) -> bool:
+    return any(_term_holds(term, node, labels) for term in terms)
+
+
+def _term_holds(term: NodeSelectorTerm, node: str, labels: Mapping[str, str]) -> bool:
     """Evaluate one term; an empty one matches nothing, as in the API."""
     if not term.match_expressions and not term.match_fields:
         return False

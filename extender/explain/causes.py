@@ -13,9 +13,9 @@ import msgspec
 
 from extender.cluster.memory import MEMORY
 from extender.explain.answers import NodeAnswer
-from extender.explain.taints import CORDON, ends_taints
+from extender.explain.taints import ends_taints
 from extender.kube.objects import Taint
-from extender.placement.objections import WOULD_END, InTree
+from extender.placement.objections import CORDON, WOULD_END, InTree
 from extender.placement.reasons import OF_THE_CACHE, TEXTS, WAITS_FOR, Reason
 from extender.placement.verdict import Judge
 

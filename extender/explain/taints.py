@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from extender.kube.objects import Taint
+from extender.placement.objections import CORDON
 
 _KUBELET = "the kubelet of {node} is not heard of, or says that it is not ready"
 
@@ -91,8 +92,6 @@ _PASSING = tuple(
 """Keys: k8s.io/api/core/v1/well_known_taints.go, k8s.io/cloud-provider/api/well_known_taints.go,
 https://karpenter.sh/docs/concepts/disruption/ and
 https://github.com/kubernetes/autoscaler/blob/master/cluster-autoscaler/FAQ.md (startup taints)."""
-
-CORDON = "node.kubernetes.io/unschedulable"
 
 
 def ends_taints(taints: Sequence[Taint]) -> str:

@@ -14,19 +14,19 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from extender.cluster.claims import in_words, term_holds
+from extender.cluster.claims import in_words, selects
 from extender.cluster.memory import MEMORY, MemoryDemand
 from extender.cluster.requests import CPU, PODS, Amounts
 from extender.cluster.view import NodeView, PodFacts, View
 from extender.kube.objects import Taint
-from extender.placement.objections import InTree, Objection, together
+from extender.placement.objections import CORDON, InTree, Objection, together
 from extender.placement.volume_binding import PodClaims
 from extender.workload.constraints import Constraints
 from extender.workload.model import ModelReference
 
 _OF_EVERY_NODE = frozenset({CPU, PODS, "ephemeral-storage"})
 """What every kubelet reports; a node of a dump without it has been written by hand."""
-_UNSCHEDULABLE = Taint(key="node.kubernetes.io/unschedulable", effect="NoSchedule")
+_CORDON = Taint(key=CORDON, effect="NoSchedule")
 _KEEPS_OUT = frozenset({"NoSchedule", "NoExecute"})
 
 
@@ -146,7 +146,7 @@ def _fixed(node: NodeView, asked: Constraints) -> Iterator[Objection]:
         yield Objection(
             reason=InTree.NODE_NAMED, text="the pod names another node", detail=asked.node_name
         )
-    cordon = () if node.schedulable else (_UNSCHEDULABLE,)
+    cordon = () if node.schedulable else (_CORDON,)
     taints = tuple(
         taint
         for taint in dict.fromkeys((*cordon, *node.taints))
@@ -164,12 +164,12 @@ def _fixed(node: NodeView, asked: Constraints) -> Iterator[Objection]:
 
 def _kept_out(taints: tuple[Taint, ...]) -> Objection:
     """Name all that keeps the pod out: to end one of them alone would not help."""
-    cordoned = [taint for taint in taints if taint.key == _UNSCHEDULABLE.key]
+    cordoned = [taint for taint in taints if taint.key == CORDON]
     texts = ["node is cordoned"] if cordoned else []
     texts += [
         f"untolerated taint {{{taint.key}: {taint.value}}}"
         for taint in taints
-        if taint.key != _UNSCHEDULABLE.key
+        if taint.key != CORDON
     ]
     reason = InTree.CORDONED if cordoned else InTree.TAINT
     # The node controller sets some keys with two effects, and the text has no effect.
@@ -180,8 +180,7 @@ def _kept_out(taints: tuple[Taint, ...]) -> Objection:
 def _selected(node: NodeView, asked: Constraints) -> bool:
     required = asked.required_affinity
     return asked.node_selector.items() <= node.labels.items() and (
-        required is None
-        or any(term_holds(term, node.name, node.labels) for term in required.node_selector_terms)
+        required is None or selects(required, node.name, node.labels)
     )
 
 

@@ -27,6 +27,9 @@ class InTree(StrEnum):
     INSUFFICIENT_RESOURCES = "InsufficientResources"
 
 
+CORDON = "node.kubernetes.io/unschedulable"
+"""The key of the taint that a cordoned node has."""
+
 WOULD_END: dict[InTree, str] = {
     InTree.NODE_NAMED: "the node that it names",
     InTree.CORDONED: "a node to be uncordoned",

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from extender.cluster.claims import ClaimFacts, claim_facts, in_words, term_holds
+from extender.cluster.claims import ClaimFacts, claim_facts, in_words, selects
+from extender.cluster.ledger import ZONE_LABEL
 from extender.cluster.view import NodeView, View
 from extender.errors import InvalidQuantityError
 from extender.kube.objects import (
@@ -28,7 +29,7 @@ from extender.workload.model import ModelReference, Source
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _NEVER_PROVISIONS = "kubernetes.io/no-provisioner"
 _GA = {
-    "failure-domain.beta.kubernetes.io/zone": "topology.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/zone": ZONE_LABEL,
     "failure-domain.beta.kubernetes.io/region": "topology.kubernetes.io/region",
 }
 _TOPOLOGY = (*_GA, *_GA.values())
@@ -240,9 +241,7 @@ class PodClaims:
 def _is_reachable(volume: PersistentVolume, node: NodeView) -> bool:
     affinity = volume.spec.node_affinity
     required = affinity.required if affinity is not None else None
-    return required is None or any(
-        term_holds(term, node.name, node.labels) for term in required.node_selector_terms
-    )
+    return required is None or selects(required, node.name, node.labels)
 
 
 def _class_name(one: _Mounted) -> str:

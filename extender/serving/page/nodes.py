@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from extender.cluster.holdings import Holding, ModelState
+from extender.cluster.ledger import ZONE_LABEL
 from extender.cluster.view import NodeView, View
 from extender.placement.progress import seconds_left
 from extender.report import Transfer
@@ -16,7 +17,7 @@ from extender.serving.page.holdings import Held, Holdings
 
 MAX_COLUMNS = 40
 _SAMPLED = 64
-_WELL_KNOWN = ("topology.kubernetes.io/zone", "node.kubernetes.io/instance-type")
+_WELL_KNOWN = (ZONE_LABEL, "node.kubernetes.io/instance-type")
 LETTERS = {
     ModelState.READY: "R",
     ModelState.LOADING: "L",
