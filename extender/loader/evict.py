@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 import msgspec
 
@@ -26,8 +27,9 @@ def candidates(
     *,
     in_use: set[str],
     keep: frozenset[str],
+    refused: Mapping[str, str],
 ) -> list[Candidate]:
-    """Return what is known of each model; ``catalog`` by the models' paths.
+    """Return what is known of each model; ``catalog`` and ``refused`` by the models' paths.
 
     What another program put there is foreign until it was proven to be what the catalog names.
     A model that left stays while one of the catalog lies below it: it would take that along.
@@ -50,6 +52,7 @@ def candidates(
                 left_at=None if named else record.left_at.get(one.path),
                 foreign=one.marker is None or (named is None and one.marker.adopted),
                 unreadable=one.unreadable,
+                refused=refused.get(one.path, ""),
             )
         )
     return found
@@ -77,13 +80,15 @@ def decide(
     now: float,
     needed: int = 0,
     keep: frozenset[str] = frozenset(),
+    refused: Mapping[str, str] = MappingProxyType({}),
     foreign: bool = False,
 ) -> Decided:
     """Look at the cache and decide what goes; nothing is changed.
 
     ``pods`` are those of this node, ``host_directory`` the cache's directory there; ``needed`` are
-    the bytes of a download that is to begin, ``keep`` the models that it must not cost. Raises
-    OSError where the cache cannot be read.
+    the bytes of a download that is to begin, ``keep`` the models that it must not cost, ``refused``
+    those that could not be removed of late, with why. Raises OSError where the cache cannot be
+    read.
     """
     held = stored(directory)
     there = {model.path for model in held}
@@ -98,7 +103,7 @@ def decide(
         grace=catalog.grace_seconds,
         foreign=foreign,
     )
-    found = candidates(directory, held, wanted, record, in_use=in_use, keep=keep)
+    found = candidates(directory, held, wanted, record, in_use=in_use, keep=keep, refused=refused)
     return Decided(
         plan=plan(found, room, bounds, now=now, needed=needed), file_system=room, record=record
     )

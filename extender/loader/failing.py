@@ -22,7 +22,8 @@ class OwnCause(StrEnum):
     DAMAGED = "damaged"
     """What came was not what the source had said, again and again."""
     NOT_REMOVED = "not-removed"
-    """Room is short, and nothing may go: what pods read, or the report, cannot be settled now."""
+    """Room is short, and nothing may go: what pods read, or the report, cannot be settled now; or
+    nothing can, because the file system keeps it."""
     FAULT = "fault"
     OTHER = "other"
 

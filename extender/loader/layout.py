@@ -52,6 +52,13 @@ _LONGEST_NAME = 180
 
 _POLL_SECONDS = 0.05
 
+_REMEDIES = {
+    errno.EPERM: "look at its owner and at its flags (lsattr)",
+    errno.EBUSY: "something is mounted there: unmount it",
+    errno.EXDEV: "it lies on a file system of its own: unmount it, or move it away",
+}
+"""Beside those of a directory that cannot be written."""
+
 
 class CacheDirectory(msgspec.Struct, frozen=True):
     """The names inside one cache directory. ``root`` is absolute."""
@@ -280,10 +287,10 @@ def unwritable(root: Path, error: OSError) -> CacheError:
             "other where it was mounted; delete the loader's pod: the next one begins with a new "
             "directory"
         )
-    return CacheError(
-        f"{error.filename or root}: {error.strerror or error}; the cache directory {root} must be "
-        "writable for this user and have space left"
+    remedy = _REMEDIES.get(error.errno or 0) or (
+        f"the cache directory {root} must be writable for this user and have space left"
     )
+    return CacheError(f"{error.filename or root}: {error.strerror or error}; {remedy}")
 
 
 def _is_removed(root: Path) -> bool:

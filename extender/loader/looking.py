@@ -101,9 +101,9 @@ class Looker:
         Raises ReadingStoppedError, OSError, and CacheError where the directory cannot be written.
         """
         with self._saying:
-            found = self._unmarked.get(path)
-            left = self._left_in(path, found) if found is not None else frozenset()
-            if found is not None and left:
+            known = self._known(path)
+            if known is not None:
+                found, left = known
                 self._damaged(path, found.of(left).told())
                 return self._mark(path, found)
             self._unmarked.pop(path, None)
@@ -244,14 +244,19 @@ class Looker:
 
     def unmarked(self, path: str) -> Verdict | None:
         """Return what is known to be damaged and the marker does not say; None: nothing is."""
-        found = self._unmarked.get(path)
-        files = self._left_in(path, found) if found is not None else frozenset()
-        return found.of(files) if found is not None and files else None
+        known = self._known(path)
+        return known[0].of(known[1]) if known is not None else None
 
     def damage(self, path: str) -> frozenset[str]:
         """Return the files of which that is known; see ``placing.Damage``."""
+        known = self._known(path)
+        return known[1] if known is not None else frozenset()
+
+    def _known(self, path: str) -> tuple[_Damage, frozenset[str]] | None:
+        """Return damage that this process alone knows of, and which of those files are there."""
         found = self._unmarked.get(path)
-        return self._left_in(path, found) if found is not None else frozenset()
+        left = self._left_in(path, found) if found is not None else frozenset()
+        return (found, left) if found is not None and left else None
 
     def _left_in(self, path: str, found: _Damage) -> frozenset[str]:
         """Return what of the damage is in what lies there now and not told of in its marker.

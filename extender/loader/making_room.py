@@ -8,22 +8,25 @@ in use is asked of the API; where it does not answer, nothing goes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from random import Random
 from threading import Lock
-from time import time
+from time import monotonic, time
 
 import msgspec
 import structlog
 
+from extender.errors import CacheError, LockHeldError, NotRemovedError
 from extender.kube.objects import Pod
 from extender.kube.quantity import format_bytes
 from extender.loader.catalog import Catalog
 from extender.loader.disk_space import file_system
 from extender.loader.evict import Decided, Undone, decide, evict, note_use
-from extender.loader.layout import CacheDirectory, unwritable
+from extender.loader.layout import CacheDirectory, unwritable, writing
 from extender.loader.metrics import LoaderMetrics
 from extender.loader.origin import asked_for
 from extender.loader.publish import Publisher
-from extender.loader.space import Plan
+from extender.loader.refusals import Refusals
+from extender.loader.space import FileSystem, Kept, Plan
 from extender.loader.sweep import QUARANTINE_BYTES, sweep
 from extender.loader.table import ModelTable
 from extender.loader.wishes import Wish
@@ -50,6 +53,8 @@ class RoomMaker:
         pods: Callable[[], list[Pod]],
         host_directory: Callable[[], str],
         clock: Callable[[], float] = time,
+        ticks: Callable[[], float] = monotonic,
+        random: Random | None = None,
         notice: Callable[[], None] = lambda: None,
     ) -> None:
         self._cache = cache
@@ -60,6 +65,7 @@ class RoomMaker:
         self._host_directory = host_directory
         self._clock = clock
         self._notice = notice
+        self._refusals = Refusals(cache, clock=ticks, random=random or Random())  # noqa: S311 - jitter
         self.changed: Callable[[str], None] = lambda _: None
         self._lock = Lock()
         self._catalog = Catalog()
@@ -82,7 +88,8 @@ class RoomMaker:
     def for_wish(self, wish: Wish, needed: int) -> None:
         """Make room for so many bytes more of one wish. Raises CacheError, as ``tidy`` does.
 
-        That it was not enough is not said here: the download finds out.
+        That it was not enough is said here where what cannot be removed is all that is in the way;
+        elsewhere the download finds out.
         """
 
         def keep() -> set[str]:
@@ -97,14 +104,28 @@ class RoomMaker:
         if not self._is_short(needed):
             return  # nobody has to be asked what is in use
         self._sweep(needed=needed)
-        self._collect(keep=keep, needed=needed)
+        self._blame_refusals(self._collect(keep=keep, needed=needed), needed)
+
+    def _blame_refusals(self, plan: Plan, needed: int) -> None:
+        """Raise NotRemovedError where so many bytes would be free if the file system let them."""
+        lacks = needed - self._file_system().free
+        kept = [stay for stay in plan.stays if stay.reason is Kept.REFUSED]
+        if 0 < lacks <= sum(stay.bytes for stay in kept):
+            names = ", ".join(stay.path for stay in kept[:3]) + ", ..." * (len(kept) > 3)
+            raise NotRemovedError(
+                f"{format_bytes(lacks)} more have to be free; would fit if {names} could be "
+                f"removed: {kept[0].message}"
+            )
 
     def _is_short(self, needed: int) -> bool:
+        disk = self._file_system()
+        return disk.free < needed or disk.used_above(self._catalog.watermarks.high_percent) > 0
+
+    def _file_system(self) -> FileSystem:
         try:
-            disk = file_system(self._cache.root)
+            return file_system(self._cache.root)
         except OSError as error:
             raise unwritable(self._cache.root, error) from error
-        return disk.free < needed or disk.used_above(self._catalog.watermarks.high_percent) > 0
 
     def _sweep(self, *, needed: int) -> None:
         short = self._is_short(needed)
@@ -121,22 +142,56 @@ class RoomMaker:
         models = [wish.model for wish in self._wishes] if short else self._catalog.models
         return asked_for(models)
 
-    def _collect(self, *, keep: Callable[[], set[str]], needed: int) -> None:
+    def _collect(self, *, keep: Callable[[], set[str]], needed: int) -> Plan:
+        """Let go what is decided; return what was decided last.
+
+        Where something that was to go stays, other models may have to go in its place.
+        """
+        with self._lock:
+            while True:
+                decided, refused = self._let_go(keep=keep, needed=needed)
+                if not refused:
+                    return decided.plan
+
+    def _let_go(self, *, keep: Callable[[], set[str]], needed: int) -> tuple[Decided, bool]:
         """Say what goes before it goes, so that no pod is on its way there; then ask once more.
 
         That takes seconds, in which a model may come to be wished for: ``keep`` is asked again,
         too. What would go only by the second answer has not been said, and stays until next time.
+        Returns whether the file system has kept something that it was not known to keep.
         """
-        with self._lock:
-            decided = self._decide(keep=keep(), needed=needed)
-            said = {eviction.path for eviction in decided.plan.evictions}
-            with self._table.going(said):
-                if said:
-                    self._notice()
-                    decided = _only(said, self._decide(keep=keep(), needed=needed))
-                undone = evict(self._publisher, self._cache, decided.plan)
-                self._note(decided.plan, undone)
-                note_use(self._publisher, self._cache, decided.record)
+        decided = self._decide(keep=keep(), needed=needed)
+        said, unlockable = self._can_go(decided.plan)
+        with self._table.going(said):
+            if said:
+                self._notice()
+                decided = self._decide(keep=keep(), needed=needed)
+            decided = _only(said, decided)
+            undone = evict(self._publisher, self._cache, decided.plan)
+            self._note(decided.plan, undone)
+            for path, why in (unlockable | undone.refused).items():
+                log.warning("model not removed", model=path, error=why)
+            for path, why in undone.refused.items():
+                self._refusals.note(path, why)
+            self._table.keeps(unlockable | self._refusals.all())
+            note_use(self._publisher, self._cache, decided.record)
+        return decided, bool(undone.refused)
+
+    def _can_go(self, plan: Plan) -> tuple[set[str], dict[str, str]]:
+        """Return what can be locked, and why something cannot: that is not said to go in vain.
+
+        What another process is writing now is in neither.
+        """
+        free, refused = set(), {}
+        for eviction in plan.evictions:
+            try:
+                with writing(self._cache, eviction.path, disk=self._publisher.disk):
+                    free.add(eviction.path)
+            except LockHeldError:
+                continue
+            except CacheError as error:
+                refused[eviction.path] = str(error)
+        return free, refused
 
     def _decide(self, *, keep: set[str], needed: int) -> Decided:
         try:
@@ -148,13 +203,12 @@ class RoomMaker:
                 now=self._clock(),
                 needed=needed,
                 keep=frozenset(keep),
+                refused=self._refusals.standing(),
             )
         except OSError as error:
             raise unwritable(self._cache.root, error) from error
 
     def _note(self, plan: Plan, undone: Undone) -> None:
-        for path, why in undone.refused.items():
-            log.warning("model not removed", model=path, error=why)
         for gone in plan.evictions:
             if gone.path in undone.busy or gone.path in undone.refused:
                 continue

@@ -101,6 +101,8 @@ class _Present(Collector):
         for state in ReportedState:
             models.add_metric([state.value], sum(row.state is state for row in rows))
         yield models
+        text = "Models that are to go and cannot be removed: the report says why."
+        yield _gauge("not_removed_models", text, sum(bool(row.stays) for row in rows))
         transfers = [row.transfer for row in rows if row.transfer is not None]
         rate = sum(transfer.bytes_per_second for transfer in transfers)
         yield _gauge("download_bytes_per_second", "Rate of all downloads together.", rate)

@@ -31,6 +31,7 @@ class Kept(StrEnum):
     WISHED = "wished"
     FOREIGN = "foreign"
     UNREADABLE = "unreadable"
+    REFUSED = "refused"
     GRACE = "grace"
     ENOUGH = "enough"
 
@@ -41,7 +42,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     ``bytes``: what its removal frees. ``last_used``: UNIX seconds at which a pod was last seen that
     reads it, else when it was proven. ``wished``: it would be fetched again at once. ``left_at``:
     since when it is not in the catalog (None: it is in there). ``foreign``: another program put it
-    there. ``unreadable``: why it cannot be told what it is.
+    there. ``unreadable``: why it cannot be told what it is. ``refused``: why it could not be
+    removed, while that is not to be tried again.
     """
 
     path: str
@@ -54,6 +56,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     left_at: float | None = None
     foreign: bool = False
     unreadable: str = ""
+    refused: str = ""
 
 
 class FileSystem(msgspec.Struct, frozen=True):
@@ -158,6 +161,8 @@ def _protected(candidate: Candidate, bounds: Bounds) -> tuple[Kept, str] | None:
         return Kept.UNREADABLE, candidate.unreadable
     if candidate.foreign and not bounds.foreign:
         return Kept.FOREIGN, "another program put it there; --foreign lets it go, too"
+    if candidate.refused:
+        return Kept.REFUSED, candidate.refused
     return None
 
 

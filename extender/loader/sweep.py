@@ -21,6 +21,7 @@ from extender.loader.layout import (
     CacheDirectory,
     Writing,
     holds_something,
+    make_parents,
     unescaped,
     unwritable,
     writing,
@@ -59,7 +60,10 @@ def sweep(
     Raises CacheError where the directory cannot be read, or its file system is read-only.
     """
     swept = Swept()
+    trash = directory.work_area / "trash"
     try:
+        with _by_itself(trash):  # while there is room: on a full disk nothing could go without it
+            make_parents(publisher.disk, trash / "entry")
         incoming = _entries(directory.work_area / "incoming")
         for name in sorted({entry.name.rpartition(".")[0] for entry in incoming}):
             if path_problem(unescaped(name)) is not None:
@@ -75,7 +79,7 @@ def sweep(
                         _give_up(publisher, held, entry)
                         swept.deleted += 1
         swept.deleted += bound_quarantine(publisher, directory, quarantine_bytes)
-        for entry in _entries(directory.work_area / "trash"):
+        for entry in _entries(trash):
             with _by_itself(entry):
                 publisher.disk.remove_tree(entry)
                 swept.deleted += 1

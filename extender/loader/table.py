@@ -6,7 +6,7 @@ on this node has a row, and so has what lies here of a catalog that had more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Lock
 
@@ -26,7 +26,8 @@ class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
     ``on_demand``: only where a pod waits for it. ``damaged``: it is published and not what it
     should be. ``unproven``: another program put something there; ``refused``: and it is not the
     model. ``left``: the catalog does not have it on this node any more, so that it is only looked
-    at. ``going``: it is about to be removed, and is reported absent before that.
+    at. ``going``: it is about to be removed, and is reported absent before that. ``kept``: why
+    it could not be removed when it was to go.
     """
 
     model: CatalogModel
@@ -42,6 +43,7 @@ class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
     refused: bool = False
     left: Left | None = None
     going: bool = False
+    kept: str = ""
     transfer: Transfer | None = None
 
     @property
@@ -56,6 +58,11 @@ class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
         """
         return source in {"", shown(self.model.source)}
 
+    @property
+    def stays(self) -> str:
+        """Say why it does not go though nobody wishes for it; empty where it need not or can."""
+        return f"cannot be removed: {self.kept}" if self.kept and not self.wished else ""
+
     def reported(self) -> ReportedModel:
         """Return what the report says of it."""
         if self.going:
@@ -63,6 +70,7 @@ class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
                 path=self.path, state=ReportedState.ABSENT, reason="it is being removed"
             )
         left = self.left if self.state is ReportedState.READY else None
+        why = self.reason or (left.told if left is not None and not self.stays else "")
         return ReportedModel(
             path=self.path,
             state=self.state,
@@ -70,7 +78,7 @@ class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
             revision=self.revision,
             bytes=self.bytes,
             proven_at=self.proven_at,
-            reason=self.reason or (left.told if left is not None else ""),
+            reason="; ".join(filter(None, (why, self.stays))),
             on_demand=self.on_demand,
             leaves_at=left.leaves_at if left is not None else None,
         )
@@ -279,6 +287,14 @@ class ModelTable:
         finally:
             for path in paths:
                 self._mark(path, going=False)
+
+    def keeps(self, refusals: Mapping[str, str]) -> None:
+        """Note which models could not be removed, and why; no other one."""
+        with self._lock:
+            self._rows = {
+                path: msgspec.structs.replace(row, kept=refusals.get(path, ""))
+                for path, row in self._rows.items()
+            }
 
     def _mark(self, path: str, *, going: bool) -> None:
         with self._lock:

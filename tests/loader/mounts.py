@@ -33,6 +33,17 @@ def mounted(place: Path, *, size: str) -> Iterator[Path]:
         subprocess.run(["umount", str(now_at)], check=True)
 
 
+@contextmanager
+def bound(place: Path) -> Iterator[None]:
+    """Mount a directory on itself, so that it cannot be renamed; skip where that may not be."""
+    if subprocess.run(["mount", "--bind", str(place), str(place)], check=False).returncode:
+        pytest.skip("needs the right to mount")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
 def run_on_tmpfs(module: str, what: str, root: Path, *, at: str = "", size: str) -> None:
     """Run ``python -m MODULE WHAT ROOT`` with a small tmpfs at ``ROOT/at``.
 

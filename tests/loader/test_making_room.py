@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 from structlog.testing import capture_logs
@@ -13,17 +14,20 @@ from extender.errors import CacheError, NotRemovedError
 from extender.kube.objects import Pod
 from extender.loader import evict, making_room
 from extender.loader.catalog import Catalog, CatalogModel, WatermarkSection
+from extender.loader.disk_space import file_system
 from extender.loader.layout import CacheDirectory, writing
 from extender.loader.making_room import RoomMaker
 from extender.loader.metrics import LoaderMetrics
 from extender.loader.publish import Publisher
+from extender.loader.refusals import FIRST_SECONDS
 from extender.loader.space import FileSystem
+from extender.loader.sweep import sweep
 from extender.loader.table import ModelTable
 from extender.loader.wishes import Wish
 from extender.report import ReportedState
 from tests.builders import vllm
 from tests.loader.models import listing, put, small_model
-from tests.loader.mounts import mounted
+from tests.loader.mounts import bound, mounted
 
 TOO_MUCH = 10**18
 ROOMY = WatermarkSection(high_percent=100, low_percent=99.9, reserve=0)
@@ -48,17 +52,22 @@ class Scene:
         self.cache = CacheDirectory(root)
         self.publisher = Publisher()
         self.table = ModelTable()
+        self.metrics = LoaderMetrics(self.table, root, catalog_error=lambda: "")
         self.away = False
+        self.seconds = 0.0
         self.room = RoomMaker(
             self.cache,
             self.publisher,
             self.table,
-            LoaderMetrics(self.table, root, catalog_error=lambda: ""),
+            self.metrics,
             pods=self._pods,
             host_directory=lambda: "/var/lib/models",
+            ticks=lambda: self.seconds,
+            random=Random(0),
             notice=self._give_notice,
         )
         self.notice: Callable[[], None] = lambda: None
+        self.noticed = 0
         self.readers: list[Pod] = []
 
     def _pods(self) -> list[Pod]:
@@ -67,11 +76,16 @@ class Scene:
         return self.readers
 
     def _give_notice(self) -> None:
+        self.noticed += 1
         self.notice()
 
     def said(self) -> dict[str, ReportedState]:
         report = self.table.report("/var/lib/models", None)
         return {model.path: model.state for model in report.models}
+
+    def reason(self, name: str) -> str:
+        report = self.table.report("/var/lib/models", None)
+        return next(model.reason for model in report.models if model.path == name)
 
     def published(self, *names: str) -> None:
         for name in names:
@@ -86,7 +100,7 @@ class Scene:
 
     def follow(self, marks: WatermarkSection, *models: CatalogModel, wished: str = "") -> None:
         catalog = Catalog(models=models, watermarks=marks)
-        self.table.follow(models, [])
+        self.table.follow([one for one in models if one.name in wished], models)
         self.room.follow(catalog, [Wish(model=one) for one in models if one.name in wished])
 
     def there(self) -> set[str]:
@@ -239,18 +253,29 @@ def test_what_is_gone_from_its_place_is_gone_though_its_bytes_cannot_be_deleted(
     assert ReportedState.READY not in scene.said().values()
 
 
-def test_a_model_that_the_file_system_keeps_is_reported_as_before_and_the_others_go(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    all_ready(scene, "one", "stays", "two")
-    rename = scene.publisher.disk.rename
+def keep(scene: Scene, monkeypatch: pytest.MonkeyPatch, *names: str) -> set[str]:
+    """Let the file system keep these models, for as long as they are in what is returned."""
+    kept, rename = set(names), scene.publisher.disk.rename
 
     def refuse(source: Path, target: Path) -> None:
-        if source.name == "stays":
+        if source.name in kept:
             raise PermissionError(errno.EPERM, "Operation not permitted", str(source))
         rename(source, target)
 
     monkeypatch.setattr(scene.publisher.disk, "rename", refuse)
+    return kept
+
+
+def not_removed(scene: Scene) -> float | None:
+    name = "model_cache_extender_loader_not_removed_models"
+    return scene.metrics.registry.get_sample_value(name)
+
+
+def test_a_model_that_the_file_system_keeps_is_ready_with_the_reason_and_the_others_go(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    all_ready(scene, "one", "stays", "two")
+    keep(scene, monkeypatch, "stays")
     changed: list[str] = []
     scene.room.changed = changed.append
     with capture_logs() as logs:
@@ -262,9 +287,126 @@ def test_a_model_that_the_file_system_keeps_is_reported_as_before_and_the_others
         "stays": ReportedState.READY,
         "two": ReportedState.ABSENT,
     }
+    assert scene.reason("stays").startswith("cannot be removed: ")
+    assert "Operation not permitted; look at its owner and at its flags" in scene.reason("stays")
+    assert not_removed(scene) == 1
     (said,) = [line for line in logs if line["event"] == "model not removed"]
     assert said["model"] == "stays"
     assert "Operation not permitted" in said["error"]
+
+
+def test_a_model_that_cannot_be_removed_is_announced_once_and_then_seldom(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    all_ready(scene, "stays")
+    keep(scene, monkeypatch, "stays")
+    for _ in range(24 * 60):
+        scene.room.tidy()
+        assert scene.said() == {"stays": ReportedState.READY}
+        assert "cannot be removed" in scene.reason("stays")
+        scene.seconds += 60
+    assert 1 < scene.noticed < 12
+
+
+def test_a_model_goes_at_the_next_look_once_somebody_has_made_it_removable(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    all_ready(scene, "stays")
+    kept = keep(scene, monkeypatch, "stays")
+    scene.room.tidy()
+    kept.clear()
+    scene.room.tidy()
+    assert scene.there() == {"stays"}
+    scene.cache.final("stays").chmod(0o700)
+    scene.room.tidy()
+    assert scene.there() == set()
+    assert not_removed(scene) == 0
+    assert scene.reason("stays") == ""
+
+
+def test_a_model_goes_from_a_disk_that_takes_no_new_directory(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    all_ready(scene, "gone")
+    sweep(scene.publisher, scene.cache)  # as at the start of every loader
+    monkeypatch.setattr(scene.publisher.disk, "make_directory", refusing(errno.ENOSPC))
+    scene.room.tidy()
+    assert scene.there() == set()
+
+
+def test_where_the_disk_gives_no_lock_it_is_said_why_and_nothing_is_announced(
+    scene: Scene,
+) -> None:
+    all_ready(scene, "stays")
+    lock = scene.cache.lock("stays")
+    lock.unlink()
+    lock.mkdir()
+    scene.room.tidy()
+    assert scene.noticed == 0
+    assert scene.said() == {"stays": ReportedState.READY}
+    assert "cannot be removed: " in scene.reason("stays")
+    lock.rmdir()
+    scene.room.tidy()
+    assert scene.there() == set()
+
+
+def test_what_something_is_mounted_on_stays_and_says_so(scene: Scene) -> None:
+    all_ready(scene, "stays")
+    with bound(scene.cache.final("stays")):
+        for _ in range(3):
+            scene.room.tidy()
+        assert "Device or resource busy; something is mounted there" in scene.reason("stays")
+        assert scene.noticed == 1
+    scene.seconds += FIRST_SECONDS
+    scene.room.tidy()
+    assert scene.there() == set()
+
+
+def test_another_model_goes_in_the_place_of_one_that_cannot(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    all_ready(scene, "first", "second")
+
+    def one_byte_short_of_1001(_: Path) -> FileSystem:
+        return FileSystem(total=10**9, free=1000 + 10_000 * (2 - len(scene.there())))
+
+    for user in (evict, making_room):
+        monkeypatch.setattr(user, "file_system", one_byte_short_of_1001)
+    keep(scene, monkeypatch, "first")
+    new = model("new", 5)
+    scene.follow(ROOMY, model("first"), model("second"), new, wished="new")
+    scene.room.for_wish(Wish(model=new), 1001)
+    assert scene.there() == {"first"}
+
+
+def test_a_download_that_lacks_room_says_which_model_cannot_be_removed_for_it_and_why(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    all_ready(scene, "stays")
+    keep(scene, monkeypatch, "stays")
+    new, free = model("new", 5), file_system(scene.cache.root).free
+    scene.follow(ROOMY, model("stays"), new, wished="new")
+    for _ in range(2):  # also where it is not tried again yet
+        with pytest.raises(NotRemovedError, match=r"would fit if stays could be removed: .*Operat"):
+            scene.room.for_wish(Wish(model=new), free + 1)
+    assert scene.noticed == 1
+    scene.room.for_wish(Wish(model=new), TOO_MUCH)  # nor would it fit then: the download says so
+    with pytest.raises(NotRemovedError):
+        scene.room.for_wish(Wish(model=new), free + 1)
+
+
+def test_a_model_that_another_process_is_writing_is_not_said_to_go(scene: Scene) -> None:
+    all_ready(scene, "one", "two")
+    with writing(scene.cache, "one"):
+        scene.notice = lambda: keep_said.append(scene.said()["one"])
+        keep_said: list[ReportedState] = []
+        scene.room.tidy()
+        assert scene.there() == {"one"}
+        assert keep_said == [ReportedState.READY]
+        scene.room.tidy()
+        assert scene.noticed == 1
+    scene.room.tidy()
+    assert scene.there() == set()
 
 
 def test_damaged_files_that_were_set_aside_go_before_anything_where_room_is_short(
