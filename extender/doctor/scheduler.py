@@ -11,17 +11,21 @@ from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 from extender.config import listen_address
+from extender.doctor.decoded import Path
 from extender.doctor.finding import Finding, Severity
 from extender.doctor.scheduler_entry import Setting, check_entry
-from extender.doctor.scheduler_file import DEFAULT_SCHEDULER, Entry, SchedulerFile, Step
+from extender.doctor.scheduler_file import Entry, SchedulerFile
+from extender.doctor.scheduler_plugins import foreign_plugins
+from extender.doctor.scheduler_types import DEFAULT_SCHEDULER
+from extender.doctor.scheduler_values import in_range
 from extender.verbs.context import ListRejected
 
 _SAMPLED_FROM = 100
 """``minFeasibleNodesToFind``."""
 
 _LONGEST_BACKOFF = 2
-_FIRST_BACKOFF, _DEFAULT_BACKOFF = 1, 10
-"""``podInitialBackoffSeconds`` and ``podMaxBackoffSeconds`` where they are left out."""
+_DEFAULT_BACKOFF = 10
+"""``podMaxBackoffSeconds`` where it is left out."""
 
 
 def check_scheduler(file: SchedulerFile, setting: Setting) -> Iterator[Finding]:
@@ -61,7 +65,7 @@ def _port(url: str) -> int | None:
 
 def _sampling(file: SchedulerFile, setting: Setting) -> Iterator[Finding]:
     whole = file.configuration.percentage_of_nodes_to_score
-    places: dict[tuple[Step, ...], int | None] = {}
+    places: dict[Path, int | None] = {}
     for index, profile in enumerate(file.configuration.profiles):
         own = profile.percentage_of_nodes_to_score
         if own is None:
@@ -69,7 +73,7 @@ def _sampling(file: SchedulerFile, setting: Setting) -> Iterator[Finding]:
         else:
             places["profiles", index, "percentageOfNodesToScore"] = own
     for path, percentage in places.items():
-        if percentage == 100:
+        if percentage == 100 or not in_range(percentage):  # told as a file that is broken
             continue
         looks_at = feasible_nodes(percentage, setting.nodes)
         hidden = setting.nodes > looks_at
@@ -120,7 +124,6 @@ def _names(file: SchedulerFile, _setting: Setting) -> Iterator[Finding]:
 def _backoff(file: SchedulerFile, _setting: Setting) -> Iterator[Finding]:
     first = file.configuration.pod_initial_backoff_seconds
     longest = file.configuration.pod_max_backoff_seconds
-    first = _FIRST_BACKOFF if first is None else first
     said = f"is {f'not set ({_DEFAULT_BACKOFF})' if longest is None else longest}"
     longest = _DEFAULT_BACKOFF if longest is None else longest
     if first <= 0 or longest < first:
@@ -131,8 +134,7 @@ def _backoff(file: SchedulerFile, _setting: Setting) -> Iterator[Finding]:
             object=file.place("podInitialBackoffSeconds" if short else "podMaxBackoffSeconds"),
             message=(f"is {first}" if short else f"{said}, less than podInitialBackoffSeconds")
             + ": kube-scheduler does not start with it",
-            remedy=f"podInitialBackoffSeconds: {_FIRST_BACKOFF}, podMaxBackoffSeconds: "
-            f"{_LONGEST_BACKOFF}",
+            remedy=f"podInitialBackoffSeconds: 1, podMaxBackoffSeconds: {_LONGEST_BACKOFF}",
         )
     elif longest > _LONGEST_BACKOFF:
         yield Finding(
@@ -248,8 +250,21 @@ def _followed(entries: list[Entry], ours: list[Entry], setting: Setting) -> Iter
         )
 
 
+def _foreign_plugins(file: SchedulerFile, _setting: Setting) -> Iterator[Finding]:
+    for path, name in foreign_plugins(file.configuration.profiles):
+        yield Finding(
+            severity=Severity.WARNING,
+            check="PluginNotBuiltIn",
+            object=file.place(*path),
+            message=f"is {name!r}, which kube-scheduler as it is released has not: it starts with "
+            "it only where it was built with that plugin",
+            remedy="mend the name, or run the image of kube-scheduler that has the plugin",
+        )
+
+
 _RULES: tuple[Callable[[SchedulerFile, Setting], Iterator[Finding]], ...] = (
     _names,
+    _foreign_plugins,
     _sampling,
     _backoff,
     _shared,

@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from extender.config import ExtenderConfiguration
+from extender.doctor.decoded import seconds
 from extender.doctor.finding import Finding, Severity
 from extender.doctor.scheduler_address import check_address
-from extender.doctor.scheduler_file import DEFAULT_SCHEDULER, Entry, seconds
+from extender.doctor.scheduler_file import Entry
+from extender.doctor.scheduler_types import DEFAULT_SCHEDULER
 
 IN_TREE_POINTS = 15 * 100
 """What the score plugins that are on by default can put between two nodes: their weights add up to
@@ -133,21 +135,23 @@ def _weight(entry: Entry, _setting: Setting) -> Iterator[Finding]:
 
 def _timeout(entry: Entry, setting: Setting) -> Iterator[Finding]:
     given = entry.given.http_timeout
-    read = seconds(given) if given is not None else DEFAULT_TIMEOUT
+    read = seconds(given) if given else DEFAULT_TIMEOUT
     at = entry.at("httpTimeout")
-    if read is None:
+    if read is None:  # told as a file that is broken
+        return
+    if read < 0:
         yield Finding(
             severity=Severity.ERROR,
             check="BadTimeout",
             object=at,
-            message=f"{given!r} is not a duration; kube-scheduler does not start with it",
+            message=f"is {given}: every call has failed before it begins",
             remedy="httpTimeout: 5s",
         )
         return
     timeout = read or DEFAULT_TIMEOUT
     deadline = setting.configuration.server.deadline_seconds
     longest = max(deadline, setting.bind_seconds if entry.given.bind_verb else 0.0)
-    said = f"is {given}" if given is not None else f"is not set ({DEFAULT_TIMEOUT:g} s)"
+    said = f"is {given}" if given else f"is not set ({DEFAULT_TIMEOUT:g} s)"
     if timeout <= longest:
         yield Finding(
             severity=Severity.ERROR,

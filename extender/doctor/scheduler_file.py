@@ -1,7 +1,7 @@
-"""A KubeSchedulerConfiguration as far as extenders are concerned, and where in its file it says so.
+"""Reads a kube-scheduler's configuration, and names its fields by their lines.
 
-kube-scheduler reads its file strictly: an unknown key or a value of the wrong type keeps it from
-starting (pkg/scheduler/apis/config/v1, staging/src/k8s.io/kube-scheduler/config/v1/types.go).
+kube-scheduler reads its file strictly: an unknown key, a value of the wrong type or out of its
+range keeps it from starting (cmd/kube-scheduler/app/options/configfile.go of kubernetes v1.37).
 """
 
 from __future__ import annotations
@@ -13,101 +13,17 @@ from typing import Any
 import msgspec
 import yaml
 
+from extender.doctor.decoded import Path, Refusal, present, refused
 from extender.doctor.finding import Finding, Severity
+from extender.doctor.scheduler_types import (
+    API_VERSION,
+    DEFAULT_SCHEDULER,
+    KIND,
+    ExtenderEntry,
+    SchedulerConfiguration,
+)
+from extender.doctor.scheduler_values import refused_values
 from extender.snapshot import parse_documents
-
-DEFAULT_SCHEDULER = "default-scheduler"
-API_VERSION = "kubescheduler.config.k8s.io/v1"
-KIND = "KubeSchedulerConfiguration"
-
-Step = str | int
-
-
-class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Base of the parts of the document."""
-
-
-class Tls(_Part, frozen=True):
-    """``extenders[].tlsConfig``."""
-
-    insecure: bool = False
-    ca_file: str = ""
-    ca_data: str = ""
-    cert_file: str = ""
-    cert_data: str = ""
-    key_file: str = ""
-    key_data: str = ""
-    server_name: str = ""
-
-
-class ManagedResource(_Part, frozen=True):
-    """``extenders[].managedResources[]``."""
-
-    name: str = ""
-    ignored_by_scheduler: bool = False
-
-
-class ExtenderEntry(_Part, frozen=True):
-    """``extenders[]``. ``http_timeout`` is a Go duration such as ``5s``."""
-
-    url_prefix: str = ""
-    filter_verb: str = ""
-    preempt_verb: str = ""
-    prioritize_verb: str = ""
-    bind_verb: str = ""
-    weight: int = 0
-    enable_https: bool = msgspec.field(name="enableHTTPS", default=False)
-    tls_config: Tls | None = None
-    http_timeout: str | None = None
-    node_cache_capable: bool = False
-    managed_resources: tuple[ManagedResource, ...] = ()
-    ignorable: bool = False
-
-
-class Profile(_Part, frozen=True):
-    """``profiles[]``. A name is empty only where kube-scheduler refuses it."""
-
-    scheduler_name: str = ""
-    percentage_of_nodes_to_score: int | None = None
-
-
-class LeaderElection(_Part, frozen=True):
-    """``leaderElection``, with kube-scheduler's own defaults."""
-
-    leader_elect: bool = True
-    resource_name: str = "kube-scheduler"
-    resource_namespace: str = "kube-system"
-
-
-class SchedulerConfiguration(_Part, frozen=True):
-    """The parts of the document that matter here."""
-
-    api_version: str = ""
-    leader_election: LeaderElection = LeaderElection()
-    percentage_of_nodes_to_score: int | None = None
-    pod_initial_backoff_seconds: int | None = None
-    pod_max_backoff_seconds: int | None = None
-    profiles: tuple[Profile, ...] = ()
-    extenders: tuple[ExtenderEntry, ...] = ()
-
-    @property
-    def scheduler_names(self) -> list[str]:
-        """Return the names under which pods come to this kube-scheduler."""
-        return [profile.scheduler_name for profile in self.profiles if profile.scheduler_name]
-
-
-_TOP_KEYS = frozenset(
-    {
-        "apiVersion", "kind", "parallelism", "leaderElection", "clientConnection",
-        "enableProfiling", "enableContentionProfiling", "percentageOfNodesToScore",
-        "podInitialBackoffSeconds", "podMaxBackoffSeconds", "profiles", "extenders",
-        "delayCacheUntilActive",
-    }
-)  # fmt: skip
-_DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
-_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_AT = re.compile(r" - at `\$(?P<path>[^`]*)`$")
-_STEP = re.compile(r"\.(?P<key>[A-Za-z]+)|\[(?P<index>\d+|\.\.\.)\]")
 
 
 class SchedulerFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,9 +33,15 @@ class SchedulerFile(msgspec.Struct, frozen=True, kw_only=True):
     configuration: SchedulerConfiguration
     root: Any = None
 
-    def place(self, *path: Step) -> str:
+    def place(self, *path: str | int) -> str:
         """Name a field: ``FILE:LINE extenders[0].weight``; the line of what holds it if absent."""
         return place(self.name, self.root, path)
+
+
+Read = tuple[SchedulerFile | None, list[Finding]]
+"""What was read, None where it cannot be, and what is wrong with it."""
+
+_UNSTARTED = "kube-scheduler does not start with it"
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -134,7 +56,7 @@ class Entry(msgspec.Struct, frozen=True):
         return self.file.place("extenders", self.index, field)
 
 
-def place(name: str, root: Any, path: tuple[Step, ...]) -> str:
+def place(name: str, root: Any, path: Path) -> str:
     """Name a field of a file with its line, as far as the tree knows it."""
     line = _line(root, path)
     where = f"{name}:{line}" if line else name
@@ -142,7 +64,7 @@ def place(name: str, root: Any, path: tuple[Step, ...]) -> str:
     return f"{where} {words.lstrip('.')}".rstrip()
 
 
-def read_scheduler_file(name: str, text: bytes) -> tuple[SchedulerFile | None, list[Finding]]:
+def read_scheduler_file(name: str, text: bytes) -> Read:
     """Read a file; what kube-scheduler would not take is a finding with its place, never an error.
 
     A ConfigMap that carries the document is opened.
@@ -156,19 +78,13 @@ def read_scheduler_file(name: str, text: bytes) -> tuple[SchedulerFile | None, l
         if not isinstance(document, dict):
             continue
         if document.get("kind") == KIND:
-            return _typed(name, document, nodes[index] if index < len(nodes) else None)
+            root = nodes[index] if index < len(nodes) else None
+            file, findings = _typed(name, document, root)
+            return file, [*findings, *_not_read(name, text, index, root)]
         for key, inner in _carried(document):
             return read_scheduler_file(f"{name}({key})", inner)
     kinds = ", ".join(str(d.get("kind")) for d in documents if isinstance(d, dict)) or "nothing"
     return None, [_broken(name, f"holds no {KIND} (found: {kinds})", f"begin it with kind: {KIND}")]
-
-
-def seconds(duration: str) -> float | None:
-    """Read a Go duration (``1m30s``, ``500ms``); None where it is none."""
-    parts = list(_DURATION_PART.finditer(duration))
-    if "".join(part[0] for part in parts) != duration or not parts:
-        return 0.0 if duration == "0" else None
-    return sum(float(part[1]) * _SECONDS[part[2]] for part in parts)
 
 
 def _carried(document: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
@@ -188,7 +104,7 @@ def _nodes(text: bytes) -> list[Any]:
         return []
 
 
-def _line(node: Any, path: tuple[Step, ...]) -> int | None:
+def _line(node: Any, path: Path) -> int | None:
     """Return the line, from 1, of a field or of the nearest thing that holds it."""
     if node is None:
         return None
@@ -209,34 +125,24 @@ def _line(node: Any, path: tuple[Step, ...]) -> int | None:
     return line
 
 
-def _typed(
-    name: str, document: dict[str, Any], root: Any
-) -> tuple[SchedulerFile | None, list[Finding]]:
-    findings = [
-        _broken(
-            place(name, root, path),
-            "is a key that kube-scheduler does not know; it does not start with it",
-            f"take {path[-1]} out",
-        )
-        for path in _unknown_keys(document)
-    ]
+def _typed(name: str, document: dict[str, Any], root: Any) -> Read:
+    """Type the document; None where a value is of another type, and no trap can be looked for."""
+    given = _defaulted(document)
+    refusals = [*_given_twice(root), *refused(given, SchedulerConfiguration)]
     if document.get("apiVersion") != API_VERSION:
-        findings.append(
-            _broken(
-                place(name, root, ("apiVersion",)),
-                f"is {document.get('apiVersion')!r}",
-                f"write apiVersion: {API_VERSION}",
-            )
-        )
-    given = _defaulted(_present(document))
-    wrong = [
-        _broken(place(name, root, path), said, "mend its value")
-        for path, said in _wrong_values(given)
+        said = f"is {document.get('apiVersion')!r}"
+        refusals.append(Refusal(("apiVersion",), said, f"write apiVersion: {API_VERSION}"))
+    try:
+        read = msgspec.convert(present(given), SchedulerConfiguration)
+    except msgspec.ValidationError:  # each is among the refusals
+        file = None
+    else:
+        file = SchedulerFile(name=name, configuration=read, root=root)
+        refusals += refused_values(read)
+    return file, [
+        _broken(place(name, root, one.path), f"{one.message}: {_UNSTARTED}", one.remedy)
+        for one in refusals
     ]
-    if wrong:
-        return None, findings + wrong
-    read = msgspec.convert(given, SchedulerConfiguration)
-    return SchedulerFile(name=name, configuration=read, root=root), findings
 
 
 def _defaulted(document: dict[str, Any]) -> dict[str, Any]:
@@ -244,55 +150,51 @@ def _defaulted(document: dict[str, Any]) -> dict[str, Any]:
 
     Without any, an empty list included, there is one; only a single one has a name by default.
     """
-    profiles = document.get("profiles") or [{}]
-    if isinstance(profiles, list) and len(profiles) == 1 and isinstance(profiles[0], dict):
-        profiles = [{"schedulerName": DEFAULT_SCHEDULER, **profiles[0]}]
+    given = document.get("profiles")
+    profiles = [{}] if given in (None, []) else given
+    if isinstance(profiles, list) and len(profiles) == 1:
+        only = {} if profiles[0] is None else profiles[0]
+        if isinstance(only, dict):
+            profiles = [{"schedulerName": DEFAULT_SCHEDULER, **present(only)}]
     return {**document, "profiles": profiles}
 
 
-def _wrong_values(document: dict[str, Any]) -> Iterator[tuple[tuple[Step, ...], str]]:
-    """Yield what has the wrong type; the entries of lists one by one, so that all is said."""
-    lists: tuple[tuple[str, type[Any]], ...] = (("profiles", Profile), ("extenders", ExtenderEntry))
-    parts: list[tuple[tuple[Step, ...], Any, type[Any]]] = []
-    alone = dict(document)
-    for key, kind in lists:
-        if isinstance(document.get(key), list):
-            parts += [((key, i), entry, kind) for i, entry in enumerate(alone.pop(key))]
-    parts.append(((), alone, SchedulerConfiguration))
-    for path, value, wanted in parts:
-        try:
-            msgspec.convert(value, wanted)
-        except msgspec.ValidationError as error:
-            at = _AT.search(str(error))
-            yield (*path, *_path(at["path"] if at else "")), _AT.sub("", str(error))
+def _not_read(name: str, text: bytes, index: int, root: Any) -> Iterator[Finding]:
+    """Tell a document that kube-scheduler does not come to read."""
+    where = place(name, root, ())
+    if index:
+        said = f"is document {index + 1} of the file: kube-scheduler reads the first alone"
+        yield _broken(where, said, "put it into a file of its own")
+    if text.lstrip().startswith(b"{") and not _is_json(text):
+        said = f"begins with a brace, and is no JSON, which it is read as: {_UNSTARTED}"
+        yield _broken(where, said, "write it as JSON, or as YAML with a key in each line")
 
 
-def _present(value: Any) -> Any:
-    """Leave out nulls: to kube-scheduler they are absent."""
-    if isinstance(value, dict):
-        return {str(k): _present(v) for k, v in value.items() if v is not None}
-    if isinstance(value, list):
-        return [_present(item) for item in value]
-    return value
+def _is_json(text: bytes) -> bool:
+    try:
+        msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return False
+    return True
 
 
-def _unknown_keys(document: dict[str, Any]) -> Iterator[tuple[Step, ...]]:
-    yield from ((str(key),) for key in document if key not in _TOP_KEYS)
-    known = {field.encode_name for field in msgspec.structs.fields(ExtenderEntry)}
-    entries = document.get("extenders")
-    for index, entry in enumerate(entries if isinstance(entries, list) else []):
-        if isinstance(entry, dict):
-            yield from (("extenders", index, str(key)) for key in entry if key not in known)
-
-
-def _path(text: str) -> tuple[Step, ...]:
-    """Read msgspec's path ``.extenders[...].weight``; an index that it leaves open ends it."""
-    steps: list[Step] = []
-    for step in _STEP.finditer(text):
-        if step["index"] == "...":
-            break
-        steps.append(step["key"] or int(step["index"]))
-    return tuple(steps)
+def _given_twice(root: Any) -> Iterator[Refusal]:
+    """Tell keys that stand twice in one object: PyYAML takes the last, kube-scheduler neither."""
+    nodes: list[tuple[Any, Path]] = [(root, ())]
+    looked_at = set()  # an alias is the node that it stands for, and may lie within itself
+    while nodes:
+        node, path = nodes.pop()
+        if id(node) in looked_at:
+            continue
+        looked_at.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            keys = [key.value for key, _ in node.value]
+            for at, key in enumerate(keys):
+                if key in keys[:at]:
+                    yield Refusal((*path, str(key)), "stands here twice", "take one of them out")
+            nodes += [(inner, (*path, str(key.value))) for key, inner in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            nodes += [(inner, (*path, index)) for index, inner in enumerate(node.value)]
 
 
 def _broken(where: str, message: str, remedy: str) -> Finding:

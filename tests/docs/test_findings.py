@@ -6,14 +6,17 @@ import ast
 import re
 from collections.abc import Iterator
 
+from extender.doctor.scheduler_plugins import GONE, IN_TREE
 from tests.deploy.manifests import ROOT
 
 PAGE = ROOT / "docs" / "reference" / "findings.md"
 SOURCES = (*sorted((ROOT / "extender" / "doctor").glob("*.py")), ROOT / "extender/cli/doctor.py")
 TOKEN = re.compile(r"(?:[A-Z][a-z]+){2,}")
-OF_KUBERNETES = frozenset(
-    "ConfigMap CronJob DaemonSet KubeSchedulerConfiguration LeaderWorkerSet "
-    "ReadOnlyMany ReadWriteMany ReplicaSet StatefulSet".split()
+PLUGINS = frozenset(name for name in IN_TREE | GONE if TOKEN.fullmatch(name))
+OF_KUBERNETES = PLUGINS | frozenset(
+    "ConfigMap CronJob DaemonSet DoNotSchedule DoesNotExist KubeSchedulerConfiguration "
+    "LeaderWorkerSet LeastAllocated MostAllocated NotIn ReadOnlyMany ReadWriteMany ReplicaSet "
+    "RequestedToCapacityRatio ScheduleAnyway StatefulSet".split()
 )
 """Words of that form in the code which are no findings."""
 
