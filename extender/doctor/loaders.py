@@ -26,25 +26,43 @@ def check_loaders(examined: Examined) -> Iterator[Finding]:
 
 
 def _template(loader: Loader, name: str) -> Iterator[Finding]:
+    """Say once what the manifest leaves open: what is loaded, and when that is done."""
     template = loader.template
-    if template.opaque:
-        yield Finding(
-            severity=Severity.NOTE,
-            check="LoaderOpaque",
-            object=name,
-            message="what it loads cannot be told from its spec: that its pod is Ready only makes "
-            f"any path below {', '.join(template.directories)} assumed",
-            remedy="annotate its template modelcache.dev/models with the paths, one a line",
-        )
-    if not template.ready_means_done and not template.reports:
+    early = not template.ready_means_done and not template.reports
+    below = ", ".join(template.directories)
+    annotate = "annotate its template modelcache.dev/models with the paths, one a line"
+    probe = (
+        "download in an init container, or give the container a readinessProbe that tests for the "
+        "finished model"
+    )
+    if early and (template.models or not template.opaque):
         yield Finding(
             severity=Severity.WARNING,
             check="LoaderReadyTooSoon",
             object=name,
             message="a main container without a probe downloads: its pods are Ready while models "
             "are still on their way",
-            remedy="download in an init container, or give the container a readinessProbe that "
-            "tests for the finished model",
+            remedy=f"{probe}; its script cannot be read to its end: {annotate}"
+            if template.opaque
+            else probe,
+        )
+    elif early:
+        yield Finding(
+            severity=Severity.WARNING,
+            check="LoaderOpaque",
+            object=name,
+            message="what it loads cannot be told from its spec, and no probe tells when it is "
+            f"done: once its pod is Ready any path below {below} is assumed to be there",
+            remedy=f"{annotate}; and {probe}",
+        )
+    elif template.opaque:
+        yield Finding(
+            severity=Severity.NOTE,
+            check="LoaderOpaque",
+            object=name,
+            message="what it loads cannot be told from its spec: that its pod is Ready only makes "
+            f"any path below {below} assumed",
+            remedy=annotate,
         )
 
 

@@ -227,10 +227,10 @@ class _ClusterCollector(Collector):
             ("reason",),
             (((reason,), reasons[reason]) for reason in Reason),
         )
-        longest = dict.fromkeys(Reason, 0.0)
+        longest, now = dict.fromkeys(Reason, 0.0), self._context.now()
         for pod in waiting:
             for reason in map(Reason, pod.refused):
-                longest[reason] = max(longest[reason], self._context.now() - pod.since)
+                longest[reason] = max(longest[reason], now - pod.since)
         yield _gauge(
             "waiting_longest_seconds",
             "Seconds since the first refusal of what waits longest, by reason; 0 without a pod.",

@@ -197,6 +197,25 @@ def reading_a_claim() -> Pod:
     )
 
 
+def reading_it_on(on: str, *, ready: bool) -> Pod:
+    """Another pod of another node that reads the same claim."""
+    found = reading_a_claim()
+    conditions = (Condition(type="Ready", status=str(ready)),)
+    return msgspec.structs.replace(
+        found,
+        metadata=msgspec.structs.replace(found.metadata, name="second", uid="second"),
+        spec=msgspec.structs.replace(found.spec, node_name=on),
+        status=msgspec.structs.replace(found.status, conditions=conditions),
+    )
+
+
+def mounting(claim: str) -> Pod:
+    """A pod that has a claim, and reads no model from it."""
+    volume = {"name": "store", "persistentVolumeClaim": {"claimName": claim}}
+    container = {"name": "copy", "image": "busybox:1.37"}
+    return pod("copy", spec={"containers": [container], "volumes": [volume]})
+
+
 def extender(*arguments: str) -> Pod:
     """An extender as it is shipped: a sidecar, in a pod that another scheduler places."""
     sidecar = {
@@ -253,6 +272,14 @@ NODES = [node("a"), node("b")]
 QUIET = DOWNLOAD.replace("local_dir=", "ignore_patterns=['*.bin'], local_dir=")
 LOADER = loader(script=QUIET)
 OPAQUE = "curl -sfL https://x.example/install | sh; hf download --local-dir $WHERE/$M"
+
+
+def untold(script: str, *, probe: bool, **annotations: str) -> Any:
+    """A DaemonSet that is a loader by its label, and downloads in its main container."""
+    found = template(
+        loader(script=script), labels={"modelcache.dev/loader": "true"}, annotations=annotations
+    )
+    return in_main(found, probe=probe)
 
 
 def at(on: str, status: dict[str, Any]) -> Pod:

@@ -46,13 +46,16 @@ from tests.doctor.building import (
     gang,
     in_main,
     labelled,
+    mounting,
     of,
     ollama,
     ours,
     reading_a_claim,
+    reading_it_on,
     replicas,
     shipped_pods,
     template,
+    untold,
     without_lease,
     writable,
 )
@@ -80,6 +83,12 @@ RULES: dict[str, tuple[str, Severity, Objects, Objects]] = {
     "Ready before it is done": (
         "LoaderReadyTooSoon", WARNING,
         [in_main(LOADER, probe=False)], [in_main(LOADER, probe=True)],
+    ),
+    "a script that cannot be read, and no probe": (
+        "LoaderOpaque", WARNING,
+        [untold(OPAQUE, probe=False), at("a", READY)],
+        [untold(OPAQUE, probe=True, **{"modelcache.dev/models": "/var/lib/models/x"}),
+         at("a", READY)],
     ),
     "a loader that may not vouch": (
         "UntrustedLoader", WARNING,
@@ -229,10 +238,22 @@ RULES: dict[str, tuple[str, Severity, Objects, Objects]] = {
         [claim("store", accessModes=["ReadWriteOnce", "ReadOnlyMany"]),
          *replicas(reading_a_claim(), 2)],
     ),
-    "a claim of one node, read by one pod": (
-        "ClaimNotShared", WARNING,
+    "a claim of one pod, read by three": (
+        "ClaimNotShared", ERROR,
         [claim("store", accessModes=["ReadWriteOncePod"]), *replicas(reading_a_claim(), 3)],
         [claim("store", accessModes=["ReadWriteOncePod"]), reading_a_claim()],
+    ),
+    "a claim of one pod, that another writes": (
+        "ClaimNotShared", ERROR,
+        [claim("store", accessModes=["ReadWriteOncePod"]), reading_a_claim(), mounting("store")],
+        [claim("store", accessModes=["ReadWriteOncePod"]), reading_a_claim(), mounting("other")],
+    ),
+    "a claim of one node, on two of which one does not start": (
+        "ClaimNotShared", ERROR,
+        [claim("store", accessModes=["ReadWriteOnce"]), reading_a_claim(),
+         reading_it_on("b", ready=False)],
+        [claim("store", accessModes=["ReadWriteOnce"]), reading_a_claim(),
+         reading_it_on("b", ready=True)],
     ),
     # extenders
     "two extenders that bind": (
@@ -261,6 +282,24 @@ def test_each_rule_finds_the_bad_form_and_leaves_the_mended_alone(
     assert found[0].message
     assert found[0].remedy
     assert check not in checks([*NODES, *mended]), findings([*NODES, *mended])
+
+
+@pytest.mark.parametrize(
+    ("script", "check"),
+    [
+        (OPAQUE, "LoaderOpaque"),
+        (QUIET, "LoaderReadyTooSoon"),
+        (f"{OPAQUE}; {QUIET}", "LoaderReadyTooSoon"),
+    ],
+)
+def test_one_finding_says_of_a_loader_what_its_manifest_leaves_open(
+    script: str, check: str
+) -> None:
+    found = findings([*NODES, untold(script, probe=False)])
+    told = [one for one in found if one.check in {"LoaderOpaque", "LoaderReadyTooSoon"}]
+    assert [one.check for one in told] == [check]
+    assert "readinessProbe" in told[0].remedy
+    assert ("modelcache.dev/models" in told[0].remedy) is (OPAQUE in script)
 
 
 def test_an_owner_of_many_pods_is_found_once() -> None:
