@@ -130,7 +130,8 @@ def _slow(examined: Examined) -> Iterator[Finding]:
                 message=f"the fastest of {len(seen)} pods that read it was Ready {actual:.0f} s "
                 f"after it was bound, {estimated:.0f} s were expected",
                 remedy="measure what the volume reads and set estimate.bandwidths.sharedVolume "
-                "(GB/s); a node cache reads faster (deploy/examples/node-cache.yaml)",
+                "(GB/s) in the extender's configuration; a node cache reads faster "
+                "(deploy/examples/node-cache.yaml)",
             )
 
 

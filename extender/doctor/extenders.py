@@ -20,22 +20,26 @@ def check_extenders(examined: Examined) -> Iterator[Finding]:
 
     Each has a table of reservations of its own: what one has promised the other does not see.
     """
-    unfenced = [group for group in examined.groups if any(map(_binds_unfenced, _served(group)))]
-    pods = sum(len(group.pods) for group in unfenced)
+    unfenced = [
+        (group, field)
+        for group in examined.groups
+        for field in dict.fromkeys(f for f, call in _served(group) if _binds_unfenced(call))
+    ]
+    pods = sum(len(group.pods) for group, _ in unfenced)
     if pods < 2:
         return
-    for owner, group in {group.owner: group for group in unfenced}.items():
+    for owner, (group, field) in {group.owner: (group, field) for group, field in unfenced}.items():
         yield Finding(
             severity=Severity.ERROR,
             check="NotFenced",
             object=str(owner),
             message=f"{pods} extenders serve without --lease: each may bind, and none sees what "
             "the others have promised, so that the same memory is given twice",
-            remedy=_remedy(group),
+            remedy=_remedy(group, owner.at(f"spec.{field}.args")),
         )
 
 
-def _remedy(group: Group) -> str:
+def _remedy(group: Group, where: str) -> str:
     """Say which Lease it is, by what runs beside an extender; without a scheduler there is none."""
     one = "one replica with strategy Recreate"
     beside = any(
@@ -48,10 +52,7 @@ def _remedy(group: Group) -> str:
         lease, whose = "model-cache-system/model-cache-scheduler", "kube-scheduler beside it"
     else:
         return f"{one}: no kube-scheduler runs beside it, whose Lease it could go by"
-    where = group.owner.at("spec")
-    return (
-        f"--lease {lease}, the Lease of the {whose}, in the arguments of serve in {where}; or {one}"
-    )
+    return f"--lease {lease}, the Lease of the {whose}, in {where}; or {one}"
 
 
 def check_scheduler_versions(examined: Examined, server: Apiserver) -> Iterator[Finding]:
@@ -81,15 +82,15 @@ def check_scheduler_versions(examined: Examined, server: Apiserver) -> Iterator[
         )
 
 
-def _served(group: Group) -> Iterator[Call]:
-    """Yield the arguments of each ``serve`` that a pod runs; a sidecar is an init container."""
+def _served(group: Group) -> Iterator[tuple[str, Call]]:
+    """Yield each ``serve`` that a pod runs, with the field of its container."""
     for init in (True, False):
         for view in containers_of(group.pod, init=init):
-            yield from view.after(_PROGRAM, "serve")
-            yield from view.after("-m", "extender", "serve")
+            yield from ((view.field, call) for call in view.after(_PROGRAM, "serve"))
+            yield from ((view.field, call) for call in view.after("-m", "extender", "serve"))
             own = view.arguments() if view.image_name == _PROGRAM else None
             if own is not None and own.words and own.words[0].text == "serve":
-                yield own
+                yield view.field, own
 
 
 def _binds_unfenced(call: Call) -> bool:

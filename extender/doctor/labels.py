@@ -64,7 +64,7 @@ def check_labels(examined: Examined) -> Iterator[Finding]:
         yield from _keys(_TEMPLATE, f"{name} spec.template", template)
     for group in examined.groups:
         if group.kind != "DaemonSet":
-            where = f"{group.name} {group.owner.template}".rstrip()
+            where = f"{group.name} {group.owner.template or ''}".rstrip()
             yield from _keys(_POD, where, group.pod.metadata)
 
 
@@ -88,6 +88,11 @@ def _key(kind: str, name: str, what: str, key: str, value: str) -> Iterator[Find
     elif known.what != what or kind not in known.on:
         message = f"has no effect as {what} of a {kind}"
         remedy = f"make it the {known.what} of a {known.on[0]}"
+        if _TEMPLATE in known.on and kind == "DaemonSet":
+            remedy = f"move it to spec.template.metadata.{known.what}s"
+        meant = get_close_matches(key, [k for k, v in KEYS.items() if kind in v.on], n=1)
+        if meant and meant[0] != key:
+            remedy = f"write {meant[0]}, or {remedy}"
     elif known.values and value not in known.values:
         message = f"is {value[:60]!r}, which has no effect"
         remedy = f"{key}: {' or '.join(repr(v) for v in known.values)}"

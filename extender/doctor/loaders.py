@@ -6,11 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from extender.cluster.holdings import ModelState
-from extender.cluster.inventory import Loader
 from extender.cluster.witnesses import LoaderPod
-from extender.doctor.examined import Examined
+from extender.doctor.examined import Examined, containers_of
 from extender.doctor.finding import Finding, Severity, some
-from extender.workload.model import Need, Source
+from extender.doctor.owners import daemon_set_owner
+from extender.kube.objects import DaemonSet, Pod
+from extender.workload.model import LoaderTemplate, Need, Source
+from extender.workload.stacks.initializers import fills
 
 
 def check_loaders(examined: Examined) -> Iterator[Finding]:
@@ -18,23 +20,26 @@ def check_loaders(examined: Examined) -> Iterator[Finding]:
     pods: dict[str, list[LoaderPod]] = defaultdict(list)
     for pod in examined.view.inventory.pods:
         pods[pod.loader].append(pod)
+    made = {(one.metadata.namespace, one.metadata.name): one for one in examined.daemon_sets}
     for loader in examined.view.inventory.loaders:
         name = f"{loader.namespace}/{loader.name}"
-        yield from _template(loader, f"DaemonSet {name}")
+        daemon_set = made.get((loader.namespace, loader.name))
+        if daemon_set is not None:
+            yield from _template(loader.template, daemon_set)
         yield from _states(f"DaemonSet {name}", name, pods[name])
     yield from _expected(examined)
 
 
-def _template(loader: Loader, name: str) -> Iterator[Finding]:
+def _template(template: LoaderTemplate, daemon_set: DaemonSet) -> Iterator[Finding]:
     """Say once what the manifest leaves open: what is loaded, and when that is done."""
-    template = loader.template
+    owner = daemon_set_owner(daemon_set.metadata)
+    name = str(owner)
     early = not template.ready_means_done and not template.reports
     below = ", ".join(template.directories)
-    annotate = "annotate its template modelcache.dev/models with the paths, one a line"
-    probe = (
-        "download in an init container, or give the container a readinessProbe that tests for the "
-        "finished model"
-    )
+    annotations = owner.at("metadata.annotations")
+    annotate = f"write the paths, one a line, into modelcache.dev/models of {annotations}"
+    probes = ", ".join(owner.at(f"spec.{f}.readinessProbe") for f in _unproven(daemon_set))
+    probe = f"download in an init container, or test for the finished model in {probes}"
     if early and (template.models or not template.opaque):
         yield Finding(
             severity=Severity.WARNING,
@@ -66,6 +71,16 @@ def _template(loader: Loader, name: str) -> Iterator[Finding]:
         )
 
 
+def _unproven(daemon_set: DaemonSet) -> Iterator[str]:
+    """Yield the main containers that fetch, or may, and have no probe."""
+    template = daemon_set.spec.template
+    for view in containers_of(Pod(metadata=template.metadata, spec=template.spec), init=False):
+        container, done = view.container, fills(view)
+        probed = container.readiness_probe is not None or container.startup_probe is not None
+        if (done.fills or done.opaque) and not probed:
+            yield view.field
+
+
 def _states(name: str, loader: str, pods: list[LoaderPod]) -> Iterator[Finding]:
     if not pods:
         yield Finding(
@@ -73,8 +88,8 @@ def _states(name: str, loader: str, pods: list[LoaderPod]) -> Iterator[Finding]:
             check="LoaderWithoutPods",
             object=name,
             message="has no pod on any node",
-            remedy="see its nodeSelector and tolerations: kubectl describe daemonset -n "
-            f"{loader.replace('/', ' ')}",
+            remedy="see its spec.template.spec.nodeSelector, affinity and tolerations, and its "
+            f"events: kubectl describe daemonset -n {loader.replace('/', ' ')}",
         )
         return
     ready = sum(pod.state is ModelState.READY for pod in pods)
@@ -158,6 +173,6 @@ def _expected(examined: Examined) -> Iterator[Finding]:
             message=f"reads {path}, which no known loader fills on any node: no node is refused "
             "for it, or preferred",
             remedy="kubectl annotate node NODE "
-            f"modelcache.dev/provides={path} where it is baked in; label its DaemonSet's template "
-            'modelcache.dev/loader="true" where one fills it',
+            f"modelcache.dev/provides={path} where it is baked in; where a DaemonSet fills it, "
+            'modelcache.dev/loader: "true" among its spec.template.metadata.labels',
         )

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from extender.cluster.namespaces import DEFAULT_SCHEDULER, LEFT_ALONE, OPT_IN
-from extender.doctor.examined import Examined
+from extender.doctor.examined import Examined, Group
 from extender.doctor.finding import Finding, Severity, some
 from extender.kube.objects import Pod
 
@@ -49,13 +49,14 @@ def _two_schedulers(examined: Examined) -> Iterator[Finding]:
 
 
 def _no_effect(examined: Examined) -> Iterator[Finding]:
-    missed: dict[str, set[str]] = defaultdict(set)
+    missed: dict[str, dict[str, Group]] = defaultdict(dict)
     for group in examined.groups:
         pod = group.pod
         waits = any(not p.spec.node_name and _scheduler(p) == DEFAULT_SCHEDULER for p in group.pods)
         if waits and pod.metadata.namespace in examined.opted_in and group.kind not in LEFT_ALONE:
-            missed[pod.metadata.namespace].add(group.name)
+            missed[pod.metadata.namespace][group.name] = group
     for namespace, owners in sorted(missed.items()):
+        first = owners[min(owners)]
         if DEFAULT_SCHEDULER not in examined.schedulers:
             yield Finding(
                 severity=Severity.WARNING,
@@ -63,8 +64,8 @@ def _no_effect(examined: Examined) -> Iterator[Finding]:
                 object=f"Namespace {namespace}",
                 message=f"is labelled {OPT_IN}, and waiting pods of it go "
                 f"to {DEFAULT_SCHEDULER} ({some(owners)})",
-                remedy="kubectl apply -k deploy/opt-in; pods that were made before have to be "
-                "made again (kubectl rollout restart)",
+                remedy="kubectl apply -k deploy/opt-in, which reaches pods alone that are made "
+                f"after it; {first.owner.made_anew(first.pod)}",
             )
 
 

@@ -17,18 +17,18 @@ from extender.workload.model import ModelReference, Need, Source
 from extender.workload.names import Kind, parse_name
 from extender.workload.stacks import ollama
 from extender.workload.stacks.initializers import fills
+from extender.workload.stacks.view import ContainerView
 from extender.workload.volumes import locate
 
 _OF_VOLUMES = {
     "VolumeTooSmall": (Severity.WARNING, "raise {volume}.emptyDir.sizeLimit"),
     "ModelExceedsLimit": (
         Severity.WARNING,
-        "raise resources.limits.memory of its containers in {spec}",
+        "raise {limits}",
     ),
     "OversizedMemoryVolume": (
         Severity.WARNING,
-        "raise resources.limits.memory of its containers in {spec}, or lower "
-        "{volume}.emptyDir.sizeLimit",
+        "raise {limits}, or lower {volume}.emptyDir.sizeLimit",
     ),
     "UnsizedMemoryVolume": (
         Severity.NOTE,
@@ -48,9 +48,6 @@ _ONCE = frozenset({"DaemonSet", "Job"})
 
 _ON_THEIR_NODE = frozenset({"DaemonSet", "Node"})
 """Owners whose pods belong to their node: no scheduler chooses it."""
-
-_RESTARTED = frozenset({"Deployment", "StatefulSet"})
-"""Owners that make their pods anew when they are told to (``kubectl rollout restart``)."""
 
 
 def check_pods(examined: Examined) -> Iterator[Finding]:
@@ -78,7 +75,7 @@ def _memory(group: Group, _examined: Examined) -> Iterator[Finding]:
                 object=group.name,
                 message=message.rpartition("; ")[0],
                 remedy=remedy.format(
-                    volume=_volume(group, volume.name), spec=group.owner.at("spec")
+                    volume=_volume(group, volume.name), limits=_limits(group, volume.name)
                 ),
             )
 
@@ -88,6 +85,21 @@ def _volume(group: Group, name: str) -> str:
     volumes = group.pod.spec.volumes
     index = next(index for index, volume in enumerate(volumes) if volume.name == name)
     return group.owner.at(f"spec.volumes[{index}]")
+
+
+def _limits(group: Group, volume: str) -> str:
+    """Name the memory limits that hold for what is in a volume: the pod's, or its mounters'."""
+    field = "resources.limits.memory"
+    whole = group.pod.spec.resources
+    if whole is not None and "memory" in whole.limits:
+        return group.owner.at(f"spec.{field}")
+    mounters = (
+        view
+        for init in (True, False)
+        for view in containers_of(group.pod, init=init)
+        if any(mount.name == volume for mount in view.container.volume_mounts)
+    )
+    return ", ".join(group.owner.at(f"spec.{view.field}.{field}") for view in mounters)
 
 
 def _writable(group: Group, _examined: Examined) -> Iterator[Finding]:
@@ -154,16 +166,16 @@ def _fetched_by_each(group: Group, _examined: Examined) -> Iterator[Finding]:
             if not fetched or place is None:
                 continue
             if place.volume.empty_dir is not None:
-                yield _into_its_own(group, view.container.name, fill)
+                yield _into_its_own(group, view, fill)
             elif place.host_path is not None and not fill.ways:
-                yield _into_the_nodes(group, view.container.name, fill, place.host_path)
+                yield _into_the_nodes(group, view, fill, place.host_path)
             else:
                 continue
             break
 
 
-def _into_its_own(group: Group, container: str, fill: Fill) -> Finding:
-    many = group.siblings
+def _into_its_own(group: Group, view: ContainerView, fill: Fill) -> Finding:
+    container, many = view.container.name, group.siblings
     return Finding(
         severity=Severity.WARNING if many > 1 else Severity.NOTE,
         check="FetchedByEachPod",
@@ -171,11 +183,13 @@ def _into_its_own(group: Group, container: str, fill: Fill) -> Finding:
         message=f"init container {container} downloads {fill.source} anew for "
         + (f"each of {many} pods, before any of them starts" if many > 1 else "every new pod"),
         remedy="fetch it once for each node with a loader (deploy/examples/node-cache.yaml) and "
-        "fill the volume from there, or once into a claim (deploy/examples/shared-volume.yaml)",
+        f"have {group.owner.at(f'spec.{view.field}')} fill the volume from there; or fetch it once "
+        "into a claim (deploy/examples/shared-volume.yaml) and take that container out",
     )
 
 
-def _into_the_nodes(group: Group, container: str, fill: Fill, path: str) -> Finding:
+def _into_the_nodes(group: Group, view: ContainerView, fill: Fill, path: str) -> Finding:
+    container, field = view.container.name, group.owner.at(f"spec.{view.field}")
     return Finding(
         severity=Severity.WARNING,
         check="FetchedOverOthers",
@@ -184,8 +198,8 @@ def _into_the_nodes(group: Group, container: str, fill: Fill, path: str) -> Find
         "before each start of a pod, whether it is there or not: two pods of one node write the "
         "same files at once, while others read them",
         remedy="let a loader keep it there, once for each node (deploy/examples/node-cache.yaml), "
-        "and mount it read-only; or let the init container run model-cache-extender loader fill, "
-        "which looks first and shows only what is whole",
+        f"take {field} out and mount it read-only; or let {field} run model-cache-extender loader "
+        "fill, which looks first and shows only what is whole",
     )
 
 
@@ -238,18 +252,9 @@ def _to_be_asked(group: Group, examined: Examined) -> str:
         field = group.owner.at("spec.schedulerName")
         return how_to_be_asked(group.pod, sorted(examined.schedulers), field)
     return (
-        f"{_made_anew(group)}: its namespace has the label {OPT_IN}, which reaches pods alone that "
-        "are made after it, with deploy/opt-in applied"
+        f"{group.owner.made_anew(group.pod)}: its namespace has the label {OPT_IN}, which reaches "
+        "pods alone that are made after it, with deploy/opt-in applied"
     )
-
-
-def _made_anew(group: Group) -> str:
-    namespace, _, name = group.owner.name.partition("/")
-    if group.owner.kind in _RESTARTED:
-        return f"kubectl rollout restart {group.owner.kind.lower()} -n {namespace} {name}"
-    if group.owner.kind == "Pod":
-        return f"delete it and create it again (kubectl delete pod -n {namespace} {name})"
-    return f"delete its pods (kubectl delete pod -n {namespace} {group.pod.metadata.name} ...)"
 
 
 def _annotations(group: Group, _examined: Examined) -> Iterator[Finding]:

@@ -58,6 +58,8 @@ def check_version(server: Apiserver, opted_in: tuple[str, ...]) -> Iterator[Find
             check="VersionUnknown",
             object="apiserver",
             message=f"its version cannot be read ({server.version[:40] or 'no answer'})",
+            remedy=f"compare what kubectl version prints with 1.{OLDEST_MINOR} to "
+            f"1.{NEWEST_MINOR}, which the extender is tested with",
         )
         return
     if not OLDEST_MINOR <= minor <= NEWEST_MINOR:

@@ -14,8 +14,9 @@ SOURCES = (*sorted((ROOT / "extender" / "doctor").glob("*.py")), ROOT / "extende
 TOKEN = re.compile(r"(?:[A-Z][a-z]+){2,}")
 PLUGINS = frozenset(name for name in IN_TREE | GONE if TOKEN.fullmatch(name))
 OF_KUBERNETES = PLUGINS | frozenset(
-    "ConfigMap CronJob DaemonSet DoNotSchedule DoesNotExist KubeSchedulerConfiguration "
-    "LeaderWorkerSet LeastAllocated MostAllocated NotIn ReadOnlyMany ReadWriteMany ReplicaSet "
+    "ConfigMap CronJob DaemonSet DoNotSchedule DoesNotExist InferenceService "
+    "KubeSchedulerConfiguration LeaderWorkerSet LeastAllocated MostAllocated NotIn ReadOnlyMany "
+    "ReadWriteMany ReadWriteOncePod ReplicaSet "
     "RequestedToCapacityRatio ScheduleAnyway StatefulSet".split()
 )
 """Words of that form in the code which are no findings."""

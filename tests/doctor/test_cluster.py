@@ -331,6 +331,13 @@ def test_files_that_a_call_names_are_not_every_format() -> None:
     assert checks([*NODES, every])["EveryFormatFetched"] is NOTE
 
 
+def test_a_misspelt_key_is_told_by_the_nearest_one_that_suits_its_place() -> None:
+    (found,) = findings(
+        [template(LOADER, labels={"modelcache.dev/loaders": "true"}), at("a", READY), *NODES]
+    )
+    assert found.remedy.startswith("write modelcache.dev/loader, or make it the label of a Name")
+
+
 def test_a_misspelt_key_is_told_by_the_nearest_one() -> None:
     (found,) = findings([labelled(node("a"), annotations={"modelcache.dev/providse": "/x"})])
     assert found.remedy == "write modelcache.dev/provides"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 import pytest
 
+from extender.doctor.finding import Severity
+from extender.kube.objects import Pod
 from tests.builders import (
     job,
     namespace,
@@ -26,6 +29,7 @@ from tests.doctor.building import (
     replicas,
     writable,
 )
+from tests.doctor.test_cluster import RULES
 
 OPTED_IN = labelled(namespace("inference"), labels={"modelcache.dev/scheduling": "enabled"})
 LABEL = "kubectl label namespace inference modelcache.dev/scheduling=enabled"
@@ -87,7 +91,20 @@ OWNERS: dict[str, tuple[dict[str, Any], Objects, str, str]] = {
                                          "leaderworkerset.sigs.k8s.io/worker-index": "1"}), [],
         "LeaderWorkerSet inference/l", "spec.leaderWorkerTemplate.workerTemplate.spec",
     ),
-    "what nobody knows": (of("RayCluster", "r"), [], "RayCluster inference/r", "spec"),
+    "what nobody knows": (
+        of("RayCluster", "r"), [], "RayCluster inference/r", "its pod template's spec"
+    ),
+    "KServe's controller": (
+        of("ReplicaSet", "m-predictor-5d8f",
+           labels={"pod-template-hash": "5d8f", "serving.kserve.io/inferenceservice": "m"}),
+        [], "InferenceService inference/m", "its pod template's spec",
+    ),
+    "KServe's controller of LLMs": (
+        of("ReplicaSet", "m-kserve-5d8f",
+           labels={"pod-template-hash": "5d8f", "app.kubernetes.io/name": "m",
+                   "app.kubernetes.io/part-of": "llminferenceservice"}),
+        [], "LLMInferenceService inference/m", "its pod template's spec",
+    ),
 }  # fmt: skip
 
 
@@ -131,3 +148,19 @@ def test_pods_that_differ_and_have_the_same_wrong_are_one_finding() -> None:
         for index, each in enumerate(replicas(filled(), 3))
     ]
     assert "each of 3 pods" in one(findings([*NODES, *pods]), "FetchedByEachPod").message
+
+
+@pytest.mark.parametrize(("check", "_severity", "bad", "_mended"), RULES.values(), ids=RULES)
+def test_what_is_to_be_changed_of_a_deployment_is_named_from_its_own_root(
+    check: str, _severity: Severity, bad: Objects, _mended: Objects
+) -> None:
+    """The same wrong in the pods of a Deployment: no remedy has a path that only a pod has."""
+    owned = [
+        replicas(each, 1)[0] if isinstance(each, Pod) and each.metadata.controller() is None
+        else each
+        for each in bad
+    ]  # fmt: skip
+    for found in findings([*NODES, *owned]):
+        if found.check == check and found.object.startswith(("Deployment", "DaemonSet", "Job")):
+            paths = re.findall(r"(?<![\w.])(?:spec|metadata)\.[\w.\[\]]+", found.remedy)
+            assert all(path.startswith("spec.template.") for path in paths)
