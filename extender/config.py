@@ -12,7 +12,7 @@ from extender.cluster.memory import VolumeCounting
 from extender.documents import API_VERSION, Section, load_yaml, read_document
 from extender.errors import InvalidConfigurationError, InvalidQuantityError
 from extender.kube.quantity import parse_quantity
-from extender.placement.narrowing import AS_KUBE_SCHEDULER
+from extender.placement.narrowing import THE_LEAST
 from extender.placement.policy import Bandwidths, OnStale, Policy
 from extender.verbs.context import ListRejected
 
@@ -74,7 +74,7 @@ class FilterSection(Section, frozen=True):
     """
 
     list_rejected: ListRejected = ListRejected.WHEN_NONE_PASS
-    offered_percentage: Annotated[int, Meta(ge=0, le=100)] = AS_KUBE_SCHEDULER
+    offered_percentage: Annotated[int, Meta(ge=0, le=100)] = THE_LEAST
 
 
 class BindSection(Section, frozen=True):

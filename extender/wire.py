@@ -16,6 +16,7 @@ import msgspec
 from extender.errors import InvalidObjectError, ProtocolError
 from extender.kube.decode import decode
 from extender.kube.objects import KubeStruct, Pod
+from extender.name_sets import NameSets
 
 
 class _Name(KubeStruct, frozen=True):
@@ -41,8 +42,8 @@ class ExtenderArgs(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def asked(self) -> frozenset[str]:
-        """Return the candidates as a set."""
-        return frozenset(self.names)
+        """Return the candidates as a set: for the same ones the very same, while it is kept."""
+        return _name_sets.of(self.names)
 
 
 class FilterResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,6 +166,7 @@ class _FilterAnswer(msgspec.Struct, kw_only=True):
     error: str = msgspec.field(name="Error", default="")
 
 
+_name_sets = NameSets()
 _top = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _names = msgspec.json.Decoder(tuple[str, ...])
 _names_or_null = msgspec.json.Decoder(list[str | None])

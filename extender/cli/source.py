@@ -68,7 +68,7 @@ def new_context(
         policy=configuration.policy(),
         list_rejected=configuration.filter.list_rejected,
         offered_percentage=configuration.filter.offered_percentage,
-        draw=Random().sample,  # noqa: S311 - spreads pods, guards nothing
+        draw=Random().randrange,  # noqa: S311 - spreads pods, guards nothing
         schedulers=configuration.waking.scheduler_names,
         unsynced=unsynced,
         stale=stale,

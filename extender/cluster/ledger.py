@@ -20,6 +20,7 @@ from extender.cluster.requests import Amounts
 from extender.cluster.reservations import Reservation, Reservations
 from extender.cluster.view import Changes, NodeView, Nominated, PodFacts
 from extender.cluster.warmth import Opening, WarmKey, openings
+from extender.cluster.zones import Zones
 from extender.kube.lives import is_ready
 from extender.kube.objects import Node, Pod
 from extender.workload.model import Workload
@@ -54,6 +55,7 @@ class Ledger:
         self._reservations = Reservations()
         self._awaited = AwaitedNominations()
         self.numbers = Numbers()
+        self._zones: Zones | None = None
         self._changed: set[str] = set()
         self._log: list[str] = []
         self._forgotten = 0
@@ -77,6 +79,12 @@ class Ledger:
         """Return the changes so far."""
         return Changes(self._log, self._forgotten, self._forgotten + len(self._log))
 
+    def zones(self) -> Zones:
+        """Return the nodes by zone; made anew where nodes came or went."""
+        if self._zones is None:
+            self._zones = Zones({name: node.zone for name, node in self.nodes.items()})
+        return self._zones
+
     # -- nodes and pods --------------------------------------------------------------------------
 
     def put_node(self, node: NodeView) -> bool:
@@ -85,6 +93,8 @@ class Ledger:
         False where it is as before, as after the heartbeats of its kubelet.
         """
         before = self.nodes.get(node.name)
+        if before is None or before.zone != node.zone:
+            self._zones = None
         if before is None:
             self.nodes[node.name] = msgspec.structs.replace(
                 node, number=self.numbers.take(node.name)
@@ -106,6 +116,7 @@ class Ledger:
         """
         node = self.nodes.pop(name, None)
         if node is not None:
+            self._zones = None
             self.numbers.delete(name, node.number)
         thought_gone = not deleted and self.numbers.free(name)
         if node is not None or thought_gone:

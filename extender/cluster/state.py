@@ -100,6 +100,7 @@ class ClusterState:
                 self._view = View(
                     now=now,
                     nodes=dict(ledger.nodes),
+                    zones=ledger.zones(),
                     gone=ledger.numbers.gone(),
                     changes=ledger.changes(),
                     own=ledger.own(),

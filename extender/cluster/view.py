@@ -14,6 +14,7 @@ from extender.cluster.memory import MemoryDemand
 from extender.cluster.requests import Amounts
 from extender.cluster.reservations import Reservation
 from extender.cluster.warmth import Opening, WarmKey
+from extender.cluster.zones import NO_ZONES, Zones
 from extender.kube.objects import PersistentVolume, PersistentVolumeClaim, StorageClass, Taint
 from extender.report import Disk, Progress, Renewal, Transfer, Wanted, WantedModel
 from extender.workload.model import DeclaredModel, Workload
@@ -162,6 +163,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     now: float
     nodes: Mapping[str, NodeView]
+    zones: Zones = NO_ZONES
     gone: frozenset[str] = frozenset()
     changes: Changes
     own: Mapping[str, tuple[str, ...]]

@@ -6,16 +6,21 @@ one, so the scores for the latest are kept, and a table that replaces another ta
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterator, Mapping
 from typing import Self
 
 import msgspec
 
+from extender.placement.narrowing import Rank
 from extender.placement.policy import Policy
-from extender.placement.score import crowding_seconds, score
+from extender.placement.score import MAX_SCORE, crowding_seconds, score
 from extender.placement.tables import Table, Tables
 from extender.placement.verdict import Judge
 from extender.wire import Scores
+
+_FEW = 100
+"""So many nodes are put into their new place one by one; of more, all are sorted anew."""
 
 
 class _Scored(msgspec.Struct, frozen=True):
@@ -36,6 +41,37 @@ class Starts(Table[float]):
     """Seconds on every known node; for pods with memory-backed volumes with what crowding costs."""
 
     _scored: _Scored | None = None
+    _order: list[str] | None = None
+
+    @property
+    def order(self) -> list[str]:
+        """Return the nodes, the soonest first."""
+        if self._order is None:
+            self._order = sorted(self.answers, key=self._place)
+        return self._order
+
+    def _place(self, name: str) -> tuple[float, str]:
+        return self.answers[name], name
+
+    def ranks(self, best: float, policy: Policy, *, most: int) -> Iterator[Rank]:
+        """Yield the nodes that score the same, the highest first (see ``scores``)."""
+        order, answers = self.order, self.answers
+
+        def behind(name: str) -> int:
+            return -min(most, score(answers[name] - best, policy))
+
+        def equal(soonest: float, latest: float) -> Callable[[str], bool]:
+            return lambda name: soonest <= answers[name] <= latest
+
+        end = 0
+        while end < len(order):
+            begin, its = end, behind(order[end])
+            end = bisect_right(order, its, lo=begin, key=behind)
+            yield Rank(
+                order[begin:end],
+                equal(answers[order[begin]], answers[order[end - 1]]),
+                beaten=begin > 0 and its == 0 and most == MAX_SCORE,
+            )
 
     def scores(self, best: float, policy: Policy, *, most: int) -> Scores:
         """Return the scores where the soonest of the nodes asked about starts after ``best``."""
@@ -49,11 +85,25 @@ class Starts(Table[float]):
     def replaced(self, answers: Mapping[str, float]) -> Self:
         """Return a table in which some nodes answer differently, with the scores kept so far."""
         table = super().replaced(answers)
+        if self._order is not None:
+            table._order = self._reordered(table, answers)  # noqa: SLF001 - its own
         kept = self._scored
         if kept is not None:
             scores = kept.scores.replaced(kept.of(answers))
             table._scored = msgspec.structs.replace(kept, scores=scores)  # noqa: SLF001 - its own
         return table
+
+    def _reordered(self, table: Self, answers: Mapping[str, float]) -> list[str] | None:
+        """Return the order of a table in which these answers are others."""
+        if len(answers) > _FEW:
+            return None
+        order = list(self.order)
+        for name in answers:
+            if name in self.answers:
+                del order[bisect_left(order, self._place(name), key=self._place)]
+        for name in answers:
+            insort(order, name, key=table._place)
+        return order
 
 
 def seconds_on(judge: Judge, name: str) -> float:

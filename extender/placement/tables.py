@@ -142,7 +142,7 @@ class Tables(Generic[Tab]):
     def _renewed(self, table: Tab, judge: Judge, changed: set[str]) -> Tab:
         """Ask the nodes that changed since, and forget those that are gone."""
         nodes = judge.view.nodes
-        gone = (changed - nodes.keys()) & table.answers.keys()
+        gone = {name for name in changed if name not in nodes and name in table.answers}
         if gone:
             answers = table.answers
             table = self._make({name: answers[name] for name in answers if name not in gone})

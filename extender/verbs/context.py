@@ -91,7 +91,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     numbers the Bindings that it does so for.
     ``pause`` lets so many seconds pass, or none where nothing is worth waiting for.
     ``offered_percentage`` is how many of the nodes filter offers at most (``narrowing.enough``),
-    ``draw`` takes some of equal ones.
+    ``draw`` tells where to begin among equal ones.
     """
 
     state: ClusterState

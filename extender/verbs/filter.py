@@ -14,18 +14,16 @@ all of these.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Sequence
 
 from extender.placement.narrowing import enough, narrowed, prefers_nodes
-from extender.placement.reasons import TEXTS, Reason
+from extender.placement.reasons import TEXTS
+from extender.placement.refusals import Found
 from extender.placement.verdict import Judge
 from extender.verbs.context import TOO_LATE, Context, Late, ListRejected, never, not_listed
 from extender.verbs.decision import Decision, decision
 from extender.verbs.prioritize import expected
 from extender.wire import ExtenderArgs, FilterResult
-
-_NOBODY: Mapping[Reason, AbstractSet[str]] = {}
 
 
 def filter_nodes(
@@ -40,52 +38,42 @@ def filter_nodes(
     table = None if late() else context.refusals.of(judge, late)
     if table is None:
         return FilterResult(error=TOO_LATE), None
-    passed, refused = args.names, _NOBODY
-    if not args.asked <= table.passing:
-        table = table.among(args.asked, judge)
-        passed = tuple(filter(table.passing.__contains__, args.names))
-        refused = table.refused(args.asked)
-    offered, slowest = _offered(args, passed, judge, context, late) if first else (passed, None)
+    found = table.find(args.names, args.asked, judge)
+    offered, slowest = _offered(args, found, judge, context, late) if first else (found.names, None)
     made = decision(
         "filter",
         judge.request,
         time=judge.view.now,
         asked=len(args.names),
-        passed=len(passed),
-        offered=len(offered) if len(offered) < len(passed) else None,
+        passed=len(found.names),
+        offered=len(offered) if len(offered) < len(found.names) else None,
         slowest=slowest,
-        refused={reason.value: len(names) for reason, names in refused.items()},
-        examples=_examples(judge, args.names, refused),
+        refused={reason.value: count for reason, count in found.refused.items()},
+        examples={
+            reason.value: f"{name}: {judge.verdict(name).detail or TEXTS[reason]}"
+            for reason, name in found.examples.items()
+        },
         stale=judge.stale,
     )
-    listed = not passed or context.list_rejected is ListRejected.ALWAYS
-    return FilterResult(names=offered, unresolvable=table.texts(args.asked) if listed else {}), made
+    listed = not found.names or context.list_rejected is ListRejected.ALWAYS
+    texts = found.table.texts(args.asked) if listed else {}
+    return FilterResult(names=offered, unresolvable=texts), made
 
 
 def _offered(
-    args: ExtenderArgs, passed: tuple[str, ...], judge: Judge, context: Context, late: Late
+    args: ExtenderArgs, found: Found, judge: Judge, context: Context, late: Late
 ) -> tuple[Sequence[str], float | None]:
     """Return the nodes that kube-scheduler is to choose from; all of them where in doubt.
 
     Beside them, where some are left out, the seconds of the slowest start on any that passed.
     """
     room = enough(len(judge.view.nodes), context.offered_percentage)
+    everyone = found.names, None
     chained = context.list_rejected is ListRejected.ALWAYS
-    if len(passed) <= room or chained or not args.pod.metadata.uid or prefers_nodes(args.pod):
-        return passed, None
-    all_of_them = expected(passed, judge, context, late=late)
+    if len(found.names) <= room or chained or not args.pod.metadata.uid or prefers_nodes(args.pod):
+        return everyone
+    all_of_them = expected(found.passed, judge, context, late=late)
     if all_of_them is None:
-        return passed, None
-    offered = narrowed(passed, all_of_them.scores, room, judge.view, context.draw)
-    return offered, all_of_them.slowest
-
-
-def _examples(
-    judge: Judge, names: Sequence[str], refused: Mapping[Reason, AbstractSet[str]]
-) -> dict[str, str]:
-    """Say one node's detail for each reason."""
-    first = {reason: next(n for n in names if n in nodes) for reason, nodes in refused.items()}
-    return {
-        reason.value: f"{name}: {judge.verdict(name).detail or TEXTS[reason]}"
-        for reason, name in first.items()
-    }
+        return everyone
+    offered = narrowed(found.passed, all_of_them.ranks, room, judge.view, context.draw)
+    return (offered, all_of_them.slowest) if offered else everyone

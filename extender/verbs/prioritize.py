@@ -12,12 +12,14 @@ hold into a reservation, wherever the pod went.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from itertools import compress, islice
 
 import msgspec
 
 from extender.cluster.reservations import Reservation
+from extender.placement.narrowing import Rank
 from extender.placement.score import MAX_SCORE, scores
 from extender.placement.starts import Starts, seconds_on
 from extender.placement.verdict import Judge
@@ -96,27 +98,29 @@ def _most(judge: Judge) -> int:
 
 
 class Expected(msgspec.Struct, frozen=True):
-    """What nodes would score, in the order asked, and the seconds of the slowest start on one."""
+    """Nodes by what they would score, and the seconds of the slowest start on one that passed."""
 
-    scores: Sequence[int]
+    ranks: Iterable[Rank]
     slowest: float | None = None
 
 
 def expected(
-    names: tuple[str, ...], judge: Judge, context: Context, *, late: Late
+    passed: AbstractSet[str], judge: Judge, context: Context, *, late: Late
 ) -> Expected | None:
     """Say what prioritize would, before it puts one node ahead; None where time has run out."""
-    nothing = Expected([0] * len(names))
+    nodes = judge.view.nodes
+    alike = Expected([Rank(nodes, nodes.__contains__)])
     if not _is_particular(judge):
-        return nothing
+        return alike
     table = context.starts.of(judge, late)
     if table is None:
         return None
-    known, seconds = _seconds(names, table)
-    if not known:
-        return nothing
-    scores = table.scores(min(seconds), judge.policy, most=_most(judge)).of(names)
-    return Expected(scores, _slowest(known, seconds, judge))
+    order, known = table.order, passed.__contains__
+    soonest, slowest = next(filter(known, order), None), next(filter(known, reversed(order)), None)
+    if soonest is None or slowest is None:
+        return alike
+    ranks = table.ranks(table.answers[soonest], judge.policy, most=_most(judge))
+    return Expected(ranks, _slowest((slowest,), [table.answers[slowest]], judge))
 
 
 def _slowest(names: tuple[str, ...], seconds: list[float], judge: Judge) -> float:

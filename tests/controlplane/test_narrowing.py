@@ -7,7 +7,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
+import pytest
+
+from tests.builders import HOST_MODEL, MODEL
+from tests.controlplane.cluster import ControlPlane
 from tests.controlplane.shipped import Object
 from tests.controlplane.stage import ROOM, Stage
 
@@ -45,6 +50,56 @@ def test_a_pod_whose_offered_nodes_all_turn_out_wrong_gets_one_that_was_left_out
     assert len(first) == OFFERED
     assert later[-1] >= set(NAMES)
     assert stage.node_of("a") in set(NAMES) - first
+
+
+@pytest.mark.parametrize(("percentage", "offered"), [(0, 1), (100, None)])
+def test_the_only_node_with_the_model_is_offered_alone_and_taken_as_it_would_be_anyway(
+    control_plane: ControlPlane,
+    namespace: str,
+    tmp_path: Path,
+    percentage: int,
+    offered: int | None,
+) -> None:
+    """It is full of other pods and better avoided: all that kube-scheduler has against a node."""
+    control_plane.add_nodes(NAMES, ROOM)
+    best = NAMES[70]
+    control_plane.kubectl("annotate", "node", best, f"modelcache.dev/provides={HOST_MODEL}")
+    control_plane.kubectl("taint", "node", best, "busy=true:PreferNoSchedule")
+    configuration = tmp_path / "configuration.yaml"
+    configuration.write_text(_offering(percentage), encoding="utf-8")
+    stage = Stage(
+        control_plane, namespace, control_plane.start_extender(f"--config={configuration}")
+    )
+    stage.schedule()
+    for number in range(5):
+        stage.pod(f"other-{number}", cpu="700m", node=best)
+    stage.wait_bound(*(f"other-{number}" for number in range(5)))
+    control_plane.apply(_preferring(stage), namespace)
+    stage.wait_bound("server")
+    assert stage.node_of("server") == best
+    (made,) = stage.decisions("server", "filter")
+    assert made.get("offered") == offered
+    assert len(stage.decisions("server", "prioritize")) == (0 if offered else 1)
+
+
+def _offering(percentage: int) -> str:
+    return (
+        "apiVersion: modelcache.dev/v1alpha1\nkind: ExtenderConfiguration\n"
+        f"filter: {{offeredPercentage: {percentage}}}\n"
+    )
+
+
+def _preferring(stage: Stage) -> Object:
+    """Return a server that starts sooner where the model is."""
+    document = stage.manifest("server")
+    document["metadata"]["annotations"] = {"modelcache.dev/need": "preferred"}
+    (container,) = document["spec"]["containers"]
+    container["args"] = ["--model", MODEL]
+    container["image"] = "vllm/vllm-openai:v0.11.0"
+    container["volumeMounts"] = [{"name": "models", "mountPath": "/models"}]
+    volume = {"name": "models", "hostPath": {"path": "/var/lib/models"}}
+    document["spec"]["volumes"] = [volume]
+    return document
 
 
 @contextmanager
