@@ -355,6 +355,12 @@ _LOADERS = Row(
             unit="ops",
         ),
         Panel(
+            title="Models that stay",
+            about="They are to go and cannot be removed: the loader's report and log say why.",
+            queries=(Query(f"sum({_L}_not_removed_models)"),),
+            limits=(0.5, 1),
+        ),
+        Panel(
             title="Catalogs refused",
             about="Loaders whose catalog file is not in force: their logs name the field.",
             queries=(Query(f"sum({_L}_catalog_refused)"),),
