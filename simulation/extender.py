@@ -178,7 +178,7 @@ class Extender:
         if not kept:
             self.waiting.refuse_preemption(
                 pod.metadata.uid,
-                asked=candidates,
+                victims={node: victims.uids for node, victims in candidates.items()},
                 nodes=self.state.view().nodes,
                 again_at=self.state.awaits_nomination(candidates),
             )

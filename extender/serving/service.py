@@ -27,9 +27,11 @@ from extender.verbs.filter import filter_nodes
 from extender.verbs.preempt import preempt
 from extender.verbs.prioritize import prioritize_nodes
 from extender.waiting.pods import WaitingPods
+from extender.waiting.wake import FIRST_RETRY_SECONDS
 from extender.watch.client import Transport
 from extender.wire import (
     ExtenderArgs,
+    PreemptArgs,
     read_args,
     read_bind_args,
     read_preempt_args,
@@ -161,16 +163,9 @@ class Service:
         """Answer ``POST /preempt``."""
         late = self._deadline()
         args = read_preempt_args(body)
-        kept, _ = self._timed(args.pod, lambda: preempt(args, self.context, late=late))
+        kept, made = self._timed(args.pod, lambda: preempt(args, self.context, late=late))
         if not kept:
-            state = self.context.state
-            self.waiting.refuse_preemption(
-                args.pod.metadata.uid,
-                asked=args.candidates,
-                nodes=state.view().nodes,
-                again_at=state.awaits_nomination(args.candidates),
-            )
-            self._look_soon()
+            self._note_no_eviction(args, judged=made is not None)
         return write_preempt_result(kept)
 
     def bind(self, body: bytes) -> bytes:
@@ -235,6 +230,19 @@ class Service:
                 steady=self.context.state.steady(),
             )
             self._look_soon()
+
+    def _note_no_eviction(self, args: PreemptArgs, *, judged: bool) -> None:
+        """Remember which evictions were not worth it, or that it is not known of any."""
+        state = self.context.state
+        self.waiting.refuse_preemption(
+            args.pod.metadata.uid,
+            victims={n: v.uids for n, v in args.candidates.items()} if judged else {},
+            nodes=state.view().nodes,
+            again_at=state.awaits_nomination(args.candidates)
+            if judged
+            else state.steady() + FIRST_RETRY_SECONDS,
+        )
+        self._look_soon()
 
     def _look_soon(self) -> None:
         if self._waking is not None:

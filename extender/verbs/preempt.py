@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Container
 
 from extender.cluster.view import Nominated, View
+from extender.placement.evictions import freed, refused_eviction
 from extender.placement.reasons import Reason
 from extender.placement.verdict import Judge
 from extender.verbs.context import Context, Late, never
@@ -98,7 +99,7 @@ def _depends(judge: Judge, context: Context, name: str, victims: Victims) -> boo
     others = context.state.undecided(name, request.uid, request.priority)
     if node is None or not others:
         return False
-    room = judge.free(node) + _freed(judge, context, name, victims)
+    room = judge.free(node) + freed(node, victims.uids, context.state.pod)
     return request.demand.on(node.allocatable) > room - others
 
 
@@ -129,19 +130,4 @@ def _await(
 
 
 def _reason(judge: Judge, context: Context, node: str, victims: Victims) -> Reason | None:
-    if judge.stale and judge.request.needs_certainty:
-        return Reason.KNOWLEDGE_STALE
-    return judge.reason(node, freed=_freed(judge, context, node, victims))
-
-
-def _freed(judge: Judge, context: Context, node: str, victims: Victims) -> int:
-    """Return the bytes of a node's memory that its victims count for."""
-    known = judge.view.nodes.get(node)
-    if known is None:
-        return 0
-    pods = (context.state.pod(uid) for uid in victims.uids)
-    return sum(
-        pod.demand.on(known.allocatable)
-        for pod in pods
-        if pod is not None and pod.node == node and pod.counts
-    )
+    return refused_eviction(judge, node, victims.uids, context.state.pod)

@@ -1,7 +1,8 @@
 """Where pods that ask for the same could go, though each was asked about on other nodes.
 
 What a node answers does not depend on who else was asked about: it is judged once for all of them.
-A set of nodes without a place is only looked at again on the nodes that have changed since.
+A set of nodes without a place is only looked at again on the nodes that have changed since, and so
+are the evictions that were not worth it for a pod.
 """
 
 from __future__ import annotations
@@ -11,17 +12,23 @@ from collections.abc import Container, Iterable, Iterator
 
 import msgspec
 
+from extender.placement.evictions import PodOf, refused_eviction
 from extender.placement.grounds import Grounds
 from extender.placement.verdict import Judge
 from extender.waiting.asked import AskedNodes
+from extender.waiting.evictions import RefusedEvictions
 from extender.waiting.slots import slots
 
 
 class Hopeless(msgspec.Struct, frozen=True):
-    """The sets of nodes that had no place for a group of pods, and what that rests on."""
+    """The sets of nodes that had no place for a group of pods, and what that rests on.
+
+    And the ``evictions`` that were not worth it for one of them.
+    """
 
     grounds: Grounds
     sets: Container[AskedNodes | None]
+    evictions: Container[RefusedEvictions]
 
 
 class Places:
@@ -30,15 +37,20 @@ class Places:
     ``taken`` counts the places on each node that are given away and that the view does not show.
     """
 
-    def __init__(self, judge: Judge, before: Hopeless | None) -> None:
+    def __init__(self, judge: Judge, before: Hopeless | None, pod_of: PodOf) -> None:
         self.judge = judge
+        self.pod_of = pod_of
         self.taken: Counter[str] = Counter()
         self._slots: dict[str, int] = {}
         self._choices: dict[AskedNodes | None, Choice] = {}
         self._without: Container[AskedNodes | None] = ()
+        self._not_worth_it: Container[RefusedEvictions] = ()
+        self._in_vain: set[RefusedEvictions] = set()
+        self._changed: set[str] = set()
         changed = before.grounds.changed(judge) if before is not None else None
         if before is not None and changed is not None:
             self._without = before.sets
+            self._not_worth_it, self._changed = before.evictions, changed
             nodes = judge.view.nodes
             self._opened = [nodes[name] for name in changed if name in nodes and self.slots(name)]
 
@@ -58,10 +70,28 @@ class Places:
             found = self._choices[asked] = Choice(self, asked, self._fitting(asked))
         return found
 
+    def eviction(self, refused: RefusedEvictions) -> Choice:
+        """Return the nodes on which evictions are worth it now that were not."""
+        found = Eviction(self, refused, self._worth_it(refused))
+        if not found.any:
+            self._in_vain.add(refused)
+        return found
+
+    def lets_evict(self, judge: Judge, name: str, refused: RefusedEvictions) -> bool:
+        """Tell whether a judge finds evictions on a node worth it."""
+        victims = refused.victims[name]
+        return refused_eviction(judge, name, victims, self.pod_of) is None
+
     def hopeless(self) -> Hopeless:
         """Return what need not be looked at again before something changes."""
         without = {asked for asked, choice in self._choices.items() if not choice.any}
-        return Hopeless(Grounds.of(self.judge), without)
+        return Hopeless(Grounds.of(self.judge), without, self._in_vain)
+
+    def _worth_it(self, refused: RefusedEvictions) -> Iterator[str]:
+        names: Iterable[str] = refused.victims
+        if refused in self._not_worth_it:
+            names = refused.victims.keys() & self._changed
+        return (name for name in names if self.lets_evict(self.judge, name, refused))
 
     def _fitting(self, asked: AskedNodes | None) -> Iterator[str]:
         if asked in self._without:
@@ -91,24 +121,46 @@ class Choice:
 
     def next(self) -> str:
         """Return a node with a place that is not given away; empty where there is none left."""
-        places = self.places
         while self._first < len(self._found) or self._more():
             name = self._found[self._first]
-            if places.slots(name) > places.taken[name]:
+            if self._left(name) > 0:
                 return name
             self._first += 1
         return ""
 
     def stands(self, judge: Judge) -> bool:
         """Tell whether one of the nodes still has a place, as far as they were looked for."""
-        return any(judge.reason(name) is None for name in self._found)
+        return any(self._lets_go(judge, name) for name in self._found)
 
     def close(self) -> None:
         """Have no place any more."""
         self._found, self._fitting, self._first = [], iter(()), 0
+
+    def _left(self, name: str) -> int:
+        return self.places.slots(name) - self.places.taken[name]
+
+    def _lets_go(self, judge: Judge, name: str) -> bool:
+        return judge.reason(name) is None
 
     def _more(self) -> bool:
         name = next(self._fitting, None)
         if name is not None:
             self._found.append(name)
         return name is not None
+
+
+class Eviction(Choice):
+    """The nodes on which one pod would be made room now: one pod at a time for each.
+
+    Only kube-scheduler can tell whom it would evict by now, and how many come in for that.
+    """
+
+    def __init__(self, places: Places, refused: RefusedEvictions, fitting: Iterator[str]) -> None:
+        self._evictions = refused
+        super().__init__(places, None, fitting)
+
+    def _left(self, name: str) -> int:
+        return 1 - self.places.taken[name]
+
+    def _lets_go(self, judge: Judge, name: str) -> bool:
+        return self.places.lets_evict(judge, name, self._evictions)

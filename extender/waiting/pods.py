@@ -6,6 +6,7 @@ Bounded, safe to use from threads. A pod is forgotten once the watch shows it bo
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping
+from math import inf
 from threading import Lock
 
 import msgspec
@@ -16,6 +17,7 @@ from extender.cluster.view import NodeView, PodFacts
 from extender.kube.times import unix_time
 from extender.placement.request import PodRequest
 from extender.waiting.asked import AskedNodes, asked_nodes
+from extender.waiting.evictions import RefusedEvictions, refused_evictions
 
 MAX_WAITING = 20_000
 _KEPT_NODE_SETS = 1024
@@ -36,8 +38,9 @@ class WaitingPod(msgspec.Struct, frozen=True, kw_only=True):
     ``touches`` counts the times that it was woken since the last refusal: none, where only
     ``touched_at`` is set, which is when it could not be told; ``misses`` counts the times that the
     apiserver would not take it. ``again_at`` is when it is woken in any case, by the clock that
-    nobody sets: what was in the way of an eviction for it is decided by then. ``right_node`` is
-    the only node that has a place for it when it is woken, empty where there are several.
+    nobody sets: what was in the way of an eviction for it is decided by then, or not known.
+    ``right_node`` is the only node that has a place for it when it is woken, empty where there are
+    several.
     ``seen``: the watch has shown it.
     """
 
@@ -71,6 +74,7 @@ class WaitingPods:
     def __init__(self, size: int = MAX_WAITING) -> None:
         self._pods: FIFOCache[str, WaitingPod] = FIFOCache(size)
         self._node_sets: LRUCache[AskedNodes, AskedNodes] = LRUCache(_KEPT_NODE_SETS)
+        self._evictions = refused_evictions()
         self._lock = Lock()
         self.refusals = 0
         """How many pods were added so far, again and again the same ones: what has changed."""
@@ -86,6 +90,7 @@ class WaitingPods:
         with self._lock:
             self.refusals += 1
             before = self._pods.get(pod.request.uid)
+            self._evictions.pop(pod.request.uid, None)
             self._pods[pod.request.uid] = msgspec.structs.replace(
                 pod,
                 since=before.since if before is not None else pod.since,
@@ -108,6 +113,11 @@ class WaitingPods:
         """Return a pod as it waits now."""
         with self._lock:
             return self._pods.get(uid)
+
+    def evictions(self, uid: str) -> RefusedEvictions | None:
+        """Return the evictions that were not worth it for a pod when it was refused last."""
+        with self._lock:
+            return self._evictions.get(uid)
 
     def refuse(
         self,
@@ -141,13 +151,14 @@ class WaitingPods:
         self,
         uid: str,
         *,
-        asked: Iterable[str],
+        victims: Mapping[str, tuple[str, ...]],
         nodes: Mapping[str, NodeView],
         again_at: float | None = None,
     ) -> None:
         """Note that no eviction was worth it for a pod that filter has refused: it waits for these.
 
-        ``again_at``: until when another pod is expected where one would have been.
+        ``victims`` has the UIDs of those that were proposed, by node. ``again_at``: until when
+        another pod is expected where one would have been.
 
         Where filter was not asked, because no node at all passed in-tree, kube-scheduler heeds its
         own plugins' events alone (pkg/scheduler/backend/queue, isPodWorthRequeuing): nothing that
@@ -155,9 +166,11 @@ class WaitingPods:
         """
         if uid not in self:
             return
-        also = asked_nodes(asked, nodes)
+        also, refused = asked_nodes(victims, nodes), RefusedEvictions(victims)
 
         def joined(pod: WaitingPod) -> WaitingPod:
+            if refused.size <= self._evictions.maxsize:
+                self._evictions[uid] = refused
             both = None if pod.asked is None else self._shared(pod.asked.and_these(also))
             return msgspec.structs.replace(pod, asked=both, again_at=again_at)
 
@@ -171,10 +184,12 @@ class WaitingPods:
     ) -> None:
         """After a restart, take every pod that waits for these schedulers for a refused one.
 
-        It waits since it was made: who refused it first, and when, is forgotten.
+        It waits since it was made: who refused it first, and when, is forgotten. So is whom it
+        could have evicted: one that goes before any pod of a node is woken to ask anew.
         """
-        now, steady = state.now(), state.steady()
-        for facts in state.pods():
+        now, steady, pods = state.now(), state.steady(), state.pods()
+        least = min((facts.priority for facts in pods if facts.node and facts.counts), default=inf)
+        for facts in pods:
             waits = not facts.node and facts.counts and facts.scheduler in schedulers
             if waits and facts.uid not in self:
                 self.add(
@@ -185,6 +200,7 @@ class WaitingPods:
                         created=facts.created,
                         since=unix_time(facts.created) or now,
                         refused_steady=steady,
+                        again_at=steady if facts.priority > least else None,
                     )
                 )
 
@@ -229,11 +245,13 @@ class WaitingPods:
         """Forget a pod."""
         with self._lock:
             self._pods.pop(uid, None)
+            self._evictions.pop(uid, None)
 
     def clear(self) -> None:
         """Forget all pods."""
         with self._lock:
             self._pods.clear()
+            self._evictions.clear()
 
     def present(self, state: ClusterState, *, blind: bool = False) -> list[WaitingPod]:
         """Return the pods that still wait, in the order in which they are woken (see ``prune``)."""

@@ -5,8 +5,9 @@ ready, memory given back, a claim bound, a Job complete, a reservation, a grace 
 that ran out, knowledge that is fresh again. Pods that ask for the same are judged once together,
 and only over the nodes that changed since they were last found to have no place (``places``).
 
-A pod for which nobody was evicted because another one was expected in that room (``awaited``) is
-woken when that is decided: only kube-scheduler can tell whom it would evict now.
+A pod for which nobody was evicted is woken, too, when the evictions that kube-scheduler proposed
+would let it run; and where another one was expected in that room (``awaited``), when that is
+decided: only kube-scheduler can tell whom it would evict now.
 
 Thousands may be due at once, and they are woken one after another. So before each of them it is
 looked whether it still waits and still has a place, and whether somebody more urgent has come.
@@ -108,15 +109,21 @@ class Waker:
             places = groups.get(key)
             if places is None:
                 judge = Judge(pod.request, view, self._policy, stale=stale)
-                places = groups[key] = Places(judge, self._hopeless.get(key))
+                places = groups[key] = Places(judge, self._hopeless.get(key), self._state.pod)
             if node:
                 self._told[pod.request.uid] = node
                 if not key.own:  # else the view shows what is kept for it
                     places.taken[node] += 1 if _told_lately(pod, plan.made) else -1
-            if ready and (choice := places.choice(pod.asked)).any:
+            if ready and (choice := self._choice(pod, places)).any:
                 plan.ready.append((pod, choice))
         self._hopeless = {key: places.hopeless() for key, places in groups.items()}
         return plan
+
+    def _choice(self, pod: WaitingPod, places: Places) -> Choice:
+        """Return where a pod could go; where it could go nowhere, where it could be made room."""
+        choice = places.choice(pod.asked)
+        refused = None if choice.any else self._pods.evictions(pod.request.uid)
+        return choice if refused is None else places.eviction(refused)
 
     def _is_old(self, plan: _Plan) -> bool:
         """Tell whether a plan has to be made anew: something changed, and it is worth its while."""

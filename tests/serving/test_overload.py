@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from pathlib import Path
@@ -20,6 +20,7 @@ from extender.serving.bindings import SEND_SECONDS, ApiBindings
 from extender.serving.knowledge import FileKnowledge
 from extender.serving.service import Service
 from extender.verbs.context import TOO_LATE, Context
+from extender.waiting.wake import FIRST_RETRY_SECONDS
 from extender.watch.client import connect
 from tests.builders import node, tmpfs
 from tests.serving.answering import answering, kubeconfig
@@ -27,6 +28,10 @@ from tests.serving.running import DEMO_CLUSTER, GOOD, Running, answer_on, runnin
 from tests.serving.test_slow_clients import WHOLE
 
 DEADLINE = 0.5
+RAM = {
+    "containers": [{"name": "main", "image": "busybox:1.37"}],
+    "volumes": [{"name": "ram", "emptyDir": {"medium": "Memory", "sizeLimit": "20Gi"}}],
+}
 MORE_THAN_BUFFERS_HOLD = 16 * 2**20
 FILTERED = 'model_cache_extender_request_duration_seconds_bucket{le="0.25",verb="filter"}'
 
@@ -129,3 +134,28 @@ def test_a_binding_is_sent_only_where_its_answer_can_come_in_time(
     assert answer["Error"] == ("" if sent else TOO_LATE)
     assert len(apiserver.seen) == sent
     assert state.reserved() == sent
+
+
+def test_a_pod_whose_evictions_were_not_judged_in_time_is_tried_again_soon() -> None:
+    """Not at once, which would be more of the same; kube-scheduler takes it for refused."""
+    now = time.time()
+    state = ClusterState(clock=lambda: now)
+    state.upsert(node("a", memory="8Gi"))
+    service = Service(Context(state=state), FileKnowledge(), ExtenderConfiguration())
+    pod = {"metadata": {"name": "ram", "namespace": "x", "uid": "u"}, "spec": RAM}
+    proposed = {"a": {"Pods": [{"UID": "v"}], "NumPDBViolations": 0}}
+
+    def ask(verb: Callable[[bytes], bytes], **more: Any) -> Any:
+        return json.loads(verb(json.dumps({"Pod": pod, **more}).encode()))
+
+    def late() -> Any:
+        note_begin(time.monotonic() - 60)
+        return ask(service.preempt, NodeNameToMetaVictims=proposed)
+
+    assert ask(service.filter, NodeNames=["a"])["NodeNames"] == []
+    assert copy_context().run(late) == {"NodeNameToMetaVictims": {}}
+    (waiting,) = service.waiting.all()
+    assert waiting.again_at == pytest.approx(now + FIRST_RETRY_SECONDS)
+    assert ask(service.preempt, NodeNameToMetaVictims=proposed) == {"NodeNameToMetaVictims": {}}
+    (waiting,) = service.waiting.all()
+    assert waiting.again_at is None, "it is known what it waits for"

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from extender.cluster.reservations import HOLD, Reservation
 from extender.cluster.state import ClusterState
 from extender.errors import ProtocolError
 from extender.kube.objects import Pod
@@ -66,6 +67,25 @@ def test_nobody_is_evicted_where_too_little_memory_comes_back(state: ClusterStat
 
 def test_victims_of_other_nodes_free_nothing_here(state: ClusterState) -> None:
     assert kept(state, tmpfs("asks", size="40Gi"), warm=victims("uid-big-cold")) == {}
+
+
+@pytest.mark.parametrize("claim", [HOLD, 1], ids=["chosen", "being bound"])
+def test_a_victim_that_the_watch_has_not_shown_on_its_node_yet_frees_what_is_kept_for_it(
+    state: ClusterState, claim: int
+) -> None:
+    """kube-scheduler evicts whom it has sent there a moment ago, and what is kept counts."""
+    asks, sent = tmpfs("asks", size="40Gi"), tmpfs("sent", size="18Gi")
+    state.upsert(sent)
+    uid, size = sent.metadata.uid, 19 * 2**30
+    state.hold(Reservation(uid=uid, node="warm", bytes=size, expires=2_000.0, claim=claim))
+    both = victims("uid-big-warm", uid)
+    assert kept(state, asks, warm=victims("uid-big-warm")) == {}
+    assert kept(state, asks, warm=both) == {"warm": both}
+    assert kept(state, asks, cold=victims(uid)) == {}, "it is not kept for it there"
+    state.stop_awaiting("uid-asks")
+    state.upsert(tmpfs("sent", size="18Gi", on="warm"))
+    assert kept(state, asks, warm=victims("uid-big-warm")) == {}
+    assert kept(state, asks, warm=both) == {"warm": both}, "and once only when it is shown"
 
 
 def test_a_candidate_without_victims_is_judged_like_any_other(state: ClusterState) -> None:

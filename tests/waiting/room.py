@@ -6,10 +6,12 @@ from extender.cluster.state import ClusterState
 from extender.kube.objects import Pod
 from extender.placement.policy import Policy
 from extender.verbs.context import Context
+from extender.verbs.preempt import preempt
 from extender.waiting.asked import asked_nodes
 from extender.waiting.nominate import Nominations
 from extender.waiting.pods import WaitingPod, WaitingPods
 from extender.waiting.wake import Waker
+from extender.wire import PreemptArgs, Victims
 
 
 class Room:
@@ -22,7 +24,9 @@ class Room:
         """By how much the other clock was set since."""
         self.stale: tuple[str, ...] = ()
         self.state = ClusterState(clock=lambda: self.now + self.set_by, steady=lambda: self.now)
-        self.context = Context(state=self.state, policy=policy or Policy())
+        self.context = Context(
+            state=self.state, policy=policy or Policy(), stale=lambda: self.stale
+        )
         self.pods = WaitingPods()
         self.begin(self.context.policy)
 
@@ -46,6 +50,20 @@ class Room:
                 refused_steady=self.now,
             )
         )
+
+    def preempted(self, pod: Pod, **victims: tuple[str, ...]) -> set[str]:
+        """Ask preempt for a pod that filter has refused; return the nodes that it leaves.
+
+        ``victims`` has those that are proposed, by node.
+        """
+        proposed = {name: Victims(uids=uids, pdb_violations=0) for name, uids in victims.items()}
+        kept, _ = preempt(PreemptArgs(pod=pod, candidates=proposed), self.context)
+        if not kept:
+            nodes = self.state.view().nodes
+            again_at = self.state.awaits_nomination(victims)
+            uid = pod.metadata.uid
+            self.pods.refuse_preemption(uid, victims=victims, nodes=nodes, again_at=again_at)
+        return set(kept)
 
     def nominated(self) -> dict[str, str]:
         """Wake whom it is time to wake; return the nodes that they are nominated to."""

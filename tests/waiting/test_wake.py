@@ -169,6 +169,22 @@ def test_a_pod_known_only_from_before_a_restart_waits_since_it_was_made(room: Ro
     assert waiting.since == 120.0
 
 
+@pytest.mark.parametrize("priority", [0, 1])
+def test_a_pod_from_before_a_restart_that_could_evict_somebody_is_woken_once(
+    room: Room, priority: int
+) -> None:
+    """Whom kube-scheduler would evict for it is forgotten, so it is to ask anew."""
+    for name in ("a", "b"):
+        room.state.upsert(tmpfs(f"serves-{name}", size="60Gi", on=name))
+    waits = prioritized("llama", priority)
+    spec = msgspec.structs.replace(waits.spec, scheduler_name="model-cache-scheduler")
+    room.state.upsert(msgspec.structs.replace(waits, spec=spec))
+    room.pods.recover(room.state, {"model-cache-scheduler"}, room.context.request_of)
+    assert room.woken() == ["llama"] * priority
+    room.now += 600
+    assert room.woken() == []
+
+
 def test_a_pod_that_could_not_be_told_is_told_again_within_a_second(room: Room) -> None:
     """Also where only the restart knows of it: the apiserver was away for a moment."""
     assert MISSED_RETRY_SECONDS == 1.0
@@ -232,8 +248,8 @@ def test_pods_that_cannot_be_told_keep_no_other_waiting(room: Room) -> None:
 def test_a_pod_waits_too_for_nodes_on_which_no_eviction_was_worth_it(room: Room) -> None:
     room.refuse(vllm("llama"), "a")
     nodes = room.state.view().nodes
-    room.pods.refuse_preemption("uid-llama", asked=["b"], nodes=nodes)
-    room.pods.refuse_preemption("uid-other", asked=["b"], nodes=nodes)
+    room.pods.refuse_preemption("uid-llama", victims={"b": ()}, nodes=nodes)
+    room.pods.refuse_preemption("uid-other", victims={"b": ()}, nodes=nodes)
     room.state.upsert(loader_pod("b", READY))
     assert room.woken() == ["llama"]
 
@@ -247,7 +263,9 @@ def test_a_pod_that_was_to_evict_nobody_for_another_ones_sake_is_woken_when_that
     if woken_before:
         room.pods.touched("uid-llama", room.state)
     nodes = room.state.view().nodes
-    room.pods.refuse_preemption("uid-llama", asked=["b"], nodes=nodes, again_at=room.now + 5.0)
+    room.pods.refuse_preemption(
+        "uid-llama", victims={"b": ()}, nodes=nodes, again_at=room.now + 5.0
+    )
     room.now += 4.9
     assert room.woken() == []
     room.now += 0.1
@@ -258,7 +276,7 @@ def test_a_pod_that_was_to_evict_nobody_for_another_ones_sake_is_woken_when_that
 def test_a_pod_that_could_not_be_told_of_a_decided_eviction_is_told_again(room: Room) -> None:
     room.refuse(vllm("llama"), "a")
     nodes = room.state.view().nodes
-    room.pods.refuse_preemption("uid-llama", asked=["b"], nodes=nodes, again_at=room.now)
+    room.pods.refuse_preemption("uid-llama", victims={"b": ()}, nodes=nodes, again_at=room.now)
     assert room.woken() == ["llama"]
     room.pods.missed("uid-llama", room.state, reached=False)
     assert room.woken() == []

@@ -1,0 +1,45 @@
+"""Evictions that kube-scheduler considers: what they would free, and whether that lets a pod run.
+
+Whoever answers about them and whoever looks later whether the answer has changed asks here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from extender.cluster.view import NodeView, PodFacts
+from extender.placement.reasons import Reason
+from extender.placement.verdict import Judge
+
+PodOf = Callable[[str], PodFacts | None]
+"""Returns what is known of a pod by its UID."""
+
+
+def refused_eviction(
+    judge: Judge, name: str, victims: Iterable[str], pod_of: PodOf
+) -> Reason | None:
+    """Return why evicting pods of a node, by UID, would not let the judge's pod run there.
+
+    With old knowledge it is refused whatever ``onStale`` says where the pod needs certainty.
+    """
+    if judge.stale and judge.request.needs_certainty:
+        return Reason.KNOWLEDGE_STALE
+    return judge.reason(name, freed=freed(judge.view.nodes.get(name), victims, pod_of))
+
+
+def freed(node: NodeView | None, victims: Iterable[str], pod_of: PodOf) -> int:
+    """Return the bytes of a node's memory that its victims count for.
+
+    kube-scheduler evicts pods, too, that it has just sent there and that the watch has not shown
+    yet: what is kept for such a one counts.
+    """
+    if node is None:
+        return 0
+    kept = {entry.uid: entry.bytes for entry in node.reserved}
+    return sum(kept[uid] if uid in kept else _taken(pod_of(uid), node) for uid in victims)
+
+
+def _taken(pod: PodFacts | None, node: NodeView) -> int:
+    if pod is None or pod.node != node.name or not pod.counts:
+        return 0
+    return pod.demand.on(node.allocatable)
