@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import time
+from datetime import datetime
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +29,15 @@ from tests.truth.past import Sent
 from tests.truth.waiting import InVain, Lists, in_vain, overdue
 
 NODES = [f"random-{number}" for number in range(8)]
+ASIDE = "random-aside"
+"""A node that takes everybody by kube-scheduler's own count, and has neither the model nor memory.
+So filter has its say of every pod, and every pod can be woken."""
+ASIDE_RESOURCES = {"cpu": "1000", "memory": "2Gi", "pods": "500"}
 NODE_GIB = 32
 NODE_RESOURCES = {"cpu": "32", "memory": f"{NODE_GIB}Gi", "pods": "500"}
 MAX_PODS = 120
+PRIORITIES = {"low": (1, True), "high": (1000, True), "polite": (1000, False)}
+"""Of pods: how high, and whether others are evicted for them."""
 PATIENCE_SECONDS = 10.0
 STUCK_SECONDS = 20.0
 GRACE_SECONDS = 3.0
@@ -58,6 +66,10 @@ class Changes:
         self.slowest_of_all = 0.0
         """The same, from when it was so."""
         self.alive: list[str] = []
+        self._created: dict[str, Object] = {}
+        """The pods for the model-cache scheduler, by UID."""
+        self._evictions: dict[tuple[str, str], set[str]] = {}
+        """Whom kube-scheduler has evicted, by for whom and where."""
         self.claims: list[str] = []
         self.unfilled: list[str] = []
         self._numbers = iter(range(1_000_000))
@@ -75,6 +87,7 @@ class Changes:
         """
         self._delete_pods(f"?{LABELLED}")
         self.alive.clear()
+        self._created.clear()
         self._take_claims()
         for node in NODES:
             self.bring_back(node)
@@ -105,15 +118,17 @@ class Changes:
 
     # -- changes ---------------------------------------------------------------------------------
 
-    def create(self, spec: Object) -> None:
-        """Create a pod for the model-cache scheduler."""
+    def create(self, spec: Object, priority: str = "") -> None:
+        """Create a pod for the model-cache scheduler, with one of ``PRIORITIES`` or none."""
         if len(self.alive) >= MAX_PODS:
             return
         name = f"random-{next(self._numbers)}"
         metadata = {"name": name, "labels": {OURS: "yes"}}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
-        named = {**pod, "spec": {"schedulerName": SCHEDULER, **spec}}
-        self.send("POST", self._pods, named)
+        ranked = {"priorityClassName": f"{priority}-{self.namespace}"} if priority else {}
+        named = {**pod, "spec": {"schedulerName": SCHEDULER, **ranked, **spec}}
+        made = json.loads(self.send("POST", self._pods, named).body)
+        self._created[made["metadata"]["uid"]] = made
         self.alive.append(name)
 
     def delete(self, index: int) -> None:
@@ -311,12 +326,30 @@ class Changes:
             self.world.allocatable[node["metadata"]["name"]].became(Sent(self._looked, at), to=has)
         self._looked = at
         self.bindings.listed(lists.pods, at)
+        self._judge_evictions()
+        present = {pod["metadata"]["name"] for pod in lists.pods}
+        self.alive = [name for name in self.alive if name in present]
         waiting = [
             pod
             for pod in lists.pods
             if OURS in pod["metadata"].get("labels", {}) and not pod["spec"].get("nodeName")
         ]
         return in_vain(waiting, lists, self.world, reads_cache=READER)
+
+    def _judge_evictions(self) -> None:
+        """Judge what kube-scheduler has told of evictions since the last look."""
+        path = f"/apis/events.k8s.io/v1/namespaces/{self.namespace}/events"
+        fresh: dict[tuple[str, str], float] = {}
+        for event in self.items(f"{path}?fieldSelector=reason%3DPreempted"):  # by pod U on node N
+            _, _, _, uid, _, _, node, *_ = event["note"].split()
+            victim = event["regarding"]["uid"]
+            victims = self._evictions.setdefault((uid, node), set())
+            if victim not in victims and uid in self._created:
+                victims.add(victim)
+                moment = datetime.fromisoformat(event["eventTime"]).timestamp()
+                fresh[uid, node] = min(moment, fresh.get((uid, node), inf))
+        for (uid, node), at in fresh.items():
+            self.bindings.evicted(self._created[uid], node, self._evictions[uid, node], at)
 
     def rest(self) -> None:
         """Wait until nobody waits who could run."""
@@ -347,6 +380,13 @@ def short_grace(folder: Path) -> str:
 
 RESOURCES = {"requests": {"memory": "64Mi", "cpu": "10m"}}
 READER = "vllm"
+
+
+def needing(cpu: int, spec: Object) -> Object:
+    """Return a pod's spec with so many processors, which kube-scheduler itself counts."""
+    first, *others = spec["containers"]
+    resources = {"requests": {**RESOURCES["requests"], "cpu": str(cpu)}}
+    return {**spec, "containers": [{**first, "resources": resources}, *others]}
 
 
 def ram(gib: int) -> Object:

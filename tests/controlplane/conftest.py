@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from controlplane.build import BuildError, binaries
 from extender.watch.client import connect
-from tests.controlplane.changes import NODE_RESOURCES, NODES, Changes
+from tests.controlplane.changes import (
+    ASIDE,
+    ASIDE_RESOURCES,
+    NODE_RESOURCES,
+    NODES,
+    PRIORITIES,
+    Changes,
+)
 from tests.controlplane.cluster import ControlPlane, Extender
 from tests.controlplane.processes import Process
 from tests.controlplane.shipped import (
@@ -116,28 +124,46 @@ def inference(control_plane: ControlPlane, placing: Extender, namespace: str) ->
 
 
 @pytest.fixture
-def random_changes(control_plane: ControlPlane, placing: Extender, namespace: str) -> Changes:
-    """Nodes with a loader on each, to be changed at random."""
+def random_changes(
+    control_plane: ControlPlane, placing: Extender, namespace: str
+) -> Iterator[Changes]:
+    """Nodes with a loader on each, which nobody evicts, to be changed at random."""
     _ = placing  # its default scheduler places the loaders
     control_plane.add_nodes(NODES, NODE_RESOURCES)
-    load(control_plane, namespace, len(NODES))
-    return Changes(connect(str(control_plane.kubeconfig())), namespace)
+    control_plane.add_nodes([ASIDE], ASIDE_RESOURCES)
+    load(control_plane, namespace, len(NODES) + 1, priority="system-node-critical")
+    with priority_classes(control_plane, namespace, PRIORITIES):
+        yield Changes(connect(str(control_plane.kubeconfig())), namespace)
 
 
 @pytest.fixture
 def stage(control_plane: ControlPlane, namespace: str) -> Iterator[Stage]:
     """One scheduler name with an extender and two priority classes of its own."""
+    levels = {"low": (1, True), "high": (1000, True)}
+    with priority_classes(control_plane, namespace, levels):
+        yield Stage(control_plane, namespace, control_plane.start_extender())
+
+
+@contextmanager
+def priority_classes(
+    control_plane: ControlPlane, namespace: str, levels: Mapping[str, tuple[int, bool]]
+) -> Iterator[None]:
+    """Have priority classes for a while, each with a test's own name.
+
+    ``levels``: how high each is, and whether others are evicted for its pods.
+    """
     classes: list[Object] = [
         {
             "apiVersion": "scheduling.k8s.io/v1",
             "kind": "PriorityClass",
             "metadata": {"name": f"{level}-{namespace}"},
             "value": value,
+            "preemptionPolicy": "PreemptLowerPriority" if preempts else "Never",
         }
-        for level, value in (("low", 1), ("high", 1000))
+        for level, (value, preempts) in levels.items()
     ]
     control_plane.apply(classes)
-    yield Stage(control_plane, namespace, control_plane.start_extender())
+    yield
     control_plane.kubectl("delete", "priorityclass", *(c["metadata"]["name"] for c in classes))
 
 

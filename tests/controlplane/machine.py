@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from tests.controlplane.changes import NODES, Changes, ram, reader
+from tests.controlplane.changes import NODES, PRIORITIES, Changes, needing, ram, reader
 
 SEED = int(os.environ.get("RANDOM_CHANGES_SEED") or secrets.randbelow(2**32))
 STEPS = 100
@@ -21,6 +21,7 @@ CLAIMS = 3
 NODE = st.sampled_from(NODES)
 COUNT = st.integers(1, 5)
 """So many pods come at once: the memory of the nodes has to be worth a fight."""
+PRIORITY = st.sampled_from(("", "", *PRIORITIES))
 
 
 class RandomChanges(RuleBasedStateMachine):
@@ -34,15 +35,27 @@ class RandomChanges(RuleBasedStateMachine):
         self.steps = 0
         self.claims = 0
 
-    @rule(gib=st.sampled_from((2, 4, 8, 12)), count=COUNT)
-    def create_pods_in_memory(self, gib: int, count: int) -> None:
+    @rule(gib=st.sampled_from((2, 4, 8, 12)), count=COUNT, priority=PRIORITY)
+    def create_pods_in_memory(self, gib: int, count: int, priority: str) -> None:
         for _ in range(count):
-            self.changes.create(ram(gib))
+            self.changes.create(ram(gib), priority)
 
-    @rule(count=COUNT)
-    def create_pods_that_read_the_nodes_cache(self, count: int) -> None:
+    @rule(count=COUNT, priority=PRIORITY)
+    def create_pods_that_read_the_nodes_cache(self, count: int, priority: str) -> None:
         for _ in range(count):
-            self.changes.create(reader(self.changes.namespace))
+            self.changes.create(reader(self.changes.namespace), priority)
+
+    @rule(
+        cpu=st.sampled_from((7, 11, 20)),
+        gib=st.sampled_from((0, 4, 12)),
+        count=COUNT,
+        priority=PRIORITY,
+    )
+    def create_pods_that_fill_a_node(self, cpu: int, gib: int, count: int, priority: str) -> None:
+        """By kube-scheduler's own count, so that it evicts the lower ones for the higher ones."""
+        for _ in range(count):
+            spec = ram(gib) if gib else reader(self.changes.namespace)
+            self.changes.create(needing(cpu, spec), priority)
 
     @rule(index=st.integers(0, 1000))
     def create_a_pod_that_reads_a_claim(self, index: int) -> None:

@@ -159,13 +159,16 @@ def load(
     namespace: str,
     nodes: int,
     selector: Mapping[str, str] | None = None,
+    priority: str = "",
 ) -> dict[str, Object]:
     """Apply the example's loader and let all its pods download; return them by node.
 
-    ``selector``: labels of the nodes that it is for; all of them without any.
+    ``selector``: labels of the nodes that it is for; all of them without any. ``priority``: their
+    priority class, none by default.
     """
     (loader,) = example("node-cache.yaml", namespace, "DaemonSet")
     loader["spec"]["template"]["spec"]["nodeSelector"] = dict(selector or {})
+    loader["spec"]["template"]["spec"]["priorityClassName"] = priority
     control_plane.apply(played_by_hand(loader))
     found = wait_for_pods(control_plane, namespace, "model-loader", nodes)
     for pod in found:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from datetime import UTC, datetime
 
 import pytest
 
@@ -38,7 +39,8 @@ def test_no_pod_waits_ten_seconds_after_it_could_run(random_changes: Changes) ->
     run(Machine, SEED, max(1, CHANGES // STEPS))
     print(  # noqa: T201 - a figure
         f"{random_changes.made} changes in {time.monotonic() - began:.0f} s; "
-        f"{random_changes.bindings.judged} Bindings judged; "
+        f"{random_changes.bindings.judged} Bindings and evictions for "
+        f"{random_changes.bindings.evictions} pods judged; "
         f"nobody waited who could run after {random_changes.slowest:.1f} s at most"
     )
 
@@ -54,9 +56,35 @@ def test_what_these_laws_forbid_is_seen_where_somebody_does_it(random_changes: C
     bind(changes, ram(20), NODES[1])
     with pytest.raises(BrokenLawError, match=f"{NODES[1]} had 32.00 GiB .* may be taken of it by"):
         changes.could_run()
+    evict(changes, NODES[0])
+    with pytest.raises(BrokenLawError, match=f"was let evict on {NODES[0]}, which had no model"):
+        changes.could_run()
     changes.create({**ram(8), "schedulerName": NOBODY})
-    with pytest.raises(AssertionError, match=r"could run and wait: random-\d+ on random-0"):
+    with pytest.raises(AssertionError, match=r"could run and wait: .*random-\d+ on random-0"):
         changes.rest()
+
+
+def evict(changes: Changes, node: str) -> None:
+    """Tell of an eviction for a new pod in place of a scheduler."""
+    changes.create({**reader(changes.namespace), "schedulerName": NOBODY})
+    path = f"/api/v1/namespaces/{changes.namespace}/pods/{changes.alive[-1]}"
+    uid = json.loads(changes.api.request("GET", path).body)["metadata"]["uid"]
+    victim = {"apiVersion": "v1", "kind": "Pod", "namespace": changes.namespace}
+    event = {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"name": "preempted"},
+        "eventTime": datetime.now(UTC).isoformat(timespec="microseconds"),
+        "type": "Normal",
+        "reason": "Preempted",
+        "action": "Preempting",
+        "note": f"Preempted by pod {uid} on node {node}",
+        "regarding": {**victim, "name": "gone", "uid": "gone"},
+        "reportingController": NOBODY,
+        "reportingInstance": NOBODY,
+    }
+    space = f"/apis/events.k8s.io/v1/namespaces/{changes.namespace}"
+    changes.send("POST", f"{space}/events", event)
 
 
 def bind(changes: Changes, spec: Object, node: str) -> None:

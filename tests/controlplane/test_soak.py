@@ -221,7 +221,8 @@ def test_soak(random_changes: Changes, soak: Soak) -> None:
         memory = soak.remember(random_changes.made)
         print(  # noqa: T201 - progress of a long run
             f"{time.monotonic() - began:.0f} s: {random_changes.made} changes, "
-            f"{random_changes.bindings.judged} Bindings judged, "
+            f"{random_changes.bindings.judged} Bindings and evictions for "
+            f"{random_changes.bindings.evictions} pods judged, "
             f"{dict(soak.counts)}, {soak.proxy.met} faults met; "
             f"at rest within {random_changes.slowest:.1f} s of knowing, "
             f"{random_changes.slowest_of_all:.1f} s of the change; "

@@ -84,6 +84,7 @@ class Bindings:
         Those whose first container has the name ``reads_cache`` need the model of a node's cache.
         """
         self.judged = 0
+        self.evictions = 0
         self._world = world
         self._label = label
         self._reads_cache = reads_cache
@@ -110,6 +111,33 @@ class Bindings:
         else:
             self._take([pod], at)
 
+    def evicted(self, pod: Object, node: str, victims: Collection[str], at: float) -> None:
+        """Take an eviction for a pod, of ``victims`` by their UIDs; raises BrokenLawError.
+
+        Nobody goes in vain: the model is there, and without the victims there is the memory.
+        """
+        self.evictions += 1
+        name, bytes_ = pod["metadata"]["name"], demand(pod)
+        self._judge_model(pod, name, node, at, "let evict on")
+        until = self._world.until(PODS.path)
+        there = {
+            uid: other
+            for uid, other in self._bound.items()
+            if other.node == node
+            and other.second + 1.0 <= at
+            and other.gone > at + 1.0
+            and (other.ours or until(other.second + 1.0) < at)
+        }
+        left = [other for uid, other in there.items() if uid not in victims]
+        taken = sum((other.bytes for other in left), bytes_)
+        had = self._world.allocatable[node].may_have_been(at, self._world.until(NODES.path))
+        if taken > max(had):
+            names = ", ".join(sorted(other.name for other in left))
+            _broken(
+                f"{node} had {_gib(max(had))} when {name} was let evict there, "
+                f"and {_gib(taken)} may be taken of it by that pod and {names}"
+            )
+
     def _take(self, pods: Iterable[Object], gone: float) -> None:
         """Note pods, all of them before any is judged: they were there together."""
         new = []
@@ -122,7 +150,7 @@ class Bindings:
             if bound.ours:
                 self.judged += 1
                 self._judge_memory(bound)
-                self._judge_model(pod, bound)
+                self._judge_model(pod, bound.name, bound.node, bound.second, "bound to")
 
     def _read(self, pod: Object, gone: float) -> Bound | None:
         node = pod["spec"].get("nodeName", "")
@@ -165,21 +193,21 @@ class Bindings:
                 f"and {_gib(taken)} may be taken of it by {names}"
             )
 
-    def _judge_model(self, pod: Object, bound: Bound) -> None:
+    def _judge_model(self, pod: Object, name: str, node: str, second: float, what: str) -> None:
         """See that the model was there, or could not be known to be missing."""
-        world, second = self._world, bound.second
+        world = self._world
         if pod["spec"]["containers"][0]["name"] == self._reads_cache:
             last = world.until(PODS.path, NODES.path, grace=world.grace)
-            there = world.loaded[bound.node].may_have_been(second, last)
+            there = world.loaded[node].may_have_been(second, last)
             owned = world.owned.may_have_been(second, world.until(DAEMON_SETS.path))
             if True not in there and False not in owned:
-                _broken(f"{bound.name} was bound to {bound.node}, which had no model")
+                _broken(f"{name} was {what} {node}, which had no model")
         for claim in claims_of(pod):
             filled = world.filled[claim].may_have_been(
                 second, world.until(JOBS.path, PODS.path, CLAIMS.path)
             )
             if True not in filled:
-                _broken(f"{bound.name} was bound before {claim} was filled")
+                _broken(f"{name} was {what} {node} before {claim} was filled")
 
 
 def claims_of(pod: Object) -> list[str]:

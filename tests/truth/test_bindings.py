@@ -201,7 +201,7 @@ def test_a_claim_counts_once_it_is_filled(
     if not broken:
         look(bindings, pod)
         return
-    with pytest.raises(BrokenLawError, match="reader was bound before store was filled"):
+    with pytest.raises(BrokenLawError, match="reader was bound to n before store was filled"):
         look(bindings, pod)
 
 

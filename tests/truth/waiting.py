@@ -1,21 +1,21 @@
 """Who waits though he could run, judged by fresh lists and by what was written.
 
 A pod could run where a node is Ready and takes new pods, has what the pod requests by
-kube-scheduler's own count, has the memory that it may take, and has its model. What a loader left
-there before it fell silent is no model here, so that nobody is said to wait in vain for it.
+kube-scheduler's own count, has the memory that it may take, and has its model; or would have it all
+without the pods that kube-scheduler would evict there. What a loader left there before it fell
+silent is no model here, so that nobody is said to wait in vain for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from extender.watch.resources import CLAIMS, DAEMON_SETS, JOBS, NODES, PODS, VOLUMES
 from tests.truth.bindings import World, claims_of
-from tests.truth.memory import Object, amount, demand, finished, requested, taken
-
-COUNTED = ("cpu", "memory")
+from tests.truth.evictions import left_by_evictions, may_evict, priority, takes
+from tests.truth.memory import Object, amount, demand, finished, taken
 
 
 class Lists(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,14 +28,20 @@ class Lists(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InVain(msgspec.Struct, frozen=True, kw_only=True):
-    """A pod that waits and could run. ``kinds``: the API paths of what it takes to know that."""
+    """A pod that waits and could run, on ``nodes`` as they are, or ``evicting`` others from some.
+
+    ``kinds``: the API paths of what it takes to know that.
+    """
 
     name: str
     nodes: tuple[str, ...]
+    evicting: tuple[str, ...] = ()
     kinds: frozenset[str]
 
     def __str__(self) -> str:
-        return f"{self.name} on {', '.join(self.nodes)}"
+        if self.nodes:
+            return f"{self.name} on {', '.join(self.nodes)}"
+        return f"{self.name} with evictions on {', '.join(self.evicting)}"
 
 
 def in_vain(
@@ -43,45 +49,81 @@ def in_vain(
 ) -> list[InVain]:
     """Return those of the waiting pods that could run."""
     on: dict[str, list[Object]] = {node["metadata"]["name"]: [] for node in lists.nodes}
+    meant: dict[str, list[Object]] = {name: [] for name in on}
     for pod in lists.pods:
-        if pod["spec"].get("nodeName") in on and not finished(pod):
-            on[pod["spec"]["nodeName"]].append(pod)
+        bound, nominated = pod["spec"].get("nodeName"), pod["status"].get("nominatedNodeName")
+        if bound in on and not finished(pod):
+            on[bound].append(pod)
+        if not bound and nominated in on:
+            meant[nominated].append(pod)
     filled = {one["metadata"]["name"] for one in lists.jobs if _is_complete(one)}
-    bound = {one["metadata"]["name"] for one in lists.claims if one["status"]["phase"] == "Bound"}
+    bound_claims = {
+        one["metadata"]["name"] for one in lists.claims if one["status"]["phase"] == "Bound"
+    }
     found = []
     for pod in waiting:
         cached = pod["spec"]["containers"][0]["name"] == reads_cache
         claims = claims_of(pod)
-        if not set(claims) <= filled & bound:
+        if not set(claims) <= filled & bound_claims:
             continue
-        nodes = tuple(
-            name
+        there = {name: [*on[name], *_before(pod, meant[name])] for name in on}
+        have_it = [
+            node
             for node in lists.nodes
-            if has_room(node, pod, on[name := node["metadata"]["name"]])
-            and (not cached or world.loaded[name].now or not world.owned.now)
-        )
-        if nodes:
+            if not cached or world.loaded[node["metadata"]["name"]].now or not world.owned.now
+        ]
+        nodes, evicting = _places(pod, have_it, there), _evicting(pod, have_it, there, lists)
+        if nodes or evicting:
             kinds = [PODS, NODES]
             kinds += [DAEMON_SETS] if cached else []
             kinds += [CLAIMS, VOLUMES, JOBS] if claims else []
             name, paths = pod["metadata"]["name"], frozenset(kind.path for kind in kinds)
-            found.append(InVain(name=name, nodes=nodes, kinds=paths))
+            found.append(InVain(name=name, nodes=nodes, evicting=evicting, kinds=paths))
     return found
 
 
-def has_room(node: Object, pod: Object, others: Collection[Object]) -> bool:
-    """Tell whether a node takes a pod beside others, by requests and by what all may take."""
-    conditions = {one["type"]: one["status"] for one in node["status"].get("conditions", [])}
-    spec, has = node["spec"], node["status"]["allocatable"]
-    if conditions.get("Ready") != "True" or spec.get("unschedulable") or spec.get("taints"):
-        return False
-    if len(others) >= amount(has["pods"]):
-        return False
-    for resource in COUNTED:
-        counted = sum(requested(other, resource) for other in others)
-        if counted + requested(pod, resource) > amount(has[resource]):
-            return False
-    return taken(others) + demand(pod) <= amount(has["memory"])
+def _before(pod: Object, nominated: Iterable[Object]) -> list[Object]:
+    """Return those of the nominated pods that a node is kept for against this one."""
+    return [
+        other
+        for other in nominated
+        if other["metadata"]["name"] != pod["metadata"]["name"] and priority(other) >= priority(pod)
+    ]
+
+
+def _places(
+    pod: Object, nodes: Iterable[Object], there: Mapping[str, list[Object]]
+) -> tuple[str, ...]:
+    return tuple(
+        name
+        for node in nodes
+        if takes(node, pod, there[name := node["metadata"]["name"]])
+        and _fits(node, pod, there[name])
+    )
+
+
+def _evicting(
+    pod: Object, nodes: Iterable[Object], there: Mapping[str, list[Object]], lists: Lists
+) -> tuple[str, ...]:
+    """Return the nodes where the pod would fit, whomever kube-scheduler evicted there.
+
+    Where no node at all takes the pod by kube-scheduler's own count, it asks no filter, and nothing
+    that can be written to the pod has it tried again (docs/explanation/limits.md).
+    """
+    asked = any(takes(node, pod, there[node["metadata"]["name"]]) for node in lists.nodes)
+    if not asked or not may_evict(pod, lists.pods):
+        return ()
+    found = []
+    for node in nodes:
+        name = node["metadata"]["name"]
+        ways = left_by_evictions(node, pod, there[name])
+        if ways and all(_fits(node, pod, left) for left in ways):
+            found.append(name)
+    return tuple(found)
+
+
+def _fits(node: Object, pod: Object, others: Iterable[Object]) -> bool:
+    return taken(others) + demand(pod) <= amount(node["status"]["allocatable"]["memory"])
 
 
 def overdue(
