@@ -16,7 +16,7 @@ from extender.cluster.ledger import FINISHED
 from extender.cluster.view import PodFacts
 from extender.explain.answers import Answers, NodeAnswer, answers_for, refusal_message
 from extender.explain.held import held_back, not_asked
-from extender.explain.remarks import fetched_remarks
+from extender.explain.remarks import eviction_remark, evicts_in_vain, fetched_remarks
 from extender.explain.remedies import remedy
 from extender.explain.standing import standing
 from extender.explain.strategies import better_strategy
@@ -195,6 +195,9 @@ def _of_others(
             f"not looked at here: {skipped}; kube-scheduler may refuse nodes for it",
         )
     opted_in = context.state.opted_in(judge.request.namespace)
+    facts = context.state.pod(judge.request.uid)
+    if facts is not None and evicts_in_vain(facts):
+        yield eviction_remark(judge)
     elsewhere = not_asked(pod, asked, context.schedulers, opted_in=opted_in)
     if elsewhere and judge.request.needs_certainty:
         yield "NotAsked", elsewhere

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 
 from extender.cluster.holdings import Evidence, ModelState
 from extender.cluster.inventory import Answer
+from extender.cluster.view import PodFacts
 from extender.explain.volumes import Warned, volume_warnings
 from extender.explain.words import SEEN_HERE_ALONE, no_new_node
 from extender.placement.progress import in_words, seconds_left
-from extender.placement.reasons import Reason
+from extender.placement.reasons import TEXTS, Reason
 from extender.placement.request import PodRequest, cached_reference
 from extender.placement.verdict import Judge
 from extender.workload.model import Need
 
 BEING_FETCHED = "ModelBeingFetched"
 """The one remark that is good news."""
+
+_NO_CANDIDATE = "no candidate node for preemption"
+"""What kube-scheduler says where extenders left none of the evictions that it proposed, and
+otherwise never (pkg/scheduler/framework/preemption/preemption.go, ``evaluate``; 1.37)."""
 
 _UNDER_WAY = frozenset({ModelState.ABSENT, ModelState.LOADING})
 _WILL_FAIL = frozenset({"ModelExceedsLimit", "OversizedMemoryVolume", "VolumeTooSmall"})
@@ -64,6 +70,31 @@ def fetched_remarks(judge: Judge) -> Iterator[Warned]:
                 f"{held.path} is being fetched on {node}, asked for at {wish.asked_at} by pod "
                 f"{wish.pod}" + (f", about {in_words(left)} left" if left else ""),
             )
+
+
+def evicts_in_vain(pod: PodFacts) -> bool:
+    """Tell whether kube-scheduler would have evicted others for a waiting pod, and was let not."""
+    return _NO_CANDIDATE in pod.unscheduled
+
+
+def eviction_remark(judge: Judge) -> Warned:
+    """Say why nobody is evicted for such a pod."""
+    nodes = judge.view.nodes
+    refused = Counter(
+        TEXTS[reason]
+        for name in nodes
+        if (reason := judge.reason(name, freed=nodes[name].allocatable)) is not None
+    )
+    told = [f"{count} of {len(nodes)}: {text}" for text, count in refused.most_common()]
+    if refused.total() < len(nodes):
+        told.append("elsewhere too little memory would come back")
+    return (
+        "EvictionsInVain",
+        "kube-scheduler found pods to evict for this one, but with none of them gone would it run "
+        f"({', '.join(told)}), so nobody is evicted. It is tried again when an eviction would "
+        "help; where every node is full by requests, by kube-scheduler alone: when other pods "
+        "leave, or after five minutes",
+    )
 
 
 def volume_remarks(request: PodRequest) -> Iterator[Warned]:

@@ -18,8 +18,16 @@ from urllib.parse import quote
 import msgspec
 import structlog
 
-from extender.explain.remarks import BEING_FETCHED, volume_remarks, waiting_remarks
+from extender.cluster.view import View
+from extender.explain.remarks import (
+    BEING_FETCHED,
+    eviction_remark,
+    evicts_in_vain,
+    volume_remarks,
+    waiting_remarks,
+)
 from extender.explain.volumes import Warned
+from extender.kube.times import unix_time
 from extender.placement.reasons import Reason
 from extender.placement.request import PodRequest
 from extender.placement.verdict import Judge
@@ -122,6 +130,25 @@ class Events:
                 judge = Judge(request, view, self._context.policy)
                 known[key] = list(waiting_remarks(judge, {Reason(each) for each in refused}))
             yield request, known[key]
+        yield from self._in_vain(view)
+
+    def _in_vain(self, view: View) -> Iterator[tuple[PodRequest, Iterable[Warned]]]:
+        """Yield the pods for which kube-scheduler would have evicted others, in vain.
+
+        Where no node passed by its own count, filter was not asked, and they do not wait for us.
+        """
+        context, known = self._context, dict[tuple[str, int], Warned]()
+        for facts in context.state.pods():
+            begun = unix_time(facts.created)
+            if not evicts_in_vain(facts) or facts.scheduler not in context.schedulers:
+                continue
+            if begun is None or view.now - begun < WAITED_SECONDS:
+                continue
+            key = facts.namespace, id(facts.workload)
+            if key not in known:
+                judge = Judge(context.request_of(facts), view, context.policy)
+                known[key] = eviction_remark(judge)
+            yield context.request_of(facts), [known[key]]
 
     def _tell(self, request: PodRequest, remark: Warned) -> bool:
         """Write one event unless it was said lately; return false where the apiserver failed."""

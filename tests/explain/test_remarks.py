@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from extender.cluster.state import ClusterState
+from extender.explain.document import explain
 from extender.explain.remarks import volume_remarks, waiting_remarks
-from extender.kube.objects import Pod
+from extender.kube.objects import Condition, Pod
 from extender.placement.reasons import Reason
 from extender.verbs.context import Context
-from tests.builders import CRASHING, LOADING, loader, loader_pod, node, pod, tmpfs, vllm
+from tests.builders import CRASHING, LOADING, READY, loader, loader_pod, node, pod, tmpfs, vllm
 
 
 @pytest.fixture
@@ -90,3 +92,47 @@ def test_what_was_refused_as_loading_and_loads_nowhere_any_more_is_absent(contex
     assert "NoNewNode" not in dict(waiting_remarks(context.judge(vllm()), asked))
     context.state.delete(loader_pod("a", LOADING))
     assert "NoNewNode" in dict(waiting_remarks(context.judge(vllm()), asked))
+
+
+# -- evictions that were in vain -----------------------------------------------------------------
+
+
+def unscheduled(waits: Pod, says: str) -> Pod:
+    """Return a pod with what kube-scheduler says of why it has no node."""
+    condition = Condition(type="PodScheduled", status="False", message=says)
+    return msgspec.structs.replace(
+        waits, status=msgspec.structs.replace(waits.status, conditions=(condition,))
+    )
+
+
+def warned(context: Context, waits: Pod) -> dict[str, str]:
+    context.state.upsert(waits)
+    document = explain(waits, context)
+    return {one["reason"]: one["message"] for one in document["warnings"]}
+
+
+IN_VAIN = "0/2 nodes are available: 2 Insufficient cpu. no candidate node for preemption"
+
+
+def test_a_pod_for_which_nobody_was_evicted_is_told_why(context: Context) -> None:
+    context.state.upsert(loader_pod("a", LOADING))
+    context.state.upsert(loader_pod("b", READY))
+    said = warned(context, unscheduled(vllm(), IN_VAIN))["EvictionsInVain"]
+    assert "1 of 2: node cache is still loading the model" in said
+    assert "elsewhere too little memory would come back" in said
+    assert "after five minutes" in said
+
+
+def test_where_no_node_has_the_model_nothing_is_said_of_memory(context: Context) -> None:
+    for name in "ab":
+        context.state.upsert(loader_pod(name, LOADING))
+    said = warned(context, unscheduled(vllm(), IN_VAIN))["EvictionsInVain"]
+    assert "2 of 2: node cache is still loading the model" in said
+    assert "memory" not in said
+
+
+def test_a_pod_for_which_kube_scheduler_found_nobody_to_evict_is_told_nothing_of_it(
+    context: Context,
+) -> None:
+    says = "0/2 nodes are available: 2 Insufficient cpu. preemption: 0/2 nodes are available: "
+    assert "EvictionsInVain" not in warned(context, unscheduled(vllm(), says))

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from extender.kube.objects import Condition, Pod
 from extender.serving.events import MOST_FAILURES, WAITED_SECONDS, Events
 from extender.serving.told import AGAIN_SECONDS
 from extender.watch.client import connect
@@ -69,3 +70,34 @@ def test_an_apiserver_that_fails_with_everything_is_asked_three_times_a_look(
         looks = [room.told() for _ in range(4)]
         assert [len(names) for names in looks] == [3, 3, 1, 0]
         assert room.results == {"failed": 7}
+
+
+def test_a_pod_that_filter_was_not_asked_about_is_told_why_nobody_was_evicted_for_it(
+    tmp_path: Path,
+) -> None:
+    """No node passed by kube-scheduler's own count, so that it does not wait for this program."""
+    with answering() as apiserver:
+        room = Telling(apiserver, tmp_path, pods=0)
+        for name, says in (
+            (
+                "told",
+                "0/1 nodes are available: 1 Insufficient cpu. no candidate node for preemption",
+            ),
+            ("not", "0/1 nodes are available: 1 Insufficient cpu."),
+        ):
+            waits = tmpfs(name)
+            message = f"0/1 nodes are available: 1 Insufficient cpu. {says}"
+            condition = Condition(type="PodScheduled", status="False", message=message)
+            status = msgspec.structs.replace(waits.status, conditions=(condition,))
+            made = msgspec.structs.replace(
+                waits.metadata, creation_timestamp="1970-01-01T00:16:40Z"
+            )
+            spec = msgspec.structs.replace(waits.spec, scheduler_name="model-cache-scheduler")
+            room.state.upsert(Pod(metadata=made, spec=spec, status=status))
+        room.now -= 1.0
+        assert room.told() == [], "it has waited for a moment"
+        room.now += 1.0
+        assert room.told() == ["told"]
+        ((_, _, sent),) = apiserver.seen
+        assert (sent["reason"], sent["type"]) == ("EvictionsInVain", "Warning")
+        assert room.told() == [], "once an hour"
