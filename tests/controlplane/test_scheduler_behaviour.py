@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 import pytest
 
 from extender.placement.reasons import TEXTS, Reason
 from tests.controlplane.cluster import is_ready
-from tests.controlplane.shipped import Object, taker
+from tests.controlplane.shipped import Object, example, taker
 from tests.controlplane.stage import ROOM, Stage
 
 CALM_SECONDS = float(os.environ.get("CALM_SECONDS") or 15)
 """How long the calls about a pod that cannot be helped are counted; 60 for the whole minute."""
+
+PATIENCE_SECONDS = 6
 
 
 def extenders_of(config: Object) -> Object:
@@ -172,6 +175,69 @@ def test_two_pods_that_preempt_at_once_do_not_both_evict_for_the_same_memory(sta
     assert all(made["refused"] == {"InsufficientMemory": 1} for made in asked), asked
     assert stage.node_of("high-2") is None
     assert stage.node_of("low-2") == "twice-1"
+    assert "too little memory would come back" in told(stage, "high-2")["EvictionsInVain"]
+
+
+def told(stage: Stage, name: str) -> dict[str, str]:
+    """Return what ``explain`` warns of, once kube-scheduler has written why the pod has no node."""
+    control_plane, said = stage.control_plane, "-o=jsonpath={.status.conditions[*].message}"
+    written = "no candidate node for preemption"
+    control_plane.wait_for(
+        lambda: written in control_plane.kubectl("get", "pod", name, "-n", stage.namespace, said),
+        10,
+        f"kube-scheduler to write of {name}: {written}",
+    )
+    pod = control_plane.get_json("pod", name, "-n", stage.namespace)
+
+    def warned() -> dict[str, str]:
+        _, document = stage.extender.post("/api/v1/explain", pod)
+        return {one["reason"]: one["message"] for one in document["warnings"]}
+
+    control_plane.wait_for(lambda: "EvictionsInVain" in warned(), 10, "the watch to show that")
+    return warned()
+
+
+def test_an_eviction_that_becomes_worth_it_by_the_clock_alone_is_made(
+    stage: Stage, tmp_path: Path
+) -> None:
+    """No event tells kube-scheduler that the pod would go without its model by now.
+
+    One node is full, and has the memory once the pod on it is gone. The other one passes by
+    kube-scheduler's own count and has not the memory, so that filter is asked.
+    """
+    file = tmp_path / "extender.yaml"
+    file.write_text(
+        "apiVersion: modelcache.dev/v1alpha1\nkind: ExtenderConfiguration\n"
+        f"evidence: {{requiredTimeoutSeconds: {PATIENCE_SECONDS}}}\n",
+        encoding="utf-8",
+    )
+    stage.extender = stage.control_plane.start_extender(f"--config={file}")
+    stage.control_plane.add_nodes(["clock-1"], ROOM)
+    stage.control_plane.add_nodes(["clock-2"], {**ROOM, "memory": "1Gi"})
+    stage.control_plane.apply(example("node-cache.yaml", stage.namespace, "DaemonSet"))
+    stage.schedule()
+    low = f"low-{stage.namespace}"
+    stage.pod("low", ram="40Gi", cpu="3500m", priority=low, node="clock-1")
+    stage.wait_bound("low")
+    high = stage.manifest("high", ram="40Gi", cpu="1", priority=f"high-{stage.namespace}")
+    fetches(high)
+    stage.control_plane.apply(high, stage.namespace)
+    stage.wait_bound("high")
+    assert stage.node_of("high") == "clock-1"
+    first, *_, last = stage.decisions("high", "preempt")
+    assert first["refused"] == {"ModelAbsent": 1}
+    assert last["passed"] == 1
+
+
+def fetches(pod: Object) -> None:
+    """Let a pod require a model in the node's cache that it could download."""
+    pod["metadata"]["annotations"] = {"modelcache.dev/need": "required"}
+    (server,) = pod["spec"]["containers"]
+    server["command"] = ["vllm", "serve", "meta-llama/Llama-3.1-8B-Instruct"]
+    server["env"] = [{"name": "HF_HOME", "value": "/cache"}]
+    server["volumeMounts"].append({"name": "cache", "mountPath": "/cache"})
+    cache = {"name": "cache", "hostPath": {"path": "/var/lib/models"}}
+    pod["spec"]["volumes"].append(cache)
 
 
 def test_two_pods_that_preempt_at_once_evict_on_a_node_each(stage: Stage) -> None:
