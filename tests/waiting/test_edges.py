@@ -322,6 +322,7 @@ ELSEWHERE = {
     "nodes.room": "kube-scheduler's own filter, which wakes when a node grows",
     "nodes.taints": "kube-scheduler's own filter, which wakes when one is taken away",
     "nodes.zone": "only narrowing looks at it, among nodes that fit; it is one of nodes.labels",
+    "zones": "only narrowing looks at it, among nodes that fit; each is one of nodes.labels",
     "nodes.schedulable": "kube-scheduler's own filter, which wakes when it is uncordoned",
 }
 
