@@ -10,7 +10,7 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import Any
 
@@ -50,6 +50,22 @@ def present(value: Any) -> Any:
     if isinstance(value, list):
         return [{} if item is None else present(item) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def without(value: Any, paths: Iterable[Path]) -> Any:
+    """Return a tree in which nothing stands at these places."""
+    below: dict[Step, list[Path]] = {}
+    for step, *rest in paths:
+        below.setdefault(step, []).append(tuple(rest))
+    items = enumerate(value) if isinstance(value, list) else value.items()
+    right = {
+        step: without(inner, below[step]) if step in below else inner
+        for step, inner in items
+        if () not in below.get(step, ())
+    }
+    if isinstance(value, dict):
+        return right
+    return [right.get(index) for index in range(len(value))]
 
 
 def seconds(duration: str) -> float | None:

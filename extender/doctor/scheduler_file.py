@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from extender.doctor.decoded import Path, Refusal, present, refused
+from extender.doctor.decoded import Path, Refusal, present, refused, without
 from extender.doctor.finding import Finding, Severity
 from extender.doctor.scheduler_types import (
     API_VERSION,
@@ -128,17 +128,19 @@ def _line(node: Any, path: Path) -> int | None:
 def _typed(name: str, document: dict[str, Any], root: Any) -> Read:
     """Type the document; None where a value is of another type, and no trap can be looked for."""
     given = _defaulted(document)
-    refusals = [*_given_twice(root), *refused(given, SchedulerConfiguration)]
+    wrong = list(refused(given, SchedulerConfiguration))
+    refusals = [*_given_twice(root), *wrong]
     if document.get("apiVersion") != API_VERSION:
         said = f"is {document.get('apiVersion')!r}"
         refusals.append(Refusal(("apiVersion",), said, f"write apiVersion: {API_VERSION}"))
+    file = None
     try:
         read = msgspec.convert(present(given), SchedulerConfiguration)
-    except msgspec.ValidationError:  # each is among the refusals
-        file = None
-    else:
         file = SchedulerFile(name=name, configuration=read, root=root)
-        refusals += refused_values(read)
+    except msgspec.ValidationError:  # each is among the refusals; the other values are judged
+        right = without(given, [one.path for one in wrong])
+        read = msgspec.convert(present(right), SchedulerConfiguration)
+    refusals += refused_values(read)
     return file, [
         _broken(place(name, root, one.path), f"{one.message}: {_UNSTARTED}", one.remedy)
         for one in refusals

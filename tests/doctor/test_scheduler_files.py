@@ -67,6 +67,11 @@ def test_values_that_are_refused_hide_no_trap_and_no_other_refusal() -> None:
     assert set(refusals(text)) == {"parallelism", "percentageOfNodesToScore"}
 
 
+def test_a_value_of_another_type_hides_no_value_that_is_refused() -> None:
+    text = changed(("parallelism",), 0).replace("httpTimeout: 5s", "httpTimeout: 5")
+    assert set(refusals(text)) == {"parallelism", "extenders[0].httpTimeout"}
+
+
 def test_a_plugin_that_is_not_built_in_is_a_warning() -> None:
     """kube-scheduler can be built with more than it is released with."""
     (found,) = (f for f in findings(plugins(score={"enabled": [{"name": "Mine"}]}))
