@@ -281,6 +281,7 @@ def vllm(
                     "image": "vllm/vllm-openai:v0.11.0",
                     "args": ["--model", model],
                     "resources": {"requests": {"memory": memory}},
+                    "readinessProbe": {"httpGet": {"path": "/health", "port": 8000}},
                     "volumeMounts": [{"name": "models", "mountPath": "/models", "readOnly": True}],
                 }
             ],

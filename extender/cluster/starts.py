@@ -4,6 +4,9 @@ A start is taken from a pod that carries this program's decision: from its condi
 which the apiserver sets with the binding, to its condition Ready, which the kubelet sets. Both are
 whole seconds of two clocks.
 
+Pods without a probe have no such start: they are Ready as soon as their process runs, long before
+it serves.
+
 Nothing is stored. At a start of this program the pods that are Ready already are read like any
 other, except those with a restart behind them, whose last turn to Ready says nothing of the first.
 They correct estimates; only starts seen to happen are counted in the histograms, which would else
@@ -23,6 +26,7 @@ from cachetools import LRUCache
 
 from extender.cluster.corrections import KEPT_RATIOS, Basis, Corrections, corrections
 from extender.cluster.decisions import decision_on
+from extender.kube.lives import tells_when_it_serves
 from extender.kube.objects import Pod
 from extender.kube.times import unix_time
 from extender.workload.model import Strategy
@@ -141,7 +145,7 @@ class Starts:
 def started(uid: str, pod: Pod) -> Started | None:
     """Return a pod's start; None while it is not Ready, or where it cannot be told."""
     decided = decision_on(pod)
-    if decided is None:
+    if decided is None or not tells_when_it_serves(pod):
         return None
     times = {
         condition.type: unix_time(condition.last_transition_time)

@@ -11,6 +11,7 @@ from extender.doctor.examined import Examined, Group, containers_of
 from extender.doctor.finding import Finding, Severity
 from extender.explain.held import how_to_be_asked, not_asked
 from extender.explain.volumes import volume_warnings
+from extender.kube.lives import tells_when_it_serves
 from extender.workload.constraints import Constraints
 from extender.workload.downloads import Fill
 from extender.workload.model import ModelReference, Need, Source
@@ -152,6 +153,33 @@ def _store(group: Group, said: str, place: str) -> Finding:
     )
 
 
+def _ready_unasked(group: Group, _examined: Examined) -> Iterator[Finding]:
+    """Tell servers that count as Ready before they serve."""
+    references = group.request.workload.references
+    if not references or group.kind in _ONCE or tells_when_it_serves(group.pod):
+        return
+    field = group.owner.at(f"spec.{_server(group)}.readinessProbe")
+    yield Finding(
+        severity=Severity.WARNING,
+        check="ReadyBeforeServing",
+        object=group.name,
+        message="has no readinessProbe and no startupProbe: it is Ready as soon as its process "
+        "runs, so that requests reach it while it still loads its model, and how long its start "
+        "really takes is not known",
+        remedy=f"{field}: {{httpGet: {{path: /health, port: PORT}}}}, as vLLM and SGLang answer it",
+    )
+
+
+def _server(group: Group) -> str:
+    """Return the field of the container that reads the model; of the first where none mounts it."""
+    volumes = {reference.volume for reference in group.request.workload.references}
+    views = containers_of(group.pod, init=False)
+    for view in views:
+        if any(mount.name in volumes for mount in view.container.volume_mounts):
+            return view.field
+    return views[0].field if views else "containers[0]"
+
+
 def _fetched_by_each(group: Group, _examined: Examined) -> Iterator[Finding]:
     """Tell init containers that download the model again for every pod.
 
@@ -273,6 +301,7 @@ def _annotations(group: Group, _examined: Examined) -> Iterator[Finding]:
 _RULES: tuple[Callable[[Group, Examined], Iterator[Finding]], ...] = (
     _memory,
     _writable,
+    _ready_unasked,
     _fetched_by_each,
     _gang,
     _not_asked_about,

@@ -10,6 +10,14 @@ def is_ready(pod: Pod) -> bool:
     return _is_true(pod, "Ready")
 
 
+def tells_when_it_serves(pod: Pod) -> bool:
+    """Tell whether a probe has to pass before a pod is Ready; without one, its process runs."""
+    return any(
+        container.readiness_probe is not None or container.startup_probe is not None
+        for container in pod.spec.containers
+    )
+
+
 def is_initialized(pod: Pod) -> bool:
     """Tell whether a pod's init containers have ended well, or it has none."""
     return _is_true(pod, "Initialized") or not pod.spec.init_containers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -37,6 +38,9 @@ def state(*, learn: bool = True) -> ClusterState:
     return ClusterState(clock=Clock(BORN), learn=learn)
 
 
+PROBED = {"readinessProbe": {"httpGet": {"path": "/health", "port": 8000}}}
+
+
 def bound(
     name: str = "p",
     *,
@@ -46,6 +50,7 @@ def bound(
     restarts: int = 0,
     decided_for: str = "n",
     correction: float = 1.0,
+    probes: Mapping[str, Any] = PROBED,
     **decided: Any,
 ) -> Pod:
     """Build a pod that this program bound to node n at BORN; Ready so many seconds later."""
@@ -70,7 +75,10 @@ def bound(
     return pod(
         name,
         metadata={"annotations": decision.annotations()},
-        spec={"nodeName": "n", "containers": [{"name": "main", "image": "busybox:1.37"}]},
+        spec={
+            "nodeName": "n",
+            "containers": [{"name": "main", "image": "busybox:1.37", **probes}],
+        },
         status={
             "phase": "Running",
             "conditions": conditions,
@@ -141,6 +149,7 @@ NOTHING = {
         ready_after=3, basis=Basis(strategy=Strategy.NONE, evidence=None, tier=Tier.HUB)
     ),
     "no decision": vllm(on="n"),
+    "Ready as soon as its process runs": bound(ready_after=3, probes={}),
 }
 
 

@@ -175,6 +175,16 @@ def writable(found: Pod) -> Pod:
     )
 
 
+def unprobed(found: Pod) -> Pod:
+    """A pod that is Ready as soon as its process runs."""
+    containers = tuple(
+        msgspec.structs.replace(one, readiness_probe=None) for one in found.spec.containers
+    )
+    return msgspec.structs.replace(
+        found, spec=msgspec.structs.replace(found.spec, containers=containers)
+    )
+
+
 def in_main(daemon_set: Any, *, probe: bool) -> Any:
     """A loader that downloads in its main container."""
     spec = daemon_set.spec.template.spec

@@ -55,6 +55,7 @@ from tests.doctor.building import (
     replicas,
     shipped_pods,
     template,
+    unprobed,
     untold,
     without_lease,
     writable,
@@ -145,6 +146,9 @@ RULES: dict[str, tuple[str, Severity, Objects, Objects]] = {
     "a volume without a size": ("UnsizedMemoryVolume", NOTE, [filled(size=None)], [filled()]),
     "a model mounted writable": (
         "ModelMountWritable", WARNING, [ours(writable(vllm()))], [ours(vllm())],
+    ),
+    "a server without a probe": (
+        "ReadyBeforeServing", WARNING, [ours(unprobed(vllm()))], [ours(vllm())],
     ),
     "a download for every replica": (
         "FetchedByEachPod", WARNING, replicas(filled(), 2),

@@ -80,7 +80,16 @@ def put_started(api: FakeApiserver, *, ready: bool) -> None:
             "uid": "started",
             "annotations": decision.annotations(),
         },
-        spec={"nodeName": "gpu-1", "containers": [{"name": "main", "image": "busybox:1.37"}]},
+        spec={
+            "nodeName": "gpu-1",
+            "containers": [
+                {
+                    "name": "main",
+                    "image": "busybox:1.37",
+                    "readinessProbe": {"httpGet": {"path": "/health", "port": 8000}},
+                }
+            ],
+        },
         status={
             "phase": "Running",
             "conditions": [
