@@ -258,12 +258,15 @@ def _not_asked_about(group: Group, examined: Examined) -> Iterator[Finding]:
     request = group.request
     if not request.workload.references or not request.needs_certainty:
         return
+    required = [r.model for r in request.workload.references if r.need is Need.REQUIRED and r.model]
+    needs = [f"needs {' and '.join(required)} where it goes"] if required else []
+    if request.demand.volume_bytes or request.demand.unbounded:
+        needs.append("keeps data in memory that kube-scheduler does not count")
     yield Finding(
         severity=Severity.WARNING,
         check="NotAskedAbout",
         object=group.name,
-        message=f"{request.workload.references[0].model} has to be there, or its memory has to "
-        f"fit, and {scheduler} places the pod without asking",
+        message=f"{' and '.join(needs)}: {scheduler} places it without asking",
         remedy=_to_be_asked(group, examined),
     )
 
