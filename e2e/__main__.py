@@ -16,7 +16,7 @@ from pathlib import Path
 
 from controlplane.build import BuildError, assets, binaries, say
 from e2e import images
-from e2e.apart import PREFIX, TOO_LONG, UNSHARE, Run, new_run
+from e2e.apart import PREFIX, TOO_LONG, UNSHARE, StartedRun, new_run
 from e2e.cgroups import CGROUPS, hierarchies
 from e2e.kept import LOGS, keep_logs
 from e2e.machine import DISKS, MEMORY
@@ -94,7 +94,7 @@ def check() -> None:
             ) from error
 
 
-def prepare(run: Run) -> None:
+def prepare(run: StartedRun) -> None:
     """Build what the cache lacks: control plane, kubelet, images."""
     begin = time.monotonic()
     for what, more in (("control plane", []), ("node", ["--node"])):
@@ -106,7 +106,7 @@ def prepare(run: Run) -> None:
     say(f"==> everything is there after {time.monotonic() - begin:.0f} s")
 
 
-def build(run: Run, what: str, module: str, *arguments: str) -> None:
+def build(run: StartedRun, what: str, module: str, *arguments: str) -> None:
     """Run a module that builds something, with the life of the run."""
     command = [sys.executable, "-m", module, *arguments]
     status = run.command(command, network=True, seconds=BUILD_SECONDS)
@@ -115,7 +115,7 @@ def build(run: Run, what: str, module: str, *arguments: str) -> None:
         raise BuildError(f"the {what} could not be built{late}")
 
 
-def test(run: Run, arguments: list[str]) -> int:
+def test(run: StartedRun, arguments: list[str]) -> int:
     """Run the tests inside the namespaces; keep the logs where one fails or it takes too long."""
 
     def keep() -> None:

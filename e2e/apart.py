@@ -1,19 +1,21 @@
 """Runs a command apart from the machine: in namespaces of its own, of which nothing stays.
 
-Whoever runs things (``Run.command``) starts a keeper in a session of its own and holds a pipe to
-it. The keeper starts the command in fresh namespaces, tied to its own life. Then, whatever dies
-first:
+Who makes a run (``new_run``) first starts a keeper in a session of its own, holds a pipe to it, and
+both hold the run's lock. Commands run in fresh namespaces, tied to the life of their starter: with
+their first process the kernel kills every process, unmounts every mount and removes every link of
+theirs. What no namespace holds, the cgroups and the folder of the run, one of the two removes.
+Whatever dies first:
 
-- the command: the keeper cleans up and hands on its exit status;
-- the one who holds the pipe: the keeper reads its end, kills the namespaces' first process, with
-  which the kernel kills every process, unmounts every mount and removes every link of theirs, and
-  cleans up what no namespace holds: the cgroups, and the folder of the run; ``tied`` has whoever
-  waits for the holder, such as make, take it along;
-- the keeper: the kernel kills the command, and who holds the pipe cleans up;
+- the command: its exit status is handed on; at the end of the run the pipe is closed, and the
+  keeper cleans up;
+- the starter, at any moment from the first on: the kernel kills the command, and the keeper reads
+  the pipe's end and cleans up; ``tied`` has whoever waits for the starter, such as make, take it
+  along;
+- the keeper: the starter ends the command, and cleans up itself;
 - both at once: the next run cleans up, by the lock that nobody holds any more.
 
-What cannot be removed is said, and the next run tries again. The machine's sysctls are never
-changed: see ``machine``.
+So there is never more than one who cleans up. What cannot be removed is said, and the next run
+tries again. The machine's sysctls are never changed: see ``machine``.
 """
 
 from __future__ import annotations
@@ -22,10 +24,11 @@ import contextlib
 import fcntl
 import os
 import secrets
+import select
 import shutil
+import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -61,45 +64,20 @@ class Run:
         """Return the name of its cgroups."""
         return PREFIX + self.folder.name
 
-    def command(
-        self,
-        command: Sequence[str],
-        *,
-        network: bool,
-        seconds: float,
-        late: Callable[[], None] = lambda: None,
-    ) -> int:
-        """Run a command apart and return its exit status, TOO_LONG where it had to be ended.
-
-        ``network``: with the machine's own; ``late``: called before it is ended, while everything
-        is still there.
-        """
-        namespaces = UNSHARE if network else (*UNSHARE, "--net")
-        keeper = [sys.executable, "-m", "e2e.apart", str(self.folder), *TIED, *namespaces, *command]
-        environment = {**os.environ, "TMPDIR": str(self.temporary)}
-        with subprocess.Popen(
-            keeper, stdin=subprocess.PIPE, env=environment, start_new_session=True
-        ) as process:
-            try:
-                return process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                late()
-                process.communicate()  # the end of the pipe: the keeper ends everything
-                return TOO_LONG
-
     def make(self) -> None:
         """Make its folder, and have what a kubelet wants of cgroups."""
         self.temporary.mkdir(parents=True)
         self._controllers.lend()
 
     def clean(self) -> None:
-        """Remove what no namespace holds, once its processes are gone.
+        """End its processes, should any live, and remove what no namespace holds.
 
         Says what cannot be removed, and leaves the lock's file then, by which the next run finds
         it.
         """
+        left = [f"process {pid} does not end" for pid in self._end()]
         remove_cgroups(self.cgroups)
-        left = [f"{path}: its processes do not end" for path in self.cgroups()]
+        left += [f"{path}: its processes do not end" for path in self.cgroups()]
         self._controllers.give_back()
         try:
             remove_folder(self.folder)
@@ -109,6 +87,29 @@ class Run:
             say("warning: this is left of a run, the next one tries again: " + "; ".join(left))
         else:
             self.lock.unlink(missing_ok=True)
+
+    def _end(self) -> list[int]:
+        """Kill its processes, and return those that live nevertheless.
+
+        The kernel kills those that were tied before their parent ended; a moment earlier nothing
+        ties them.
+        """
+        deadline = time.monotonic() + GONE_SECONDS
+        while (found := self.processes()) and time.monotonic() < deadline:
+            for pid in found:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)
+        return found
+
+    def processes(self) -> list[int]:
+        """Its processes, those in containers aside: they have its place for temporary files."""
+        mark, found = f"TMPDIR={self.temporary}".encode(), []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it has ended
+                if mark in (folder / "environ").read_bytes().split(b"\0"):
+                    found.append(int(folder.name))
+        return found
 
     @property
     def _controllers(self) -> Controllers:
@@ -129,18 +130,59 @@ class Run:
         return [*CGROUPS.glob(f"{self.name}-*"), *CGROUPS.glob(f"*/{self.name}-*")]
 
 
-def remove_folder(folder: Path) -> None:
-    """Remove a folder, or as much of it as can be, and raise then what stood in the way.
+@dataclass(frozen=True)
+class StartedRun(Run):
+    """A run that this process has started, with its keeper."""
 
-    The last processes may linger, and write into it.
+    keeper: subprocess.Popen[bytes]
+
+    def command(
+        self,
+        command: Sequence[str],
+        *,
+        network: bool,
+        seconds: float,
+        late: Callable[[], None] = lambda: None,
+    ) -> int:
+        """Run a command apart and return its exit status, TOO_LONG where it had to be ended.
+
+        ``network``: with the machine's own; ``late``: called before it is ended, while everything
+        is still there.
+        """
+        namespaces = UNSHARE if network else (*UNSHARE, "--net")
+        with subprocess.Popen(
+            [*TIED, *namespaces, *command],
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "TMPDIR": str(self.temporary)},
+            start_new_session=True,
+        ) as process:
+            ends = [os.pidfd_open(each.pid) for each in (process, self.keeper)]
+            try:
+                over, _, _ = select.select(ends, [], [], seconds)
+                if not over:
+                    late()
+            finally:
+                process.kill()
+                for end in ends:
+                    os.close(end)
+        if not over:
+            return TOO_LONG
+        return process.returncode if process.returncode >= 0 else 128 - process.returncode
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder, or as much of it as can be, and raise then what stands in the way.
+
+    The last processes may linger, and write into it: only what cannot be removed for a while does.
     """
-    deadline = time.monotonic() + GONE_SECONDS
+    deadline = None
     while folder.exists():
         try:
             shutil.rmtree(folder)
         except OSError:
             shutil.rmtree(folder, ignore_errors=True)
-            if time.monotonic() > deadline:
+            deadline = deadline or time.monotonic() + GONE_SECONDS
+            if folder.exists() and time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
 
@@ -151,25 +193,34 @@ def runs() -> Path:
 
 
 @contextlib.contextmanager
-def new_run() -> Iterator[Run]:
+def new_run() -> Iterator[StartedRun]:
     """Make a run; nothing of it, or of runs that were killed, is left at the end."""
     runs().mkdir(parents=True, exist_ok=True)
     sweep()
     run = Run(runs() / secrets.token_hex(4))
-    with locked(run.lock):
+    with locked(run.lock) as lock:
+        words = [sys.executable, "-m", "e2e.apart", str(run.folder)]
+        keeper = subprocess.Popen(
+            words, stdin=subprocess.PIPE, start_new_session=True, pass_fds=[lock]
+        )
         try:
             run.make()
-            yield run
+            yield StartedRun(run.folder, keeper)
         finally:
-            run.clean()
+            keeper.communicate()  # the end of the pipe: it cleans up
+            if keeper.returncode:  # it was killed
+                run.clean()
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock that goes with its holder; raises BlockingIOError where another holds it."""
+def locked(path: Path) -> Iterator[int]:
+    """Hold a lock that goes with its last holder; raises BlockingIOError where another holds it.
+
+    Gives the descriptor by which it is held.
+    """
     with path.open("w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        yield file.fileno()
 
 
 def sweep() -> None:
@@ -179,23 +230,12 @@ def sweep() -> None:
             Run(lock.with_suffix("")).clean()
 
 
-def keep(folder: Path, command: Sequence[str]) -> int:
-    """Be the keeper: run the command until it or the holder of the pipe ends, then clean up."""
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
-        ended = threading.Event()
-
-        def watch() -> None:
-            while os.read(0, 1024):
-                pass
-            ended.set()
-            process.kill()
-
-        threading.Thread(target=watch, daemon=True).start()
-        status = process.wait()
-    if ended.is_set():
-        Run(folder).clean()
-    return status if status >= 0 else 128 - status
+def keep(folder: Path) -> None:
+    """Be the keeper: wait until the pipe's holder ends the run, or ends, then clean up."""
+    while os.read(0, 1024):
+        pass
+    Run(folder).clean()
 
 
 if __name__ == "__main__":
-    sys.exit(keep(Path(sys.argv[1]), sys.argv[2:]))
+    keep(Path(sys.argv[1]))

@@ -23,14 +23,17 @@ import pytest
 
 from controlplane.build import binaries, build_node
 from e2e import images
-from e2e.apart import TOO_LONG, new_run, sweep
+from e2e.apart import TOO_LONG, new_run, runs, sweep
 from e2e.inside import HOST_ADDRESS, command
-from e2e.traces import GROUP, machine, network, nothing_stays, roles
+from e2e.traces import GROUP, disks, machine, network, nothing_stays, roles
 from tests.controlplane.processes import wait_for
 
 KILLS = int(os.environ.get("KILLS", "4"))
 FIRST = int(os.environ.get("KILL_FIRST", "0"))
 SEED = int(os.environ.get("KILL_SEED") or random.SystemRandom().randrange(10**6))
+BEGINNINGS = 10
+BEGINNING_SECONDS = 4.0
+"""In which a run makes its folder, looks what is built, and starts its namespaces three times."""
 VICTIMS = {
     "make": ("make",),
     "what waits for make": ("timeout",),
@@ -45,17 +48,21 @@ VICTIMS = {
 class Moment:
     """When to kill: some seconds after so many processes of a run have one of these roles.
 
-    ``lacks``: in the cache; ``tests``: which of them run.
+    ``disk``: after it has a disk of its own, instead; ``lacks``: in the cache; ``tests``: which of
+    them run.
     """
 
     after: tuple[str, ...]
     seconds: float
     count: int = 1
+    disk: bool = False
     lacks: str = ""
     tests: str = "real_node or kernel"
 
     def come(self) -> bool:
-        """Say whether the processes are there."""
+        """Say whether the processes are there, or the disk."""
+        if self.disk:
+            return any(file.startswith(str(runs())) for file in disks())
         found = roles()
         return sum(len(found.get(role, [])) for role in self.after) >= self.count
 
@@ -69,7 +76,7 @@ MOMENTS = {
     "a kubelet is there": Moment(("kubelet",), 10),
     "containers run": Moment(("containerd-shim-runc-v2",), 20, tests="deployed"),
     "memory is filled": Moment(("dd",), 1),
-    "a disk of its own is made": Moment(("mkfs.ext4",), 20, tests="disk_that_fills"),
+    "a disk of its own is made": Moment((), 20, disk=True, tests="disk_that_fills"),
     "a second node is there": Moment(("kubelet",), 60, count=2, tests="two_nodes"),
     "any moment of a whole run": Moment(("pytest",), 300, tests=""),
 }
@@ -100,6 +107,30 @@ def test_what_cannot_be_removed_is_said_and_the_next_run_tries_again(
     assert not run.folder.exists()
     assert not run.lock.exists()
     assert capfd.readouterr().err == ""
+
+
+STARTER = """
+import time
+from e2e.apart import new_run
+with new_run() as run:
+    print(run.folder, run.keeper.pid, flush=True)
+    time.sleep(300)
+"""
+
+
+def test_the_next_run_leaves_to_a_keeper_what_that_is_about_to_remove() -> None:
+    words = [sys.executable, "-c", STARTER]
+    with subprocess.Popen(words, cwd=images.ROOT, stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout is not None
+        folder, keeper = starter.stdout.readline().split()
+        os.kill(int(keeper), signal.SIGSTOP)
+        starter.kill()
+    try:
+        sweep()
+        assert Path(folder).exists()
+    finally:
+        os.kill(int(keeper), signal.SIGCONT)
+    wait_for(lambda: not list(Path(folder).parent.glob(f"{Path(folder).name}*")), 60, "its end")
 
 
 def test_a_full_disk_ends_a_run_with_what_the_system_says_of_it(
@@ -156,6 +187,28 @@ def test_nothing_stays_of_a_run_that_came_to_its_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("built")
+def test_nothing_stays_of_a_run_that_is_killed_as_it_begins(tmp_path: Path) -> None:
+    chance = random.Random(f"{SEED} beginnings")
+    before = machine()
+    for _ in range(BEGINNINGS):
+        with (tmp_path / "log").open("wb") as output:
+            process = start("real_node", output)
+        wait_for(lambda: "e2e" in roles(), 60, "the run to begin", poll=0.005)
+        seconds = chance.uniform(0, BEGINNING_SECONDS)
+        time.sleep(seconds)
+        (starter,) = roles()["e2e"]
+        os.kill(starter, signal.SIGKILL)
+        print(f"{seconds:.2f} s after it began (seed {SEED}): killed the starter")
+        all_end(process)
+        nothing_stays(before)
+
+
+def all_end(process: subprocess.Popen[bytes]) -> None:
+    """Wait until a run's processes have ended, with the one that was started as its first."""
+    wait_for(lambda: process.poll() is not None and not roles(), 300, "all processes to end")
+
+
+@pytest.mark.usefixtures("built")
 @pytest.mark.parametrize("number", range(FIRST, FIRST + KILLS))
 def test_nothing_stays_of_a_run_that_was_killed(
     number: int, cache: Callable[[str], None], tmp_path: Path
@@ -179,7 +232,7 @@ def test_nothing_stays_of_a_run_that_was_killed(
             assert process.poll() is None, log.read_text(encoding="utf-8")
             return moment.come()
 
-        wait_for(come, 300, f"{moment.after} to run", poll=0.02)
+        wait_for(come, 300, name, poll=0.02)
         seconds = chance.uniform(0, moment.seconds)
         time.sleep(seconds)
         nothing_outside(before)
@@ -190,7 +243,7 @@ def test_nothing_stays_of_a_run_that_was_killed(
         print(f"{seconds:.1f} s after {name} (seed {SEED}): killed {killed}")
         assert [role for role, _ in killed] == list(VICTIMS[victim])
     finally:
-        wait_for(lambda: process.poll() is not None and not roles(), 300, "all processes to end")
+        all_end(process)
     assert process.returncode != 0, "the run was over"
     if victim == "starter and keeper":
         sweep()  # nobody is left to clean up: the next run does it first of all

@@ -125,6 +125,11 @@ def network() -> dict[str, set[str]]:
     }
 
 
+def disks() -> set[str]:
+    """Return the files that are mounted as disks, by loop devices."""
+    return {path.read_text().strip() for path in BLOCKS.glob("loop*/loop/backing_file")}
+
+
 def machine() -> dict[str, set[str]]:
     """Return everything that a run can leave on a machine, the processes aside."""
     names = (f"*{PREFIX}*", "*kubepods*", "*buildah*", "k8s.io*")
@@ -132,7 +137,7 @@ def machine() -> dict[str, set[str]]:
     return {
         **network(),
         "mounts": set(Path("/proc/mounts").read_text(encoding="utf-8").splitlines()),
-        "loops": {path.read_text() for path in BLOCKS.glob("loop*/loop/backing_file")},
+        "disks": disks(),
         # In every hierarchy of version 1, and in that of version 2.
         "cgroups": {str(path) for name in names for path in CGROUPS.rglob(name)},
         "controllers": set(controllers.read_text().split()) if controllers.is_file() else set(),

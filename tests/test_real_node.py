@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from controlplane.build import BUILDING, DEFAULT_VERSION, build_missing, node_parts, parts, pinned
 from e2e import __main__ as command
-from e2e import kept
+from e2e import apart, kept
+from e2e.apart import Run, remove_folder
 from e2e.images import SCHEDULER, Base, Image, folder
 from tests.deploy.manifests import DEPLOYMENT
 
@@ -175,6 +179,36 @@ def test_a_run_goes_on_when_the_shell_ends_that_has_sent_it_into_the_background(
     process = tied('"$0" -c "$1" &')
     assert process.wait(60) == 0
     assert not ended(process, 1)
+
+
+def test_what_nothing_had_tied_yet_when_its_run_was_killed_ends_before_anything_is_removed(
+    tmp_path: Path,
+) -> None:
+    run = Run(tmp_path / "run")
+    run.temporary.mkdir(parents=True)
+    environment = {**os.environ, "TMPDIR": str(run.temporary)}
+    with subprocess.Popen(["sleep", "60"], env=environment) as orphan:
+        assert run.processes() == [orphan.pid]
+        run.clean()
+        assert orphan.wait() == -signal.SIGKILL
+    assert not run.folder.exists()
+
+
+def test_a_folder_that_went_in_the_end_is_not_said_to_be_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    remove = shutil.rmtree
+
+    def once_in_vain(path: Path, **how: Any) -> None:
+        monkeypatch.setattr(shutil, "rmtree", remove)
+        raise OSError(errno.ENOTEMPTY, "Directory not empty", str(path))
+
+    monkeypatch.setattr(shutil, "rmtree", once_in_vain)
+    monkeypatch.setattr(apart, "GONE_SECONDS", -1)
+    remove_folder(folder)
+    assert not folder.exists()
 
 
 def test_logs_of_a_run_are_kept_and_neither_tokens_nor_keys(
