@@ -169,13 +169,13 @@ def filling(hub: Hub, directory: str, mounts: list[Object], *more: str) -> Objec
     }
 
 
-def in_memory(hub: Hub, *, cached: bool) -> Object:
+def in_memory(hub: Hub, *, cached: bool, name: str | None = None) -> Object:
     """Return a server whose init container fills a memory-backed volume."""
     mounts: list[Object] = [{"name": "model", "mountPath": "/models"}]
     volumes: list[Object] = [
         {"name": "model", "emptyDir": {"medium": "Memory", "sizeLimit": "256Mi"}}
     ]
-    name = "memory-cached" if cached else "memory-hub"
+    name = name or ("memory-cached" if cached else "memory-hub")
     pod = server(name, f"/models/{MODEL}", volumes, mounts)
     fill = filling(hub, f"/models/{MODEL}", list(mounts))
     if cached:

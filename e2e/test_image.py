@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tarfile
 from typing import Any
 
@@ -39,6 +40,27 @@ def test_it_says_what_it_is_and_runs_as_nobody_in_particular(archive: tarfile.Ta
     assert config["User"] == "65532:65532"
     assert config["Labels"]["org.opencontainers.image.licenses"] == "Apache-2.0"
     assert config["Labels"]["org.opencontainers.image.version"] == __version__
+
+
+LIST = """
+import json
+from importlib.metadata import distributions
+found = {each.metadata["Name"]: each.version for each in distributions()}
+print(json.dumps(found))
+"""
+
+
+def test_what_is_installed_is_what_is_locked(cluster: RealCluster, namespace: str) -> None:
+    manifest = pod("lister", images.PRODUCT, ["python", "-c", LIST], nodeName=NODE)
+    cluster.apply(manifest, namespace)
+    cluster.wait_for(lambda: ended(cluster.pod(namespace, "lister")), 120, "the pod's end")
+    listed = json.loads(cluster.logs(namespace, "lister"))
+    installed = {re.sub(r"[-_.]+", "-", name).lower(): found for name, found in listed.items()}
+    assert installed.pop("model-cache-extender") == __version__
+    lock = (images.ROOT / "requirements.lock").read_text(encoding="utf-8")
+    lines = re.findall(r"^([\w.-]+)==(\S+)( ;)?", lock, re.MULTILINE)
+    assert installed.items() <= {(name, locked) for name, locked, _ in lines}
+    assert {name for name, _, elsewhere in lines if not elsewhere} <= installed.keys()
 
 
 def test_it_has_both_halves_and_nothing_to_compile_or_install_with(

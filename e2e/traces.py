@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_IWUSR
 
 from controlplane.build import assets
 from e2e import images
@@ -40,19 +41,8 @@ NODES_OWN = (
 """Where a node writes, whatever group its containers have."""
 STAYS_SECONDS = 20
 BLOCKS = Path("/sys/block")
-COUNTERS = {
-    "aio-nr",
-    "dentry-state",
-    "file-nr",
-    "inode-nr",
-    "inode-state",
-    "nf_conntrack_count",
-    "nr",
-    "ns_last_pid",
-    "perf_event_max_sample_rate",
-    "random",
-}
-"""Of /proc/sys: what the kernel sets there itself."""
+KERNELS_OWN = {"ns_last_pid", "perf_event_max_sample_rate"}
+"""Of /proc/sys: what can be set, and the kernel sets itself all the time."""
 
 
 @dataclass(frozen=True)
@@ -97,13 +87,16 @@ def roles() -> dict[str, list[int]]:
 
 
 def sysctls() -> set[str]:
-    """Return every setting of the kernel with its value, without what it counts itself."""
+    """Return every setting of the kernel with its value.
+
+    What nobody can write is none: there the kernel tells what it counts, such as how often
+    somebody on the machine has had it sync.
+    """
     found = set()
     for folder, _, files in os.walk("/proc/sys"):
-        for file in files:
-            path = Path(folder, file)
-            if not {path.name, path.parent.name} & COUNTERS:
-                with suppress(OSError, UnicodeDecodeError):
+        for path in (Path(folder, file) for file in files):
+            with suppress(OSError, UnicodeDecodeError):
+                if path.stat().st_mode & S_IWUSR and path.name not in KERNELS_OWN:
                     found.add(f"{path} = {path.read_text(encoding='utf-8')}")
     return found
 
