@@ -36,7 +36,9 @@ STORE = STORES / "shared"
 BROUGHT = {BAKED: "image with the weights", WEIGHTS: "image volume"}
 ROUNDS = 3
 NOISE_SECONDS = 1.0
-"""Between starts that move nothing: a kubelet and a probe each look once a second."""
+"""Between starts that move nothing: a kubelet and a probe each look once a second, and the rest is
+tenths with a model of 91 MB.
+"""
 ROWS: list[tuple[str, ...]] = []
 
 
@@ -221,9 +223,10 @@ def test_what_has_nothing_to_move_serves_first_and_the_order_is_the_articles(
     # The article's table: 0 s (without the pull), 5 s, 30 s and 60 s (with the download).
     ways = (baked, from_node_cache, claimed, lambda name: in_memory(hub, cached=False, name=name))
     order = [soonest(deployed, namespace, way, tmp_path) for way in ways]
-    print("in the article's order:", *(f"{start.seconds:.1f} s" for start in order))
+    told = (f"{start.seconds:.1f} s ({start.estimate:.1f})" for start in order)
+    print("\nin the article's order, and the estimates:", ", ".join(told))
     for sooner, later in pairwise(order):
-        assert sooner.estimate <= later.estimate
+        assert sooner.estimate <= later.estimate + NOISE_SECONDS
         assert sooner.seconds <= later.seconds + NOISE_SECONDS
     *without, download = order
     assert max(start.seconds for start in without) < download.seconds
