@@ -35,7 +35,7 @@ from tests.loader.hub import Hub
 STORE = STORES / "shared"
 BROUGHT = {BAKED: "image with the weights", WEIGHTS: "image volume"}
 ROUNDS = 3
-NOISE_SECONDS = 1.0
+NOISE_SECONDS = 2.0
 """Between starts that move nothing: a kubelet and a probe each look once a second, and the rest is
 tenths with a model of 91 MB.
 """
