@@ -7,7 +7,6 @@ duration is read, and no value is made into another: ``"15"`` is no number.
 
 from __future__ import annotations
 
-import binascii
 import re
 from base64 import b64decode
 from collections.abc import Iterable, Iterator
@@ -80,6 +79,16 @@ def seconds(duration: str) -> float | None:
     return sign * total if total < _LONGEST_SECONDS else None
 
 
+def from_base64(text: Any) -> bytes | None:
+    """Decode base64, whose lines may be broken; None where it is none."""
+    if not isinstance(text, str):
+        return None
+    try:
+        return b64decode("".join(text.splitlines()), validate=True)
+    except ValueError:
+        return None
+
+
 def shown(value: Any) -> str:
     """Show a value of the file, shortened."""
     text = repr(value)
@@ -87,7 +96,7 @@ def shown(value: Any) -> str:
 
 
 def _read(value: Any, kind: inspect.Type, path: Path) -> Iterator[Refusal]:
-    if isinstance(kind, inspect.Metadata):  # a duration
+    if isinstance(kind, inspect.Metadata) and "duration" in (kind.extra or {}):
         if not isinstance(value, str) or seconds(value) is None:
             yield Refusal(path, f"is {shown(value)}, which is no duration", f"{path[-1]}: 5s")
     elif isinstance(kind, inspect.UnionType):
@@ -101,7 +110,10 @@ def _read(value: Any, kind: inspect.Type, path: Path) -> Iterator[Refusal]:
     elif isinstance(kind, inspect.VarTupleType):
         if isinstance(value, list):
             for index, item in enumerate(value):
-                yield from _read(item, kind.item_type, (*path, index))
+                where = (*path, index)
+                if item is None and isinstance(kind.item_type, inspect.StrType):
+                    yield _of_another_type(item, "a text", where)
+                yield from _read(item, kind.item_type, where)
         else:
             yield _of_another_type(value, "a list", path)
     else:
@@ -145,7 +157,7 @@ def _plain(value: Any, kind: inspect.Type, path: Path) -> Iterator[Refusal]:
     elif isinstance(kind, inspect.DictType):
         if not isinstance(value, dict):
             yield _of_another_type(value, "an object with keys", path)
-    elif isinstance(kind, inspect.BytesType) and not _is_base64(value):
+    elif isinstance(kind, inspect.Metadata) and from_base64(value) is None:
         yield Refusal(path, "is no base64", f"{path[-1]}: what base64 -w0 prints of the file")
 
 
@@ -161,11 +173,3 @@ def _of_another_type(value: Any, wanted: str, path: Path) -> Refusal:
 
 def _bits(kind: inspect.IntType) -> int:
     return (kind.le or 0).bit_length() + 1
-
-
-def _is_base64(value: Any) -> bool:
-    try:
-        b64decode(value, validate=True)
-    except (binascii.Error, TypeError, ValueError):
-        return False
-    return isinstance(value, str)

@@ -20,6 +20,8 @@ Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Duration = Annotated[str, Meta(extra={"duration": True})]
 """A text such as ``1m30s`` (Go's ``time.ParseDuration``)."""
+Base64 = Annotated[str, Meta(extra={"base64": True})]
+"""Bytes as a text, which may be broken into lines."""
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -27,15 +29,15 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Tls(Part, frozen=True):
-    """``extenders[].tlsConfig``. Data are base64 in the file."""
+    """``extenders[].tlsConfig``."""
 
     insecure: bool = False
     ca_file: str = ""
-    ca_data: bytes = b""
+    ca_data: Base64 = ""
     cert_file: str = ""
-    cert_data: bytes = b""
+    cert_data: Base64 = ""
     key_file: str = ""
-    key_data: bytes = b""
+    key_data: Base64 = ""
     server_name: str = ""
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from extender.doctor.decoded import Path, Refusal, seconds
+from extender.doctor.decoded import Path, Refusal, from_base64, seconds
 from extender.doctor.scheduler_names import is_extended_resource
 from extender.doctor.scheduler_plugins import refused_plugins
 from extender.doctor.scheduler_types import (
@@ -121,7 +121,7 @@ def _tls(path: Path, given: Tls) -> Iterator[Refusal]:
     pairs = (("caData", given.ca_data, True), ("certData", given.cert_data, bool(given.key_data)),
              ("keyData", given.key_data, bool(given.cert_data)))  # fmt: skip
     for key, data, used in pairs:
-        if data and used and _PEM not in data:
+        if data and used and _PEM not in (from_base64(data) or b""):
             yield Refusal(
                 (*path, key),
                 "is no PEM once it is decoded",

@@ -94,7 +94,9 @@ ACCEPTED: dict[str, str] = {
          "qps": 0.5, "burst": 7},
     ),
     "a managed resource": changed((*FIRST, "managedResources"), [GPU]),
-    "a key without its certificate": changed((*FIRST, "tlsConfig"), {"keyData": "QQ=="}),
+    "a key without its certificate, in lines": changed(
+        (*FIRST, "tlsConfig"), {"keyData": "QUFB\nQUE=\n"}
+    ),
     "every flag": changed(("enableProfiling",), value=False),
     "a plugin with a weight": plugins(score={"enabled": [{"name": "ImageLocality", "weight": 3}]}),
     "a plugin switched off": plugins(score={"disabled": [{"name": "NodeAffinity"}]}),
@@ -334,6 +336,10 @@ REFUSED: dict[str, tuple[str, str]] = {
     ),
     "an ignored resource that is no name": (
         arguments("NodeResourcesFit", {"ignoredResources": ["a b"]}),
+        "profiles[0].pluginConfig[0].args.ignoredResources[0]",
+    ),
+    "an ignored resource that is nothing": (
+        arguments("NodeResourcesFit", {"ignoredResources": [None]}),
         "profiles[0].pluginConfig[0].args.ignoredResources[0]",
     ),
     "an ignored group with its resource": (
