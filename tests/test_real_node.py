@@ -20,7 +20,9 @@ from controlplane.build import BUILDING, DEFAULT_VERSION, build_missing, node_pa
 from e2e import __main__ as command
 from e2e import apart, kept
 from e2e.apart import Run, remove_folder
+from e2e.cluster import RealCluster
 from e2e.images import SCHEDULER, Base, Image, folder
+from tests.controlplane import cluster as controlplane
 from tests.deploy.manifests import DEPLOYMENT
 
 
@@ -209,6 +211,18 @@ def test_a_folder_that_went_in_the_end_is_not_said_to_be_left(
     monkeypatch.setattr(apart, "GONE_SECONDS", -1)
     remove_folder(folder)
     assert not folder.exists()
+
+
+def test_a_failure_is_written_down_as_far_as_a_cluster_that_hangs_can_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text("#!/bin/sh\nexec sleep 60\n", encoding="ascii")
+    kubectl.chmod(0o755)
+    monkeypatch.setattr(controlplane, "KUBECTL_SECONDS", 0.5)
+    cluster = RealCluster(Run(tmp_path), tmp_path, tmp_path, tmp_path)
+    cluster.write_down("test_that_failed")
+    assert (tmp_path / "test_that_failed.log").read_text(encoding="utf-8") == ""
 
 
 def test_logs_of_a_run_are_kept_and_neither_tokens_nor_keys(

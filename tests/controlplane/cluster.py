@@ -47,6 +47,7 @@ CONTROLLERS = (
     "serviceaccount-controller",
     "statefulset-controller",
 )
+KUBECTL_SECONDS = 120.0
 Objects = str | Mapping[str, Any] | Iterable[Mapping[str, Any]]
 
 
@@ -275,17 +276,21 @@ class ControlPlane:
     # Objects
 
     def kubectl(self, *args: str, input: str | None = None, user: str = "admin") -> str:  # noqa: A002
-        """Run kubectl and return what it prints; raises with its stderr."""
+        """Run kubectl and return what it prints; raises KubectlError with its stderr."""
         kubeconfig = f"--kubeconfig={self.kubeconfig(user)}"
-        done = subprocess.run(
-            [str(self.binaries / "kubectl"), kubeconfig, *args],
-            input=input,
-            capture_output=True,
-            text=True,
-            env=self._environment(),
-            timeout=120,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [str(self.binaries / "kubectl"), kubeconfig, *args],
+                input=input,
+                capture_output=True,
+                text=True,
+                env=self._environment(),
+                timeout=KUBECTL_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            late = f"no answer within {KUBECTL_SECONDS:g} s"
+            raise KubectlError(f"kubectl {' '.join(args)}: {late}") from None
         if done.returncode:
             raise KubectlError(f"kubectl {' '.join(args)}: {done.stderr.strip()}")
         return done.stdout
