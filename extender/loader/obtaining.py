@@ -141,8 +141,19 @@ class Obtainer:
                 make_room=room,
             )
             marker = self._obtained(work, replace_foreign=replace_foreign)
+            self._give_up_another(held)
         self._had.add((path, listing.source, listing.revision))
         return marker
+
+    def _give_up_another(self, held: Writing) -> None:
+        """Delete what was fetched of another revision, now that the one asked for is there."""
+        if held.directory.in_place(held.path) or not held.staging.exists():
+            return
+        try:
+            self.publisher.discard(held, held.staging)
+            held.directory.journal(held.path).unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("not deleted; it is tried again", model=held.path, error=str(error))
 
     def _need_not_be_asked_for(self, path: str, origin: Origin) -> Marker | None:
         """Return what is here of a commit that was listed before: it cannot have changed."""

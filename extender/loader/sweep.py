@@ -27,7 +27,12 @@ from extender.loader.layout import (
     writing,
 )
 from extender.loader.placing import Fate, InUseError
-from extender.loader.proof.marker import Marker, UnreadableMarkerError
+from extender.loader.proof.marker import (
+    Marker,
+    MarkerError,
+    UnreadableMarkerError,
+    read_marker,
+)
 from extender.loader.publish import Publisher
 from extender.loader.sources import path_problem
 
@@ -71,12 +76,19 @@ def sweep(
             place = directory.work_area / "incoming" / name
             with _by_itself(place), _held(publisher, directory, name) as held:
                 _arrive(publisher, held, wanted, swept)
-        for room in ("staging", "mending"):
+        for room, journal in (
+            ("staging", directory.journal),
+            ("mending", directory.mending_journal),
+        ):
             for entry in _entries(directory.work_area / room):
                 path = unescaped(entry.name)
-                if wanted is not None and path not in wanted and path_problem(path) is None:
-                    with _by_itself(entry), _held(publisher, directory, entry.name) as held:
-                        _give_up(publisher, held, entry)
+                unwanted = wanted is not None and path not in wanted
+                if path_problem(path) is not None or not (unwanted or room == "mending"):
+                    continue
+                with _by_itself(entry), _held(publisher, directory, entry.name) as held:
+                    if unwanted or not _is_damaged(held):
+                        publisher.discard(held, entry)
+                        publisher.disk.unlink(journal(path))
                         swept.deleted += 1
         swept.deleted += bound_quarantine(publisher, directory, quarantine_bytes)
         for entry in _entries(trash):
@@ -139,11 +151,16 @@ def _arrive(
         swept.completed.append(held.path)
 
 
-def _give_up(publisher: Publisher, held: Writing, begun: Path) -> None:
-    """Delete a download that nobody will go on with."""
-    publisher.discard(held, begun)
-    for journal in (held.directory.journal(held.path), held.directory.mending_journal(held.path)):
-        publisher.disk.unlink(journal)
+def _is_damaged(held: Writing) -> bool:
+    """Tell whether a model still has a file to be mended; it may have been fetched as a whole.
+
+    One whose marker says nothing for now may have.
+    """
+    try:
+        marker = read_marker(held.final)
+    except MarkerError:
+        return True
+    return marker is not None and bool(marker.damaged)
 
 
 def bound_quarantine(

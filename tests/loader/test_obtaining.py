@@ -78,6 +78,21 @@ def test_a_new_revision_takes_the_place_of_the_old_one(
     assert contents(cache.final("small")) == newer
 
 
+def test_half_of_a_revision_that_was_taken_back_is_deleted(
+    obtainer: Obtainer, cache: CacheDirectory, hub: Hub
+) -> None:
+    obtainer.obtain("small", ORIGIN)
+    hub.repositories["org/small"] = Repository(files=small_model(seed=1), large=500)
+    hub.troubles[SHARD] = [Trouble(status=404) for _ in range(20)]
+    with pytest.raises(TransferError):
+        obtainer.obtain("small", ORIGIN)
+    assert cache.staging("small").exists()
+    hub.repositories["org/small"] = Repository(files=dict(FILES), large=500)
+    obtainer.obtain("small", ORIGIN)
+    assert not cache.staging("small").exists()
+    assert not cache.journal("small").exists()
+
+
 def test_other_patterns_are_another_model(
     obtainer: Obtainer, cache: CacheDirectory, hub: Hub
 ) -> None:

@@ -283,6 +283,29 @@ def test_sweeping_keeps_what_is_being_fetched_and_forgets_what_nobody_wants(tmp_
     assert not list((directory.work_area / "trash").iterdir())
 
 
+def test_what_was_fetched_to_mend_a_model_goes_once_that_is_whole_in_another_way(
+    tmp_path: Path,
+) -> None:
+    directory = CacheDirectory(tmp_path)
+    publish(tmp_path, NEW)
+    for path in (PATH, "gone"):
+        put(directory.mending(path), {SHARD: b"half"})
+        put(directory.mending_journal(path).parent, {directory.mending_journal(path).name: b"{}"})
+    put(directory.staging(PATH), {SHARD: b"of the next revision"})
+    with writing(directory, PATH) as held:
+        condemn(Publisher(), held, [SHARD])
+    wanted = {PATH: "", "gone": ""}
+    sweep(Publisher(), directory, wanted=wanted)
+    assert directory.mending(PATH).exists()
+    assert not directory.mending("gone").exists()
+    publish(tmp_path, NEW)
+    put(directory.staging(PATH), {SHARD: b"of the next revision"})
+    sweep(Publisher(), directory, wanted=wanted)
+    assert not directory.mending(PATH).exists()
+    assert not directory.mending_journal(PATH).exists()
+    assert directory.staging(PATH).exists()
+
+
 def test_what_cannot_be_deleted_is_said_once_and_keeps_nothing_else_from_being_swept(
     tmp_path: Path,
 ) -> None:
