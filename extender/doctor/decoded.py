@@ -166,7 +166,7 @@ def _of_another_type(value: Any, wanted: str, path: Path) -> Refusal:
     quoted = isinstance(value, str) and value.removeprefix("-").isdecimal()
     return Refusal(
         path,
-        f"is {shown(value)}, and should be {wanted}",
+        f"is {'of another type' if 'tlsConfig' in path else shown(value)}, and should be {wanted}",
         f"{key}: {value}" if quoted and "number" in wanted else f"write {key} as {wanted}",
     )
 

@@ -23,17 +23,43 @@ from extender.doctor.scheduler_types import (
     Profile,
 )
 
-IN_TREE = frozenset(
-    {
-        "DefaultBinder", "DefaultPreemption", "DeferredPodScheduling", "DynamicResources",
-        "GangScheduling", "ImageLocality", "InterPodAffinity", "NodeAffinity",
-        "NodeDeclaredFeatures", "NodeName", "NodePorts", "NodeResourcesBalancedAllocation",
-        "NodeResourcesFit", "NodeUnschedulable", "NodeVolumeLimits", "PodGroupPodsCount",
-        "PodTopologySpread", "PrioritySort", "SchedulingGates", "TaintToleration",
-        "TopologyPlacementGenerator", "VolumeBinding", "VolumeRestrictions", "VolumeZone",
-    }
-)  # fmt: skip
-"""What kube-scheduler of 1.37 has built in."""
+_FILTERS = ("preFilter", "filter")
+_SCORES = ("preScore", "score")
+IN_TREE: dict[str, tuple[str, ...]] = {
+    "DefaultBinder": ("bind",),
+    "DefaultPreemption": ("preEnqueue", "postFilter", "podGroupPostFilter"),
+    "DeferredPodScheduling": (*_FILTERS, "permit"),
+    "DynamicResources": (
+        "preEnqueue",
+        *_FILTERS,
+        "postFilter",
+        "score",
+        "reserve",
+        "preBind",
+        "podGroupPostFilter",
+    ),
+    "GangScheduling": ("preEnqueue", "permit"),
+    "ImageLocality": ("score",),
+    "InterPodAffinity": (*_FILTERS, *_SCORES),
+    "NodeAffinity": (*_FILTERS, *_SCORES),
+    "NodeDeclaredFeatures": _FILTERS,
+    "NodeName": _FILTERS,
+    "NodePorts": _FILTERS,
+    "NodeResourcesBalancedAllocation": _SCORES,
+    "NodeResourcesFit": (*_FILTERS, *_SCORES, "placementScore"),
+    "NodeUnschedulable": _FILTERS,
+    "NodeVolumeLimits": _FILTERS,
+    "PodGroupPodsCount": ("placementScore",),
+    "PodTopologySpread": (*_FILTERS, *_SCORES),
+    "PrioritySort": ("queueSort",),
+    "SchedulingGates": ("preEnqueue",),
+    "TaintToleration": (*_FILTERS, *_SCORES),
+    "TopologyPlacementGenerator": ("placementGenerate",),
+    "VolumeBinding": (*_FILTERS, *_SCORES, "reserve", "preBind"),
+    "VolumeRestrictions": _FILTERS,
+    "VolumeZone": _FILTERS,
+}
+"""What kube-scheduler of 1.37 has built in, with the points that each extends."""
 
 GONE = frozenset({"AzureDiskLimits", "CinderLimits", "EBSLimits", "GCEPDLimits"})
 """What it had once, and refuses by name now."""
@@ -46,7 +72,7 @@ def foreign_plugins(profiles: tuple[Profile, ...]) -> Iterator[tuple[Path, str]]
     for index, profile in enumerate(profiles):
         for point, plugins in _points(profile.plugins):
             for number, plugin in enumerate(plugins.enabled):
-                if plugin.name not in IN_TREE | GONE:
+                if plugin.name not in IN_TREE and plugin.name not in GONE:
                     path = ("profiles", index, "plugins", point, "enabled", number, "name")
                     yield path, plugin.name
 
@@ -85,6 +111,13 @@ def _sets(path: Path, plugins: Plugins) -> Iterator[Refusal]:
             if plugin.name in seen:
                 yield Refusal(
                     (*where, "name"), f"is {plugin.name}, which stands here twice", "take one out"
+                )
+            points = IN_TREE.get(plugin.name, (point,))
+            if point not in {*points, "multiPoint"}:
+                yield Refusal(
+                    (*where, "name"),
+                    f"is {plugin.name}, which has no part in {point}",
+                    f"take it out; it can stand in {', '.join(points)}",
                 )
             if plugin.weight < 0 and point in {"score", "placementScore", "multiPoint"}:
                 yield Refusal((*where, "weight"), "is negative", "weight: 1")

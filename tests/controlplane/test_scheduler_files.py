@@ -12,12 +12,15 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 
+from extender.doctor.scheduler_plugins import IN_TREE
+from extender.doctor.scheduler_types import Plugins
 from tests.controlplane.cluster import ControlPlane
 from tests.controlplane.shipped import MINOR
-from tests.doctor.scheduler_files import ACCEPTED, FULL, REFUSED, changed
+from tests.doctor.scheduler_files import ACCEPTED, FULL, REFUSED, changed, enabled, plugins
 from tests.doctor.test_scheduler_files import findings, refusals
 
 SEED = int(os.environ.get("SCHEDULER_FILES_SEED") or 6)
@@ -26,6 +29,11 @@ VALUES: tuple[Any, ...] = (
     None, True, 0, 1, -1, 1.5, 2.0, 101, 2**31, 2**63, "", "x", "a b", "5", "5s", "-1s", "QQ==",
     "leases", "nvidia.com/gpu", [], {}, [None], [{}], ["x"], {"bogus": 1},
 )  # fmt: skip
+PLUGIN_POINTS = [
+    field.encode_name
+    for field in msgspec.structs.fields(Plugins)
+    if field.encode_name != "multiPoint"
+]
 
 
 def takes(binaries: Path, tmp_path: Path, text: str) -> str:
@@ -68,6 +76,17 @@ def test_doctor_and_kube_scheduler_agree_on_a_file_with_anything_changed(
             found.object for found in findings(text) if found.check == "PluginNotBuiltIn"
         }
         assert bool(said) == bool(reason), f"file {number}: {told}: {said or reason}"
+
+
+@pytest.mark.skipif(MINOR < 37, reason="the table of its plugins is that of 1.37")
+def test_every_plugin_has_a_part_in_its_points_and_in_no_other(
+    kubernetes_binaries: Path, tmp_path: Path
+) -> None:
+    every = [(name, point) for name in IN_TREE for point in PLUGIN_POINTS]
+    for name, point in random.Random(SEED).sample(every, min(FILES, len(every))):
+        text = plugins(**{point: {"disabled": [{"name": "*"}], **enabled(name)}})
+        reason = takes(kubernetes_binaries, tmp_path, text)
+        assert ("does not extend" in reason) is (point not in IN_TREE[name]), (name, point, reason)
 
 
 def changed_somewhere(chance: random.Random) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from tests.deploy.manifests import ROOT
 PAGE = ROOT / "docs" / "reference" / "findings.md"
 SOURCES = (*sorted((ROOT / "extender" / "doctor").glob("*.py")), ROOT / "extender/cli/doctor.py")
 TOKEN = re.compile(r"(?:[A-Z][a-z]+){2,}")
-PLUGINS = frozenset(name for name in IN_TREE | GONE if TOKEN.fullmatch(name))
+PLUGINS = frozenset(name for name in (*IN_TREE, *GONE) if TOKEN.fullmatch(name))
 OF_KUBERNETES = PLUGINS | frozenset(
     "ConfigMap CronJob DaemonSet DoNotSchedule DoesNotExist InferenceService "
     "KubeSchedulerConfiguration LeaderWorkerSet LeastAllocated MostAllocated NotIn ReadOnlyMany "

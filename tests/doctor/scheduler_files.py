@@ -287,6 +287,9 @@ REFUSED: dict[str, tuple[str, str]] = {
         plugins(score=enabled("NodeAffinity", "NodeAffinity")),
         "profiles[0].plugins.score.enabled[1].name",
     ),
+    "a plugin at a point that it has no part in": (
+        plugins(score=enabled("NodeName")), "profiles[0].plugins.score.enabled[0].name"
+    ),
     "a plugin that is gone": (
         plugins(filter=enabled("EBSLimits")), "profiles[0].plugins.filter.enabled[0].name"
     ),

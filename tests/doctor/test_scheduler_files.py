@@ -72,6 +72,13 @@ def test_a_value_of_another_type_hides_no_value_that_is_refused() -> None:
     assert set(refusals(text)) == {"parallelism", "extenders[0].httpTimeout"}
 
 
+@pytest.mark.parametrize("given", ["hunter2", {"keyData": "%hunter2"}, {"keyData": ["hunter2"]}])
+def test_what_may_hold_a_key_is_not_shown(given: object) -> None:
+    found = findings(changed(("extenders", 0, "tlsConfig"), given))
+    assert [one for one in found if "tlsConfig" in one.object]
+    assert "hunter2" not in str(found)
+
+
 def test_a_plugin_that_is_not_built_in_is_a_warning() -> None:
     """kube-scheduler can be built with more than it is released with."""
     (found,) = (f for f in findings(plugins(score={"enabled": [{"name": "Mine"}]}))
