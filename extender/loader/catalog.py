@@ -7,6 +7,7 @@ whole: a document with an error changes nothing, and all its errors are named.
 from __future__ import annotations
 
 import hashlib
+import re
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,7 +27,8 @@ KIND = "ModelCatalog"
 Percent = Annotated[float, Meta(gt=0, le=100)]
 Seconds = Annotated[float, Meta(ge=0, le=86_400 * 365)]
 Size = str | int
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$")]
+_NAME = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$"
+Name = Annotated[str, Meta(pattern=_NAME)]
 Pattern = Annotated[str, Meta(min_length=1, max_length=255)]
 
 
@@ -140,7 +142,13 @@ def load_catalog(path: Path) -> Catalog:
 
 def read_catalog(document: Any, *, name: str = "catalog") -> Catalog:
     """Check a parsed document and return it typed; see ``load_catalog``."""
-    read = read_document(document, Catalog, name=name, kind=KIND, further=_errors_between_fields)
+    read = read_document(
+        document,
+        Catalog,
+        name=name,
+        kind=KIND,
+        further=lambda read: _errors_between_fields(read) + _errors_of_nameless(document),
+    )
     return msgspec.structs.replace(read, models=tuple(_revised(model) for model in read.models))
 
 
@@ -155,6 +163,26 @@ def _errors_between_fields(read: Catalog) -> list[str]:
     for model in read.models:
         errors += [f"models[{model.name}].{error}" for error in _model_errors(model)]
     return errors + _path_errors(read.models)
+
+
+def _errors_of_nameless(document: Any) -> list[str]:
+    """Say what else is wrong with models whose name is none: they are not among those read."""
+    errors = []
+    models = document.get("models")
+    for at, given in enumerate(models if isinstance(models, list) else ()):
+        if not isinstance(given, dict) or not isinstance(given.get("source"), str):
+            continue
+        name, path, revision = (given.get(key) for key in ("name", "path", "revision"))
+        if isinstance(name, str) and re.search(_NAME, name):
+            continue
+        model = CatalogModel(
+            name=name if isinstance(name, str) else str(at),
+            source=given["source"],
+            revision=revision if isinstance(revision, str) else None,
+            path=path if isinstance(path, str) and path else "nameless",
+        )
+        errors += [f"models[{model.name}].{error}" for error in _model_errors(model)]
+    return errors
 
 
 def _limit_errors(read: Catalog) -> list[str]:

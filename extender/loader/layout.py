@@ -51,6 +51,8 @@ _LONGEST_NAME = 180
 """Bytes of an escaped path; file systems take 255 in a name, and ids are added to it."""
 
 _POLL_SECONDS = 0.05
+_SHARED_SECONDS = 5.0
+"""Much longer than one small file takes to be written."""
 
 _REMEDIES = {
     errno.EPERM: "look at its owner and at its flags (lsattr)",
@@ -219,6 +221,16 @@ def locked(
         yield
     finally:
         os.close(descriptor)
+
+
+def keep(directory: CacheDirectory, file: Path, data: bytes, disk: Disk) -> None:
+    """Write a file of the work area that two loaders of one directory may write at once.
+
+    Of both writes the later one holds. Raises OSError, and CacheError for the lock.
+    """
+    beside = file.with_name(f"{file.name}.lock")
+    with locked(directory, beside, wait=_SHARED_SECONDS, disk=disk):
+        disk.write(file, data)
 
 
 def _acquire(descriptor: int, file: Path, wait: float) -> None:

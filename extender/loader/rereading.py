@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator
 import msgspec
 import structlog
 
+from extender.errors import CacheError
 from extender.loader.disk import Disk, regular_file
-from extender.loader.layout import CacheDirectory, Writing, make_parents
+from extender.loader.layout import CacheDirectory, Writing, keep
 from extender.loader.proof.manifest import of_marker
 from extender.loader.proof.marker import (
     Marker,
@@ -134,9 +135,8 @@ class Rereader:
         if self._untold:
             return
         try:
-            make_parents(self._disk, self._state)
-            self._disk.write(self._state, msgspec.json.encode(cursor))
-        except OSError as error:
+            keep(self._directory, self._state, msgspec.json.encode(cursor), self._disk)
+        except (OSError, CacheError) as error:
             if not self._told:
                 log.warning("place not kept", file=str(self._state), error=str(error))
             self._told = True

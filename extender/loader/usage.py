@@ -18,7 +18,7 @@ import msgspec
 from extender.kube.lives import is_initialized
 from extender.kube.objects import DaemonSet, DaemonSetSpec, Pod, PodTemplate
 from extender.loader.disk import Disk, regular_file
-from extender.loader.layout import CacheDirectory, make_parents
+from extender.loader.layout import CacheDirectory, keep
 from extender.report import REPORT_ANNOTATION
 from extender.workload.loaders import read_loader
 from extender.workload.model import ModelReference, Source
@@ -63,10 +63,8 @@ def load_record(directory: CacheDirectory) -> Record:
 
 
 def save_record(directory: CacheDirectory, record: Record, disk: Disk) -> None:
-    """Keep the record. Raises OSError."""
-    file = _record_file(directory)
-    make_parents(disk, file)
-    disk.write(file, msgspec.json.encode(record))
+    """Keep the record. Raises OSError and CacheError."""
+    keep(directory, _record_file(directory), msgspec.json.encode(record), disk)
 
 
 def models_in_use(pods: Iterable[Pod], host_directory: str, paths: Iterable[str]) -> set[str]:

@@ -52,12 +52,14 @@ def test_every_error_is_named_at_once_with_object_field_and_remedy() -> None:
             {"name": "e"},
             model("f", include="*.json"),
             "g",
+            model("../h", source="ftp://other/x", path="/h"),
+            {"source": "ftp://third/x"},
         ],
     }
     with pytest.raises(InvalidConfigurationError) as refused:
         read_catalog(document, name="catalog.yaml")
     said = str(refused.value)
-    assert "catalog.yaml: 14 error(s)" in said
+    assert "catalog.yaml: 19 error(s)" in said
     for part in (
         "onDemand:", "watermarks.lowPercent: 80 is not below highPercent (70)",
         "watermarks.reserve: quantity 'much'", "limits.connections:", "limits.bytesPerSecond:",
@@ -65,6 +67,9 @@ def test_every_error_is_named_at_once_with_object_field_and_remedy() -> None:
         "models[b]: 2 have this name; rename all but one", "models[c].source: source 'ftp://host/x'",
         "models[d].path: '../d'", "models[d].copies:", "models[e].source: is missing",
         "models[f].include:", "models[7]: is not a mapping",
+        "models[../h].name:", "models[../h].source: source 'ftp://other/x'",
+        "models[../h].path: '/h' is not relative", "models[9].name: is missing",
+        "models[9].source: source 'ftp://third/x'",
     ):  # fmt: skip
         assert part in said, part
 

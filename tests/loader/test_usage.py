@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +122,17 @@ def test_a_record_that_cannot_be_read_is_begun_anew(tmp_path: Path, text: bytes)
     directory.work_area.mkdir()
     (directory.work_area / "usage.json").write_bytes(text)
     assert load_record(directory).last_used == {}
+
+
+def test_two_loaders_of_one_directory_may_note_it_at_once(fast: Path) -> None:
+    """As in a rolling update: neither fails, and what is kept is one's or the other's, whole."""
+    directory = CacheDirectory(fast)
+    records = [Record(last_used={name * 1000: 1.0}) for name in "abcd"]
+
+    def note(record: Record) -> None:
+        for _ in range(50):
+            save_record(directory, record, Disk())
+            assert load_record(directory) in records
+
+    with ThreadPoolExecutor(len(records)) as loaders:
+        list(loaders.map(note, records))
