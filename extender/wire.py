@@ -6,10 +6,9 @@ Types of k8s.io/kube-scheduler/extender/v1, which have no JSON tags: keys are Go
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import repeat
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -61,54 +60,57 @@ class HostPriority(msgspec.Struct, frozen=True, gc=False):
     score: int = msgspec.field(name="Score")
 
 
-class Scores:
-    """Scores by node, 0 for all others.
-
-    One table answers many requests, so each node's entry in an answer is encoded once.
-    """
-
-    def __init__(
-        self, by_node: Mapping[str, int], entries: Mapping[str, bytes] | None = None
-    ) -> None:
-        self._by_node = by_node
-        self._entries = _entries(by_node) if entries is None else entries
-
-    def of(self, names: Sequence[str]) -> list[int]:
-        """Return the scores of some nodes."""
-        return list(map(self._by_node.get, names, repeat(0)))
-
-    def replaced(self, by_node: Mapping[str, int]) -> Scores:
-        """Return a table in which some nodes have another score."""
-        if all(self._by_node.get(name) == score for name, score in by_node.items()):
-            return self
-        return Scores({**self._by_node, **by_node}, {**self._entries, **_entries(by_node)})
-
-    def encoded(self, names: Sequence[str]) -> bytes:
-        """Return an answer."""
-        entries: Iterable[bytes]
-        try:
-            entries = list(map(self._entries.__getitem__, names))
-        except KeyError:
-            entries = map(self._entries.get, names, map(_NO_SCORE.__getitem__, names))
-        return b"[" + b",".join(entries) + b"]"
+T = TypeVar("T")
 
 
-def _entries(by_node: Mapping[str, int]) -> dict[str, bytes]:
-    return {name: _encoder.encode(HostPriority(name, its)) for name, its in by_node.items()}
+class _Filled(dict[str, T]):
+    """What belongs to nodes, worked out as it is asked for; what is kept of it is bounded."""
 
+    def __init__(self, work_out: Callable[[str], T]) -> None:
+        super().__init__()
+        self._work_out = work_out
 
-class _NoScore(dict[str, bytes]):
-    """The entries of nodes without a score, kept as they are asked for; bounded."""
-
-    def __missing__(self, name: str) -> bytes:
+    def __missing__(self, name: str) -> T:
         if len(self) >= _MAX_ENTRIES:
             self.clear()
-        entry = self[name] = _encoder.encode(HostPriority(name, 0))
-        return entry
+        found = self[name] = self._work_out(name)
+        return found
 
 
-_NO_SCORE = _NoScore()
-NO_SCORES = Scores({}, _NO_SCORE)
+class Scores:
+    """The score of each node, as ``score`` tells it.
+
+    One answers many requests, so each node's score is worked out and encoded once.
+    """
+
+    def __init__(self, score: Callable[[str], int]) -> None:
+        self.score = score
+        self._scores = _Filled(score)
+        self._entries = _Filled(self._entry)
+
+    def _entry(self, name: str) -> bytes:
+        return _encoder.encode(HostPriority(name, self._scores[name]))
+
+    def of(self, names: Iterable[str]) -> list[int]:
+        """Return the scores of some nodes."""
+        return list(map(self._scores.__getitem__, names))
+
+    def replaced(self, score: Callable[[str], int], differ: Iterable[str]) -> Scores:
+        """Return scores that are told otherwise, where that makes no difference to most nodes."""
+        new = Scores(score)
+        new._scores.update(self._scores)
+        new._entries.update(self._entries)
+        for name in differ:
+            new._scores.pop(name, None)
+            new._entries.pop(name, None)
+        return new
+
+    def encoded(self, names: Iterable[str]) -> bytes:
+        """Return an answer."""
+        return b"[" + b",".join(map(self._entries.__getitem__, names)) + b"]"
+
+
+NO_SCORES = Scores(lambda _: 0)
 """For pods to which all nodes are alike."""
 
 

@@ -24,17 +24,12 @@ _FEW = 100
 
 
 class _Scored(msgspec.Struct, frozen=True):
-    """Scores of all nodes where the soonest starts after ``best`` seconds; none above ``most``."""
+    """The scores where the soonest node starts after ``best`` seconds; none above ``most``."""
 
     best: float
     most: int
     policy: Policy
     scores: Scores
-
-    def of(self, seconds: Mapping[str, float]) -> dict[str, int]:
-        """Return the scores of some nodes."""
-        best, most, policy = self.best, self.most, self.policy
-        return {name: min(most, score(after - best, policy)) for name, after in seconds.items()}
 
 
 class Starts(Table[float]):
@@ -56,9 +51,10 @@ class Starts(Table[float]):
     def ranks(self, best: float, policy: Policy, *, most: int) -> Iterator[Rank]:
         """Yield the nodes that score the same, the highest first (see ``scores``)."""
         order, answers = self.order, self.answers
+        told = self._score(best, policy, most)
 
         def behind(name: str) -> int:
-            return -min(most, score(answers[name] - best, policy))
+            return -told(name)
 
         def equal(soonest: float, latest: float) -> Callable[[str], bool]:
             return lambda name: soonest <= answers[name] <= latest
@@ -78,9 +74,19 @@ class Starts(Table[float]):
         kept = self._scored
         if kept is not None and (kept.best, kept.most) == (best, most) and kept.policy is policy:
             return kept.scores
-        made = _Scored(best, most, policy, Scores({}))
-        self._scored = msgspec.structs.replace(made, scores=Scores(made.of(self.answers)))
-        return self._scored.scores
+        made = Scores(self._score(best, policy, most))
+        self._scored = _Scored(best, most, policy, made)
+        return made
+
+    def _score(self, best: float, policy: Policy, most: int) -> Callable[[str], int]:
+        """Return what tells a node's score; 0 for one that is not known."""
+        answers = self.answers
+
+        def told(name: str) -> int:
+            after = answers.get(name)
+            return 0 if after is None else min(most, score(after - best, policy))
+
+        return told
 
     def replaced(self, answers: Mapping[str, float]) -> Self:
         """Return a table in which some nodes answer differently, with the scores kept so far."""
@@ -89,7 +95,8 @@ class Starts(Table[float]):
             table._order = self._reordered(table, answers)  # noqa: SLF001 - its own
         kept = self._scored
         if kept is not None:
-            scores = kept.scores.replaced(kept.of(answers))
+            told = table._score(kept.best, kept.policy, kept.most)  # noqa: SLF001 - its own
+            scores = kept.scores.replaced(told, answers)
             table._scored = msgspec.structs.replace(kept, scores=scores)  # noqa: SLF001 - its own
         return table
 

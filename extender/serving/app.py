@@ -39,13 +39,15 @@ from extender.serving import api
 from extender.serving.arrival import seconds_since_begin
 from extender.serving.body import read_body
 from extender.serving.callers import is_loopback
-from extender.serving.dispatch import JSON, KNOWN_CALLERS_ONLY, VerbsFirst, raise_again
+from extender.serving.dispatch import KNOWN_CALLERS_ONLY, raise_again
 from extender.serving.knowledge import ResourceKnowledge
 from extender.serving.page.routes import add_page
 from extender.serving.scope import HEALTH_PATHS, Scope, serves
 from extender.serving.service import Service, Verb
 
 log = structlog.get_logger("extender.http")
+
+JSON = "application/json"
 
 
 def create_app(
@@ -75,8 +77,6 @@ def create_app(
     api.add_routes(app, service)
     add_page(app, service)
     app.register_error_handler(Exception, _failed)
-    flask_alone = app.wsgi_app
-    app.wsgi_app = VerbsFirst(service, scope_at, flask_alone)  # type: ignore[method-assign]
     return app
 
 
@@ -84,7 +84,7 @@ def _verb_route(name: str, verb: Verb, service: Service) -> Callable[[], flask.R
     def answer() -> flask.Response:
         code = 500
         try:
-            raise_again(flask.request.environ)
+            raise_again()
             if name in KNOWN_CALLERS_ONLY:
                 _check_caller()
             response = flask.Response(verb(_body()), mimetype=JSON)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from typing import Any
@@ -19,11 +20,25 @@ carry a signature that lets anybody read them.
 """
 
 
+class _Stderr(io.TextIOBase):
+    """Whatever ``sys.stderr`` is when something is written."""
+
+    def write(self, text: str, /) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 def configure_logging(*, level: str = "INFO", pretty: bool = False) -> None:
-    """Send structlog's and the standard library's records through one renderer to stderr."""
+    """Send structlog's and the standard library's records to stderr, in one form.
+
+    Ours do not pass through the standard library: with what it looks at for each record a line
+    takes twice as long, and there are three lines for each pod.
+    """
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
+        structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: Any = (
@@ -32,9 +47,9 @@ def configure_logging(*, level: str = "INFO", pretty: bool = False) -> None:
         else structlog.processors.JSONRenderer(sort_keys=False)
     )
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[*shared, structlog.processors.format_exc_info, renderer],
+        logger_factory=structlog.WriteLoggerFactory(file=_Stderr()),  # type: ignore[arg-type]
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)

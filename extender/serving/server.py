@@ -19,6 +19,7 @@ from extender.config import ExtenderConfiguration, check_exposure
 from extender.errors import InvalidConfigurationError
 from extender.serving.app import create_app
 from extender.serving.certificates import Certificates
+from extender.serving.dispatch import PlainVerbs
 from extender.serving.logs import GunicornLogger
 from extender.serving.scope import Scope, status_scope
 from extender.serving.service import Service
@@ -47,6 +48,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         self._service = service
         self._scopes: dict[str, Scope] = {}
         self.max_body_bytes = configuration.server.max_body_bytes
+        self.plain_verbs = PlainVerbs(service)
         errors = check_exposure(configuration)
         if errors:
             raise InvalidConfigurationError("; ".join(errors))

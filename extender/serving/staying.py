@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import select
 import time
+from collections.abc import Collection
 from threading import BoundedSemaphore
 from typing import Any
 
@@ -28,8 +29,10 @@ class Stays:
         self._free = BoundedSemaphore(most)
         self._max_body_bytes = max_body_bytes
 
-    def next_begun(self, conn: Any) -> float | None:
-        """Return when the next request began to arrive (``time.monotonic``), once it is whole.
+    def next_request(self, conn: Any, *, serves: Collection[Arrival]) -> tuple[float, bytes] | None:
+        """Return the next request once it is whole, and when it began (``time.monotonic``).
+
+        ``serves`` are the kinds of request that this thread may serve.
 
         None where the main loop has to go on: nothing came, or not all, or what other threads
         serve. Whatever came lies before the connection's parser again.
@@ -40,14 +43,16 @@ class Stays:
         waiting = Waiting(conn=conn, known=True, deadline=deadline)
         waiting.data += conn.parser.unreader.take_buffered()
         try:
-            return None if waiting.data else self._wait(waiting)
+            if not waiting.data and self._has_come(waiting, serves):
+                return waiting.begun, bytes(waiting.data)
         except OSError:
-            return None
+            pass
         finally:
             self._free.release()
-            conn.parser.unreader.unread(bytes(waiting.data))
+        conn.parser.unreader.unread(bytes(waiting.data))
+        return None
 
-    def _wait(self, waiting: Waiting) -> float | None:
+    def _has_come(self, waiting: Waiting, serves: Collection[Arrival]) -> bool:
         sock = waiting.conn.sock
         sock.settimeout(0)
         poll = select.poll()
@@ -56,8 +61,8 @@ class Stays:
             waiting.begun = waiting.begun or time.monotonic()
             ended = waiting.receive()
             found = arrival(waiting.data, max_body_bytes=self._max_body_bytes)
-            if found is Arrival.WHOLE:
-                return waiting.begun
+            if found in serves:
+                return True
             if ended or found is not Arrival.WAITS:
                 break
-        return None
+        return False

@@ -8,7 +8,7 @@
   longest goes; strangers never displace a client that has been answered before. What the others
   than the first listener may have in work is limited as well.
 - A thread that has answered a verb stays with its connection for a moment (``staying``). What is
-  not whole then goes back to the main loop, and at most half of the threads do so.
+  not whole then goes back to the main loop, and no more threads stay than half of those for verbs.
 - The status listener is open to the cluster network: its requests have threads of their own, and
   so has the kubelet's question for health. Requests that are not whole in advance (large bodies,
   chunks) have their own threads too.
@@ -31,6 +31,7 @@ import signal
 import socket
 import ssl
 import time
+from collections.abc import Collection, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import partial
@@ -45,6 +46,7 @@ from gunicorn.workers.gthread import ThreadWorker
 from extender.serving.arrival import Arrival, arrival, note_begin
 from extender.serving.certificates import Certificates
 from extender.serving.connection import LINGER_SECONDS, NO_DATA_YET, Waiting
+from extender.serving.dispatch import raised
 from extender.serving.pools import Pools
 from extender.serving.staying import Stays
 
@@ -64,6 +66,14 @@ _STATUS_LINES = {
     "LimitRequestHeaders": (431, "Request Header Fields Too Large"),
     "LimitRequestLine": (414, "URI Too Long"),
 }
+_NOTHING: Collection[Arrival] = frozenset()
+_STAYS_FOR: Mapping[Arrival, Collection[Arrival]] = {
+    Arrival.WHOLE: frozenset({Arrival.WHOLE}),
+    Arrival.BIND: frozenset({Arrival.WHOLE, Arrival.BIND}),
+}
+"""For what a thread stays with the connection that it has served. Threads for binds are many and
+may serve both; a bind in one of the others, which are few, could keep filter waiting."""
+
 _NO_FILES_LEFT = frozenset({errno.EMFILE, errno.ENFILE})
 
 
@@ -267,29 +277,50 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if not conn.initialized:
             conn.initialized = True
             conn.parser = get_parser(self.cfg, conn.sock, conn.client)
-        conn.parser.unreader.unread(bytes(waiting.data))
-        stays = verbs and found is Arrival.WHOLE and not isinstance(conn.sock, ssl.SSLSocket)
-        threads = self.tpool.of(verbs=verbs, found=found)
-        served = threads.submit(self.handle, conn, waiting.begun, stays=stays)
+        plain = verbs and not isinstance(conn.sock, ssl.SSLSocket)
+        stays_for = _STAYS_FOR.get(found, _NOTHING) if plain else _NOTHING
+        served = self.tpool.of(verbs=verbs, found=found).submit(
+            self.handle,
+            conn,
+            waiting.begun,
+            bytes(waiting.data),
+            plain=plain,
+            stays_for=stays_for,
+        )
         served.add_done_callback(
             lambda future: self.method_queue.defer(self.finish_request, conn, future)
         )
 
-    def handle(self, conn: Any, begun: float, *, stays: bool) -> Any:
-        """Serve a request of a connection, in a thread; where it ``stays``, the next ones, too."""
-        kept = self._handle(conn, begun)
-        while kept is True and stays and self.alive:
-            next_begun = self._stays.next_begun(conn)
-            if next_begun is None:
+    def handle(
+        self, conn: Any, begun: float, data: bytes, *, plain: bool, stays_for: Collection[Arrival]
+    ) -> Any:
+        """Serve a request of a connection, in a thread, and the next ones that it ``stays_for``.
+
+        ``data`` is what has arrived of it, ``plain`` that it comes in the clear to the verbs.
+        """
+        kept = self._handle(conn, begun, data, plain=plain)
+        while kept is True and stays_for and self.alive:
+            following = self._stays.next_request(conn, serves=stays_for)
+            if following is None:
                 break
-            kept = self._handle(conn, next_begun)
+            kept = self._handle(conn, *following, plain=plain)
         return kept
 
-    def _handle(self, conn: Any, begun: float) -> Any:
+    def _handle(self, conn: Any, begun: float, data: bytes, *, plain: bool) -> Any:
         note_begin(begun)
         self._turns[conn] = _Turn(deadline=time.monotonic() + READ_SECONDS)
+        failed = answer = None
         try:
-            return super().handle(conn)
+            try:
+                if plain and self.alive:
+                    answer = self.app.plain_verbs.answer(data, caller=conn.client[0])
+            except Exception as error:  # noqa: BLE001 - raised again where errors are answered
+                failed = error
+            if answer is not None:
+                return _sent(conn.sock, answer)
+            conn.parser.unreader.unread(data)
+            with raised(failed):
+                return super().handle(conn)
         finally:
             del self._turns[conn]
 
@@ -349,6 +380,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         )
         with contextlib.suppress(OSError):
             client.sendall(head.encode() + body)
+
+
+def _sent(sock: Any, answer: bytes) -> bool:
+    """Send an answer; false where the client has gone or does not take it."""
+    try:
+        sock.settimeout(None)
+        sock.sendall(answer)
+    except OSError:
+        return False
+    return True
 
 
 def _cut(conn: Any, how: int) -> None:

@@ -86,7 +86,8 @@ def _scores(
         return table_scores
     first = min(compress(names, map(best.__eq__, seconds)))
     _hold(first, judge, context)
-    return table_scores.replaced({first: MAX_SCORE})
+    its = table_scores.score
+    return table_scores.replaced(lambda name: MAX_SCORE if name == first else its(name), (first,))
 
 
 def _puts_one_ahead(judge: Judge) -> bool:

@@ -10,7 +10,7 @@ STALE_AFTER means two of them were missed: the watch is broken, however open its
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from threading import Event, Lock
 
 import msgspec
@@ -41,17 +41,6 @@ class Freshness(msgspec.Struct, frozen=True):
     audits: int
     drifted: Mapping[Drift, int]
     unknown: int
-
-    def stale(self, bound_seconds: float = STALE_AFTER) -> bool:
-        """Whether this kind was never listed, or not heard of for longer than the bound."""
-        return not self.synced or self.age_seconds > bound_seconds
-
-
-def stale(
-    resources: Iterable[Freshness], bound_seconds: float = STALE_AFTER
-) -> tuple[Freshness, ...]:
-    """Return those that must not be trusted, as they are."""
-    return tuple(one for one in resources if one.stale(bound_seconds))
 
 
 class Tracker:
@@ -95,6 +84,13 @@ class Tracker:
                 drifted=dict(self._drifted),
                 unknown=self._unknown,
             )
+
+    def stale(self, bound_seconds: float = STALE_AFTER) -> bool:
+        """Whether this kind was never listed, or not heard of for longer than the bound.
+
+        Every verb asks this of every kind: the lock of what else there is to say is not taken.
+        """
+        return not self.synced.is_set() or self._clock() - self._heard_at > bound_seconds
 
     def heard(self, at: float | None = None) -> None:
         """Note proof that everything up to now is known, or everything up to a moment before."""

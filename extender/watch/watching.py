@@ -9,7 +9,7 @@ from time import monotonic
 
 from extender.backoff import Backoff
 from extender.watch.client import Transport
-from extender.watch.freshness import STALE_AFTER, Freshness, Tracker, stale
+from extender.watch.freshness import STALE_AFTER, Freshness, Tracker
 from extender.watch.reflector import Reflector, Sink, Timing
 from extender.watch.resources import RESOURCES, Resource
 
@@ -105,4 +105,4 @@ class Watching:
 
     def stale(self, bound_seconds: float = STALE_AFTER) -> tuple[Freshness, ...]:
         """Return the resources that must not be trusted now."""
-        return stale(self.freshness(), bound_seconds)
+        return tuple(one.freshness() for one in self._trackers if one.stale(bound_seconds))

@@ -45,6 +45,16 @@ PASSED: dict[str, Any] = {
 """The answer of filter to it."""
 
 
+def as_go_writes(path: str, body: bytes, *, address: str = "127.0.0.1:8888") -> bytes:
+    """Return a POST as kube-scheduler's HTTP client writes it (recorded from Go 1.26)."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: Go-http-client/1.1\r\n"
+        f"Content-Length: {len(body)}\r\nContent-Type: application/json\r\n"
+        "Accept-Encoding: gzip\r\n\r\n"
+    )
+    return head.encode() + body
+
+
 class Answer(NamedTuple):
     """What came back. ``status`` is 0 where the connection was closed without an answer."""
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extender.watch.client import Transport
-from extender.watch.freshness import Tracker, stale
+from extender.watch.freshness import Tracker
 from extender.watch.resources import NODES, PODS, RESOURCES
 from extender.watch.watching import Watching
 from tests.clock import Clock
@@ -74,7 +74,7 @@ def test_proof_makes_a_kind_fresh(case: str) -> None:
     clock.now += 500
     PROOF[case](tracker)
     assert tracker.freshness().age_seconds == 0
-    assert not tracker.freshness().stale(120)
+    assert not tracker.stale(120)
 
 
 @pytest.mark.parametrize("case", NO_PROOF)
@@ -84,7 +84,7 @@ def test_what_proves_nothing_does_not(case: str) -> None:
     clock.now += 500
     NO_PROOF[case](tracker)
     assert tracker.freshness().age_seconds == 500
-    assert tracker.freshness().stale(120)
+    assert tracker.stale(120)
 
 
 @pytest.mark.parametrize(("age", "old"), [(0, False), (120, False), (120.001, True), (1e6, True)])
@@ -94,7 +94,7 @@ def test_a_kind_is_stale_when_it_was_not_heard_of_for_longer_than_the_bound(
     clock = Clock(1000.0)
     tracker = tracked(clock)
     clock.now += age
-    assert tracker.freshness().stale(120) is old
+    assert tracker.stale(120) is old
 
 
 def test_a_kind_that_was_never_listed_is_stale_however_lively_it_is() -> None:
@@ -102,7 +102,7 @@ def test_a_kind_that_was_never_listed_is_stale_however_lively_it_is() -> None:
     tracker.connected()
     tracker.event()
     assert not tracker.freshness().synced
-    assert tracker.freshness().stale(120)
+    assert tracker.stale(120)
 
 
 def test_before_the_first_proof_the_age_counts_from_the_start() -> None:
@@ -181,7 +181,7 @@ def test_the_stale_kinds_are_named_one_by_one() -> None:
     clock.now += 121
     for tracker in trackers[2:]:
         tracker.heard()
-    names = [one.kind for one in stale((tracker.freshness() for tracker in trackers), 120)]
+    names = [tracker.kind for tracker in trackers if tracker.stale(120)]
     assert names == [resource.name for resource in RESOURCES[:2]]
 
 

@@ -1,0 +1,61 @@
+"""Logs: one line of JSON for each record, whoever writes it, and no more than the level asks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+PROGRAM = """
+import logging, sys, structlog
+from extender.serving.logs import configure_logging
+
+log = structlog.get_logger("extender.decisions")
+configure_logging(level=sys.argv[1])
+log.debug("asked")
+log.info("decision", pod="a\\nb", refused={"ModelAbsent": 3})
+log.bind(node="n1").warning("not bound", name="caf\\u00e9 \\udc80")
+logging.getLogger("some.library").warning("its word: %s", 1)
+logging.getLogger("httpx2").info("a request with a signature")
+try:
+    1 / 0
+except ZeroDivisionError:
+    log.exception("failed")
+    logging.getLogger("some.library").exception("failed there")
+"""
+
+
+def said(level: str) -> list[dict[str, Any]]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, level], capture_output=True, text=True, check=True
+    )
+    assert not done.stdout
+    return [json.loads(line) for line in done.stderr.splitlines()]
+
+
+def test_our_records_and_those_of_libraries_have_one_form() -> None:
+    lines = said("INFO")
+    assert all(line.pop("timestamp").endswith("Z") for line in lines)
+    decided, refused, theirs, failed, failed_there = lines
+    assert decided == {
+        "pod": "a\nb",
+        "refused": {"ModelAbsent": 3},
+        "event": "decision",
+        "level": "info",
+    }
+    assert refused == {
+        "node": "n1",
+        "name": "café \udc80",
+        "event": "not bound",
+        "level": "warning",
+    }
+    assert theirs == {"event": "its word: 1", "level": "warning"}
+    for line in (failed, failed_there):
+        assert line["level"] == "error"
+        assert line["exception"].endswith("ZeroDivisionError: division by zero")
+
+
+def test_what_is_below_the_level_is_not_said() -> None:
+    assert [line["event"] for line in said("ERROR")] == ["failed", "failed there"]
+    assert said("DEBUG")[0]["event"] == "asked"
