@@ -315,6 +315,13 @@ def tmpfs(
     )
 
 
+def requesting(name: str, memory: str) -> Pod:
+    """Build a pod that needs no model and no volume: kube-scheduler counts all that it asks for."""
+    resources = {"requests": {"memory": memory}}
+    container = {"name": "main", "image": "busybox:1.37", "resources": resources}
+    return pod(name, spec={"containers": [container]})
+
+
 def claim(name: str = "model-store", *, phase: str = "Bound", **spec: Any) -> PersistentVolumeClaim:
     return convert(
         {

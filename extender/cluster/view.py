@@ -90,6 +90,10 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         ahead = sum(p.bytes for p in self.nominated if p.uid != uid and p.priority >= priority)
         return self.free + own - ahead
 
+    def unreserved_for(self, uid: str) -> int:
+        """Return what is left for one pod if nothing were there but what is reserved for others."""
+        return self.allocatable - sum(entry.bytes for entry in self.reserved if entry.uid != uid)
+
 
 class PodFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is kept of one pod.

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterator, Mapping
 
 import msgspec
@@ -15,8 +14,10 @@ from extender.cluster.holdings import Evidence, Holding, ModelState
 from extender.cluster.inventory import Answer
 from extender.cluster.view import NodeView, View
 from extender.cluster.warmth import WarmKey, warm_key
+from extender.kube.objects import Node, Pod
 from extender.placement import estimate
 from extender.placement.estimate import Others, Start
+from extender.placement.images import image_names
 from extender.placement.patience import impatient, without_patience
 from extender.placement.policy import OnStale, Policy
 from extender.placement.progress import bytes_left, describe
@@ -67,7 +68,10 @@ _FROM_STATE = {
 
 
 class Judge:
-    """Answers for one pod over one view. ``stale`` names what the watch has lost sight of.
+    """Answers for one pod over one view. ``stale`` names the kinds that the watch lost sight of.
+
+    Of models and claims nothing is believed then. Memory rests on pods and nodes alone, and what
+    this program has promised itself is known whatever is stale (``_memory_missing``).
 
     ``impatient``: the pod has waited for a model that it can fetch as long as is configured; its
     ``request`` here only prefers that model. ``asked`` is as it was.
@@ -82,6 +86,8 @@ class Judge:
         self.view = view
         self.policy = policy
         self.stale = stale
+        self._lost_pods = Pod.__name__ in stale
+        self._lost_nodes = Node.__name__ in stale
         self._required = tuple(
             reference
             for reference in self.request.workload.references
@@ -124,9 +130,9 @@ class Judge:
 
     def verdict(self, name: str) -> Verdict:
         """Judge one node: what refuses it, and its estimated start."""
-        if self.stale:
-            return Verdict(node=name, reason=self._lost_sight(), detail=", ".join(self.stale))
         node = self.view.nodes.get(name)
+        if self.stale:
+            return self._verdict_in_part(name, node)
         if node is None:
             return self._unknown_node(name)
         missing = self._memory_missing(node)
@@ -159,9 +165,9 @@ class Judge:
 
         ``freed`` is bytes that evicting pods would give back.
         """
-        if self.stale:
-            return self._lost_sight()
         node = self.view.nodes.get(name)
+        if self.stale:
+            return self._reason_in_part(name, node, freed=freed)
         if node is None:
             return self._unknown_node(name).reason
         for reference in self._required:
@@ -208,8 +214,13 @@ class Judge:
         return reference.title if len(self.request.workload.references) > 1 else ""
 
     def free(self, node: NodeView) -> int:
-        """Return the bytes that are left for this pod: what it holds or takes itself is its own."""
+        """Return the bytes that are left for this pod: what it holds or takes itself is its own.
+
+        Where pods are not in sight, what others have reserved is all that is taken off.
+        """
         request = self.request
+        if self._lost_pods:
+            return node.unreserved_for(request.uid)
         own = request.demand.on(node.allocatable) if request.node == node.name else 0
         return node.free_for(request.uid, request.priority) + own
 
@@ -222,17 +233,53 @@ class Judge:
         return Verdict(node=name, reason=Reason.NODE_UNKNOWN if refuse else None)
 
     def _lost_sight(self) -> Reason | None:
-        """Refuse, or let everything pass, as configured: nothing old is held against a node."""
+        """Refuse what needs certainty, or not, as configured."""
         if self.policy.on_stale is OnStale.REFUSE and self.request.needs_certainty:
             return Reason.KNOWLEDGE_STALE
         return None
 
+    def _reason_in_part(self, name: str, node: NodeView | None, *, freed: int = 0) -> Reason | None:
+        """Judge one node by what is still in sight: nothing old is held against it.
+
+        What an eviction would free is not known where pods are out of sight.
+        """
+        lost = self._lost_sight()
+        if lost is not None:
+            return lost
+        if node is None:
+            seen_to_go = name in self.view.gone and not self._lost_nodes
+            return Reason.NODE_GONE if seen_to_go else None
+        missing = self._memory_missing(node)
+        enough = missing <= (0 if self._lost_pods else freed)
+        return None if enough else Reason.INSUFFICIENT_MEMORY
+
+    def _verdict_in_part(self, name: str, node: NodeView | None) -> Verdict:
+        reason = self._reason_in_part(name, node)
+        verdict = Verdict(node=name, reason=reason)
+        if reason in {None, Reason.KNOWLEDGE_STALE}:
+            verdict = msgspec.structs.replace(verdict, detail=", ".join(self.stale))
+        if node is None:
+            return verdict
+        known = not (self._lost_pods or self._lost_nodes)
+        return msgspec.structs.replace(
+            verdict,
+            memory_free=self.free(node) if known else None,
+            missing=self._memory_missing(node),
+        )
+
     def _memory_missing(self, node: NodeView) -> int:
-        """Return the bytes a pod lacks; one that asks for none is never refused for memory."""
+        """Return the bytes a pod lacks; one that asks for none is never refused for memory.
+
+        The size of a node that is out of sight is as it was last told. That alone refuses nobody:
+        it may have grown.
+        """
         wanted = self.request.demand.on(node.allocatable)
         if not wanted:
             return 0
-        return max(0, wanted - self.free(node))
+        left = self.free(node)
+        if self._lost_nodes and left >= node.allocatable:
+            return 0
+        return max(0, wanted - left)
 
     def _refused_by(self, reference: ModelReference, node: NodeView) -> Refusal | None:
         for problem_of in (reference, reference.origin):
@@ -403,22 +450,3 @@ class Judge:
         names = image_names(reference.image or "")
         present = next((node.images[name] for name in names if name in node.images), None)
         return estimate.from_image(present or size, present=present is not None, policy=self.policy)
-
-
-def image_names(image: str) -> tuple[str, ...]:
-    """Return the names under which a node may list an image, as the kubelet normalizes them.
-
-    ``nginx`` is ``docker.io/library/nginx:latest``. A digest stays as it is and takes the place of
-    a tag beside it: nodes list ``name:tag`` and ``name@digest``, never both in one name.
-    """
-    repository, at, digest = image.partition("@")
-    last = posixpath.basename(repository)
-    if at and ":" in last:
-        image = f"{posixpath.join(posixpath.dirname(repository), last.split(':', 1)[0])}@{digest}"
-        last = posixpath.basename(image)
-    tagged = image if ":" in last or "@" in image else f"{image}:latest"
-    first = tagged.split("/", 1)[0]
-    if "/" in tagged and ("." in first or ":" in first or first == "localhost"):
-        return (tagged,)
-    hosted = f"docker.io/{tagged}" if "/" in tagged else f"docker.io/library/{tagged}"
-    return (tagged, hosted)

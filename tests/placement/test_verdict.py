@@ -11,9 +11,10 @@ from extender.cluster.holdings import Evidence, ModelState
 from extender.cluster.memory import VolumeCounting
 from extender.kube.decode import convert
 from extender.kube.objects import Job, KubeObject, Node, Pod, PodStatus
+from extender.placement.images import image_names
 from extender.placement.policy import OnStale, Policy
 from extender.placement.reasons import TEXTS, Reason
-from extender.placement.verdict import Verdict, image_names
+from extender.placement.verdict import Verdict
 from extender.report import Progress, Report, ReportedState, Transfer, Unlisted
 from tests.builders import (
     CRASHING,

@@ -12,12 +12,23 @@ import pytest
 from extender.cluster.decisions import DECISION_ANNOTATION
 from extender.cluster.state import ClusterState
 from extender.kube.objects import Node, Pod
+from extender.placement.policy import OnStale, Policy
 from extender.placement.reasons import TEXTS, Reason
 from extender.verbs.bind import Answer, BindOutcome, Bound, Sent, bind
 from extender.verbs.context import TOO_LATE, Context
 from extender.verbs.doubt import settle
 from extender.wire import BindArgs
-from tests.builders import LOADING, READY, loader, loader_pod, node, relist, tmpfs, vllm
+from tests.builders import (
+    LOADING,
+    READY,
+    loader,
+    loader_pod,
+    node,
+    relist,
+    requesting,
+    tmpfs,
+    vllm,
+)
 from tests.builders import pod as plain
 from tests.clock import Clock
 
@@ -406,6 +417,34 @@ def test_a_deadline_that_passes_before_the_binding_can_leave_keeps_it_back(
     assert TOO_LATE in bound.error
     assert apiserver.sent == []
     assert state.reserved() == 0
+
+
+@pytest.mark.parametrize("on_stale", OnStale)
+def test_no_pod_is_bound_over_memory_because_something_else_is_old(
+    state: ClusterState, on_stale: OnStale
+) -> None:
+    """What Leases tell changes nothing about memory: pods and nodes are in sight."""
+    state.upsert(tmpfs("taker", size="60Gi", on="a"))
+    context = Context(state=state, policy=Policy(on_stale=on_stale), stale=lambda: ("Lease",))
+    context.request(requesting("ram", "20Gi"))
+    apiserver = Apiserver()
+    bound = bind(ARGS, context, apiserver)
+    assert bound.outcome is BindOutcome.REFUSED
+    assert TEXTS[Reason.INSUFFICIENT_MEMORY] in bound.error
+    assert apiserver.sent == []
+
+
+@pytest.mark.parametrize("on_stale", OnStale)
+def test_what_was_bound_while_pods_are_out_of_sight_counts_at_the_next_bind(
+    state: ClusterState, on_stale: OnStale
+) -> None:
+    context = Context(state=state, policy=Policy(on_stale=on_stale), stale=lambda: ("Pod",))
+    outcomes = []
+    for name in ("first", "second", "third"):
+        context.request(requesting(name, "30Gi"))
+        args = msgspec.structs.replace(ARGS, name=name, uid=f"uid-{name}")
+        outcomes.append(bind(args, context, Apiserver()).outcome)
+    assert outcomes == [BindOutcome.BOUND, BindOutcome.BOUND, BindOutcome.REFUSED]
 
 
 def test_nothing_that_needs_certainty_is_bound_with_old_knowledge(state: ClusterState) -> None:

@@ -17,7 +17,7 @@ from extender.placement.policy import OnStale, Policy
 from extender.verbs.context import Context, Late, never
 from extender.verbs.preempt import WAIT_SECONDS, preempt
 from extender.wire import PreemptArgs, Victims, read_preempt_args, write_preempt_result
-from tests.builders import LOADING, READY, loader, loader_pod, node, pod, tmpfs, vllm
+from tests.builders import LOADING, READY, loader, loader_pod, node, pod, requesting, tmpfs, vllm
 from tests.clock import Clock
 
 
@@ -269,6 +269,32 @@ def test_with_old_knowledge_a_pod_that_needs_none_of_it_preempts_as_without_us(
     args = PreemptArgs(pod=pod("asks"), candidates={"warm": victims("uid-big-warm")})
     context = Context(state=state, policy=Policy(on_stale=on_stale), stale=lambda: ("Pod",))
     assert preempt(args, context)[0] == args.candidates
+
+
+@pytest.mark.parametrize("on_stale", list(OnStale))
+def test_nobody_is_evicted_where_too_little_memory_comes_back_because_something_else_is_old(
+    state: ClusterState, on_stale: OnStale
+) -> None:
+    needless = requesting("asks", "30Gi")
+    context = Context(state=state, policy=Policy(on_stale=on_stale), stale=lambda: ("Lease",))
+
+    def kept(*uids: str) -> list[str]:
+        args = PreemptArgs(pod=needless, candidates={"warm": victims(*uids)})
+        return list(preempt(args, context)[0])
+
+    assert kept("uid-small-warm") == []
+    assert kept("uid-big-warm") == ["warm"]
+
+
+def test_no_victim_makes_room_among_promises_while_pods_are_out_of_sight(
+    state: ClusterState,
+) -> None:
+    """Whether it is still there to be evicted is not known, and what was promised is."""
+    promised = Reservation(uid="other", node="warm", bytes=50 * 2**30, expires=2e9, claim=1)
+    state.hold(promised)
+    candidates = {"warm": victims("uid-big-warm")}
+    args = PreemptArgs(pod=requesting("asks", "30Gi"), candidates=candidates)
+    assert preempt(args, Context(state=state, stale=lambda: ("Pod",)))[0] == {}
 
 
 POD = {"metadata": {"name": "asks", "namespace": "inference", "uid": "u"}}

@@ -33,6 +33,7 @@ from tests.builders import (
     pod,
     reported,
     reporting_pod,
+    requesting,
     storage_class,
     tmpfs,
     vllm,
@@ -273,7 +274,15 @@ EDGES = [
         apply(node("a")),
         {"deleted": (node("a"),)},
     ),
-    Edge("stale", "knowledge is fresh again", (node("a"),), tmpfs(), fresh_again, {"stale": True}),
+    Edge("stale", "pods are in sight again", (node("a"),), tmpfs(), fresh_again, {"stale": "Pod"}),
+    Edge(
+        "nodes.promised",
+        "memory is given back while loaders' Leases are old",
+        (node("a"), tmpfs("leaves", size="60Gi", on="a")),
+        requesting("ordinary", "20Gi"),
+        delete(tmpfs("leaves", size="60Gi", on="a")),
+        {"stale": "Lease"},
+    ),
     Edge(
         "inventory",
         "a loader takes back that its model failed",
@@ -295,7 +304,7 @@ EDGES = [
 def test_what_filter_looks_at_wakes_when_it_changes(edge: Edge) -> None:
     room = Room(edge.more.get("policy"))
     room.now = edge.more.get("now", room.now)
-    room.stale = ("Pod",) if edge.more.get("stale") else ()
+    room.stale = (edge.more["stale"],) if "stale" in edge.more else ()
     for obj in edge.before:
         room.state.upsert(obj)
     for obj in edge.more.get("deleted", ()):
