@@ -14,7 +14,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 export K8S_VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test browser prometheus dashboard docs docs-reference test-unit test-controlplane test-faults test-kills test-simulation \
+.PHONY: help venv demo test browser prometheus dashboard docs docs-reference test-unit test-controlplane test-faults test-kills test-interleavings test-simulation \
   test-changes soak bench bench-programs bench-quick test-versions lint format controlplane lock clean \
   audit release fuzz tools test-leaders e2e e2e-kills
 
@@ -74,6 +74,9 @@ test-faults: controlplane ## Every fault between watch and apiserver, many times
 
 test-kills: $(STAMP) ## SIGKILL the loader at random moments, 200 times (KILLS, KILL_SEED)
 	KILLS=$${KILLS:-200} $(BIN)/pytest --timeout 1800 $(wildcard tests/loader/test_*kills.py)
+
+test-interleavings: $(STAMP) ## Random histories of the loader's threads at work on one model (INTERLEAVINGS, INTERLEAVINGS_SEED)
+	INTERLEAVINGS=$${INTERLEAVINGS:-200} $(BIN)/pytest -n 2 -p no:randomly tests/loader/test_interleavings.py
 
 test-changes: controlplane ## Thousands of random changes against the real scheduler (RANDOM_CHANGES, RANDOM_CHANGES_SEED)
 	REQUIRE_CONTROL_PLANE=1 RANDOM_CHANGES=$${RANDOM_CHANGES:-5000} \

@@ -80,6 +80,7 @@ class Guard:
         self._catalog: Catalog | None = None
         self._looked_at: dict[str, float] = {}
         self._measure_at = float("-inf")
+        self._tidied_at = self._read_at = float("-inf")
         self._read_round = False
         self._reading: Catalog | None = None
         self._proof_limits = Limits()
@@ -149,18 +150,21 @@ class Guard:
             thread.join(max(0.0, end - monotonic()))
 
     def _look_on(self) -> None:
-        tidied_at = float("-inf")
         while not self._stopping.wait(_TICK_SECONDS):
-            for row in self._table.all():
-                if self._is_due(row):
-                    self._guarded(self._look, row.path)
-            if not self.looked:
-                continue
-            if self._clock() >= self._measure_at:
-                self._guarded(self._measure)
-            if self._clock() - tidied_at >= self._look_seconds:
-                self._guarded(self._room.tidy)
-                tidied_at = self._clock()
+            self.look_around()
+
+    def look_around(self) -> None:
+        """Look at what is due for a look, and tidy where that is due. Used from one thread."""
+        for row in self._table.all():
+            if self._is_due(row):
+                self._guarded(self._look, row.path)
+        if not self.looked:
+            return
+        if self._clock() >= self._measure_at:
+            self._guarded(self._measure)
+        if self._clock() - self._tidied_at >= self._look_seconds:
+            self._guarded(self._room.tidy)
+            self._tidied_at = self._clock()
 
     def _is_due(self, row: ModelRow) -> bool:
         """Tell whether to look at a model now: also while a worker is at another revision of it."""
@@ -203,13 +207,16 @@ class Guard:
             self._again(path)
 
     def _read_on(self) -> None:
-        due = self._clock()
         while not self._stopping.wait(_TICK_SECONDS):
-            if self._catalog is not None and self.looked and self._clock() >= due:
-                began, self._read_round = self._clock(), False
-                self._guarded(self._read_all, self._catalog)
-                seconds = self._round_seconds if self._read_round else self._look_seconds
-                due = began + seconds
+            self.read_around()
+
+    def read_around(self) -> None:
+        """Read all that is published again where that is due. Used from one thread."""
+        if self._catalog is not None and self.looked and self._clock() >= self._read_at:
+            began, self._read_round = self._clock(), False
+            self._guarded(self._read_all, self._catalog)
+            seconds = self._round_seconds if self._read_round else self._look_seconds
+            self._read_at = began + seconds
 
     def _read_all(self, catalog: Catalog) -> None:
         self._reading = catalog

@@ -71,14 +71,14 @@ class Reporter:
 
         Raises RefusedError, and UnreachableError where there was no answer.
         """
-        essence = _essence(report)
-        if essence == self._said:
+        news = essence(report)
+        if news == self._said:
             return False
         metadata = {"uid": self._me.uid, "annotations": {REPORT_ANNOTATION: write(report)}}
         answer = self._send("PATCH", self._pod_path, {"metadata": metadata}, MERGE_PATCH)
         me = f"{self._me.namespace}/{self._me.pod}"
         _check(answer, f"the report on pod {me}", "patch pods (its own)")
-        self._said = essence
+        self._said = news
         return True
 
     def renew(self, progress: Progress, *, node_uid: str) -> None:
@@ -162,7 +162,7 @@ class Reporter:
         )
 
 
-def _essence(report: Report) -> Report:
+def essence(report: Report) -> Report:
     """Return a report without what may change while the states stay the same."""
     models = tuple(
         msgspec.structs.replace(m, proven_at=None, reason=_AMOUNT.sub("0", m.reason))
