@@ -1,7 +1,8 @@
 """The traps of a kube-scheduler configuration that names an extender: the scheduler as a whole.
 
 Sources, all of kubernetes/kubernetes v1.37: pkg/scheduler/schedule_one.go
-(``numFeasibleNodesToFind``), pkg/scheduler/apis/config/validation/validation.go
+(``numFeasibleNodesToFind``), pkg/scheduler/framework/plugins/defaultpreemption
+(``calculateNumCandidates``), pkg/scheduler/apis/config/validation/validation.go
 (``validateExtenders``), and the defaults of the configuration types.
 """
 
@@ -15,7 +16,7 @@ from extender.doctor.decoded import Path
 from extender.doctor.finding import Finding, Severity
 from extender.doctor.scheduler_entry import Setting, check_entry
 from extender.doctor.scheduler_file import Entry, SchedulerFile
-from extender.doctor.scheduler_plugins import foreign_plugins
+from extender.doctor.scheduler_plugins import foreign_plugins, preemption_of
 from extender.doctor.scheduler_types import DEFAULT_SCHEDULER
 from extender.doctor.scheduler_values import in_range
 from extender.verbs.context import ListRejected
@@ -98,6 +99,28 @@ def feasible_nodes(percentage: int | None, nodes: int) -> int:
         return nodes
     share = percentage or max(5, 50 - nodes // 125)
     return max(_SAMPLED_FROM, nodes * share // 100)
+
+
+def _evictions(file: SchedulerFile, setting: Setting) -> Iterator[Finding]:
+    """Tell where evictions are tried on some nodes only; a hundred are tried in any case."""
+    for index, profile in enumerate(file.configuration.profiles):
+        given = preemption_of(profile)
+        if given is None:
+            continue
+        share = given.min_candidate_nodes_percentage
+        tried = max(setting.nodes * share // 100, given.min_candidate_nodes_absolute)
+        if tried >= setting.nodes:
+            continue
+        yield Finding(
+            severity=Severity.WARNING,
+            check="EvictionsSampled",
+            object=file.place("profiles", index, "pluginConfig"),
+            message=f"has minCandidateNodesPercentage {share}: of {setting.nodes} nodes evictions "
+            f"are tried on {tried}, from a random one on, and those that hold the model are "
+            "probably not among them: the pod waits though an eviction would help",
+            remedy="pluginConfig: [{name: DefaultPreemption, args: {minCandidateNodesPercentage: "
+            "100}}]",
+        )
 
 
 def _names(file: SchedulerFile, _setting: Setting) -> Iterator[Finding]:
@@ -266,6 +289,7 @@ _RULES: tuple[Callable[[SchedulerFile, Setting], Iterator[Finding]], ...] = (
     _names,
     _foreign_plugins,
     _sampling,
+    _evictions,
     _backoff,
     _shared,
     _lease,

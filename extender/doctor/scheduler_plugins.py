@@ -17,6 +17,7 @@ from extender.doctor.plugin_arguments import refused_arguments
 from extender.doctor.scheduler_types import (
     API_VERSION,
     ARGUMENTS,
+    DefaultPreemptionArgs,
     PluginConfig,
     Plugins,
     PluginSet,
@@ -90,6 +91,16 @@ def refused_plugins(profiles: tuple[Profile, ...]) -> Iterator[Refusal]:
                 "is not that of profiles[0]: all profiles share one queue",
                 "write the same queueSort in every profile, or in none",
             )
+
+
+def preemption_of(profile: Profile) -> DefaultPreemptionArgs | None:
+    """Return how a profile looks for evictions; None where that cannot be read."""
+    given = [one.args for one in profile.plugin_config if one.name == "DefaultPreemption"]
+    args = given[0] if given and given[0] is not None else {}
+    try:
+        return msgspec.convert(present(args), DefaultPreemptionArgs)
+    except msgspec.ValidationError:  # told as a file that is broken
+        return None
 
 
 def _points(plugins: Plugins) -> Iterator[tuple[str, PluginSet]]:

@@ -24,7 +24,8 @@ class Stage:
     def schedule(self, change: Callable[[Object], None] = lambda _: None) -> None:
         """Start kube-scheduler with the shipped configuration, changed as the test needs it."""
         config = scheduler_config(self.extender.url)
-        config["profiles"] = [{"schedulerName": self.scheduler}]
+        (profile,) = config["profiles"]
+        profile["schedulerName"] = self.scheduler
         change(config)
         self.control_plane.start_scheduler(config, name=self.scheduler)
 

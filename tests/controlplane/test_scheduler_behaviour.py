@@ -20,6 +20,8 @@ CALM_SECONDS = float(os.environ.get("CALM_SECONDS") or 15)
 """How long the calls about a pod that cannot be helped are counted; 60 for the whole minute."""
 
 PATIENCE_SECONDS = 6
+SAMPLED_FROM = 100
+"""``minCandidateNodesAbsolute`` of kube-scheduler."""
 
 
 def extenders_of(config: Object) -> Object:
@@ -256,6 +258,25 @@ def test_two_pods_that_preempt_at_once_evict_on_a_node_each(stage: Stage) -> Non
     first, second = (stage.decisions(f"high-{number}", "preempt") for number in (1, 2))
     assert first[0]["passed"] == 2
     assert second[0]["passed"] == 1
+
+
+def test_every_node_is_tried_for_an_eviction_and_not_a_sample_of_them(stage: Stage) -> None:
+    """Of more than a hundred nodes it would be a hundred, and the one that helps perhaps not."""
+    names = [f"small-{number}" for number in range(SAMPLED_FROM + 10)]
+    stage.control_plane.add_nodes(names, {**ROOM, "memory": "1Gi"})
+    stage.control_plane.add_nodes(["large-1"], ROOM)
+    pods = []
+    for name in [*names, "large-1"]:
+        low = stage.manifest(f"low-{name}", cpu="3500m", priority=f"low-{stage.namespace}")
+        low["spec"]["nodeName"] = name
+        pods.append(low)
+    stage.control_plane.apply(pods, stage.namespace)
+    stage.schedule()
+    stage.pod("high", ram="20Gi", cpu="1", priority=f"high-{stage.namespace}")
+    stage.wait_bound("high")
+    assert stage.node_of("high") == "large-1"
+    asked = stage.decisions("high", "preempt")[0]
+    assert (asked["asked"], asked["passed"]) == (len(names) + 1, 1)
 
 
 def test_a_shortage_that_only_the_extender_sees_evicts_nobody_and_makes_no_storm(

@@ -25,6 +25,14 @@ def test_the_scheduler_looks_at_every_node(case: Manifest) -> None:
 
 
 @named(SCHEDULER_CONFIGS)
+def test_the_scheduler_tries_evictions_on_every_node(case: Manifest) -> None:
+    for profile in case.body["profiles"]:
+        (preemption,) = profile["pluginConfig"]
+        assert preemption["name"] == "DefaultPreemption"
+        assert preemption["args"] == {"minCandidateNodesPercentage": 100}
+
+
+@named(SCHEDULER_CONFIGS)
 def test_a_refused_pod_backs_off_two_seconds_at_most(case: Manifest) -> None:
     assert case.body["podInitialBackoffSeconds"] == 1
     assert case.body["podMaxBackoffSeconds"] == 2

@@ -83,6 +83,8 @@ OTHER = {"urlPrefix": "http://127.0.0.1:9000", "filterVerb": "filter", "nodeCach
 GPU = [{"name": "nvidia.com/gpu"}]
 PROFILES = [{"schedulerName": "model-cache-scheduler"}, {"schedulerName": "batch"}]
 
+EVERYWHERE = [{"name": "DefaultPreemption", "args": {"minCandidateNodesPercentage": 100}}]
+
 TRAPS: dict[str, tuple[str, Severity, Object, Object]] = {
     "no extender": ("NoExtender", ERROR, {"extenders": []}, {}),
     "sampling by default": ("NodesSampled", ERROR, {"percentageOfNodesToScore": None}, {}),
@@ -92,6 +94,12 @@ TRAPS: dict[str, tuple[str, Severity, Object, Object]] = {
         ERROR,
         {"profiles": [{"schedulerName": "m", "percentageOfNodesToScore": 10}]},
         {"profiles": [{"schedulerName": "m", "percentageOfNodesToScore": 100}]},
+    ),
+    "evictions tried on a tenth of the nodes, by default": (
+        "EvictionsSampled",
+        WARNING,
+        {"profiles": [{"schedulerName": "m"}]},
+        {"profiles": [{"schedulerName": "m", "pluginConfig": EVERYWHERE}]},
     ),
     "default backoff": ("LongBackoff", WARNING, {"podMaxBackoffSeconds": None}, {}),
     "long backoff": (
@@ -295,6 +303,27 @@ def test_all_wrong_values_are_said_at_once() -> None:
 def test_sampling_is_a_warning_while_the_cluster_is_small(nodes: int) -> None:
     document = shipped(percentageOfNodesToScore=None)
     assert checks(document, Setting(nodes=nodes))["NodesSampled"] is WARNING
+
+
+@pytest.mark.parametrize(
+    ("args", "nodes", "sampled"),
+    [
+        ({}, 100, False),
+        ({}, 101, True),
+        ({"minCandidateNodesAbsolute": 500}, 500, False),
+        ({"minCandidateNodesAbsolute": 500}, 501, True),
+        ({"minCandidateNodesPercentage": 99}, 5000, True),
+        ({"minCandidateNodesPercentage": "all"}, 5000, False),
+    ],
+)
+def test_evictions_are_sampled_beyond_a_share_or_a_number_whichever_is_more(
+    args: Object, nodes: int, sampled: bool
+) -> None:
+    """What kube-scheduler does not read is told as a file that it does not start with."""
+    profile = {"schedulerName": "m", "pluginConfig": [{"name": "DefaultPreemption", "args": args}]}
+    found = checks(shipped(profiles=[profile]), Setting(nodes=nodes))
+    assert ("EvictionsSampled" in found) is sampled
+    assert ("SchedulerFileBroken" in found) is ("all" in args.values())
 
 
 @pytest.mark.parametrize(
