@@ -34,7 +34,7 @@ ASIDE = "random-aside"
 So filter has its say of every pod, and every pod can be woken."""
 ASIDE_RESOURCES = {"cpu": "1000", "memory": "2Gi", "pods": "500"}
 NODE_GIB = 32
-NODE_RESOURCES = {"cpu": "32", "memory": f"{NODE_GIB}Gi", "pods": "500"}
+NODE_RESOURCES = {"cpu": "12", "memory": f"{NODE_GIB}Gi", "pods": "500"}
 MAX_PODS = 120
 PRIORITIES = {"low": (1, True), "high": (1000, True), "polite": (1000, False)}
 """Of pods: how high, and whether others are evicted for them."""
@@ -312,11 +312,12 @@ class Changes:
 
     def could_run(self) -> list[InVain]:
         """Judge every Binding so far by fresh lists; return who waits and could run."""
+        fresh = self._evictions_since()
         at = time.time()
         space = f"namespaces/{self.namespace}"
         lists = Lists(
             nodes=self.items("/api/v1/nodes"),
-            pods=self.items(self._pods),
+            pods=self.items("/api/v1/pods"),  # those of what is shipped take room, too
             claims=self.items(f"/api/v1/{space}/persistentvolumeclaims"),
             jobs=self.items(f"/apis/batch/v1/{space}/jobs"),
         )
@@ -326,7 +327,9 @@ class Changes:
             self.world.allocatable[node["metadata"]["name"]].became(Sent(self._looked, at), to=has)
         self._looked = at
         self.bindings.listed(lists.pods, at)
-        self._judge_evictions()
+        for place, moment in fresh.items():
+            uid, where = place
+            self.bindings.evicted(self._created[uid], where, self._evictions[place], moment)
         present = {pod["metadata"]["name"] for pod in lists.pods}
         self.alive = [name for name in self.alive if name in present]
         waiting = [
@@ -336,20 +339,23 @@ class Changes:
         ]
         return in_vain(waiting, lists, self.world, reads_cache=READER)
 
-    def _judge_evictions(self) -> None:
-        """Judge what kube-scheduler has told of evictions since the last look."""
+    def _evictions_since(self) -> dict[tuple[str, str], float]:
+        """Note whom kube-scheduler has evicted since the last look.
+
+        Returns when, by the UID of the pod for which that was, and by the node.
+        """
         path = f"/apis/events.k8s.io/v1/namespaces/{self.namespace}/events"
         fresh: dict[tuple[str, str], float] = {}
-        for event in self.items(f"{path}?fieldSelector=reason%3DPreempted"):  # by pod U on node N
-            _, _, _, uid, _, _, node, *_ = event["note"].split()
+        for event in self.items(f"{path}?fieldSelector=reason%3DPreempted"):
+            _, _, _, uid, _, _, node, *_ = event["note"].split()  # by pod UID on node NAME
             victim = event["regarding"]["uid"]
             victims = self._evictions.setdefault((uid, node), set())
             if victim not in victims and uid in self._created:
                 victims.add(victim)
                 moment = datetime.fromisoformat(event["eventTime"]).timestamp()
+                self.bindings.went(victim, moment)
                 fresh[uid, node] = min(moment, fresh.get((uid, node), inf))
-        for (uid, node), at in fresh.items():
-            self.bindings.evicted(self._created[uid], node, self._evictions[uid, node], at)
+        return fresh
 
     def rest(self) -> None:
         """Wait until nobody waits who could run."""

@@ -46,7 +46,7 @@ class RandomChanges(RuleBasedStateMachine):
             self.changes.create(reader(self.changes.namespace), priority)
 
     @rule(
-        cpu=st.sampled_from((7, 11, 20)),
+        cpu=st.sampled_from((4, 6, 10)),
         gib=st.sampled_from((0, 4, 12)),
         count=COUNT,
         priority=PRIORITY,

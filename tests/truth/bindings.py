@@ -76,7 +76,7 @@ class Bound(msgspec.Struct, kw_only=True):
 
 
 class Bindings:
-    """Every Binding that was seen, each judged when it is seen first."""
+    """Every Binding that was seen, each judged once."""
 
     def __init__(self, world: World, *, label: str, reads_cache: str) -> None:
         """Take pods with a label for the extender's own.
@@ -89,6 +89,7 @@ class Bindings:
         self._label = label
         self._reads_cache = reads_cache
         self._bound: dict[str, Bound] = {}
+        self._unjudged: list[tuple[Object, Bound]] = []
         self._listed_at = -inf
 
     def listed(self, pods: Iterable[Object], at: float) -> None:
@@ -98,18 +99,26 @@ class Bindings:
             over = uid not in present or finished(present[uid])
             if over and bound.gone == inf:  # not before it was listed last
                 bound.gone = self._listed_at
-        new = [pod for uid, pod in present.items() if uid not in self._bound]
         self._listed_at = at
-        self._take(new, inf)
+        self._take(present.values(), inf)
+        for pod, bound in self._unjudged:
+            self._judge(pod, bound)
+        self._unjudged.clear()
         self._bound = {u: b for u, b in self._bound.items() if b.gone > at - KEPT_SECONDS}
 
     def deleted(self, pod: Object, at: float) -> None:
-        """Take a pod as it was when it was deleted at a moment; raises BrokenLawError."""
-        known = self._bound.get(pod["metadata"]["uid"])
+        """Take a pod as it was when it was deleted at a moment.
+
+        Who was there beside it is known when everybody is listed next: it is judged then.
+        """
+        self.went(pod["metadata"]["uid"], at)
+        self._take([pod], at)
+
+    def went(self, uid: str, at: float) -> None:
+        """Note that the deletion of a pod has begun by a moment."""
+        known = self._bound.get(uid)
         if known is not None:
             known.gone = min(known.gone, at)
-        else:
-            self._take([pod], at)
 
     def evicted(self, pod: Object, node: str, victims: Collection[str], at: float) -> None:
         """Take an eviction for a pod, of ``victims`` by their UIDs; raises BrokenLawError.
@@ -139,18 +148,19 @@ class Bindings:
             )
 
     def _take(self, pods: Iterable[Object], gone: float) -> None:
-        """Note pods, all of them before any is judged: they were there together."""
-        new = []
+        """Note pods that are new, all of them before any is judged: they were there together."""
         for pod in pods:
-            bound = self._read(pod, gone)
+            uid = pod["metadata"]["uid"]
+            bound = self._read(pod, gone) if uid not in self._bound else None
             if bound is not None:
-                self._bound[pod["metadata"]["uid"]] = bound
-                new.append((pod, bound))
-        for pod, bound in new:
-            if bound.ours:
-                self.judged += 1
-                self._judge_memory(bound)
-                self._judge_model(pod, bound.name, bound.node, bound.second, "bound to")
+                self._bound[uid] = bound
+                self._unjudged.append((pod, bound))
+
+    def _judge(self, pod: Object, bound: Bound) -> None:
+        if bound.ours:
+            self.judged += 1
+            self._judge_memory(bound)
+            self._judge_model(pod, bound.name, bound.node, bound.second, "bound to")
 
     def _read(self, pod: Object, gone: float) -> Bound | None:
         node = pod["spec"].get("nodeName", "")
@@ -171,14 +181,16 @@ class Bindings:
     def _judge_memory(self, pod: Bound) -> None:
         """See that what was there already left room, as far as it had to be known.
 
-        Of two pods of one second either may be the later one: each is judged as if it was.
+        Of two pods of one second either may be the later one: each is judged as if it was, unless
+        it was gone by then and the other one may have come into its place.
         """
+        stayed = pod.gone > pod.second + 1.0
         until = self._world.until(PODS.path)
         there = [
             other
             for other in self._bound.values()
             if other.node == pod.node
-            and other.second <= pod.second
+            and (other.second < pod.second or (other.second == pod.second and stayed))
             and other.gone > pod.second + 1.0
             and (other.ours or until(other.second + 1.0) < pod.second)
         ]

@@ -94,6 +94,16 @@ def test_two_pods_of_one_second_are_judged_together(bindings: Bindings) -> None:
         look(bindings, bound("one", 1, 20), bound("two", 1, 20))
 
 
+def test_a_pod_that_came_in_the_second_in_which_another_was_evicted_may_have_its_place(
+    bindings: Bindings,
+) -> None:
+    evicted = bound("evicted", 1, 20)
+    bindings.deleted(evicted, BEGIN + 1.4)
+    look(bindings, bound("next", 1, 20), second=2)
+    with pytest.raises(BrokenLawError):
+        look(bindings, bound("next", 1, 20), bound("later", 2, 20), second=3)
+
+
 def test_pods_that_have_the_room_pass(bindings: Bindings) -> None:
     look(bindings, bound("one", 1, 20), bound("two", 2, 12))
     assert bindings.judged == 2
@@ -113,9 +123,20 @@ def test_a_pod_that_was_deleted_later_was_there_all_the_same(bindings: Bindings)
 
 
 def test_a_pod_that_nobody_listed_before_it_went_is_judged(bindings: Bindings) -> None:
-    look(bindings, bound("one", 1, 20), second=2)
+    look(bindings, one := bound("one", 1, 20), second=2)
+    bindings.deleted(bound("two", 3, 20), BEGIN + 5)
     with pytest.raises(BrokenLawError):
-        bindings.deleted(bound("two", 3, 20), BEGIN + 5)
+        look(bindings, one, second=6)
+
+
+def test_a_pod_that_others_evicted_before_is_not_held_against_one_that_nobody_listed(
+    bindings: Bindings,
+) -> None:
+    look(bindings, bound("one", 1, 20), second=2)
+    bindings.deleted(bound("two", 3, 20), BEGIN + 5)
+    bindings.went("uid-one", BEGIN + 2.5)
+    look(bindings, second=6)
+    assert bindings.judged == 2
 
 
 def test_a_pod_that_has_ended_takes_nothing(bindings: Bindings) -> None:
