@@ -79,6 +79,7 @@ class Loader:
         self.world, self.number = world, number
         self.known: set[Injected] = set()
         self.looked_after = -1
+        self.saw: Marker | None = None
         self.disk = turns.disk()
         self.table = turns.table()
         publisher = Publisher(
@@ -146,9 +147,10 @@ class Loader:
             return
 
     def _look(self) -> None:
-        began = self.world.events
+        began, before = self.world.events, self.world.marker()
         self.guard.look_around()
-        self.looked_after = began
+        if self.world.marker() == before:  # or another look tells
+            self.looked_after, self.saw = began, before
 
 
 class Cache:
@@ -402,8 +404,8 @@ class Cache:
             if said.state is ReportedState.READY:
                 assert not bad & loader.known, f"ready, and known to be damaged: {told}"
             loader.known |= {one for one in bad if one[0] in loader.damage()}
-            if not at_rest or loader.looked_after < self.events:
-                continue
+            if not at_rest or loader.looked_after < self.events or loader.saw != marker:
+                continue  # the other loader may have changed it since
             mine = marker is not None and marker.source == said.model
             if said.state is ReportedState.READY:
                 assert marker is not None, f"ready, and not there: {told}"
