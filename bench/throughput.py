@@ -54,7 +54,7 @@ def measure(folder: Path, *, quick: bool) -> Iterator[Row]:
         for name, mix in mixes.items():
             alone = 0.0
             for extender in _extenders(name, mix):
-                number = pods if name == "mixed" else pods // 4
+                number = pods if name == "mixed" else pods // 2
                 with _running(extender, cluster, table, folder) as server:
                     figures = throughput(cluster, server, extender, mix, number)
                 alone = alone or float(figures["pods/s"])  # the first has none

@@ -6,9 +6,10 @@ Types of k8s.io/kube-scheduler/extender/v1, which have no JSON tags: keys are Go
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, TypeVar
+from operator import getitem
+from typing import Any
 
 import msgspec
 
@@ -60,68 +61,40 @@ class HostPriority(msgspec.Struct, frozen=True, gc=False):
     score: int = msgspec.field(name="Score")
 
 
-T = TypeVar("T")
+class Entries(dict[str, bytes]):
+    """The entries of nodes with one score, encoded once as they are asked for; bounded."""
 
-
-class _Filled(dict[str, T]):
-    """What belongs to nodes, worked out as it is asked for; what is kept of it is bounded."""
-
-    def __init__(self, work_out: Callable[[str], T]) -> None:
+    def __init__(self, score: int) -> None:
         super().__init__()
-        self._work_out = work_out
+        self._score = score
 
-    def __missing__(self, name: str) -> T:
+    def __missing__(self, name: str) -> bytes:
         if len(self) >= _MAX_ENTRIES:
             self.clear()
-        found = self[name] = self._work_out(name)
-        return found
+        entry = self[name] = _encoder.encode(HostPriority(name, self._score))
+        return entry
 
 
-class Scores:
-    """The score of each node, as ``score`` tells it.
-
-    One answers many requests, so each node's score is worked out and encoded once.
-    """
-
-    def __init__(self, score: Callable[[str], int]) -> None:
-        self.score = score
-        self._scores = _Filled(score)
-        self._entries = _Filled(self._entry)
-
-    def _entry(self, name: str) -> bytes:
-        return _encoder.encode(HostPriority(name, self._scores[name]))
-
-    def of(self, names: Iterable[str]) -> list[int]:
-        """Return the scores of some nodes."""
-        return list(map(self._scores.__getitem__, names))
-
-    def replaced(self, score: Callable[[str], int], differ: Iterable[str]) -> Scores:
-        """Return scores that are told otherwise, where that makes no difference to most nodes."""
-        new = Scores(score)
-        new._scores.update(self._scores)
-        new._entries.update(self._entries)
-        for name in differ:
-            new._scores.pop(name, None)
-            new._entries.pop(name, None)
-        return new
-
-    def encoded(self, names: Iterable[str]) -> bytes:
-        """Return an answer."""
-        return b"[" + b",".join(map(self._entries.__getitem__, names)) + b"]"
+def entries() -> Sequence[Entries]:
+    """Return the entries for each score, none made yet."""
+    return tuple(Entries(score) for score in range(11))
 
 
-NO_SCORES = Scores(lambda _: 0)
-"""For pods to which all nodes are alike."""
+_COMMON = entries()
 
 
 class Ranking(msgspec.Struct, frozen=True):
-    """The answer of prioritize: every node asked about, with its score."""
+    """The answer of prioritize: every node asked about, with its score.
 
-    names: tuple[str, ...]
-    scores: Scores
+    ``entries`` are those of answers about the same nodes, for as long as these are kept.
+    """
+
+    names: Sequence[str]
+    scores: Sequence[int]
+    entries: Sequence[Entries] = _COMMON
 
     def __iter__(self) -> Iterator[tuple[str, int]]:
-        return zip(self.names, self.scores.of(self.names), strict=True)
+        return zip(self.names, self.scores, strict=True)
 
 
 class BindArgs(msgspec.Struct, frozen=True, kw_only=True):
@@ -208,7 +181,8 @@ def write_filter_result(result: FilterResult, args: ExtenderArgs | None) -> byte
 
 def write_priorities(ranking: Ranking) -> bytes:
     """Write the answer of prioritize."""
-    return ranking.scores.encoded(ranking.names)
+    tables = map(ranking.entries.__getitem__, ranking.scores)
+    return b"[" + b",".join(map(getitem, tables, ranking.names)) + b"]"
 
 
 def read_bind_args(body: bytes) -> BindArgs:

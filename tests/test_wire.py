@@ -13,7 +13,6 @@ from extender.errors import ProtocolError
 from extender.wire import (
     FilterResult,
     Ranking,
-    Scores,
     read_args,
     write_filter_result,
     write_priorities,
@@ -59,10 +58,7 @@ def test_filter_answers_with_every_key_that_go_knows() -> None:
 
 
 def test_priorities_are_hosts_and_integers() -> None:
-    assert (
-        write_priorities(Ranking(("a",), Scores({"a": 10}.__getitem__)))
-        == b'[{"Host":"a","Score":10}]'
-    )
+    assert write_priorities(Ranking(("a",), [10])) == b'[{"Host":"a","Score":10}]'
 
 
 @pytest.mark.parametrize(

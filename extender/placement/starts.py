@@ -7,36 +7,54 @@ one, so the scores for the latest are kept, and a table that replaces another ta
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Self
-
-import msgspec
 
 from extender.placement.narrowing import Rank
 from extender.placement.policy import Policy
 from extender.placement.score import MAX_SCORE, crowding_seconds, score
 from extender.placement.tables import Table, Tables
 from extender.placement.verdict import Judge
-from extender.wire import Scores
+from extender.wire import Entries, entries
 
 _FEW = 100
 """So many nodes are put into their new place one by one; of more, all are sorted anew."""
 
+_KEPT = 10_000
+"""Different seconds that scores are kept of; nodes of one tier have the same."""
 
-class _Scored(msgspec.Struct, frozen=True):
-    """The scores where the soonest node starts after ``best`` seconds; none above ``most``."""
 
-    best: float
-    most: int
-    policy: Policy
-    scores: Scores
+class Scores(dict[float, int]):
+    """Scores by seconds, where the soonest node starts after ``best``; none above ``most``.
+
+    Each is worked out once; what is kept is bounded.
+    """
+
+    def __init__(self, best: float, most: int, policy: Policy) -> None:
+        super().__init__()
+        self.basis = best, most, policy
+
+    def __missing__(self, seconds: float) -> int:
+        if len(self) >= _KEPT:
+            self.clear()
+        best, most, policy = self.basis
+        its = self[seconds] = min(most, score(seconds - best, policy))
+        return its
 
 
 class Starts(Table[float]):
     """Seconds on every known node; for pods with memory-backed volumes with what crowding costs."""
 
-    _scored: _Scored | None = None
+    _scores: Scores | None = None
+    _entries: Sequence[Entries] | None = None
     _order: list[str] | None = None
+
+    @property
+    def entries(self) -> Sequence[Entries]:
+        """Return the entries of answers about these nodes."""
+        if self._entries is None:
+            self._entries = entries()
+        return self._entries
 
     @property
     def order(self) -> list[str]:
@@ -51,10 +69,10 @@ class Starts(Table[float]):
     def ranks(self, best: float, policy: Policy, *, most: int) -> Iterator[Rank]:
         """Yield the nodes that score the same, the highest first (see ``scores``)."""
         order, answers = self.order, self.answers
-        told = self._score(best, policy, most)
+        scores = self.scores(best, policy, most=most)
 
         def behind(name: str) -> int:
-            return -told(name)
+            return -scores[answers[name]]
 
         def equal(soonest: float, latest: float) -> Callable[[str], bool]:
             return lambda name: soonest <= answers[name] <= latest
@@ -71,33 +89,18 @@ class Starts(Table[float]):
 
     def scores(self, best: float, policy: Policy, *, most: int) -> Scores:
         """Return the scores where the soonest of the nodes asked about starts after ``best``."""
-        kept = self._scored
-        if kept is not None and (kept.best, kept.most) == (best, most) and kept.policy is policy:
-            return kept.scores
-        made = Scores(self._score(best, policy, most))
-        self._scored = _Scored(best, most, policy, made)
-        return made
-
-    def _score(self, best: float, policy: Policy, most: int) -> Callable[[str], int]:
-        """Return what tells a node's score; 0 for one that is not known."""
-        answers = self.answers
-
-        def told(name: str) -> int:
-            after = answers.get(name)
-            return 0 if after is None else min(most, score(after - best, policy))
-
-        return told
+        kept = self._scores
+        if kept is None or kept.basis != (best, most, policy):
+            kept = self._scores = Scores(best, most, policy)
+        return kept
 
     def replaced(self, answers: Mapping[str, float]) -> Self:
         """Return a table in which some nodes answer differently, with the scores kept so far."""
         table = super().replaced(answers)
         if self._order is not None:
             table._order = self._reordered(table, answers)  # noqa: SLF001 - its own
-        kept = self._scored
-        if kept is not None:
-            told = table._score(kept.best, kept.policy, kept.most)  # noqa: SLF001 - its own
-            scores = kept.scores.replaced(told, answers)
-            table._scored = msgspec.structs.replace(kept, scores=scores)  # noqa: SLF001 - its own
+        table._scores = self._scores  # noqa: SLF001 - its own
+        table._entries = self._entries  # noqa: SLF001 - its own
         return table
 
     def _reordered(self, table: Self, answers: Mapping[str, float]) -> list[str] | None:

@@ -12,7 +12,7 @@ hold into a reservation, wherever the pod went.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import compress, islice
 
@@ -25,7 +25,7 @@ from extender.placement.starts import Starts, seconds_on
 from extender.placement.verdict import Judge
 from extender.verbs.context import Context, Late, never
 from extender.verbs.decision import Decision, decision
-from extender.wire import NO_SCORES, ExtenderArgs, Ranking, Scores
+from extender.wire import Entries, ExtenderArgs, Ranking
 
 _KEPT_SCORES = 10
 
@@ -34,7 +34,7 @@ def prioritize_nodes(
     args: ExtenderArgs, context: Context, *, late: Late = never
 ) -> tuple[Ranking, Decision | None]:
     """Answer one prioritize request: each node with its score, all 0 where time has run out."""
-    nothing = Ranking(args.names, NO_SCORES)
+    nothing = Ranking(args.names, [0] * len(args.names))
     if context.unsynced() or late():
         return nothing, None
     judge = context.judge(args.pod)
@@ -46,7 +46,8 @@ def prioritize_nodes(
             return nothing, None
         known, seconds = _seconds(args.names, table)
         if known:
-            ranking = Ranking(args.names, _scores(known, seconds, table, judge, context))
+            scores = _scores(known, seconds, table, judge, context)
+            ranking = _ranking(args.names, known, scores, table.entries)
             slowest = _slowest(known, seconds, judge)
     best = _best(ranking)
     starts = {} if table is None or ranking is nothing else _starts(judge, table, best)
@@ -64,6 +65,19 @@ def prioritize_nodes(
     return ranking, made
 
 
+def _ranking(
+    names: tuple[str, ...],
+    known: tuple[str, ...],
+    scores: list[int],
+    entries: Sequence[Entries],
+) -> Ranking:
+    """Return every node with its score; one that is not known has none."""
+    if known is not names:
+        table = dict(zip(known, scores, strict=True))
+        scores = [table.get(name, 0) for name in names]
+    return Ranking(names, scores, entries)
+
+
 def _is_particular(judge: Judge) -> bool:
     """Tell whether nodes differ for the pod, as far as is known and can be trusted."""
     return not judge.stale and (judge.has_preference or judge.request.demand.volume_bytes > 0)
@@ -79,15 +93,15 @@ def _seconds(names: tuple[str, ...], table: Starts) -> tuple[tuple[str, ...], li
 
 def _scores(
     names: tuple[str, ...], seconds: list[float], table: Starts, judge: Judge, context: Context
-) -> Scores:
+) -> list[int]:
     best = min(seconds)
-    table_scores = table.scores(best, judge.policy, most=_most(judge))
-    if not _puts_one_ahead(judge):
-        return table_scores
-    first = min(compress(names, map(best.__eq__, seconds)))
-    _hold(first, judge, context)
-    its = table_scores.score
-    return table_scores.replaced(lambda name: MAX_SCORE if name == first else its(name), (first,))
+    scores = table.scores(best, judge.policy, most=_most(judge))
+    found = list(map(scores.__getitem__, seconds))
+    if _puts_one_ahead(judge):
+        first = min(compress(names, map(best.__eq__, seconds)))
+        _hold(first, judge, context)
+        found[names.index(first)] = MAX_SCORE
+    return found
 
 
 def _puts_one_ahead(judge: Judge) -> bool:
@@ -133,7 +147,7 @@ def _slowest(names: tuple[str, ...], seconds: list[float], judge: Judge) -> floa
 
 def _best(ranking: Ranking) -> dict[str, int]:
     """Return the best few nodes, in the order asked where they are equal."""
-    names, scores = ranking.names, ranking.scores.of(ranking.names)
+    names, scores = ranking.names, ranking.scores
     table: dict[str, int] = {}
     for score in sorted(set(scores), reverse=True):
         equal = compress(names, map(score.__eq__, scores))
