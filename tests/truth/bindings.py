@@ -101,9 +101,9 @@ class Bindings:
                 bound.gone = self._listed_at
         self._listed_at = at
         self._take(present.values(), inf)
-        for pod, bound in self._unjudged:
+        unjudged, self._unjudged = self._unjudged, []
+        for pod, bound in unjudged:
             self._judge(pod, bound)
-        self._unjudged.clear()
         self._bound = {u: b for u, b in self._bound.items() if b.gone > at - KEPT_SECONDS}
 
     def deleted(self, pod: Object, at: float) -> None:

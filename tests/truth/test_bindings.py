@@ -104,6 +104,13 @@ def test_a_pod_that_came_in_the_second_in_which_another_was_evicted_may_have_its
         look(bindings, bound("next", 1, 20), bound("later", 2, 20), second=3)
 
 
+def test_a_broken_law_is_told_once(bindings: Bindings) -> None:
+    pods = [bound("one", 1, 20), bound("two", 1, 20)]
+    with pytest.raises(BrokenLawError):
+        look(bindings, *pods)
+    look(bindings, *pods)
+
+
 def test_pods_that_have_the_room_pass(bindings: Bindings) -> None:
     look(bindings, bound("one", 1, 20), bound("two", 2, 12))
     assert bindings.judged == 2
