@@ -78,6 +78,7 @@ class Loader:
         turns = world.turns
         self.world, self.number = world, number
         self.known: set[Injected] = set()
+        self.damage, self.damage_told = "", 0
         self.looked_after = -1
         self.saw: Marker | None = None
         self.disk = turns.disk()
@@ -136,9 +137,12 @@ class Loader:
         report = self.table.report(HOST, None, self.guard.has_looked_at)
         return next((model for model in report.models if model.path == NAME), None)
 
-    def damage(self) -> str:
-        """Return what it says that is damaged."""
-        return "".join(row.reason for row in self.table.all() if row.damaged)
+    def knows(self, bad: set[Injected]) -> set[Injected]:
+        """Return what of this it says is damaged, and began to say when it was so already."""
+        damage = "".join(row.reason for row in self.table.all() if row.damaged)
+        if damage != self.damage:
+            self.damage, self.damage_told = damage, self.world.events
+        return {one for one in bad if one[0] in damage and one[1] <= self.damage_told}
 
     def _loop(self) -> None:
         try:
@@ -403,7 +407,7 @@ class Cache:
             told = f"{said}\n{marker and (marker.source, marker.revision, marker.damaged)} {bad}"
             if said.state is ReportedState.READY:
                 assert not bad & loader.known, f"ready, and known to be damaged: {told}"
-            loader.known |= {one for one in bad if one[0] in loader.damage()}
+            loader.known |= loader.knows(bad)
             if not at_rest or loader.looked_after < self.events or loader.saw != marker:
                 continue  # the other loader may have changed it since
             mine = marker is not None and marker.source == said.model
