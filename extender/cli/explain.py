@@ -12,7 +12,7 @@ from extender.cli.source import DUMP_EPILOG, cluster_options, path_argument, rea
 from extender.cli.terminal import is_piped, say, show_json, show_remedies, show_table
 from extender.config import load_configuration
 from extender.errors import UsageError
-from extender.explain.document import Document, may_be_placed
+from extender.explain.document import Document, is_well
 from extender.explain.document import explain as explain_pod
 from extender.explain.table import NODE_HEADER, node_rows
 from extender.kube.decode import NO_NAME
@@ -51,8 +51,9 @@ def explain(
     """Say what a pod asks for and what every node answers.
 
     Cordons, taints, node selectors, required node affinity, claims and requests are judged as
-    kube-scheduler does; what is not looked at is named. Exit code 0 where some node fits, 1 where
-    none does or nobody places the pod, 2 for wrong use.
+    kube-scheduler does; what is not looked at is named. Exit code 0 where some node fits or the pod
+    runs or starts on its own, 1 where no node fits, nobody places the pod or it cannot run where it
+    is, 2 for wrong use.
     """
     if (pod is None) == (filename is None):
         raise UsageError("name a pod, or give a manifest with -f; one of the two")
@@ -83,7 +84,7 @@ def explain(
                 say(line)
             show_table(NODE_HEADER, node_rows(document["nodes"], remedies=is_piped()))
             show_remedies(document["nodes"])
-    sys.exit(0 if all(may_be_placed(document) for document in documents) else DOES_NOT_FIT)
+    sys.exit(0 if all(is_well(document, only) for document in documents) else DOES_NOT_FIT)
 
 
 def _readable(document: Document) -> list[str]:

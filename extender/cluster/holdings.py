@@ -6,6 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
+from extender.kube.lives import ContainerLog
+
 LEAVING_SECONDS = 300.0
 """What leaves its node within so many seconds takes no more pods: one that comes late would find
 nothing to start from a second time. Far more than the clocks of two machines differ by."""
@@ -40,10 +42,11 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     told (evidence ``assumed``). ``since`` is the UNIX time in seconds of the last state change as
     far as it is known. ``reason`` is why it is not ready, in words or in the kubelet's own.
     ``witness`` names the loader pod (``namespace/name``) or the node's annotation, ``namespace`` is
-    the loader's. Only where the loader reported: ``bytes``, ``proven_at`` and ``told`` (when it was
-    reported; UNIX seconds), ``entry`` (the path as in the report, and so on the loader's Lease),
-    ``on_demand`` (it is fetched once a pod waits for it) and ``leaves_at`` (UNIX seconds: it goes
-    then, because the catalog does not have it there any more).
+    the loader's, ``log`` where that pod says more (None where nothing of it has run). Only where
+    the loader reported: ``bytes``, ``proven_at`` and ``told`` (when it was reported; UNIX seconds),
+    ``entry`` (the path as in the report, and so on the loader's Lease), ``on_demand`` (it is
+    fetched once a pod waits for it) and ``leaves_at`` (UNIX seconds: it goes then, because the
+    catalog does not have it there any more).
     """
 
     path: str
@@ -53,6 +56,7 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     namespace: str = ""
     model: str | None = None
     reason: str = ""
+    log: ContainerLog | None = None
     since: float | None = None
     bytes: int | None = None
     proven_at: float | None = None

@@ -177,7 +177,7 @@ class Loaders:
         if template is None or pod.status.phase == "Succeeded":
             self.forget_pod(uid)
             return _NO_LOADER if REPORT_ANNOTATION in pod.metadata.annotations else ""
-        state, reason = loader_pod_state(pod, template)
+        state, reason, log = loader_pod_state(pod, template)
         since = _ready_changed(pod)
         if state is ModelState.STALE and is_ready(pod):
             # Ready until it was deleted, which no condition tells the time of.
@@ -193,6 +193,7 @@ class Loaders:
             template=template,
             state=state,
             reason=reason,
+            log=log,
             since=since,
             created=pod.metadata.creation_timestamp,
             reported=reported,

@@ -14,6 +14,7 @@ import msgspec
 
 from extender.cluster.holdings import Evidence, Holding, ModelState
 from extender.errors import InvalidReportError
+from extender.kube.lives import ContainerLog
 from extender.kube.times import unix_time
 from extender.report import (
     MAX_REASON_CHARACTERS,
@@ -23,6 +24,8 @@ from extender.report import (
     read,
 )
 from extender.workload.volumes import is_within, normal
+
+_ITS_OWN = ContainerLog()
 
 
 class Reported(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +93,7 @@ def _holding(
         namespace=namespace,
         model=sys.intern(_plain(model.model)) if model.model else None,
         reason=_plain(model.reason[:MAX_REASON_CHARACTERS]),
+        log=_ITS_OWN,
         since=proven if state is ModelState.READY else told,
         bytes=model.bytes,
         proven_at=proven,

@@ -21,8 +21,16 @@ import msgspec
 
 from extender.cluster.holdings import Evidence, Holding, ModelState
 from extender.cluster.reports import Reported
-from extender.kube.lives import has_run, is_initialized, is_ready
-from extender.kube.objects import ContainerStatus, Pod
+from extender.kube.lives import (
+    ContainerLog,
+    Trouble,
+    has_run,
+    is_initialized,
+    is_ready,
+    running,
+    troubles,
+)
+from extender.kube.objects import Pod
 from extender.workload.model import DeclaredModel, LoaderTemplate
 from extender.workload.volumes import is_within
 
@@ -30,7 +38,8 @@ from extender.workload.volumes import is_within
 class LoaderPod(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One loader's pod on one node, reduced to what it vouches for.
 
-    ``unread`` says why its report does not count, empty where there is none or it does.
+    ``unread`` says why its report does not count, empty where there is none or it does. ``log`` is
+    where it tells how it is; None where no container has run that could.
     """
 
     uid: str
@@ -41,6 +50,7 @@ class LoaderPod(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     template: LoaderTemplate
     state: ModelState
     reason: str = ""
+    log: ContainerLog | None = None
     since: float | None = None
     created: str = ""
     reported: Reported | None = None
@@ -173,12 +183,15 @@ class Witness:
             namespace=pod.namespace,
             model=model.model if model else None,
             reason=pod.reason if silence is None else silence.reason,
+            log=pod.log,
             since=pod.since if silence is None else silence.since,
         )
 
 
-def loader_pod_state(pod: Pod, template: LoaderTemplate) -> tuple[ModelState, str]:
-    """Tell how far a loader pod is, and the kubelet's reason where it failed.
+def loader_pod_state(
+    pod: Pod, template: LoaderTemplate
+) -> tuple[ModelState, str, ContainerLog | None]:
+    """Tell how far a loader pod is, the kubelet's reason where it failed, and who says more of it.
 
     ``ready``: the Ready condition is true and the pod is not being deleted. ``stale``: it is being
     deleted and was Ready, or everything was fetched before its main container stopped being well.
@@ -187,28 +200,16 @@ def loader_pod_state(pod: Pod, template: LoaderTemplate) -> tuple[ModelState, st
     status = pod.status
     if is_ready(pod):
         if pod.metadata.deletion_timestamp:
-            return ModelState.STALE, "its loader pod is being deleted"
-        return ModelState.READY, ""
+            return ModelState.STALE, "its loader pod is being deleted", None
+        return ModelState.READY, "", None
     ran = any(has_run(container) for container in status.container_statuses)
     if template.init_means_done and is_initialized(pod) and ran:
-        return ModelState.STALE, _failure(status.container_statuses) or "its loader is not Ready"
-    failure = _failure((*status.init_container_statuses, *status.container_statuses))
-    if failure or status.phase == "Failed":
-        return ModelState.FAILED, failure or status.reason or "Failed"
-    return ModelState.LOADING, ""
-
-
-_WAITING_WELL = {"", "ContainerCreating", "PodInitializing"}
-
-
-def _failure(statuses: Iterable[ContainerStatus]) -> str:
-    """Return the kubelet's reason of the first container that is in trouble, else an empty text."""
-    for status in statuses:
-        waiting, ended = status.state.waiting, status.state.terminated
-        before = status.last_state.terminated
-        if waiting is not None and waiting.reason not in _WAITING_WELL:
-            detail = f", {before.reason} exit {before.exit_code}" if before else ""
-            return f"{waiting.reason}{detail}"
-        if ended is not None and ended.exit_code != 0:
-            return f"{ended.reason or 'Error'} exit {ended.exit_code}"
-    return ""
+        trouble = next(troubles(status.container_statuses), Trouble("", "its loader is not Ready"))
+        return ModelState.STALE, trouble.reason, trouble.log
+    containers = (*status.init_container_statuses, *status.container_statuses)
+    failure = next(troubles(containers), None)
+    if failure is None and status.phase == "Failed":
+        failure = Trouble("", status.reason or "Failed")
+    if failure is not None:
+        return ModelState.FAILED, failure.reason, failure.log
+    return ModelState.LOADING, "", running(containers)

@@ -6,6 +6,9 @@ from extender.placement.objections import InTree
 from extender.placement.reasons import Reason
 from extender.placement.verdict import Judge
 
+_OF_ALL = "--all-containers --ignore-errors"
+"""Of a Job's pod, which is not known here: one container that has not run is no reason to stop."""
+
 
 def claim_remedy(
     reason: Reason | InTree, claim: str, judge: Judge, *, storage_class: str = "", job: str = ""
@@ -36,12 +39,10 @@ def claim_remedy(
         case Reason.CLAIM_FILLING:
             return (
                 "none: the pod is woken when it is filled; see how far: kubectl logs -f "
-                f"{space} job/{job}"
+                f"{space} job/{job} {_OF_ALL}"
             )
         case Reason.CLAIM_FILL_FAILED:
-            return (
-                f"look at the logs of what failed: kubectl logs {space} job/{job} --all-containers"
-            )
+            return f"look at the logs of what failed: kubectl logs {space} job/{job} {_OF_ALL}"
         case _:
             return ""
 

@@ -18,7 +18,7 @@ from extender.explain.answers import Answers, NodeAnswer, answers_for, refusal_m
 from extender.explain.held import held_back, not_asked
 from extender.explain.remarks import eviction_remark, evicts_in_vain, fetched_remarks
 from extender.explain.remedies import remedy
-from extender.explain.standing import standing
+from extender.explain.standing import State, standing
 from extender.explain.strategies import better_strategy
 from extender.explain.volumes import volume_warnings
 from extender.explain.words import no_new_node, patience, summarize
@@ -56,6 +56,7 @@ def explain(
     asking = answers_for(judge, pods, requests=requests, asked=asked)
     answers = asking.nodes
     held = held_back(pod, asked, context.schedulers, pods)
+    stands = standing(pod, judge, answers)
     scores = node_scores(judge, tuple(answer.node for answer in answers if answer.fits))
     request = judge.request
     return {
@@ -72,10 +73,11 @@ def explain(
             ],
         },
         "held": None if held is None else msgspec.to_builtins(held),
+        "standing": None if stands is None else msgspec.to_builtins(stands),
         "nodes": [
             _node(answer, judge, pod, scores) for answer in answers if only in {None, answer.node}
         ],
-        "summary": summarize(judge, answers, pods, held, standing(pod, request.node, answers)),
+        "summary": summarize(judge, answers, pods, held, stands),
         "warnings": [
             {"reason": reason, "message": message}
             for reason, message in (
@@ -86,9 +88,18 @@ def explain(
     }
 
 
-def may_be_placed(document: Document) -> bool:
-    """Tell whether some node takes the pod, and nothing holds it back from all of them."""
-    return document["held"] is None and any(node["fits"] for node in document["nodes"])
+def is_well(document: Document, only: str | None = None) -> bool:
+    """Tell whether a pod runs, or may: whether a script may go on.
+
+    One that has a node runs there unless something is in its way; of another one nothing holds it
+    back, and some node takes it. ``only``: whether that node does, or it runs there.
+    """
+    stands = document["standing"]
+    if document["held"] is not None:
+        return False
+    if stands is not None and only in {None, stands["node"]}:
+        return bool(stands["state"] != State.STUCK)
+    return any(node["fits"] for node in document["nodes"])
 
 
 def in_namespace(manifest: Any, namespace: str) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from extender.cluster.holdings import Evidence, ModelState
 from extender.cluster.inventory import Answer
 from extender.cluster.view import PodFacts
+from extender.explain.logs import see_why
 from extender.explain.volumes import Warned, volume_warnings
 from extender.explain.words import SEEN_HERE_ALONE, no_new_node
 from extender.placement.progress import in_words, seconds_left
@@ -134,6 +135,5 @@ def _failed(answer: Answer, path: str) -> Iterator[Warned]:
     yield (
         "LoaderFailed",
         f"loader pod {held.witness} on node {node}{others} failed to load {path}: "
-        f"{held.reason or 'no reason given'}; look at kubectl logs -n {namespace} {name} "
-        "--all-containers --previous",
+        f"{held.reason or 'no reason given'}; {see_why(namespace, name, held.log)}",
     )

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from extender.cluster.holdings import Holding
 from extender.explain.answers import NodeAnswer
 from extender.explain.claims import claim_remedy
 from extender.explain.filling import how_to_fill
+from extender.explain.logs import follow, see_why
 from extender.explain.room import TOGETHER, in_tree_remedy, smaller_request, too_small
+from extender.kube.lives import ContainerLog
 from extender.kube.objects import Pod
 from extender.kube.quantity import format_bytes, format_quantity
 from extender.placement.reasons import Reason
 from extender.placement.request import Refusal
 from extender.placement.verdict import Judge
 from extender.workload.model import ModelReference
+
+_LOOK = "look at its loader"
 
 
 def remedy(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
@@ -45,21 +50,18 @@ def _for_models(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
 
 
 def _for_model(reference: ModelReference, refusal: Refusal, node: str, judge: Judge) -> str:
+    told = _told_by(judge.holding(reference, node))
     match refusal.reason:
         case Reason.MODEL_ABSENT:
             return how_to_fill(reference, node, judge)
         case Reason.MODEL_LOADING:
-            asked = _witness(reference, node, judge, "logs -f", " --all-containers")
-            return "none: the pod is woken when it is ready" + (
-                f"; see how far: {asked}" if asked else ""
-            )
+            asked = f"; see how far: {follow(*told)}" if told else ""
+            return f"none: the pod is woken when it is ready{asked}"
         case Reason.MODEL_FAILED:
-            told = _witness(reference, node, judge, "describe pod")
-            logs = _witness(reference, node, judge, "logs", " --all-containers")
-            return f"see why its loader failed: {told}; {logs}" if told else "look at its loader"
+            return f"see why its loader failed: {see_why(*told)}" if told else _LOOK
         case Reason.MODEL_STALE:
-            asked = _witness(reference, node, judge, "describe pod")
-            return f"see why its loader is not Ready: {asked}" if asked else "look at its loader"
+            asked = see_why(*told[:2], None) if told else ""
+            return f"see why its loader is not Ready: {asked}" if asked else _LOOK
         case _:
             return claim_remedy(refusal.reason, refusal.claim, judge, job=refusal.job)
 
@@ -87,10 +89,9 @@ def _memory(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
     return lacking + (f"; it would fit with {smaller}" if smaller else "") + small
 
 
-def _witness(reference: ModelReference, node: str, judge: Judge, verb: str, flags: str = "") -> str:
-    """Return a kubectl command on the loader pod that speaks for a model on a node; else empty."""
-    holding = judge.holding(reference, node)
+def _told_by(holding: Holding | None) -> tuple[str, str, ContainerLog | None] | None:
+    """Return the loader pod that speaks for a model, and where it says more; None without one."""
     namespace, slash, name = (holding.witness if holding else "").partition("/")
-    if slash and name and " " not in name:
-        return f"kubectl {verb} -n {namespace} {name}{flags}"
-    return ""
+    if holding is None or not (slash and name) or " " in name:
+        return None
+    return namespace, name, holding.log

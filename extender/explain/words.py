@@ -10,6 +10,7 @@ from extender.explain.answers import NodeAnswer
 from extender.explain.causes import all_that_refuses
 from extender.explain.held import Held
 from extender.explain.remedies import memory_request
+from extender.explain.standing import Standing
 from extender.explain.waits import why_it_waits
 from extender.placement.patience import patience_ends
 from extender.placement.reasons import OF_THE_CACHE, Reason
@@ -25,17 +26,22 @@ def summarize(
     answers: Sequence[NodeAnswer],
     pods: Iterable[PodFacts],
     held: Held | None = None,
-    standing: str = "",
+    stands: Standing | None = None,
 ) -> str:
     """Say where a pod can go, or why it waits, and then what it asks for.
 
-    What holds it back from every node comes first, then what would be so without that.
-    ``standing``: how it stands with one that has a node.
+    What holds it back from every node comes first, then what would be so without that; of one that
+    has a node how it ``stands`` there, then what would be so if it were placed again.
     """
-    first = f"{standing}; " if standing else ""
+    can_go, first = _can_go(judge, answers, pods), ""
     if held is not None:
         first = f"{held.message}; {held.remedy}; without that: "
-    return f"{first}{_can_go(judge, answers, pods)}; {asks_for(judge)}"
+    elif stands is not None:
+        see = f"; see {stands.remedy}" if stands.remedy else ""
+        waits = answers and not any(answer.fits for answer in answers)
+        again = "placed again, it " if waits else ""
+        first = f"{stands.message}{see}; {again}"
+    return f"{first}{can_go}; {asks_for(judge)}"
 
 
 def asks_for(judge: Judge) -> str:

@@ -2,7 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
 from extender.kube.objects import ContainerStatus, Pod
+
+_WAITING_WELL = frozenset({"", "ContainerCreating", "PodInitializing"})
+_RAN_BEFORE = "CrashLoopBackOff"
+"""The one reason to wait that only a container which has run can give; others keep it from running
+(kubernetes/pkg/kubelet/images/types.go, pkg/kubelet/kuberuntime/kuberuntime_container.go)."""
+_NEVER_RAN = frozenset({"StartError", "ContainerCannotRun", "ContainerStatusUnknown"})
+"""Reasons to have ended that leave no log: of container runtimes, and of the kubelet itself."""
+
+
+class ContainerLog(msgspec.Struct, frozen=True, gc=False):
+    """Where a container of a pod says how it is: by name, empty for the only one that matters.
+
+    ``previous``: in the log of the run before this one, which is all that is left of a crash.
+    """
+
+    container: str = ""
+    previous: bool = False
+
+
+class Trouble(msgspec.Struct, frozen=True, gc=False):
+    """What keeps one container from running, in the kubelet's words.
+
+    ``log`` is None where it has not run: then the events of its pod say why.
+    """
+
+    container: str
+    reason: str
+    log: ContainerLog | None = None
 
 
 def is_ready(pod: Pod) -> bool:
@@ -31,6 +63,28 @@ def has_run(status: ContainerStatus) -> bool:
         or status.last_state.terminated is not None
         or status.restart_count > 0
     )
+
+
+def troubles(statuses: Iterable[ContainerStatus]) -> Iterator[Trouble]:
+    """Yield what is wrong with each container that is in trouble."""
+    for status in statuses:
+        waiting, ended = status.state.waiting, status.state.terminated
+        before = status.last_state.terminated
+        if waiting is not None and waiting.reason not in _WAITING_WELL:
+            detail = f", {before.reason} exit {before.exit_code}" if before is not None else ""
+            ran = waiting.reason == _RAN_BEFORE and before and before.reason not in _NEVER_RAN
+            log = ContainerLog(status.name, previous=True) if ran else None
+            yield Trouble(status.name, f"{waiting.reason}{detail}", log)
+        elif ended is not None and ended.exit_code != 0:
+            log = None if ended.reason in _NEVER_RAN else ContainerLog(status.name)
+            yield Trouble(status.name, f"{ended.reason or 'Error'} exit {ended.exit_code}", log)
+
+
+def running(statuses: Iterable[ContainerStatus]) -> ContainerLog | None:
+    """Return the log of the first container that runs and is not ready; None without one."""
+    names = (one.name for one in statuses if one.state.running is not None and not one.ready)
+    name = next(names, None)
+    return None if name is None else ContainerLog(name)
 
 
 def _is_true(pod: Pod, condition: str) -> bool:

@@ -264,6 +264,7 @@ class ContainerStatus(KubeStruct, frozen=True):
 
     name: str = ""
     ready: bool = False
+    started: bool | None = None
     restart_count: int = 0
     state: ContainerState = ContainerState()
     last_state: ContainerState = ContainerState()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from extender.cluster.state import ClusterState
-from extender.explain.document import explain, may_be_placed
+from extender.explain.document import explain, is_well
 from extender.kube.decode import convert
 from extender.kube.objects import KubeObject, Namespace, Node, Pod
 from extender.verbs.context import Context
@@ -124,14 +124,14 @@ def test_a_node_that_kube_scheduler_refuses_does_not_fit(why: str) -> None:
     assert answer["message"].endswith(answer["remedy"])
     assert told["summary"].startswith("waits: ")
     assert f"; waits for {waits_for}; asks for no model" in told["summary"]
-    assert not may_be_placed(told)
+    assert not is_well(told)
 
 
 def test_what_it_tolerates_and_selects_fits() -> None:
     asker = manifest(nodeSelector={"zone": "near"}, tolerations=[{"operator": "Exists"}])
     told = document(asker, machine(labels={"zone": "near"}, taints=[TAINT], unschedulable=True))
     assert (told["nodes"][0]["fits"], told["nodes"][0]["refusedBy"]) == (True, None)
-    assert may_be_placed(told)
+    assert is_well(told)
 
 
 def test_the_model_is_told_of_though_kube_scheduler_refuses_its_nodes() -> None:
@@ -354,7 +354,7 @@ def test_one_node_alone_is_listed_and_the_pod_is_judged_by_all() -> None:
         alone = explain(part.pod, context, part.asked, only=only)
         assert alone["nodes"] == [one for one in everything["nodes"] if one["name"] == only]
         assert {**alone, "nodes": []} == {**everything, "nodes": []}
-    assert not may_be_placed(explain(part.pod, context, part.asked, only="c"))
+    assert not is_well(explain(part.pod, context, part.asked, only="c"))
 
 
 # -- a pod that nobody places ----------------------------------------------------------------------
@@ -362,7 +362,7 @@ def test_one_node_alone_is_listed_and_the_pod_is_judged_by_all() -> None:
 
 def held(asker: dict[str, Any], *objects: KubeObject) -> tuple[str, str]:
     told = document(asker, machine(), *objects)
-    assert not may_be_placed(told)
+    assert not is_well(told)
     assert told["nodes"][0]["fits"], "the node itself would take it"
     return told["held"]["reason"], told["summary"]
 

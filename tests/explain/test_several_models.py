@@ -23,6 +23,7 @@ from tests.builders import (
 )
 
 DRAFT, HOST_DRAFT = "/models/draft", "/var/lib/models/draft"
+OF_JOB = "-n inference job/fill --all-containers --ignore-errors"
 
 
 def fetching(path: str) -> str:
@@ -96,7 +97,7 @@ def test_the_logs_are_those_of_the_loader_that_loads_or_failed() -> None:
         told = document(SPECULATING, *NODES, *LOADERS, *SERVED, drafts("n2", status))
         refused = told["nodes"][1]
         assert f"{DRAFT} (draft): inference/draft-loader-n2" in refused["message"]
-        assert "-n inference draft-loader-n2 --all-containers" in refused["remedy"]
+        assert "-n inference draft-loader-n2 -c download" in refused["remedy"]
         assert " model-loader-n2" not in refused["remedy"]
 
 
@@ -137,10 +138,10 @@ def test_the_job_that_fills_a_second_claim_is_named() -> None:
     (refused,) = document(ADAPTED, *known, filling)["nodes"]
     assert refused["reason"] == "ClaimFilling"
     assert "/lora/sql (adapter): job inference/fill has not" in refused["message"]
-    assert refused["remedy"].endswith("kubectl logs -f -n inference job/fill")
+    assert refused["remedy"].endswith(f"kubectl logs -f {OF_JOB}")
     failed = job("fill", ("Failed",), script=fetching("/models/sql"))
     (refused,) = document(ADAPTED, *known, failed)["nodes"]
-    assert refused["remedy"].endswith("kubectl logs -n inference job/fill --all-containers")
+    assert refused["remedy"].endswith(f"kubectl logs {OF_JOB}")
 
 
 def test_a_node_has_the_cached_model_though_a_claim_refuses_it() -> None:

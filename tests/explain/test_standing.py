@@ -8,53 +8,191 @@ import msgspec
 import pytest
 
 from extender.cluster.state import ClusterState
-from extender.explain.document import explain
-from extender.kube.objects import PodStatus
+from extender.explain.document import explain, is_well
+from extender.kube.objects import Container, Pod, PodStatus, Probe
+from extender.kube.times import time_text
 from extender.verbs.context import Context
 from tests.builders import READY as LOADED
 from tests.builders import loader, loader_pod, node, vllm
 
-READY = {"type": "Ready", "status": "True"}
-NOT_READY = {"type": "Ready", "status": "False"}
-PULLING = {"waiting": {"reason": "ImagePullBackOff"}}
-CRASHING = {"waiting": {"reason": "CrashLoopBackOff"}}
-KILLED = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
+NOW = 100_000.0
+DESCRIBE = "kubectl describe pod -n inference llama"
+NO_MODEL = "node cache does not hold the model"
 
 
-@pytest.mark.parametrize(
-    ("on", "status", "said"),
-    [
-        ("a", {"phase": "Running", "conditions": [READY]}, "runs on a; "),
-        ("a", {"phase": "Running", "conditions": [NOT_READY]}, "runs on a, not ready so far; "),
-        ("a", {"phase": "Pending"}, "is bound to a and not ready; "),
-        (
-            "a",
-            {"phase": "Pending", "containerStatuses": [{"name": "vllm", "state": PULLING}]},
-            "is bound to a and not ready: container vllm ImagePullBackOff; ",
+def ago(seconds: float) -> str:
+    return time_text(NOW - seconds)
+
+
+def ready(status: str, since: float = 0) -> dict[str, str]:
+    return {"type": "Ready", "status": status, "lastTransitionTime": ago(since)}
+
+
+def phase(name: str, *conditions: dict[str, str], **more: Any) -> dict[str, Any]:
+    return {"phase": name, "startTime": ago(1200), "conditions": [*conditions], **more}
+
+
+def container(state: dict[str, Any], name: str = "vllm", **more: Any) -> dict[str, Any]:
+    return {"name": name, "state": state, **more}
+
+
+def ended(code: int, reason: str) -> dict[str, Any]:
+    return {"terminated": {"exitCode": code, "reason": reason}}
+
+
+def waiting(reason: str) -> dict[str, Any]:
+    return {"waiting": {"reason": reason}}
+
+
+RUNS = {"running": {"startedAt": ago(720)}}
+NEVER = ready("False", 1200)
+CRASHED = container(
+    waiting("CrashLoopBackOff"), lastState=ended(137, "OOMKilled"), restartCount=12
+)  # fmt: skip
+FETCHING = container(RUNS, name="download")
+
+# Node, status, the state, what the summary begins with.
+STANDS: dict[str, tuple[str, dict[str, Any], str, str]] = {
+    "ready": ("a", phase("Running", ready("True")), "ready", "runs on a; "),
+    "ready, and no other pod would be": (
+        "b", phase("Running", ready("True")), "ready", f"runs on b (where now: {NO_MODEL}); ",
+    ),
+    "nothing told": (
+        "a", {"phase": "Pending"},
+        "starting", f"starts on a and is not Ready yet; see {DESCRIBE}; ",
+    ),
+    "created": (
+        "a", phase("Pending", NEVER, containerStatuses=[container(waiting("ContainerCreating"))]),
+        "starting",
+        "starts on a and is not Ready yet, after 20 min: container vllm ContainerCreating; see "
+        f"{DESCRIBE}; ",
+    ),
+    "fetching": (
+        "a", phase("Pending", NEVER, initContainerStatuses=[FETCHING]), "starting",
+        "starts on a and is not Ready yet, after 20 min: container download runs for 12 min; see "
+        "kubectl logs -f -n inference llama -c download; ",
+    ),
+    "loading its engine": (
+        "a", phase("Running", NEVER, containerStatuses=[container(RUNS, started=True)]),
+        "starting",
+        "runs on a and is not Ready yet, after 20 min: container vllm runs for 12 min and does not "
+        "pass its readiness probe; see kubectl logs -f -n inference llama -c vllm; ",
+    ),
+    "loading its engine once more": (
+        "a",
+        phase("Running", NEVER, containerStatuses=[container(RUNS, lastState=ended(1, "Error"))]),
+        "starting",
+        "runs on a and is not Ready yet, after 20 min: container vllm runs for 12 min after Error "
+        "exit 1 and does not pass its readiness probe; see ",
+    ),
+    "no more": (
+        "a", phase("Running", ready("False", 180), containerStatuses=[container(RUNS)]),
+        "unready",
+        "runs on a and is not Ready any more, for 3 min: container vllm runs for 12 min and does "
+        f"not pass its readiness probe; see {DESCRIBE}; ",
+    ),
+    "gated": (
+        "a",
+        phase(
+            "Running", NEVER | {"reason": "ReadinessGatesNotReady", "message": "gate x is not met"},
+            containerStatuses=[container(RUNS, ready=True)],
         ),
-        (
-            "a",
-            {
-                "phase": "Running",
-                "conditions": [NOT_READY],
-                "containerStatuses": [
-                    {"name": "vllm", "state": CRASHING, "lastState": KILLED, "restartCount": 12}
-                ],
-            },
-            "is bound to a and not ready: container vllm CrashLoopBackOff, "
-            "ended with 137 (OOMKilled), restarted 12 times; ",
-        ),
-        (
-            "b",
-            {"phase": "Pending"},
-            "is bound to b (where now: node cache does not hold the model) and not ready; ",
-        ),
-    ],
-)
-def test_the_summary_begins_with_it(on: str, status: dict[str, Any], said: str) -> None:
-    state = ClusterState(clock=lambda: 1_000.0)
+        "starting", "runs on a and is not Ready yet, after 20 min: gate x is not met; see ",
+    ),
+    "without its image": (
+        "a", phase("Pending", containerStatuses=[container(waiting("ImagePullBackOff"))]),
+        "stuck",
+        f"is bound to a and does not run there: container vllm ImagePullBackOff; see {DESCRIBE}; ",
+    ),
+    "killed again and again": (
+        "a", phase("Running", ready("False", 60), containerStatuses=[CRASHED]), "stuck",
+        "is bound to a and does not run there: container vllm CrashLoopBackOff, OOMKilled exit "
+        "137, restarted 12 times; see kubectl logs -n inference llama -c vllm --previous; ",
+    ),
+    "without its model": (
+        "b", phase("Pending", NEVER), "stuck",
+        f"is bound to b and cannot start there: {NO_MODEL}; see {DESCRIBE}; ",
+    ),
+    "running without its model": (
+        "b", phase("Running", ready("False", 1200)), "starting",
+        f"runs on b (where now: {NO_MODEL}) and is not Ready yet, after 20 min; see {DESCRIBE}; ",
+    ),
+    "on a node that is gone": (
+        "z", phase("Running", ready("False", 60)), "stuck",
+        "is bound to z and does not run there: the node is not in the cluster; see kubectl get "
+        "node z; ",
+    ),
+    "on a node that is lost": (
+        "lost", phase("Running", ready("False", 60)), "stuck",
+        f"is bound to lost (where now: {NO_MODEL}) and does not run there: the kubelet there is "
+        "not heard of, or says that it is not ready; see kubectl describe node lost; ",
+    ),
+}  # fmt: skip
+
+
+def placed(on: str, status: dict[str, Any]) -> dict[str, Any]:
+    """Explain a pod that has a node; its container has a readiness probe."""
     pod = vllm(on=on)
-    pod = msgspec.structs.replace(pod, status=msgspec.convert(status, PodStatus))
-    for one in (node("a"), node("b"), loader(), loader_pod("a", LOADED), pod):
+    containers = [msgspec.structs.replace(pod.spec.containers[0], readiness_probe=Probe())]
+    return told(_with(pod, containers, status))
+
+
+def _with(pod: Pod, containers: list[Container], status: dict[str, Any]) -> Pod:
+    spec = msgspec.structs.replace(pod.spec, containers=tuple(containers))
+    return msgspec.structs.replace(pod, spec=spec, status=msgspec.convert(status, PodStatus))
+
+
+def told(pod: Pod) -> dict[str, Any]:
+    state = ClusterState(clock=lambda: NOW)
+    lost = node("lost")
+    taint = {"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"}
+    lost = msgspec.structs.replace(lost, spec=msgspec.convert({"taints": [taint]}, type(lost.spec)))
+    for one in (node("a"), node("b"), lost, loader(), loader_pod("a", LOADED), pod):
         state.upsert(one)
-    assert explain(pod, Context(state=state))["summary"].startswith(said)
+    return explain(pod, Context(state=state))
+
+
+@pytest.mark.parametrize("case", STANDS)
+def test_the_summary_begins_with_it(case: str) -> None:
+    on, status, stands, said = STANDS[case]
+    document = placed(on, status)
+    assert document["summary"].startswith(said)
+    assert document["standing"]["state"] == stands
+
+
+@pytest.mark.parametrize("case", STANDS)
+def test_it_is_well_unless_it_cannot_run_where_it_is(case: str) -> None:
+    """Whatever another node would say: that is the exit code of the command."""
+    on, status, stands, _ = STANDS[case]
+    document = placed(on, status)
+    assert is_well(document) is (stands != "stuck")
+    if on in {"a", "b"}:
+        assert is_well(document, on) is (stands != "stuck")
+
+
+def test_a_startup_probe_is_told_until_it_has_passed() -> None:
+    pod = vllm(on="a")
+    containers = [
+        msgspec.structs.replace(
+            pod.spec.containers[0], startup_probe=Probe(), readiness_probe=Probe()
+        )
+    ]
+    for started, said in ((False, "has not passed its startup"), (True, "not pass its readiness")):
+        status = phase("Running", NEVER, containerStatuses=[container(RUNS, started=started)])
+        assert said in told(_with(pod, containers, status))["summary"]
+
+
+def test_a_pod_that_no_node_would_take_is_not_said_to_wait_where_it_runs() -> None:
+    state = ClusterState(clock=lambda: NOW)
+    pod = vllm(on="a")
+    for one in (node("a"), loader(), pod):
+        state.upsert(one)
+    document = explain(pod, Context(state=state))
+    assert document["summary"].startswith(
+        f"runs on a (where now: {NO_MODEL}); placed again, it waits: none of 1 nodes has the model"
+    )
+    assert is_well(document)
+
+
+def test_a_pod_without_a_node_stands_nowhere() -> None:
+    assert told(vllm())["standing"] is None

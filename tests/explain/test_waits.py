@@ -183,11 +183,11 @@ REMEDIES: dict[str, tuple[Pod, list[KubeObject], str]] = {
     "ModelAbsent": (vllm(), cached(), "kubectl annotate node a modelcache.dev/provides=/var/lib"),
     "ModelLoading": (
         vllm(), [*cached(of="a"), loader_pod("a", LOADING)],
-        "kubectl logs -f -n inference model-loader-a --all-containers",
+        "kubectl logs -f -n inference model-loader-a -c download",
     ),
     "ModelFailed": (
         vllm(), [*cached(of="a"), loader_pod("a", CRASHING)],
-        "describe pod -n inference model-loader-a; kubectl logs -n inference model-loader-a",
+        "kubectl logs -n inference model-loader-a -c download --previous",
     ),
     "InsufficientMemory": (
         tmpfs(size="70Gi", memory="1Gi"), [node("a")], "spec.resources.requests.memory: 71Gi",
@@ -202,7 +202,7 @@ REMEDIES: dict[str, tuple[Pod, list[KubeObject], str]] = {
     ),
     "ClaimFillFailed": (
         CLAIM, [node("a"), claim(), job("fill", ("Failed",))],
-        "kubectl logs -n inference job/fill --all-containers",
+        "kubectl logs -n inference job/fill --all-containers --ignore-errors",
     ),
 }  # fmt: skip
 
