@@ -12,7 +12,6 @@ from extender.doctor.finding import Finding, Severity
 from extender.explain.held import how_to_be_asked, not_asked
 from extender.explain.volumes import volume_warnings
 from extender.kube.lives import tells_when_it_serves
-from extender.workload.constraints import Constraints
 from extender.workload.downloads import Fill
 from extender.workload.model import ModelReference, Need, Source
 from extender.workload.names import Kind, parse_name
@@ -279,7 +278,7 @@ def _to_be_asked(group: Group, examined: Examined) -> str:
         metadata=msgspec.structs.replace(group.pod.metadata, creation_timestamp=""),
         spec=msgspec.structs.replace(group.pod.spec, node_name=""),
     )
-    if not_asked(new, Constraints(), examined.schedulers, opted_in=opted_in):
+    if not_asked(new, examined.schedulers, opted_in=opted_in):
         field = group.owner.at("spec.schedulerName")
         return how_to_be_asked(group.pod, sorted(examined.schedulers), field)
     return (

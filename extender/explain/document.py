@@ -18,7 +18,7 @@ from extender.explain.answers import Answers, NodeAnswer, answers_for, refusal_m
 from extender.explain.held import held_back, not_asked
 from extender.explain.remarks import eviction_remark, evicts_in_vain, fetched_remarks
 from extender.explain.remedies import remedy
-from extender.explain.standing import State, standing
+from extender.explain.standing import State, named, standing
 from extender.explain.strategies import better_strategy
 from extender.explain.volumes import volume_warnings
 from extender.explain.words import no_new_node, patience, summarize
@@ -56,7 +56,8 @@ def explain(
     asking = answers_for(judge, pods, requests=requests, asked=asked)
     answers = asking.nodes
     held = held_back(pod, asked, context.schedulers, pods)
-    stands = standing(pod, judge, answers)
+    goes_to = "" if judge.request.node else asked.node_name
+    stands = named(goes_to, judge, answers) if goes_to else standing(pod, judge, answers)
     scores = node_scores(judge, tuple(answer.node for answer in answers if answer.fits))
     request = judge.request
     return {
@@ -81,7 +82,7 @@ def explain(
         "warnings": [
             {"reason": reason, "message": message}
             for reason, message in (
-                *_of_others(pod, asked, asking, judge, context),
+                *_of_others(pod, asking, judge, context),
                 *_warnings(judge, answers, _alike(judge, pods)),
             )
         ],
@@ -196,7 +197,7 @@ def _alike(judge: Judge, pods: Iterable[PodFacts]) -> int:
 
 
 def _of_others(
-    pod: Pod, asked: Constraints, asking: Answers, judge: Judge, context: Context
+    pod: Pod, asking: Answers, judge: Judge, context: Context
 ) -> Iterator[tuple[str, str]]:
     """Say what others decide about the pod, and is not looked at here."""
     if asking.not_judged:
@@ -209,7 +210,7 @@ def _of_others(
     facts = context.state.pod(judge.request.uid)
     if facts is not None and evicts_in_vain(facts):
         yield eviction_remark(judge)
-    elsewhere = not_asked(pod, asked, context.schedulers, opted_in=opted_in)
+    elsewhere = not_asked(pod, context.schedulers, opted_in=opted_in)
     if elsewhere and judge.request.needs_certainty:
         yield "NotAsked", elsewhere
 

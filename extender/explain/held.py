@@ -65,18 +65,11 @@ def held_back(
     )
 
 
-def not_asked(
-    pod: Pod, asked: Constraints, schedulers: Iterable[str], *, opted_in: bool = False
-) -> str:
+def not_asked(pod: Pod, schedulers: Iterable[str], *, opted_in: bool = False) -> str:
     """Say that what is said here holds nobody back, where this program is not asked about a pod.
 
     ``opted_in``: new pods of its namespace are sent to us.
     """
-    if asked.node_name and not pod.metadata.creation_timestamp:
-        return (
-            f"spec.nodeName puts it on {asked.node_name} by itself: no scheduler is asked; leave "
-            "it out, or use spec.nodeSelector"
-        )
     name = pod.spec.scheduler_name or DEFAULT_SCHEDULER
     if pod.spec.node_name or name in set(schedulers):
         return ""

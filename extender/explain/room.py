@@ -8,7 +8,7 @@ import msgspec
 
 from extender.cluster.memory import MEMORY, memory_demand
 from extender.cluster.requests import PODS, Amounts
-from extender.cluster.requests import in_words as amount_in_words
+from extender.cluster.requests import in_words as resource_in_words
 from extender.explain.answers import NodeAnswer
 from extender.explain.causes import of_models
 from extender.explain.claims import claim_remedy
@@ -72,7 +72,7 @@ def _room(answer: NodeAnswer, judge: Judge, pod: Pod) -> Iterator[str]:
         return
     memory = max(answer.verdict.missing, objection.short.get(MEMORY, 0))
     lacking = [
-        _memory(memory, size) if name == MEMORY else amount_in_words(name, size)
+        _memory(memory, size) if name == MEMORY else resource_in_words(name, size)
         for name, size in objection.short.items()
         if name != PODS
     ]
@@ -106,14 +106,16 @@ def too_small(answer: NodeAnswer) -> str:
 
 def in_words(amounts: Amounts) -> str:
     """Say amounts of several resources."""
-    return " and ".join(
-        f"{format_bytes(size)} of memory"
-        if name == MEMORY
-        else "a place for one more pod"
-        if name == PODS
-        else amount_in_words(name, size)
-        for name, size in amounts.items()
-    )
+    return " and ".join(amount_in_words(name, size) for name, size in amounts.items())
+
+
+def amount_in_words(name: str, size: int, more: str = "") -> str:
+    """Say how much of a resource lacks; ``more`` follows the figure."""
+    if name == MEMORY:
+        return f"{format_bytes(size)}{more} of memory"
+    if name == PODS:
+        return "a place for one more pod"
+    return f"{resource_in_words(name, size)}{more}"
 
 
 def _memory(lacking: int, by_requests: int) -> str:

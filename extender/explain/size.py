@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from extender.cluster.memory import MEMORY
 from extender.cluster.requests import Amounts
 from extender.cluster.view import PodFacts, View
-from extender.placement.in_tree import all_requests, node_has
+from extender.placement.in_tree import node_has
 from extender.placement.request import PodRequest
 
 
@@ -26,8 +26,7 @@ class Sizes:
         self._own: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
         for pod in pods:
             if pod.node and pod.counts and pod.comes_back and pod.uid != request.uid:
-                taken = all_requests(pod.requests, pod.demand)
-                for name, size in {**taken, MEMORY: pod.demand.bytes}.items():
+                for name, size in {**pod.requests, MEMORY: pod.demand.bytes}.items():
                     self._own[pod.node][name] += size
 
     def beyond(self, name: str) -> dict[str, int]:

@@ -12,10 +12,12 @@ from enum import StrEnum
 import msgspec
 
 from extender.explain.answers import NodeAnswer
+from extender.explain.causes import all_that_refuses
 from extender.explain.logs import follow, see_why
 from extender.kube.lives import has_run, is_ready, running, troubles
 from extender.kube.objects import Container, ContainerStatus, Pod
 from extender.kube.times import unix_time
+from extender.placement.objections import SHORTAGES, InTree
 from extender.placement.progress import in_words
 from extender.placement.reasons import Reason
 from extender.placement.verdict import Judge
@@ -30,6 +32,8 @@ _NO_START = frozenset(
     }
 )
 """What a node lacks that the kubelet, or the first read of the model, needs to be there."""
+_OF_THE_KUBELET = SHORTAGES | {InTree.AFFINITY, InTree.TAINT}
+"""What the kubelet refuses a pod for when it comes, which then has failed."""
 _LOST = frozenset({"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"})
 _CLOCK_STEP = 1.0
 """Seconds that times of the same moment may differ by: the API has whole ones."""
@@ -47,7 +51,7 @@ class State(StrEnum):
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """How it stands with a pod on ``node``; ``message`` begins the sentence about it.
+    """How it stands with a pod on ``node``, or will; ``message`` begins the sentence about it.
 
     ``remedy`` is a command that shows more; None where all is well.
     """
@@ -107,11 +111,39 @@ def standing(pod: Pod, judge: Judge, answers: Sequence[NodeAnswer]) -> Standing 
     return _on_its_way(seen)
 
 
+def named(node: str, judge: Judge, answers: Sequence[NodeAnswer]) -> Standing:
+    """Say how it will stand with a pod that names its own node, which no scheduler is asked about.
+
+    The kubelet there judges requests, selectors and affinity as kube-scheduler does, and takes all
+    else as it comes.
+    """
+    answer = next((one for one in answers if one.node == node), None)
+    if answer is None:
+        told = "no such node is in the cluster"
+    elif answer.fits:
+        start = f", about {answer.start.seconds:.0f} s to start" if answer.start else ""
+        told = f"it fits there{start}"
+    else:
+        objection = answer.objection
+        refuses = objection is not None and objection.reason in _OF_THE_KUBELET
+        why = all_that_refuses(answer, judge)
+        told = f"its kubelet {'refuses it' if refuses else 'takes it all the same'}: {why}"
+    fits = answer is not None and answer.fits
+    return Standing(
+        node=node,
+        state=State.STARTING if fits else State.STUCK,
+        message=f"spec.nodeName puts it on {node} by itself, no scheduler is asked: {told}; to "
+        "have it scheduled, leave that out, or use spec.nodeSelector",
+    )
+
+
 def _ready(seen: _Seen) -> Standing | None:
     """Tell of a pod that is Ready, or runs and says nothing of that."""
     status = seen.pod.status
     untold = not any(one.type == "Ready" for one in status.conditions)
-    if not is_ready(seen.pod) and not (status.phase == "Running" and untold and not seen.containers):
+    if not is_ready(seen.pod) and not (
+        status.phase == "Running" and untold and not seen.containers
+    ):
         return None
     return Standing(node=seen.node, state=State.READY, message=f"runs on {seen.node}{seen.now}")
 

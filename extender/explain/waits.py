@@ -8,14 +8,14 @@ from collections.abc import Iterable, Sequence
 from extender.cluster.holdings import ModelState
 from extender.cluster.memory import MEMORY
 from extender.cluster.requests import PODS, Amounts
-from extender.cluster.requests import in_words as amount_in_words
+from extender.cluster.requests import in_words as resource_in_words
 from extender.cluster.view import PodFacts
 from extender.explain.answers import NodeAnswer
 from extender.explain.causes import all_that_refuses, of_models, what_would_end
-from extender.explain.room import IF_EMPTY, in_words
+from extender.explain.room import IF_EMPTY, amount_in_words, in_words
 from extender.kube.quantity import format_bytes
 from extender.placement.in_tree import all_requests
-from extender.placement.reasons import OF_THE_CACHE, Reason
+from extender.placement.reasons import OF_THE_CACHE, TEXTS, Reason
 from extender.placement.verdict import Judge
 from extender.workload.model import ModelReference, Need
 
@@ -23,19 +23,23 @@ _HAVING = frozenset({ModelState.READY, ModelState.STALE})
 
 
 def why_it_waits(judge: Judge, answers: Sequence[NodeAnswer], pods: Iterable[PodFacts]) -> str:
-    """Say why no node takes a pod; ``pods`` are those of the cluster."""
+    """Say why no node takes a pod, with each node counted; ``pods`` are those of the cluster."""
     total = len(answers)
-    having = [answer for answer in answers if _has_it(answer, judge)]
+    cached = _cached(judge)
+    having: list[NodeAnswer] = []
+    rest: list[NodeAnswer] = []
+    for answer in answers:
+        (having if _has_them(answer, cached, judge) else rest).append(answer)
+    parts: list[str] = []
+    texts: Counter[str] = Counter()
     if having or any(answer.verdict.reason in OF_THE_CACHE for answer in answers):
-        parts = [_who_has_it(having, total, judge)]
-        rest = [answer for answer in answers if not _has_it(answer, judge)]
-        told = [a for a in rest if a.lacking]
-        texts = Counter(_of_the_cache(a, judge) for a in rest if not a.lacking)
+        it = "all its models" if len(cached) > 1 else "the model"
+        parts = [_who_has_it(having, total, it, judge)]
+        texts.update(_of_the_cache(answer, judge) for answer in rest if not answer.lacking)
     else:
-        parts, told = [], list(answers)
-        texts = Counter(all_that_refuses(a, judge) for a in answers if not a.lacking)
-    parts += [f"{_of(len(short), total)} {lacks}" for short, lacks in _shortages(told)]
-    parts += [f"{number} of {total}: {text}" for text, number in texts.most_common() if text]
+        texts.update(all_that_refuses(answer, judge) for answer in rest if not answer.lacking)
+    parts += [f"{_of(len(short), total)} {lacks}" for short, lacks in _shortages(rest)]
+    parts += [f"{number} of {total}: {text}" for text, number in _but_without_it(texts)]
     ends = who_would_have_to_go(judge, answers, pods) or f"waits for {what_would_end(answers)}"
     ends = "; ".join(filter(None, (_too_large(answers), ends)))
     return f"waits: {', '.join(parts)}; {ends}"
@@ -51,10 +55,23 @@ def _too_large(answers: Sequence[NodeAnswer]) -> str:
 
 
 def _of_the_cache(answer: NodeAnswer, judge: Judge) -> str:
-    """Say what else is to be said of a node without the model; of several models which lack."""
-    if len(_cached(judge)) > 1:
-        return of_models(answer, judge, OF_THE_CACHE)
-    return answer.text if answer.reason is Reason.MODEL_LOADING else ""
+    """Say what is to be said of a node that has not all models; where one is absent, that alone."""
+    models = of_models(answer, judge, OF_THE_CACHE)
+    if not models:
+        return all_that_refuses(answer, judge)
+    on_its_way = answer.verdict.reason is not Reason.MODEL_ABSENT
+    also = all_that_refuses(answer, judge) if answer.objection is not None and on_its_way else ""
+    return " and ".join(filter(None, (models, also)))
+
+
+def _but_without_it(texts: Counter[str]) -> list[tuple[str, int]]:
+    """Return what is to be said of how many nodes, and at last which simply lack the model.
+
+    Where it is all that is in the way on the others, who has it has told that already.
+    """
+    absent = TEXTS[Reason.MODEL_ABSENT]
+    said = [(text, number) for text, number in texts.most_common() if text != absent]
+    return [*said, (absent, texts[absent])] if said and absent in texts else said
 
 
 def _cached(judge: Judge) -> list[ModelReference]:
@@ -63,9 +80,10 @@ def _cached(judge: Judge) -> list[ModelReference]:
     return [one for one in known if one.need is Need.REQUIRED] or known
 
 
-def _has_it(answer: NodeAnswer, judge: Judge) -> bool:
+def _has_them(answer: NodeAnswer, cached: Sequence[ModelReference], judge: Judge) -> bool:
+    """Tell whether a node has all these models, and nothing refuses it for one of them."""
     refusals = answer.verdict.refusals
-    held = [judge.holding(r, answer.node) for r in _cached(judge) if r not in refusals]
+    held = [judge.holding(r, answer.node) for r in cached if r not in refusals]
     return (
         not any(refusal.reason in OF_THE_CACHE for refusal in refusals.values())
         and bool(held)
@@ -73,9 +91,8 @@ def _has_it(answer: NodeAnswer, judge: Judge) -> bool:
     )
 
 
-def _who_has_it(having: Sequence[NodeAnswer], total: int, judge: Judge) -> str:
-    """Say on how many nodes the model is, and what those lack."""
-    it = "all its models" if len(_cached(judge)) > 1 else "the model"
+def _who_has_it(having: Sequence[NodeAnswer], total: int, it: str, judge: Judge) -> str:
+    """Say on how many nodes ``it`` is, and what those lack."""
     if not having:
         return f"none of {total} nodes has {it}"
     count = len(having)
@@ -113,7 +130,7 @@ def _lacks(short: Sequence[NodeAnswer]) -> str:
     names = list(short[0].lacking)
     amounts = {name: [answer.lacking[name] for answer in short] for name in names}
     said = [
-        _amount(name, min(sizes), more=" or more" if min(sizes) < max(sizes) else "")
+        amount_in_words(name, min(sizes), more=" or more" if min(sizes) < max(sizes) else "")
         for name, sizes in amounts.items()
     ]
     verb = "lacks" if len(short) == 1 else "lack"
@@ -122,14 +139,6 @@ def _lacks(short: Sequence[NodeAnswer]) -> str:
         closest = min(short, key=lambda answer: (*answer.lacking.values(), answer.node))
         least = f" ({closest.node} lacks least)"
     return f"{verb} {' and '.join(said)}{least}"
-
-
-def _amount(name: str, size: int, more: str = "") -> str:
-    if name == MEMORY:
-        return f"{format_bytes(size)}{more} of memory"
-    if name == PODS:
-        return "a place for one more pod"
-    return f"{amount_in_words(name, size)}{more}"
 
 
 def who_would_have_to_go(
@@ -160,7 +169,7 @@ def who_would_have_to_go(
     _, priority, size, _, pod = best
     has: Amounts = {**pod.requests, MEMORY: size}
     gives = (
-        format_bytes(size) if name == MEMORY else amount_in_words(name, has[name])
+        format_bytes(size) if name == MEMORY else resource_in_words(name, has[name])
         for name in lacking[pod.node].lacking
         if name != PODS
     )

@@ -31,8 +31,11 @@ def summarize(
     """Say where a pod can go, or why it waits, and then what it asks for.
 
     What holds it back from every node comes first, then what would be so without that; of one that
-    has a node how it ``stands`` there, then what would be so if it were placed again.
+    has a node how it ``stands`` there, then what would be so if it were placed again. One that
+    names its node itself is not placed.
     """
+    if held is None and stands is not None and not judge.request.node:
+        return f"{stands.message}; {asks_for(judge)}"
     can_go, first = _can_go(judge, answers, pods), ""
     if held is not None:
         first = f"{held.message}; {held.remedy}; without that: "

@@ -28,6 +28,9 @@ _OF_EVERY_NODE = frozenset({CPU, PODS, "ephemeral-storage"})
 """What every kubelet reports; a node of a dump without it has been written by hand."""
 _CORDON = Taint(key=CORDON, effect="NoSchedule")
 _KEEPS_OUT = frozenset({"NoSchedule", "NoExecute"})
+_KUBELET_KEEPS_OUT = frozenset({"NoExecute"})
+"""Of a pod that names its node, only its kubelet is asked, which knows of no cordon and of no other
+taint (``generalFilter`` in kubernetes/pkg/kubelet/lifecycle/predicate.go)."""
 
 
 def all_requests(requests: Amounts, demand: MemoryDemand) -> dict[str, int]:
@@ -147,10 +150,11 @@ def _fixed(node: NodeView, asked: Constraints) -> Iterator[Objection]:
             reason=InTree.NODE_NAMED, text="the pod names another node", detail=asked.node_name
         )
     cordon = () if node.schedulable else (_CORDON,)
+    keeps_out = _KUBELET_KEEPS_OUT if asked.node_name else _KEEPS_OUT
     taints = tuple(
         taint
         for taint in dict.fromkeys((*cordon, *node.taints))
-        if taint.effect in _KEEPS_OUT and not any(t.tolerates(taint) for t in asked.tolerations)
+        if taint.effect in keeps_out and not any(t.tolerates(taint) for t in asked.tolerations)
     )
     if taints:
         yield _kept_out(taints)

@@ -46,7 +46,7 @@ WOULD_END: dict[InTree, str] = {
 """For people: the rest of a sentence that begins with "the pod waits for"."""
 
 
-_SHORTAGES = frozenset(
+SHORTAGES = frozenset(
     {InTree.TOO_MANY_PODS, InTree.INSUFFICIENT_MEMORY, InTree.INSUFFICIENT_RESOURCES}
 )
 
@@ -78,7 +78,7 @@ class Objection(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_shortage(self) -> bool:
         """Tell whether amounts are all that is in the way."""
-        return self.reason in _SHORTAGES
+        return self.reason in SHORTAGES
 
 
 def together(objections: Iterable[Objection]) -> Objection | None:

@@ -10,7 +10,18 @@ import yaml
 
 from tests.cli.program import CLUSTER, PODS, Done, run
 
-KEYS = ["pod", "namespace", "part", "references", "memory", "held", "standing", "nodes", "summary", "warnings"]
+KEYS = [
+    "pod",
+    "namespace",
+    "part",
+    "references",
+    "memory",
+    "held",
+    "standing",
+    "nodes",
+    "summary",
+    "warnings",
+]
 REFERENCE_KEYS = [
     "role", "strategy", "source", "need", "model", "revision", "hostPath", "claim", "image",
     "volume", "bytes", "readFrom", "unknown",

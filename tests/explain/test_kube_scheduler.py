@@ -431,12 +431,46 @@ def test_a_scheduler_that_does_not_ask_is_told() -> None:
     assert "kubectl label namespace inference modelcache.dev/scheduling=enabled" in said
 
 
-def test_a_node_that_the_pod_names_itself_is_told() -> None:
-    asker = served()
-    asker["spec"]["nodeName"] = "a"
-    assert "spec.nodeName puts it on a by itself" in warned(asker)["NotAsked"]
-    told = document(asker, machine("a"), machine("b"), loader(), loader_pod("a", READY))
-    assert {n["name"]: n["reason"] for n in told["nodes"]} == {"a": None, "b": "AnotherNodeNamed"}
+OURS = "spec.nodeName puts it on a by itself, no scheduler is asked: "
+BUSY = {"key": "busy", "effect": "NoExecute"}
+NAMED: dict[str, tuple[dict[str, Any], list[KubeObject], str]] = {
+    "fits": (
+        served(), [machine("a"), loader_pod("a", READY)], "it fits there, about 28 s to start",
+    ),
+    "cordoned": (
+        served(), [machine("a", unschedulable=True, taints=[TAINT]), loader_pod("a", READY)],
+        "it fits there, about 28 s to start",
+    ),
+    "absent": (
+        served(), [machine("a")],
+        "its kubelet takes it all the same: node cache does not hold the model",
+    ),
+    "full": (
+        manifest(requests={"cpu": "8"}), [machine("a")], "its kubelet refuses it: Insufficient cpu",
+    ),
+    "selects": (
+        manifest(**FAR), [machine("a")],
+        "its kubelet refuses it: node selector or affinity does not match",
+    ),
+    "tainted": (
+        manifest(), [machine("a", taints=[BUSY])],
+        "its kubelet refuses it: untolerated taint {busy: }",
+    ),
+    "missing": (manifest(), [], "no such node is in the cluster"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NAMED)
+def test_of_a_node_that_the_pod_names_itself_its_kubelet_is_told(case: str) -> None:
+    """kube-scheduler never sees such a pod."""
+    asker, objects, said = NAMED[case]
+    asker["spec"] = {**asker["spec"], "nodeName": "a"}
+    told = document(asker, machine("b"), loader(), *objects)
+    assert told["summary"].startswith(f"{OURS}{said}; to have it scheduled, leave that out, or")
+    assert is_well(told) is said.startswith("it fits")
+    assert "NotAsked" not in {warning["reason"] for warning in told["warnings"]}
+    others = {n["reason"] for n in told["nodes"] if n["name"] != "a"}
+    assert others == {"AnotherNodeNamed"}
 
 
 def test_what_is_not_looked_at_is_said() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from extender.cluster.state import ClusterState
 from extender.explain.document import explain
-from extender.kube.objects import KubeObject, OwnerReference, Pod
+from extender.kube.objects import KubeObject, Node, OwnerReference, Pod
 from extender.placement.reasons import TEXTS, WAITS_FOR, Reason
 from extender.verbs.context import Context
 from tests.builders import (
@@ -46,6 +46,12 @@ def first(asker: Pod, *objects: KubeObject) -> str:
 def cached(*nodes: str, of: Sequence[str] = "abcd") -> list[KubeObject]:
     """A loader that is Ready on some nodes of a cluster."""
     return [*(node(name) for name in of), loader(), *(loader_pod(n, READY) for n in nodes)]
+
+
+def cordoned(name: str) -> Node:
+    found = node(name)
+    spec = msgspec.structs.replace(found.spec, unschedulable=True)
+    return msgspec.structs.replace(found, spec=spec)
 
 
 def important(found: Pod, priority: int) -> Pod:
@@ -132,12 +138,31 @@ def test_where_some_node_is_large_enough_nothing_is_said_of_sizes() -> None:
         (cached(), "waits: none of 4 nodes has the model"),
         (
             [*cached(), loader_pod("a", LOADING)],
-            "waits: none of 4 nodes has the model, 1 of 4: node cache is still loading the model",
+            "waits: none of 4 nodes has the model, 1 of 4: node cache is still loading the model, "
+            "3 of 4: node cache does not hold the model; waits for ",
         ),
-        ([*cached(), loader_pod("a", CRASHING)], "waits: none of 4 nodes has the model"),
+        (
+            [*cached(), *(loader_pod(name, CRASHING) for name in "abcd")],
+            "waits: none of 4 nodes has the model, 4 of 4: node cache failed to load the model; ",
+        ),
+        (
+            [
+                *cached(), loader_pod("a", READY), tmpfs(size="60Gi", on="a"),
+                loader_pod("b", LOADING), loader_pod("c", CRASHING),
+            ],
+            "waits: 1 of 4 nodes has the model, it lacks 5.0 GiB of memory, "
+            "1 of 4: node cache is still loading the model, "
+            "1 of 4: node cache failed to load the model, "
+            "1 of 4: node cache does not hold the model; ",
+        ),
+        (
+            [*cached(of="ab"), cordoned("c"), loader_pod("c", LOADING)],
+            "waits: none of 3 nodes has the model, 1 of 3: node cache is still loading the model "
+            "and node is cordoned, 2 of 3: node cache does not hold the model; ",
+        ),
         ([*cached("a", of="a"), tmpfs(size="60Gi", on="a")], "waits: 1 of 1 nodes has the model"),
     ],
-    ids=["nowhere", "loading", "failed", "one node"],
+    ids=["nowhere", "loading", "failed", "each its own", "loading and cordoned", "one node"],
 )  # fmt: skip
 def test_who_has_the_model_is_told(objects: list[KubeObject], said: str) -> None:
     assert first(vllm(), *objects).startswith(said)
