@@ -16,6 +16,7 @@ from extender.kube.objects import (
     Lease,
     Namespace,
     Node,
+    OwnerReference,
     PersistentVolume,
     PersistentVolumeClaim,
     Pod,
@@ -320,6 +321,13 @@ def requesting(name: str, memory: str) -> Pod:
     resources = {"requests": {"memory": memory}}
     container = {"name": "main", "image": "busybox:1.37", "resources": resources}
     return pod(name, spec={"containers": [container]})
+
+
+def owned(found: Pod, kind: str, name: str = "owner") -> Pod:
+    """Return a pod as a controller's."""
+    owner = OwnerReference(kind=kind, name=name, controller=True)
+    metadata = msgspec.structs.replace(found.metadata, owner_references=(owner,))
+    return msgspec.structs.replace(found, metadata=metadata)
 
 
 def claim(name: str = "model-store", *, phase: str = "Bound", **spec: Any) -> PersistentVolumeClaim:

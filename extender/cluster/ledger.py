@@ -6,6 +6,7 @@ is rebuilt once when they are settled, however many of its pods they touched.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from itertools import chain, islice
@@ -18,12 +19,12 @@ from extender.cluster.nested import Nested
 from extender.cluster.numbers import Numbers
 from extender.cluster.requests import Amounts
 from extender.cluster.reservations import Reservation, Reservations
+from extender.cluster.templates import Reading
 from extender.cluster.view import Changes, NodeView, Nominated, PodFacts
 from extender.cluster.warmth import Opening, WarmKey, openings
 from extender.cluster.zones import Zones
 from extender.kube.lives import is_ready
 from extender.kube.objects import Node, Pod
-from extender.workload.model import Workload
 
 ZONE_LABEL = "topology.kubernetes.io/zone"
 FINISHED = frozenset({"Succeeded", "Failed"})
@@ -310,11 +311,10 @@ def node_view(node: Node, allocatable: int, room: Amounts) -> NodeView:
     )
 
 
-def pod_facts(
-    uid: str, pod: Pod, demand: MemoryDemand, workload: Workload, requests: Amounts
-) -> PodFacts:
+def pod_facts(uid: str, pod: Pod, demand: MemoryDemand, reading: Reading) -> PodFacts:
     """Reduce a pod to what is kept of it."""
     owner = pod.metadata.controller()
+    daemons = owner.name if owner is not None and owner.kind == "DaemonSet" else ""
     return PodFacts(
         uid=uid,
         namespace=pod.metadata.namespace,
@@ -333,8 +333,10 @@ def pod_facts(
         ),
         comes_back=owner is not None and owner.kind in _OF_ONE_NODE,
         leaving=bool(pod.metadata.deletion_timestamp),
-        workload=workload,
-        requests=requests,
+        workload=reading.workload,
+        requests=reading.requests or {},
+        claims=reading.claims,
+        daemon_set=sys.intern(daemons),
         unscheduled="" if pod.spec.node_name else _why_unscheduled(pod),
     )
 

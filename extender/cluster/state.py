@@ -382,7 +382,7 @@ class ClusterState:
             problem = wrong_amount(pod.spec) or str(error)
             demand = MemoryDemand(bytes=0, request=0)
         return (
-            pod_facts(identity(pod), pod, demand, reading.workload, reading.requests or {}),
+            pod_facts(identity(pod), pod, demand, reading),
             problem,
         )
 

@@ -31,6 +31,7 @@ from extender.workload.model import (
     Workload,
 )
 from extender.workload.references import read_workload
+from extender.workload.volumes import mounted_claims
 
 TOKEN_VOLUME_PREFIX = "kube-api-access-"  # noqa: S105 - the name the apiserver gives the volume
 
@@ -41,10 +42,14 @@ T = TypeVar("T")
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """What a pod asks for. ``requests`` is None where an amount cannot be read."""
+    """What a pod asks for. ``requests`` is None where an amount cannot be read.
+
+    ``claims`` are those that its volumes name.
+    """
 
     workload: Workload
     requests: Amounts | None
+    claims: tuple[str, ...] = ()
 
 
 class Templates:
@@ -67,16 +72,18 @@ class Templates:
 
     def _read(self, pod: Pod) -> Reading:
         workload = read_workload(pod.metadata, pod.spec)
+        requests: Amounts | None
         try:
             # As the template says: what a resize has given since differs from pod to pod.
             requests = pod_requests(Pod(spec=pod.spec))
         except InvalidQuantityError:
             requests = None
+        claims = tuple(mounted_claims(pod.spec.volumes))
         with self._lock:
             shared = self._shared.setdefault(workload, workload)
-            if requests is None:
-                return Reading(shared, None)
-            return Reading(shared, self._requests.setdefault(tuple(requests.items()), requests))
+            if requests is not None:
+                requests = self._requests.setdefault(tuple(requests.items()), requests)
+            return Reading(shared, requests, claims)
 
     def loader(self, pod: Pod) -> LoaderTemplate | None:
         """Return what a DaemonSet's pod loads; None where it is no loader."""

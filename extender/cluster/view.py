@@ -99,7 +99,8 @@ class PodFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is kept of one pod.
 
     ``nominated`` is the node that kube-scheduler means for it, ``created`` an RFC 3339 time.
-    ``restarted``: a container of it has failed before. ``requests`` are those beside memory.
+    ``restarted``: a container of it has failed before. ``requests`` are those beside memory,
+    ``claims`` those that its volumes name, ``daemon_set`` the one that made it, if one did.
     ``unscheduled`` is what kube-scheduler says of why it has no node, for people alone.
     ``comes_back``: where it is evicted another one comes to the same node, as of a DaemonSet or of
     the kubelet itself. ``leaving``: it is being deleted, which frees nothing yet.
@@ -121,6 +122,8 @@ class PodFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     leaving: bool
     workload: Workload
     requests: Amounts = {}
+    claims: tuple[str, ...] = ()
+    daemon_set: str = ""
     unscheduled: str = ""
 
 

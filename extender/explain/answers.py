@@ -26,11 +26,15 @@ KUBE_SCHEDULER, EXTENDER = "kube-scheduler", "extender"
 
 
 class NodeAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """One node's answer; ``beyond`` is what the pod wants beyond what the node could ever give."""
+    """One node's answer; ``beyond`` is what the pod wants beyond what the node could ever give.
+
+    ``elsewhere``: what keeps the pod from starting there that nobody refuses it for.
+    """
 
     verdict: Verdict
     objection: Objection | None = None
     beyond: Amounts = {}
+    elsewhere: str = ""
 
     @property
     def node(self) -> str:
@@ -136,6 +140,7 @@ def answers_for(
             verdict=judge.verdict(name),
             objection=None if name == request.node else objections.of(wanted, name, number=number),
             beyond=sizes.beyond(name),
+            elsewhere=objections.elsewhere(name, number=number),
         )
         for name in sorted(view.nodes)
     ]

@@ -29,6 +29,11 @@ def claim_remedy(
             if storage_class:
                 return f"make {storage_class}, or name one of: kubectl get storageclasses"
             return f"see why: kubectl describe persistentvolumeclaim {space} {claim}"
+        case InTree.CLAIM_IN_USE:
+            return (
+                "it is free once that pod has gone; for several pods it has to be ReadWriteMany: "
+                f"kubectl describe persistentvolumeclaim {space} {claim}"
+            )
         case InTree.CLAIM_DELETED:
             return (
                 "see which pods hold it (Used By), and create it anew once it is gone: kubectl "

@@ -16,12 +16,13 @@ from extender.cluster.ledger import FINISHED
 from extender.cluster.view import PodFacts
 from extender.explain.answers import Answers, NodeAnswer, answers_for, refusal_message
 from extender.explain.held import held_back, not_asked
+from extender.explain.instead import without_its_own
 from extender.explain.remarks import eviction_remark, evicts_in_vain, fetched_remarks
 from extender.explain.remedies import remedy
 from extender.explain.standing import State, named, standing
 from extender.explain.strategies import better_strategy
 from extender.explain.volumes import volume_warnings
-from extender.explain.words import no_new_node, patience, summarize
+from extender.explain.words import elsewhere, no_new_node, patience, summarize
 from extender.kube.objects import Pod
 from extender.kube.quantity import format_bytes
 from extender.kube.times import time_text
@@ -49,7 +50,8 @@ def explain(
     workload, where there are several. ``only`` is the one node to list: scores, and what is said of
     the pod, are by all nodes all the same.
     """
-    judge, pods = context.judge(pod), context.state.pods()
+    view, pods = without_its_own(context.state.view(), context.state.pods(), pod)
+    judge = Judge(context.request(pod), view, context.policy, stale=context.stale())
     requests = context.state.templates.read(pod).requests or {}
     if pod.status.phase in FINISHED:  # whoever comes in its place may go anywhere
         asked = msgspec.structs.replace(asked, node_name="")
@@ -143,7 +145,7 @@ def _node(answer: NodeAnswer, judge: Judge, pod: Pod, scores: dict[str, int]) ->
         "fits": answer.fits,
         "refusedBy": answer.by,
         "reason": answer.reason,
-        "message": _cache_message(verdict, judge) if answer.fits else refusal_message(answer, fix),
+        "message": _of_fitting(answer, judge) if answer.fits else refusal_message(answer, fix),
         "resolvable": None if answer.fits else _resolvable(answer),
         "evidence": verdict.evidence,
         "state": verdict.state,
@@ -173,12 +175,18 @@ def _resolvable(answer: NodeAnswer) -> bool:
     return answer.objection.is_shortage and answer.verdict.fits
 
 
-def _cache_message(verdict: Verdict, judge: Judge) -> str | None:
-    """Say what the report of a fitting node's loader adds to its state, if there is one."""
+def _of_fitting(answer: NodeAnswer, judge: Judge) -> str | None:
+    """Say what is to be known of a node that fits; None where there is nothing."""
+    waits = f"it would not start there: {answer.elsewhere}" if answer.elsewhere else ""
+    return "; ".join(filter(None, (waits, _cache_message(answer.verdict, judge)))) or None
+
+
+def _cache_message(verdict: Verdict, judge: Judge) -> str:
+    """Say what the report of a fitting node's loader adds to its state; empty without one."""
     reference = next((r for r, answer in judge.answers.items() if answer.known), None)
     holding = judge.holding(reference, verdict.node) if reference is not None else None
     if holding is None or holding.evidence is not Evidence.VERIFIED:
-        return None
+        return ""
     transfer = judge.view.transfer(holding, verdict.node)
     said = [
         describe(transfer) if transfer is not None else "",
@@ -186,7 +194,7 @@ def _cache_message(verdict: Verdict, judge: Judge) -> str | None:
         f"proven at {time_text(holding.proven_at)}" if holding.proven_at is not None else "",
         holding.reason,
     ]
-    return ", ".join(text for text in said if text) or None
+    return ", ".join(filter(None, said))
 
 
 def _alike(judge: Judge, pods: Iterable[PodFacts]) -> int:
@@ -233,6 +241,7 @@ def _warnings(judge: Judge, answers: Sequence[NodeAnswer], alike: int) -> list[t
         found.append(("NoNodes", "the cluster has no nodes"))
     ours = [answer.verdict.reason for answer in answers if answer.objection is None]
     told = (
+        ("ClaimElsewhere", elsewhere(answers)),
         ("NoNewNode", no_new_node(judge, ours)),
         ("RequiredTimeout", patience(judge)),
         ("BetterStrategy", better_strategy(judge, answers, alike)),

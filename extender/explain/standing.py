@@ -120,6 +120,8 @@ def named(node: str, judge: Judge, answers: Sequence[NodeAnswer]) -> Standing:
     answer = next((one for one in answers if one.node == node), None)
     if answer is None:
         told = "no such node is in the cluster"
+    elif answer.elsewhere and answer.fits:
+        told = f"its kubelet takes it, and cannot start it: {answer.elsewhere}"
     elif answer.fits:
         start = f", about {answer.start.seconds:.0f} s to start" if answer.start else ""
         told = f"it fits there{start}"
@@ -128,7 +130,7 @@ def named(node: str, judge: Judge, answers: Sequence[NodeAnswer]) -> Standing:
         refuses = objection is not None and objection.reason in _OF_THE_KUBELET
         why = all_that_refuses(answer, judge)
         told = f"its kubelet {'refuses it' if refuses else 'takes it all the same'}: {why}"
-    fits = answer is not None and answer.fits
+    fits = answer is not None and answer.fits and not answer.elsewhere
     return Standing(
         node=node,
         state=State.STARTING if fits else State.STUCK,
@@ -178,9 +180,10 @@ def _without_what_it_opens(seen: _Seen) -> Standing | None:
     answer, status = seen.answer, seen.pod.status
     if status.phase == "Running" or any(map(has_run, seen.containers)):
         return None
-    if answer is None or answer.verdict.reason not in _NO_START:
+    if answer is None or not (answer.elsewhere or answer.verdict.reason in _NO_START):
         return None
-    message = f"is bound to {seen.node} and cannot start there: {answer.text}"
+    why = answer.elsewhere or answer.text
+    message = f"is bound to {seen.node} and cannot start there: {why}"
     remedy = see_why(*seen.named, None)
     return Standing(node=seen.node, state=State.STUCK, message=message, remedy=remedy)
 

@@ -83,13 +83,30 @@ def _can_go(judge: Judge, answers: Sequence[NodeAnswer], pods: Iterable[PodFacts
         return why_it_waits(judge, answers, pods)
     refused = Counter(all_that_refuses(a, judge) for a in answers if not a.fits)
     lacks = ", ".join(f"{number} {text}" for text, number in refused.most_common())
-    starts = [(answer.start.seconds, answer.node) for answer in fitting if answer.start]
+    held_up = sum(bool(answer.elsewhere) for answer in fitting)
+    free = [answer for answer in fitting if not answer.elsewhere] or fitting
+    starts = [(answer.start.seconds, answer.node) for answer in free if answer.start]
     soonest = ""
     if starts:
         seconds, node = min(starts)
         soonest = f", soonest on {node} (about {seconds:.0f} s)"
     others = f"; {lacks}" if lacks else ""
-    return f"fits on {len(fitting)} of {len(answers)} nodes{soonest}{others}"
+    but = f", and would not start on {held_up} of them (see the warning)" if held_up else ""
+    return f"fits on {len(fitting)} of {len(answers)} nodes{but}{soonest}{others}"
+
+
+def elsewhere(answers: Sequence[NodeAnswer]) -> str:
+    """Say that a claim keeps a pod from starting where kube-scheduler may place it; else empty."""
+    told = Counter(answer.elsewhere for answer in answers if answer.fits and answer.elsewhere)
+    if not told:
+        return ""
+    total = len(answers)
+    return (
+        " and ".join(f"{text}: {number} of {total} nodes" for text, number in told.items())
+        + " cannot attach it before that pod has gone (Multi-Attach), and kube-scheduler does not "
+        "look at that; keep the pod where the claim is (spec.nodeSelector), or use one that is "
+        "ReadWriteMany"
+    )
 
 
 def no_new_node(judge: Judge, answers: Collection[Reason | None]) -> str:

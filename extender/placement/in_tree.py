@@ -2,9 +2,10 @@
 
 Cordons, taints, ``nodeSelector``, required node affinity, claims and requests are judged, by the
 rules of kubernetes/pkg/scheduler/framework/plugins (``nodeunschedulable``, ``tainttoleration``,
-``nodeaffinity``, ``volumebinding``, ``noderesources/fit.go``). Everything else is named by
-``not_judged``, so that nobody takes its silence for a yes. All that is in the way is told, what
-does not end by itself first. Of pods that are being resized, what the spec asks counts.
+``nodeaffinity``, ``volumebinding``, ``volumerestrictions``, ``noderesources/fit.go``). Everything
+else is named by ``not_judged``, so that nobody takes its silence for a yes. All that is in the way
+is told, what does not end by itself first. Of pods that are being resized, what the spec asks
+counts.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from extender.cluster.requests import CPU, PODS, Amounts
 from extender.cluster.view import NodeView, PodFacts, View
 from extender.kube.objects import Taint
 from extender.placement.objections import CORDON, InTree, Objection, together
-from extender.placement.volume_binding import PodClaims
+from extender.placement.volume_binding import PodClaims, User
 from extender.workload.constraints import Constraints
 from extender.workload.model import ModelReference
 
@@ -60,17 +61,37 @@ class Objections:
         self._namespace = namespace
         self._references = tuple(references)
         self._claims: dict[int, PodClaims] = {}
+        self._users: dict[str, list[User]] = defaultdict(list)
         self._fixed: dict[str, Objection | None] = {}
         self._taken: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
         for pod in pods:
             if pod.node and pod.counts and (not uid or pod.uid != uid):
                 self.add(all_requests(pod.requests, pod.demand), pod.node)
+                if pod.namespace == namespace:
+                    self.mount(pod.claims, f"{pod.namespace}/{pod.name}", pod.node)
 
     def add(self, requests: Amounts, node: str) -> None:
         """Count what a pod requests on a node."""
         taken = self._taken[node]
         for name, size in requests.items():
             taken[name] += size
+
+    def mount(self, claims: Iterable[str], pod: str, node: str) -> None:
+        """Count the claims that another pod of the namespace has mounted on a node."""
+        for name in claims:
+            self._users[name].append(User(pod, node))
+
+    def claims(self, number: int = 0) -> tuple[str, ...]:
+        """Return the names of the pod's claims."""
+        return self._claims_of(number).names
+
+    def elsewhere(self, name: str, *, number: int = 0) -> str:
+        """Say what keeps the pod from starting on a node where kube-scheduler lets it; else empty.
+
+        Claims that other pods have on another node, which can be attached to one alone.
+        """
+        node = self._view.nodes.get(name)
+        return "" if node is None else " and ".join(self._claims_of(number).elsewhere(node))
 
     def of(self, wanted: Amounts, name: str, *, number: int = 0) -> Objection | None:
         """Say why kube-scheduler refuses a node for a pod with these requests; else None.
@@ -112,7 +133,12 @@ class Objections:
         number = templates.first + number if templates.claims else 0
         if number not in self._claims:
             self._claims[number] = PodClaims(
-                self._view, self._namespace, self._asked, self._references, ordinal=number
+                self._view,
+                self._namespace,
+                self._asked,
+                self._references,
+                ordinal=number,
+                users=self._users,
             )
         return self._claims[number]
 

@@ -22,6 +22,7 @@ class InTree(StrEnum):
     CLAIM_DELETED = "ClaimBeingDeleted"
     CLAIM_NOT_BOUND = "ClaimNotBound"
     CLAIM_UNREACHABLE = "ClaimUnreachable"
+    CLAIM_IN_USE = "ClaimInUse"
     TOO_MANY_PODS = "TooManyPods"
     INSUFFICIENT_MEMORY = "InsufficientMemory"
     INSUFFICIENT_RESOURCES = "InsufficientResources"
@@ -39,6 +40,7 @@ WOULD_END: dict[InTree, str] = {
     InTree.CLAIM_DELETED: "its claim to be made anew",
     InTree.CLAIM_NOT_BOUND: "its claim to be bound",
     InTree.CLAIM_UNREACHABLE: "a node that the claim's volume can be mounted on",
+    InTree.CLAIM_IN_USE: "the pod that has its claim to leave",
     InTree.TOO_MANY_PODS: "other pods to leave, or another node",
     InTree.INSUFFICIENT_MEMORY: "other pods to leave, or a node with more memory",
     InTree.INSUFFICIENT_RESOURCES: "other pods to leave, or a node with more of what it requests",

@@ -1,14 +1,15 @@
 """What kube-scheduler holds against nodes because of a pod's claims.
 
 The rules are those of kubernetes/pkg/scheduler/framework/plugins/volumebinding (``PreFilter``,
-``FindPodVolumes`` and its ``checkVolumeProvisions``) and volumezone, over the claims, volumes and
-classes that are known. A claim need not hold a model for that. What depends on other pods, on the
-drivers' limits or on free storage is named and not judged.
+``FindPodVolumes`` and its ``checkVolumeProvisions``), volumezone and volumerestrictions
+(ReadWriteOncePod), over the claims, volumes and classes that are known. A claim need not hold a
+model for that. What depends on the drivers' limits or on free storage is named and not judged; what
+kube-scheduler does not look at, and keeps the pod from starting, is told apart (``elsewhere``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -25,6 +26,7 @@ from extender.kube.quantity import parse_quantity
 from extender.placement.objections import InTree, Objection
 from extender.workload.constraints import Constraints
 from extender.workload.model import ModelReference, Source
+from extender.workload.volumes import mounted_claims
 
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _NEVER_PROVISIONS = "kubernetes.io/no-provisioner"
@@ -34,6 +36,9 @@ _GA = {
 }
 _TOPOLOGY = (*_GA, *_GA.values())
 """The labels of volumes and nodes that ``volumezone`` compares."""
+
+_ON_MANY_NODES = frozenset({"ReadWriteMany", "ReadOnlyMany"})
+"""Access modes of a volume that may be attached to several nodes at once."""
 
 
 class _Mounted(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,12 +54,20 @@ class _Mounted(msgspec.Struct, frozen=True, kw_only=True):
     made: bool = False
 
 
+class User(msgspec.Struct, frozen=True):
+    """Another pod, by namespace and name, and the node where it has a claim mounted."""
+
+    pod: str
+    node: str
+
+
 class PodClaims:
     """The claims of one pod, and what they hold against nodes.
 
     Those of its volumes, and those that its models are read from where a controller mounts them
     (``pvc://`` of KServe). ``ordinal`` is the pod's own in a StatefulSet: each has its own claims.
-    ``everywhere`` keeps the pod from all nodes, before kube-scheduler looks at any.
+    ``everywhere`` keeps the pod from all nodes, before kube-scheduler looks at any. ``users`` has
+    the other pods by the claims of this namespace that they have mounted.
     """
 
     def __init__(
@@ -65,16 +78,14 @@ class PodClaims:
         references: Iterable[ModelReference] = (),
         *,
         ordinal: int = 0,
+        users: Mapping[str, Sequence[User]],
     ) -> None:
         self._view = view
+        self._users = users
         self._namespace = namespace
         self._free: dict[str, list[PersistentVolume]] = {}
         sources = (s for r in references for s in (r, r.origin) if s is not None)
-        names = [
-            v.persistent_volume_claim.claim_name
-            for v in asked.volumes
-            if v.persistent_volume_claim is not None
-        ]
+        names = [*mounted_claims(asked.volumes)]
         names += [s.claim for s in sources if s.source is Source.CLAIM and s.claim]
         self._mounted = [self._existing(name) for name in dict.fromkeys(names) if name]
         self._mounted += [
@@ -85,15 +96,34 @@ class PodClaims:
 
     def objections(self, node: NodeView) -> Iterator[Objection]:
         """Say for which claims this node is refused."""
-        return filter(None, (self._refused(one, node) for one in self._mounted))
+        yield from filter(None, (self._refused(one, node) for one in self._mounted))
+        yield from filter(None, map(self._in_use, self._mounted))
+
+    def elsewhere(self, node: NodeView) -> Iterator[str]:
+        """Say which claims cannot be attached to a node while others have them on another one.
+
+        Of volumes that a driver attaches, and that may be on one node at a time: kube-scheduler
+        places the pod all the same, and it does not start (``IsMultiAttachAllowed`` in
+        kubernetes/pkg/volume/util/util.go).
+        """
+        for one in self._mounted:
+            users = self._users.get(one.name, ())
+            if not users or not self._is_on_one_node(one):
+                continue
+            if all(user.node != node.name for user in users):
+                pod, where = users[0].pod, users[0].node
+                yield f"claim {one.name} is attached to {where}, where pod {pod} has it"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the claims."""
+        return tuple(one.name for one in self._mounted)
 
     def not_judged(self) -> Iterator[str]:
         """Name what could refuse a node for a claim and is not looked at here."""
         if any(map(self._is_attached, self._mounted)):
             yield "how many volumes a node's CSI driver attaches"
         for one in self._mounted:
-            if one.facts is not None and one.facts.single_pod:
-                yield f"whether another pod has claim {one.name} (ReadWriteOncePod)"
             if one.facts is not None and not one.facts.bound and self._waits(one):
                 yield f"free storage for claim {one.name}"
 
@@ -130,6 +160,11 @@ class PodClaims:
         """Tell whether a driver mounts it, which takes so many on a node and no more."""
         volume = self._view.volumes.get(one.facts.volume) if one.facts is not None else None
         return volume is not None and volume.spec.csi is not None
+
+    def _is_on_one_node(self, one: _Mounted) -> bool:
+        volume = self._view.volumes.get(one.facts.volume) if one.facts is not None else None
+        modes = set(volume.spec.access_modes) if volume is not None else set()
+        return self._is_attached(one) and bool(modes) and not modes & _ON_MANY_NODES
 
     # -- on every node ---------------------------------------------------------------------------
 
@@ -171,6 +206,17 @@ class PodClaims:
         """Tell whether a bound claim's volume is none of those known; of none known, nothing is."""
         known = self._view.volumes
         return facts.bound and bool(known) and facts.volume not in known
+
+    def _in_use(self, one: _Mounted) -> Objection | None:
+        users = self._users.get(one.name, ())
+        if one.facts is None or not one.facts.single_pod or not users:
+            return None
+        return Objection(
+            reason=InTree.CLAIM_IN_USE,
+            text=f"claim {one.name} (ReadWriteOncePod) is in use by another pod",
+            detail=f"pod {users[0].pod} on {users[0].node}",
+            claim=one.name,
+        )
 
     # -- on one node -----------------------------------------------------------------------------
 

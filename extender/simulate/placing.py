@@ -145,8 +145,10 @@ def simulate(replicas: Sequence[Replica], context: Context, kept: Kept) -> Outco
             waits.append(_waiting(pod, number, replica, tried, context))
             blocked |= set() if replica.node else {part.name}
             continue
+        claims, name = objections.claims(number - 1), pod.metadata.name
         for other, _ in questions.values():
             other.add(wanted, placed.node)
+            other.mount(claims, f"{pod.metadata.namespace}/{name}", placed.node)
         free = objections.free(placed.node)
         placements.append(msgspec.structs.replace(placed, part=part.name or None, free=free))
     return Outcome(

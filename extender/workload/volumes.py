@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -39,6 +40,13 @@ def normal(path: str) -> str:
 def is_within(path: str, directory: str) -> bool:
     """Tell whether an absolute normal path is the directory or lies below it."""
     return path == directory or path.startswith(directory.rstrip("/") + "/")
+
+
+def mounted_claims(volumes: Iterable[Volume]) -> Iterator[str]:
+    """Yield the names of the claims that a pod's volumes name."""
+    for volume in volumes:
+        if volume.persistent_volume_claim is not None:
+            yield volume.persistent_volume_claim.claim_name
 
 
 def locate(

@@ -11,7 +11,7 @@ import pytest
 
 from extender.cluster.state import ClusterState
 from extender.explain.document import explain
-from extender.kube.objects import KubeObject, Node, OwnerReference, Pod
+from extender.kube.objects import KubeObject, Node, Pod
 from extender.placement.reasons import TEXTS, WAITS_FOR, Reason
 from extender.verbs.context import Context
 from tests.builders import (
@@ -23,6 +23,7 @@ from tests.builders import (
     loader,
     loader_pod,
     node,
+    owned,
     tmpfs,
     vllm,
 )
@@ -92,12 +93,6 @@ def test_the_least_important_pod_is_named_and_never_a_more_important_one() -> No
 def test_a_pod_that_is_too_small_to_help_is_not_named() -> None:
     crowd = [tmpfs(f"t{i}", size="10Gi", on="a") for i in range(5)]
     assert "would fit" not in first(vllm(memory="40Gi"), *cached("a"), *crowd)
-
-
-def owned(found: Pod, kind: str) -> Pod:
-    owner = OwnerReference(kind=kind, name="owner", controller=True)
-    metadata = msgspec.structs.replace(found.metadata, owner_references=(owner,))
-    return msgspec.structs.replace(found, metadata=metadata)
 
 
 @pytest.mark.parametrize("kind", ["DaemonSet", "Node"])

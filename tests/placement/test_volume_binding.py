@@ -8,7 +8,7 @@ import pytest
 
 from extender.cluster.state import ClusterState
 from extender.kube.decode import convert
-from extender.kube.objects import KubeObject, PersistentVolumeClaim
+from extender.kube.objects import KubeObject, PersistentVolume, PersistentVolumeClaim, Pod
 from extender.placement.in_tree import Objections
 from extender.placement.objections import InTree, Objection
 from extender.workload.constraints import Constraints, read_constraints
@@ -182,7 +182,6 @@ def test_what_lacks_is_told_beside_a_cordon() -> None:
 def test_what_is_not_judged_of_claims_is_named() -> None:
     asked, single = read_constraints(MOUNTS), {**PENDING, "accessModes": ["ReadWriteOncePod"]}
     assert objections(asked, HERE, claim(**single), storage_class()).not_judged() == (
-        "whether another pod has claim model-store (ReadWriteOncePod)",
         "free storage for claim model-store",
     )
     assert objections(asked, HERE, claim(), volume(csi={"driver": "x"})).not_judged() == (
@@ -190,6 +189,66 @@ def test_what_is_not_judged_of_claims_is_named() -> None:
     )
     assert objections(asked, HERE, claim(), volume(nfs={"server": "x"})).not_judged() == ()
     assert objections(read_constraints({}), HERE).not_judged() == ()
+
+
+# -- claims that other pods have ------------------------------------------------------------------
+
+ONCE: dict[str, Any] = {"accessModes": ["ReadWriteOnce"]}
+DISK = volume(csi={"driver": "x"}, **ONCE)
+ALONE = claim(accessModes=["ReadWriteOncePod"])
+
+
+def having(on: str, name: str = "other", **more: Any) -> Pod:
+    """A pod with the claim on a node."""
+    return pod(name, spec={**MOUNTS, "nodeName": on, "containers": []}, **more)
+
+
+def test_a_claim_for_one_pod_is_refused_everywhere_while_another_one_has_it() -> None:
+    for on in ("n", "m"):
+        objection = refused(HERE, node("m"), ALONE, volume(), having(on))
+        assert objection is not None
+        assert objection.reason is InTree.CLAIM_IN_USE
+        assert objection.detail == f"pod inference/other on {on}"
+
+
+def test_who_waits_or_has_ended_or_is_of_another_namespace_has_no_claim() -> None:
+    others = (
+        having(""),
+        having("m", "ended", status={"phase": "Succeeded"}),
+        having("m", "far", namespace="elsewhere"),
+    )
+    assert refused(HERE, node("m"), ALONE, volume(), *others) is None
+
+
+def test_a_pod_does_not_stand_in_its_own_way() -> None:
+    state = ClusterState(clock=lambda: 0.0)
+    own = having("n")
+    for obj in (HERE, ALONE, volume(), own):
+        state.upsert(obj)
+    asked = read_constraints(MOUNTS)
+    asking = Objections(
+        state.view(), state.pods(), asked, namespace="inference", uid=own.metadata.uid
+    )
+    assert asking.of({}, "n") is None
+
+
+@pytest.mark.parametrize(
+    ("disk", "held"),
+    [
+        (DISK, True),
+        (volume(csi={"driver": "x"}, accessModes=["ReadWriteOnce", "ReadOnlyMany"]), False),
+        (volume(csi={"driver": "x"}, accessModes=["ReadWriteMany"]), False),
+        (volume(nfs={"server": "x"}, **ONCE), False),  # nothing is attached
+    ],
+    ids=["one node", "many may read", "many", "no driver"],
+)
+def test_a_disk_is_attached_to_one_node_alone(disk: PersistentVolume, held: bool) -> None:
+    """kube-scheduler does not look: it refuses no node for that."""
+    asking = objections(read_constraints(MOUNTS), HERE, node("m"), claim(**ONCE), disk, having("m"))
+    assert asking.of({}, "n") is None
+    told = "claim model-store is attached to m, where pod inference/other has it"
+    assert asking.elsewhere("n") == (told if held else "")
+    assert asking.elsewhere("m") == ""
 
 
 # -- a StatefulSet's own claims --------------------------------------------------------------------

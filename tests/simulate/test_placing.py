@@ -10,7 +10,7 @@ import msgspec
 from extender.cli.source import new_context, new_state
 from extender.cluster.kept import Kept
 from extender.config import ExtenderConfiguration
-from extender.kube.objects import KubeObject, Node, OwnerReference, Pod
+from extender.kube.objects import KubeObject, Node, Pod
 from extender.simulate.counting import Replica
 from extender.simulate.placing import Outcome, simulate
 from extender.workload.constraints import ANYWHERE, Constraints
@@ -23,6 +23,7 @@ from tests.builders import (
     loader,
     loader_pod,
     node,
+    owned,
     tmpfs,
     vllm,
     volume,
@@ -139,11 +140,7 @@ def simulated(replicas: Sequence[Replica], objects: Sequence[KubeObject]) -> Out
 
 def test_a_daemonset_that_runs_already_is_not_counted_twice() -> None:
     """Its pod takes 40 of the node's 64 GiB now, and will again."""
-    owner = OwnerReference(kind="DaemonSet", name="agent", controller=True)
-    there = vllm(memory="40Gi", volume={"emptyDir": {}}, on="a")
-    there = msgspec.structs.replace(
-        there, metadata=msgspec.structs.replace(there.metadata, owner_references=(owner,))
-    )
+    there = owned(vllm(memory="40Gi", volume={"emptyDir": {}}, on="a"), "DaemonSet", "agent")
     new = msgspec.structs.replace(there, spec=msgspec.structs.replace(there.spec, node_name=""))
     part = Part(name="", pod=new, asked=ANYWHERE)
     outcome = simulated([Replica(part, "a")], [node("a"), there])
@@ -179,3 +176,22 @@ def test_each_pod_of_a_statefulset_goes_where_its_own_claim_is() -> None:
     (part,) = parts_of(manifest)
     outcome = order([part, part], objects)
     assert [one.node for one in outcome.placements] == ["b", "a"]
+
+
+def test_a_claim_for_one_pod_is_taken_by_the_first_replica() -> None:
+    shared = {"persistentVolumeClaim": {"claimName": "model-store"}}
+    manifest = {
+        "kind": "Deployment",
+        "metadata": {"name": "llm", "namespace": "inference"},
+        "spec": {
+            "template": {
+                "spec": {"containers": [{"name": "c"}], "volumes": [{"name": "v", **shared}]}
+            }
+        },
+    }
+    (part,) = parts_of(manifest)
+    alone = claim(accessModes=["ReadWriteOncePod"])
+    outcome = order([part, part], [node("a"), node("b"), alone, volume()])
+    assert (outcome.placed, outcome.waiting) == (1, 1)
+    assert outcome.waits is not None
+    assert {one.reason for one in outcome.waits.nodes} == {"ClaimInUse"}
