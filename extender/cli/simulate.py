@@ -101,10 +101,12 @@ def _show(outcome: Outcome, pod: Pod, said: str) -> None:
             table = [(*row[:1], *part, *row[1:]) for row, part in zip(table, parts, strict=True)]
         show_table(table[0], table[1:])
         say()
-    if outcome.waits is not None:
-        say(f"{outcome.waits.summary}")
+    first = [outcome.waits] if outcome.waits is not None else []
+    for waits in (*first, *outcome.others_wait):
+        part = f"{waits.part}: " if waits.part else ""
+        say(f"{part}{waits.summary}")
         say()
-        nodes = [{**msgspec.to_builtins(one), "refusedBy": one.by} for one in outcome.waits.nodes]
+        nodes = [{**msgspec.to_builtins(one), "refusedBy": one.by} for one in waits.nodes]
         refused = [
             (one["name"], one["by"], one["reason"] or "-", why(one, remedies=is_piped()))
             for one in nodes

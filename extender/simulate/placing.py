@@ -17,6 +17,7 @@ from extender.cluster.kept import Kept
 from extender.cluster.requests import pod_requests
 from extender.cluster.view import NodeView, View
 from extender.explain.answers import EXTENDER, answers_for, refusal_message
+from extender.explain.causes import all_that_refuses
 from extender.explain.remedies import remedy
 from extender.kube.objects import Condition, Pod, PodStatus
 from extender.placement import narrowing
@@ -59,7 +60,7 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
-    """One node that did not take the first replica that waits. ``by`` is who refuses it.
+    """One node that did not take a replica that waits. ``by`` is who refuses it.
 
     ``reason`` is a token of ours or of kube-scheduler's refusals; None where bind alone refused.
     """
@@ -72,7 +73,7 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
-    """The first replica that waits."""
+    """The first replica of a part that waits; of a DaemonSet all that do, one for each node."""
 
     replica: int
     part: str | None
@@ -81,13 +82,14 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What became of all replicas."""
+    """What became of all replicas; ``others_wait`` has the parts that wait after ``waits``."""
 
     replicas: int
     placed: int
     waiting: int
     placements: tuple[Placement, ...]
     waits: Waiting | None
+    others_wait: tuple[Waiting, ...]
     not_judged: tuple[str, ...]
     not_modelled: str = NOT_MODELLED
 
@@ -131,6 +133,7 @@ def simulate(replicas: Sequence[Replica], context: Context, kept: Kept) -> Outco
     placements: list[Placement] = []
     waits: list[Waiting] = []
     blocked: set[str] = set()
+    daemons: dict[str, tuple[int, Replica, dict[str, str]]] = {}
     questions = _questions(replicas, context)
     for number, replica in enumerate(replicas, start=1):
         part, (objections, wanted) = replica.part, questions[replica.part.name]
@@ -141,9 +144,14 @@ def simulate(replicas: Sequence[Replica], context: Context, kept: Kept) -> Outco
         candidates = [name for name, objection in zip(names, in_tree, strict=True) if not objection]
         pod = _numbered(part.pod, number)
         placed, tried = _place(pod, number, candidates, context, kept)
+        if placed is None and replica.node:
+            daemons.setdefault(part.name, (number, replica, {}))[2][replica.node] = tried.get(
+                replica.node, ""
+            )
+            continue
         if placed is None:
-            waits.append(_waiting(pod, number, replica, tried, context))
-            blocked |= set() if replica.node else {part.name}
+            waits.append(_waiting(number, replica, tried, context))
+            blocked.add(part.name)
             continue
         claims, name = objections.claims(number - 1), pod.metadata.name
         for other, _ in questions.values():
@@ -151,12 +159,15 @@ def simulate(replicas: Sequence[Replica], context: Context, kept: Kept) -> Outco
             other.mount(claims, f"{pod.metadata.namespace}/{name}", placed.node)
         free = objections.free(placed.node)
         placements.append(msgspec.structs.replace(placed, part=part.name or None, free=free))
+    for number, replica, tried in daemons.values():
+        waits.append(_waiting(number, replica, tried, context))
     return Outcome(
         replicas=len(replicas),
         placed=len(placements),
         waiting=len(replicas) - len(placements),
         placements=tuple(placements),
         waits=waits[0] if waits else None,
+        others_wait=tuple(waits[1:]),
         not_judged=tuple(
             dict.fromkeys(name for asking, _ in questions.values() for name in asking.not_judged())
         ),
@@ -273,29 +284,38 @@ def _models(node: NodeView, view: View) -> tuple[str, ...]:
     return tuple(sorted(held | {key[3] for key in node.warm}))
 
 
-def _waiting(
-    pod: Pod, number: int, replica: Replica, tried: Mapping[str, str], context: Context
-) -> Waiting:
-    """Say why no node takes a replica, as ``explain`` would."""
-    judge, asked = context.judge(pod), replica.part.asked
+def _waiting(number: int, replica: Replica, tried: Mapping[str, str], context: Context) -> Waiting:
+    """Say why no node takes a replica, as ``explain`` would.
+
+    ``tried`` has what bind said of the nodes that only it refused. Of a DaemonSet it names all
+    nodes whose pods wait, and ``number`` is the first of them: what is on one is no business of
+    another.
+    """
+    pod = _numbered(replica.part.pod, number)
+    judge = context.judge(pod)
     asking = answers_for(
         judge,
         context.state.pods(),
         requests=pod_requests(pod),
-        asked=asked,
+        asked=replica.part.asked,
         number=number - 1,
     )
     refused = [
         (answer, remedy(answer, judge, pod))
         for answer in asking.nodes
-        if replica.node in {"", answer.node}
+        if not replica.node or answer.node in tried
     ]
-    counts = Counter(answer.text or tried.get(answer.node, "") for answer, _ in refused)
+    counts = Counter(
+        all_that_refuses(answer, judge) or tried.get(answer.node, "") for answer, _ in refused
+    )
     said = ", ".join(f"{count} {text}" for text, count in counts.most_common())
+    summary = f"replica {number} waits: 0/{len(refused)} nodes: {said or 'there are no nodes'}"
+    if replica.node:
+        summary = f"the pods of {len(refused)} nodes wait: {said}"
     return Waiting(
         replica=number,
         part=replica.part.name or None,
-        summary=f"replica {number} waits: 0/{len(refused)} nodes: {said or 'there are no nodes'}",
+        summary=summary,
         nodes=tuple(
             Refused(
                 name=answer.node,

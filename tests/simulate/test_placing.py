@@ -195,3 +195,32 @@ def test_a_claim_for_one_pod_is_taken_by_the_first_replica() -> None:
     assert (outcome.placed, outcome.waiting) == (1, 1)
     assert outcome.waits is not None
     assert {one.reason for one in outcome.waits.nodes} == {"ClaimInUse"}
+
+
+def test_of_a_daemonset_every_pod_that_waits_is_told() -> None:
+    """One lacks memory, one the model; the third has both."""
+    objects = [
+        *(node(name) for name in "abc"), tmpfs(size="60Gi", on="a"), loader(),
+        *(loader_pod(name, READY) for name in "ab"),
+    ]  # fmt: skip
+    part = Part(name="", pod=owned(vllm(), "DaemonSet", "llm"), asked=ANYWHERE)
+    outcome = simulated([Replica(part, name) for name in "abc"], objects)
+    assert [one.node for one in outcome.placements] == ["b"]
+    assert outcome.waits is not None
+    assert outcome.waits.summary == (
+        "the pods of 2 nodes wait: 1 not enough memory once memory-backed volumes are counted (no "
+        "autoscaler does), 1 node cache does not hold the model"
+    )
+    assert {one.name: one.reason for one in outcome.waits.nodes} == {
+        "a": "InsufficientMemory", "c": "ModelAbsent",
+    }  # fmt: skip
+    assert outcome.others_wait == ()
+
+
+def test_of_several_parts_each_that_waits_is_told() -> None:
+    leader = Part(name="leader", pod=tmpfs("l", size="70Gi"), asked=ANYWHERE)
+    worker = Part(name="worker", pod=tmpfs("w", size="80Gi"), asked=ANYWHERE)
+    outcome = order([leader, worker, worker], [node("a")])
+    assert outcome.waits is not None
+    told = [(one.part, one.replica) for one in (outcome.waits, *outcome.others_wait)]
+    assert told == [("leader", 1), ("worker", 2)]

@@ -11,6 +11,7 @@ from extender.cluster.view import PodFacts
 from extender.explain.answers import KUBE_SCHEDULER
 from extender.kube.times import unix_time
 from extender.placement.reasons import TEXTS, WAITS_FOR, Reason
+from extender.placement.request import PodRequest
 from extender.serving.page.asked import Asked, Page, cut
 from extender.verbs.decision import Decision
 from extender.waiting.pods import WaitingPod
@@ -114,16 +115,22 @@ def _strategy(workload: Workload) -> str:
     return (workload.references[0].strategy if workload.references else Strategy.NONE).value
 
 
-def _refused(pod: WaitingPod, facts: PodFacts | None, now: float) -> Waiting:
-    request = pod.request
-    ordered = sorted(pod.refused.items(), key=lambda entry: (-entry[1], entry[0]))
+def _row(pod: PodRequest | PodFacts, waited: float) -> Waiting:
+    """Return what is told of every waiting pod."""
     return Waiting(
-        namespace=request.namespace,
-        name=request.name,
-        priority=request.priority,
-        model=_model(request.workload),
-        strategy=_strategy(request.workload),
-        waited=max(0.0, now - pod.since),
+        namespace=pod.namespace,
+        name=pod.name,
+        priority=pod.priority,
+        model=_model(pod.workload),
+        strategy=_strategy(pod.workload),
+        waited=max(0.0, waited),
+    )
+
+
+def _refused(pod: WaitingPod, facts: PodFacts | None, now: float) -> Waiting:
+    ordered = sorted(pod.refused.items(), key=lambda entry: (-entry[1], entry[0]))
+    return msgspec.structs.replace(
+        _row(pod.request, now - pod.since),
         woken=None if pod.touched_at is None else max(0.0, now - pod.touched_at),
         right_node=pod.right_node,
         because=[
@@ -142,15 +149,8 @@ def _refused(pod: WaitingPod, facts: PodFacts | None, now: float) -> Waiting:
 
 def _unscheduled(facts: PodFacts, now: float) -> Waiting:
     created = unix_time(facts.created)
-    return Waiting(
-        namespace=facts.namespace,
-        name=facts.name,
-        priority=facts.priority,
-        model=_model(facts.workload),
-        strategy=_strategy(facts.workload),
-        waited=0.0 if created is None else max(0.0, now - created),
-        unscheduled=facts.unscheduled,
-    )
+    row = _row(facts, 0.0 if created is None else now - created)
+    return msgspec.structs.replace(row, unscheduled=facts.unscheduled)
 
 
 def _example(example: str, text: str) -> str:
