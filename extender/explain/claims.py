@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from extender.placement.objections import InTree
 from extender.placement.reasons import Reason
 from extender.placement.verdict import Judge
@@ -17,8 +19,8 @@ def claim_remedy(
 
     ``storage_class`` is the claim's where that is what refuses it, ``job`` what was to fill it.
     """
-    namespace = judge.request.namespace or "default"
-    space = f"-n {namespace}"
+    space = f"-n {shlex.quote(judge.request.namespace or 'default')}"
+    claim, job = shlex.quote(claim), shlex.quote(job)
     match reason:
         case Reason.CLAIM_MISSING | InTree.CLAIM_MISSING:
             return (
@@ -56,11 +58,13 @@ def _unreachable(claim: str, space: str, judge: Judge, storage_class: str) -> st
     if storage_class:
         return (
             "place the pod elsewhere, or see where its class makes volumes, and which there are: "
-            f"kubectl get storageclass {storage_class} -o yaml; kubectl get persistentvolumes"
+            f"kubectl get storageclass {shlex.quote(storage_class)} -o yaml; kubectl get "
+            "persistentvolumes"
         )
     facts = judge.view.claim(judge.request.namespace, claim)
     if facts is None or not facts.volume:
         return f"place the pod elsewhere: kubectl describe persistentvolumeclaim {space} {claim}"
     return (
-        f"place the pod, or the volume, elsewhere: kubectl describe persistentvolume {facts.volume}"
+        "place the pod, or the volume, elsewhere: kubectl describe persistentvolume "
+        f"{shlex.quote(facts.volume)}"
     )

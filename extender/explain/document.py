@@ -85,7 +85,7 @@ def explain(
             {"reason": reason, "message": message}
             for reason, message in (
                 *_of_others(pod, asking, judge, context),
-                *_warnings(judge, answers, _alike(judge, pods)),
+                *_warnings(judge, answers, None if goes_to else _alike(judge, pods)),
             )
         ],
     }
@@ -223,7 +223,10 @@ def _of_others(
         yield "NotAsked", elsewhere
 
 
-def _warnings(judge: Judge, answers: Sequence[NodeAnswer], alike: int) -> list[tuple[str, str]]:
+def _warnings(
+    judge: Judge, answers: Sequence[NodeAnswer], alike: int | None
+) -> list[tuple[str, str]]:
+    """Return what is to be said of a pod; ``alike`` are such pods, None where it is not placed."""
     request = judge.request
     found = [(warning.reason, warning.message) for warning in request.workload.warnings]
     found += volume_warnings(request)
@@ -242,8 +245,8 @@ def _warnings(judge: Judge, answers: Sequence[NodeAnswer], alike: int) -> list[t
     ours = [answer.verdict.reason for answer in answers if answer.objection is None]
     told = (
         ("ClaimElsewhere", elsewhere(answers)),
-        ("NoNewNode", no_new_node(judge, ours)),
+        ("NoNewNode", "" if alike is None else no_new_node(judge, ours)),
         ("RequiredTimeout", patience(judge)),
-        ("BetterStrategy", better_strategy(judge, answers, alike)),
+        ("BetterStrategy", "" if alike is None else better_strategy(judge, answers, alike)),
     )
     return found + [(reason, message) for reason, message in told if message]

@@ -39,8 +39,8 @@ def how_to_fill(reference: ModelReference, node: str, judge: Judge) -> str:
     wanted = _wanted(reference, judge)
     declare = _declare(judge.view.inventory.provided(node), wanted.path)
     return (
-        f"{_by_loader(wanted, node)}; or declare what is baked in: kubectl annotate node {node} "
-        f"{declare}"
+        f"{_by_loader(wanted, node)}; or declare what is baked in: kubectl annotate node "
+        f"{shlex.quote(node)} {declare}"
     )
 
 
@@ -81,7 +81,7 @@ def _by_loader(wanted: _Wanted, node: str) -> str:
     loader = carrier or wanted.loaders[0]
     who, daemonset = (
         f"loader {loader.namespace}/{loader.name}",
-        (f"daemonset -n {loader.namespace} {loader.name}"),
+        f"daemonset -n {shlex.quote(loader.namespace)} {shlex.quote(loader.name)}",
     )
     holding = wanted.answer.nodes.get(node) if wanted.answer is not None else None
     if holding is None and carrier is not None:

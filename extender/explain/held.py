@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from extender.cluster.ledger import FINISHED
 from extender.cluster.namespaces import DEFAULT_SCHEDULER, LEFT_ALONE, OPT_IN
 from extender.cluster.view import PodFacts
+from extender.kube.lives import troubles
 from extender.kube.objects import Pod
 from extender.workload.constraints import Constraints
 
@@ -30,18 +32,17 @@ def held_back(
     """
     status = pod.status
     if status.phase in FINISHED:
-        why = f" ({status.reason})" if status.reason else ""
         return Held(
             reason="PodEnded",
-            message=f"has ended ({status.phase}{why}) and is not placed again",
-            remedy="whatever owns it makes a new one; without an owner, create it anew",
+            message=f"has ended ({_how_it_ended(pod)}) and is not placed again",
+            remedy=_after_the_end(pod),
         )
     if pod.metadata.deletion_timestamp:
         return Held(
             reason="PodDeleted",
             message="is being deleted and is not placed any more",
             remedy="see its finalizers where that takes long: kubectl get pod -o yaml "
-            f"-n {pod.metadata.namespace} {pod.metadata.name}",
+            f"-n {shlex.quote(pod.metadata.namespace)} {shlex.quote(pod.metadata.name)}",
         )
     if pod.spec.node_name:
         return None
@@ -65,6 +66,25 @@ def held_back(
     )
 
 
+def _how_it_ended(pod: Pod) -> str:
+    status = pod.status
+    wrong = (
+        f"container {one.container} {one.reason}"
+        for one in troubles((*status.init_container_statuses, *status.container_statuses))
+    )
+    why = ", ".join(filter(None, (status.reason, status.message.rstrip(". "), *wrong)))
+    return f"{status.phase}: {why}" if why else status.phase
+
+
+def _after_the_end(pod: Pod) -> str:
+    owner = pod.metadata.controller()
+    if owner is None:
+        return "nobody makes a new one: create it anew"
+    if pod.status.phase == "Succeeded":
+        return f"{owner.kind} {owner.name} makes a new one if there is more to do"
+    return f"{owner.kind} {owner.name} makes a new one, unless that has given up"
+
+
 def not_asked(pod: Pod, schedulers: Iterable[str], *, opted_in: bool = False) -> str:
     """Say that what is said here holds nobody back, where this program is not asked about a pod.
 
@@ -85,7 +105,7 @@ def how_to_be_asked(pod: Pod, schedulers: Iterable[str], field: str = "spec.sche
     """Say what sends pods such as this one here; ``field`` is where its scheduler is named."""
     opt_in = (
         f", or label the namespace before the pod is created: kubectl label namespace "
-        f"{pod.metadata.namespace or 'default'} {OPT_IN}"
+        f"{shlex.quote(pod.metadata.namespace or 'default')} {OPT_IN}"
     )
     named = f"set {field}: {' or '.join(schedulers)}"
     return named + (opt_in if _takes_the_label(pod) else "")

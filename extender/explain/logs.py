@@ -7,6 +7,8 @@ nothing has run before.
 
 from __future__ import annotations
 
+import shlex
+
 from extender.kube.lives import ContainerLog
 
 
@@ -21,8 +23,9 @@ def follow(namespace: str, name: str, log: ContainerLog | None) -> str:
 
 
 def _command(verb: str, namespace: str, name: str, log: ContainerLog | None) -> str:
+    pod = f"-n {shlex.quote(namespace)} {shlex.quote(name)}"
     if log is None:
-        return f"kubectl describe pod -n {namespace} {name}"
-    container = f" -c {log.container}" if log.container else ""
+        return f"kubectl describe pod {pod}"
+    container = f" -c {shlex.quote(log.container)}" if log.container else ""
     previous = " --previous" if log.previous else ""
-    return f"kubectl {verb} -n {namespace} {name}{container}{previous}"
+    return f"kubectl {verb} {pod}{container}{previous}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 import msgspec
@@ -55,7 +56,7 @@ def _fixed(objection: Objection, node: str, judge: Judge) -> str:
         case InTree.AFFINITY:
             return (
                 "change spec.nodeSelector or spec.affinity.nodeAffinity, or the labels of the "
-                f"node: kubectl get node {node} --show-labels"
+                f"node: kubectl get node {shlex.quote(node)} --show-labels"
             )
         case InTree.NODE_NAMED:
             return "leave out spec.nodeName"
@@ -92,7 +93,7 @@ def _room(answer: NodeAnswer, judge: Judge, pod: Pod) -> Iterator[str]:
     if not never and not answer.beyond:
         yield (
             "see who takes it: kubectl get pods --all-namespaces "
-            f"--field-selector spec.nodeName={answer.node}"
+            f"--field-selector spec.nodeName={shlex.quote(answer.node)}"
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
+from shlex import quote
 
 import msgspec
 
@@ -94,7 +95,9 @@ class _Seen(msgspec.Struct, frozen=True):
         return in_words(seconds) if seconds >= 0 else ""
 
     def stuck(self, why: str, remedy: str) -> Standing:
-        message = f"is bound to {self.node}{self.now} and does not run there: {why}"
+        runs = any(one.state.running is not None for one in self.pod.status.container_statuses)
+        how = "not all of it runs there" if runs and self.answer else "does not run there"
+        message = f"is bound to {self.node}{self.now} and {how}: {why}"
         return Standing(node=self.node, state=State.STUCK, message=message, remedy=remedy)
 
 
@@ -153,12 +156,12 @@ def _ready(seen: _Seen) -> Standing | None:
 def _on_a_lost_node(seen: _Seen) -> Standing | None:
     view = seen.judge.view.nodes.get(seen.node)
     if view is None:
-        return seen.stuck("the node is not in the cluster", f"kubectl get node {seen.node}")
+        return seen.stuck("the node is not in the cluster", f"kubectl get node {quote(seen.node)}")
     if not any(taint.key in _LOST for taint in view.taints):
         return None
     return seen.stuck(
         "the kubelet there is not heard of, or says that it is not ready",
-        f"kubectl describe node {seen.node}",
+        f"kubectl describe node {quote(seen.node)}",
     )
 
 
@@ -240,7 +243,7 @@ def _not_ready(seen: _Seen) -> Iterator[str]:
 def _runs(one: ContainerStatus, spec: Container, seen: _Seen) -> str:
     """Say for how long a container runs, after what, and which probe it has not passed."""
     ago = seen.ago(unix_time((one.state.running or {}).get("startedAt", "")))
-    said = f"runs for {ago}" if ago else "runs"
+    said = f"has run for {ago}" if ago else "runs"
     before = one.last_state.terminated
     if before is not None and before.exit_code:
         said += f" after {before.reason or 'Error'} exit {before.exit_code}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -101,6 +102,7 @@ def ends_taints(taints: Sequence[Taint]) -> str:
 
 def taints_remedy(taints: Sequence[Taint], node: str) -> str:
     """Say what would end each of these taints of a node for a pod."""
+    node = shlex.quote(node)
     cordoned = any(taint.key == CORDON for taint in taints)
     said = [f"kubectl uncordon {node}"] if cordoned else []
     passing = [(taint.key, found) for taint in taints if (found := _passing(taint)) is not None]

@@ -53,7 +53,7 @@ TEXTS: dict[Reason, str] = {
 WAITS_FOR: dict[Reason, str] = {
     Reason.MODEL_ABSENT: "a loader to put the model on a node",
     Reason.MODEL_LOADING: "a node's loader to finish",
-    Reason.MODEL_FAILED: "the loader that failed: its log says why",
+    Reason.MODEL_FAILED: "the loader that failed to be mended",
     Reason.MODEL_STALE: "the loader's pod to be Ready again",
     Reason.CLAIM_MISSING: "its claim to be created",
     Reason.CLAIM_NOT_BOUND: "its claim to be bound",

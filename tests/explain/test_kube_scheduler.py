@@ -374,12 +374,40 @@ def test_scheduling_gates_hold_it_back() -> None:
     assert "without that: fits on 1 of 1 nodes" in summary
 
 
-@pytest.mark.parametrize("phase", ["Failed", "Succeeded"])
-def test_a_pod_that_has_ended_is_not_placed_again(phase: str) -> None:
-    ended = manifest(nodeName="a") | {"status": {"phase": phase, "reason": "Evicted"}}
+KILLED = {"name": "main", "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}
+
+
+@pytest.mark.parametrize(
+    ("status", "owner", "said"),
+    [
+        (
+            {"phase": "Failed", "reason": "Evicted", "message": "The node was low on memory. "}, "",
+            "has ended (Failed: Evicted, The node was low on memory) and is not placed again; "
+            "nobody makes a new one: create it anew; ",
+        ),
+        (
+            {"phase": "Failed", "containerStatuses": [KILLED]}, "Job",
+            "has ended (Failed: container main OOMKilled exit 137) and is not placed again; "
+            "Job batch makes a new one, unless that has given up; ",
+        ),
+        (
+            {"phase": "Succeeded"}, "Job",
+            "has ended (Succeeded) and is not placed again; Job batch makes a new one if there is "
+            "more to do; ",
+        ),
+    ],
+    ids=["evicted", "killed", "done"],
+)  # fmt: skip
+def test_a_pod_that_has_ended_is_not_placed_again(
+    status: dict[str, Any], owner: str, said: str
+) -> None:
+    ended = manifest(nodeName="a") | {"status": status}
+    if owner:
+        owners = [{"kind": owner, "name": "batch", "controller": True}]
+        ended["metadata"] = {**ended["metadata"], "ownerReferences": owners}
     reason, summary = held(ended)
     assert reason == "PodEnded"
-    assert summary.startswith(f"has ended ({phase} (Evicted)) and is not placed again")
+    assert summary.startswith(said)
 
 
 def test_a_pod_that_is_being_deleted_is_not_placed_any_more() -> None:

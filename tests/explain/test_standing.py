@@ -69,27 +69,27 @@ STANDS: dict[str, tuple[str, dict[str, Any], str, str]] = {
     ),
     "fetching": (
         "a", phase("Pending", NEVER, initContainerStatuses=[FETCHING]), "starting",
-        "starts on a and is not Ready yet, after 20 min: container download runs for 12 min; see "
-        "kubectl logs -f -n inference llama -c download; ",
+        "starts on a and is not Ready yet, after 20 min: container download has run for 12 "
+        "min; see kubectl logs -f -n inference llama -c download; ",
     ),
     "loading its engine": (
         "a", phase("Running", NEVER, containerStatuses=[container(RUNS, started=True)]),
         "starting",
-        "runs on a and is not Ready yet, after 20 min: container vllm runs for 12 min and does not "
-        "pass its readiness probe; see kubectl logs -f -n inference llama -c vllm; ",
+        "runs on a and is not Ready yet, after 20 min: container vllm has run for 12 min and does "
+        "not pass its readiness probe; see kubectl logs -f -n inference llama -c vllm; ",
     ),
     "loading its engine once more": (
         "a",
         phase("Running", NEVER, containerStatuses=[container(RUNS, lastState=ended(1, "Error"))]),
         "starting",
-        "runs on a and is not Ready yet, after 20 min: container vllm runs for 12 min after Error "
-        "exit 1 and does not pass its readiness probe; see ",
+        "runs on a and is not Ready yet, after 20 min: container vllm has run for 12 min after "
+        "Error exit 1 and does not pass its readiness probe; see ",
     ),
     "no more": (
         "a", phase("Running", ready("False", 180), containerStatuses=[container(RUNS)]),
         "unready",
-        "runs on a and is not Ready any more, for 3 min: container vllm runs for 12 min and does "
-        f"not pass its readiness probe; see {DESCRIBE}; ",
+        "runs on a and is not Ready any more, for 3 min: container vllm has run for 12 min and "
+        f"does not pass its readiness probe; see {DESCRIBE}; ",
     ),
     "gated": (
         "a",
@@ -108,6 +108,15 @@ STANDS: dict[str, tuple[str, dict[str, Any], str, str]] = {
         "a", phase("Running", ready("False", 60), containerStatuses=[CRASHED]), "stuck",
         "is bound to a and does not run there: container vllm CrashLoopBackOff, OOMKilled exit "
         "137, restarted 12 times; see kubectl logs -n inference llama -c vllm --previous; ",
+    ),
+    "running in part": (
+        "a",
+        phase("Running", ready("False", 60), containerStatuses=[
+            container(RUNS, ready=True), container(ended(1, "Error"), name="proxy"),
+        ]),
+        "stuck",
+        "is bound to a and not all of it runs there: container proxy Error exit 1; see kubectl "
+        "logs -n inference llama -c proxy; ",
     ),
     "without its model": (
         "b", phase("Pending", NEVER), "stuck",

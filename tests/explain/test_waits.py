@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Sequence
 from typing import Any
@@ -234,6 +235,27 @@ def test_every_refusal_has_a_remedy_to_paste(reason: str) -> None:
     assert refused["reason"] == reason
     assert said in refused["remedy"]
     assert refused["message"].endswith(refused["remedy"])
+
+
+HOSTILE = "x$(reboot)"
+
+
+def test_names_in_commands_mean_nothing_else_to_a_shell() -> None:
+    """A dump is somebody's file: no apiserver has looked at the names in it."""
+    store = {"persistentVolumeClaim": {"claimName": HOSTILE, "readOnly": True}}
+    held = [node(HOSTILE), loader(HOSTILE, HOSTILE), loader_pod(HOSTILE, CRASHING)]
+    askers: list[tuple[Pod, list[KubeObject]]] = [
+        (vllm(), [node(HOSTILE), loader()]),
+        (vllm(), [*held, loader()]),
+        (vllm(), [cordoned(HOSTILE)]),
+        (vllm(memory="60Gi"), [node(HOSTILE), tmpfs(memory="9Gi", on=HOSTILE)]),
+        (vllm(volume=store), [node("a"), claim(HOSTILE, phase="Pending")]),
+    ]  # fmt: skip
+    for asker, objects in askers:
+        (refused,) = document(asker, *objects)["nodes"]
+        command = refused["remedy"].partition("kubectl ")[2]
+        assert HOSTILE in command
+        assert HOSTILE not in re.sub(r"'[^']*'", "", command)
 
 
 def test_a_node_that_provides_something_already_keeps_it() -> None:
