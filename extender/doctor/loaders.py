@@ -10,6 +10,8 @@ from extender.cluster.witnesses import LoaderPod
 from extender.doctor.examined import Examined, containers_of
 from extender.doctor.finding import Finding, Severity, some
 from extender.doctor.owners import daemon_set_owner
+from extender.explain.logs import see_why
+from extender.kube.lives import ContainerLog
 from extender.kube.objects import DaemonSet, Pod
 from extender.workload.model import LoaderTemplate, Need, Source
 from extender.workload.stacks.initializers import fills
@@ -104,8 +106,8 @@ def _states(name: str, loader: str, pods: list[LoaderPod]) -> Iterator[Finding]:
             object=name,
             message=f"is Ready and has not reported on {_where(mute, pods)} "
             f"({some(pod.unread or 'no report' for pod in mute)}): its models count as loading",
-            remedy=f"kubectl logs -n {mute[0].namespace} {mute[0].name}; it needs the right to "
-            "patch its own pod (deploy/loader)",
+            remedy=f"{see_why(mute[0].namespace, mute[0].name, ContainerLog())}; it "
+            "needs the right to patch its own pod (deploy/loader)",
         )
     if failed:
         yield Finding(
@@ -113,8 +115,7 @@ def _states(name: str, loader: str, pods: list[LoaderPod]) -> Iterator[Finding]:
             check="LoaderFailed",
             object=name,
             message=f"fails on {_where(failed, pods)} ({some(pod.reason for pod in failed)})",
-            remedy=f"kubectl logs -n {failed[0].namespace} {failed[0].name} --all-containers "
-            "--previous",
+            remedy=see_why(failed[0].namespace, failed[0].name, failed[0].log),
         )
     if stale:
         yield Finding(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from extender.doctor.finding import Severity
@@ -49,6 +51,7 @@ from tests.doctor.building import (
     mounting,
     of,
     ollama,
+    one,
     ours,
     reading_a_claim,
     reading_it_on,
@@ -60,6 +63,7 @@ from tests.doctor.building import (
     without_lease,
     writable,
 )
+from tests.explain.test_logs import FAILED
 
 RULES: dict[str, tuple[str, Severity, Objects, Objects]] = {
     # loaders
@@ -286,6 +290,14 @@ def test_each_rule_finds_the_bad_form_and_leaves_the_mended_alone(
     assert found[0].message
     assert found[0].remedy
     assert check not in checks([*NODES, *mended]), findings([*NODES, *mended])
+
+
+@pytest.mark.parametrize(("status", "command"), FAILED.values(), ids=FAILED)
+def test_of_a_loader_that_fails_the_command_that_shows_why_is_named(
+    status: dict[str, Any], command: str
+) -> None:
+    """The same as explain names: no log where nothing has run."""
+    assert one(findings([*NODES, LOADER, at("a", status)]), "LoaderFailed").remedy == command
 
 
 @pytest.mark.parametrize(
