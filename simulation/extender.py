@@ -295,12 +295,18 @@ class Extender:
         """Return why nothing may be bound now."""
         return "" if self._fencing is None else self._fencing.closed()
 
-    def _leads(self) -> bool:
+    def leads(self) -> bool:
+        """Tell whether this process is the one that acts."""
         return self.running and (self._fencing is None or self._fencing.leads())
 
     @property
-    def _term(self) -> str:
+    def term(self) -> str | None:
+        """Return what tells this replica's time from any other's; None while another leads."""
         return "" if self._fencing is None else self._fencing.term
+
+    def caught_up(self) -> bool:
+        """Tell whether all pods are known that were there when it began to act."""
+        return self._fencing is None or self._fencing.caught_up()
 
     def fence_with(
         self, fence: Fence, lease: Callable[[], LeaseSpec], lose_lead: Callable[[], None]
@@ -345,7 +351,7 @@ class Extender:
             return
         self._waking = True
         try:
-            for woken in self._rounds.wake(leads=self._leads, term=self._term):
+            for woken in self._rounds.wake(self):
                 name, told = woken.pod.request.name, woken.word.told
                 self._say(f"{name} woken{f' for {woken.node}' * bool(woken.node)}: {told}")
         finally:

@@ -45,9 +45,13 @@ class Fencing:
         self._poll()
 
     @property
-    def term(self) -> str:
-        """Return what tells the present leader's time from that of any other."""
-        return self._fence.term
+    def term(self) -> str | None:
+        """Return what tells this replica's time from any other's; None while another leads."""
+        return self._fence.term if self._fence.own else None
+
+    def caught_up(self) -> bool:
+        """Tell whether all pods are known that were there when this replica began to act."""
+        return not self._takeover.unknown(self._fence.term)
 
     def closed(self) -> str:
         """Return why nothing may be bound now; empty where it may."""

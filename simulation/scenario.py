@@ -24,6 +24,10 @@ class Fence(Protocol):
     def term(self) -> str:
         """Return what tells the present leader's time from that of any other."""
 
+    @property
+    def own(self) -> bool:
+        """Tell whether this replica leads, or did last, as far as was seen."""
+
     def observe(self, spec: LeaseSpec, *, asked_at: float) -> None:
         """Take the Lease as it was when it was asked for."""
 

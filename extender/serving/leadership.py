@@ -93,11 +93,16 @@ class Fence:
         """Return what tells the present leader's time from that of any other."""
         return f"{self._seen.holder_identity} {self._seen.acquire_time}"
 
+    @property
+    def own(self) -> bool:
+        """Tell whether the kube-scheduler of this pod leads, or did last, as far as was seen."""
+        return self.holder.startswith(self._prefix)
+
     def closed(self) -> str:
         """Return why nothing may be bound now; empty where it may."""
         if self._renewed_at is None:
             return "the lease of kube-scheduler has not been read yet"
-        if not self.holder.startswith(self._prefix):
+        if not self.own:
             return f"the kube-scheduler of this pod does not lead; {self.holder or 'nobody'} does"
         silent = self._monotonic() - self._renewed_at
         if silent > max(1.0, self._seen.lease_duration_seconds - SETTLE_SECONDS):
@@ -112,6 +117,20 @@ class Fence:
         if self._monotonic() - self._started < SETTLE_SECONDS:
             return "the bindings of this extender before its start are still settling"
         return ""
+
+
+class Alone:
+    """The lead of a process that has no other beside it."""
+
+    term = ""
+
+    def leads(self) -> bool:
+        """Tell that it does."""
+        return True
+
+    def caught_up(self) -> bool:
+        """Tell that it is: whoever asks has listed everything first."""
+        return True
 
 
 class Leadership:
@@ -139,9 +158,13 @@ class Leadership:
         return not self._fence.closed()
 
     @property
-    def term(self) -> str:
-        """Return what tells the present leader's time from that of any other, as far as is seen."""
-        return self._fence.term
+    def term(self) -> str | None:
+        """Return what tells this replica's time from any other's; None while another one leads."""
+        return self._fence.term if self._fence.own else None
+
+    def caught_up(self) -> bool:
+        """Tell whether all pods are known that were there when this replica began to act."""
+        return not self._takeover.unknown(self._fence.term)
 
     def closed(self) -> str:
         """Return why nothing may be bound now, after a second look where the first says so."""

@@ -15,7 +15,7 @@ from extender.serving.bindings import SEND_SECONDS, ApiBindings
 from extender.serving.events import Events
 from extender.serving.fetching import Fetching
 from extender.serving.knowledge import Knowledge
-from extender.serving.leadership import Leadership
+from extender.serving.leadership import Alone, Leadership
 from extender.serving.metrics import Metrics
 from extender.serving.settling import Settling
 from extender.serving.waking import Waking
@@ -27,6 +27,7 @@ from extender.verbs.filter import filter_nodes
 from extender.verbs.preempt import preempt
 from extender.verbs.prioritize import prioritize_nodes
 from extender.waiting.pods import WaitingPods
+from extender.waiting.rounds import Lead
 from extender.waiting.wake import FIRST_RETRY_SECONDS
 from extender.watch.client import Transport
 from extender.wire import (
@@ -77,6 +78,7 @@ class Service:
         self._bindings = bindings
         self._settling = Settling(context.state, bindings.written) if bindings else None
         self._leadership = leadership
+        self._lead: Lead = leadership or Alone()
         self.verbs: dict[str, Verb] = {
             "filter": self.filter,
             "prioritize": self.prioritize,
@@ -93,8 +95,7 @@ class Service:
             transport,
             schedulers=section.scheduler_names,
             per_second=section.per_second,
-            leads=self._leads,
-            term=self._term,
+            lead=self._lead,
             count=lambda result: self.metrics.wakes.labels(result).inc(),
         )
 
@@ -105,7 +106,7 @@ class Service:
             self.waiting,
             transport,
             per_hour=self.configuration.events.per_hour,
-            leads=self._leads,
+            leads=self._lead.leads,
             count=lambda reason, result: self.metrics.events.labels(reason, result).inc(),
         )
 
@@ -115,15 +116,9 @@ class Service:
             self.context,
             self.waiting,
             transport,
-            leads=self._leads,
+            leads=self._lead.leads,
             count=lambda result: self.metrics.wishes.labels(result).inc(),
         )
-
-    def _leads(self) -> bool:
-        return self._leadership is None or self._leadership.leads()
-
-    def _term(self) -> str:
-        return "" if self._leadership is None else self._leadership.term
 
     def start(self) -> None:
         """Begin to fill the state, to follow the lease and to wake pods."""

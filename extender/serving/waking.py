@@ -16,7 +16,7 @@ import structlog
 from extender.serving.telling import ApiTelling, while_leading
 from extender.verbs.context import Context
 from extender.waiting.pods import WaitingPods
-from extender.waiting.rounds import Rounds, Told, Woken
+from extender.waiting.rounds import Lead, Rounds, Told, Woken
 from extender.waiting.wake import PLAN_SECONDS_PER_POD
 from extender.watch.client import Transport
 
@@ -29,10 +29,7 @@ thousands wait (``PLAN_SECONDS_PER_POD``)."""
 
 
 class Waking:
-    """Wakes the refused pods of one service while it leads (``term``: see ``Rounds``).
-
-    ``count`` is told each result.
-    """
+    """Wakes the refused pods of one service while it leads. ``count`` is told each result."""
 
     def __init__(
         self,
@@ -42,21 +39,19 @@ class Waking:
         *,
         schedulers: tuple[str, ...],
         per_second: float,
-        leads: Callable[[], bool],
-        term: Callable[[], str],
+        lead: Lead,
         count: Callable[[str], None],
     ) -> None:
         self._context = context
         self._pods = pods
         self._pause = 1.0 / per_second
         self._count = count
-        self._leads = leads
-        self._term = term
+        self._lead = lead
         self._rounds = Rounds(
             context.state,
             pods,
             context.policy,
-            ApiTelling(transport, now=context.now, fence=while_leading(leads)),
+            ApiTelling(transport, now=context.now, fence=while_leading(lead.leads)),
             schedulers=frozenset(schedulers),
             stale=context.stale,
             request_of=context.request_of,
@@ -95,7 +90,7 @@ class Waking:
         if self._context.unsynced():
             return True
         began = monotonic()
-        for woken in self._rounds.wake(leads=self._leads, term=self._term()):
+        for woken in self._rounds.wake(self._lead):
             self._tell(woken)
             if woken.word.told is Told.UNREACHED:
                 return False

@@ -204,6 +204,17 @@ class WaitingPods:
                     )
                 )
 
+    def renew(self) -> None:
+        """Take every pod for one that was refused nobody knows when, as after a restart.
+
+        Another one may have led meanwhile, whose kube-scheduler asked about other nodes.
+        """
+        with self._lock:
+            for uid, pod in list(self._pods.items()):
+                self._pods[uid] = msgspec.structs.replace(
+                    pod, asked=None, touched_at=None, touched_steady=None, touches=0, misses=0
+                )
+
     def touched(self, uid: str, state: ClusterState) -> None:
         """Note that a pod was woken just now."""
         now, steady = state.now(), state.steady()

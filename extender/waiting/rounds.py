@@ -61,6 +61,20 @@ class Telling(Protocol):
         """Change a pod without changing what it asks for."""
 
 
+class Lead(Protocol):
+    """Whether this service is the one that acts, as far as is seen."""
+
+    @property
+    def term(self) -> str | None:
+        """Return what tells this service's time from any other's; None while another leads."""
+
+    def leads(self) -> bool:
+        """Tell whether this service acts now."""
+
+    def caught_up(self) -> bool:
+        """Tell whether all pods are known that were there when it began to."""
+
+
 class Woken(msgspec.Struct, frozen=True, kw_only=True):
     """One pod of a round: where it was nominated to (empty: touched), and what came of it."""
 
@@ -94,29 +108,47 @@ class Rounds:
         self._waker = Waker(state, pods, policy, stale=stale)
         self._nominations = Nominations(state, policy, stale=stale)
         self._term: str | None = None
+        self._complete = False
 
-    def wake(self, *, leads: Callable[[], bool], term: str) -> Iterator[Woken]:
+    def wake(self, lead: Lead) -> Iterator[Woken]:
         """Tell of whom it is time to tell, for as long as this service leads.
 
-        ``term`` tells the present leader's time from that of any other, as far as is known: the
-        pods of a former one are forgotten, as whoever led meanwhile was told what became of them.
         A round ends early where the apiserver is not there: nobody else is worth a try then.
         """
-        if self._term not in {None, term}:
-            self._term = None
-            self._pods.clear()
-        if not leads():
+        self._follow(lead)
+        if not lead.leads():
             return
-        if self._term is None:
-            self._term = term
-            self._pods.recover(self._state, self._schedulers, self._request_of)
         for pod in self._waker.due():
-            if not leads():
+            if not lead.leads():
                 return
             woken = self._wake(pod)
             yield woken
             if woken.word.told is Told.UNREACHED:
                 return
+
+    def _follow(self, lead: Lead) -> None:
+        """Have those wait who wait in the present term.
+
+        While another leads all are forgotten: it is told what becomes of them. kube-scheduler asks
+        from the first moment of a term on, before the Lease shows that one, so who is refused by
+        then is kept. The others are recovered: at once, and once more when the watch has come to
+        where the apiserver was. Until then it may not have shown all of them.
+        """
+        term = lead.term
+        if term is None:
+            if self._term is not None:
+                self._term = None
+                self._pods.clear()
+            return
+        if not lead.leads():
+            return
+        complete = lead.caught_up()
+        if term == self._term and (self._complete or not complete):
+            return
+        if self._term not in {None, term}:
+            self._pods.renew()
+        self._term, self._complete = term, complete
+        self._pods.recover(self._state, self._schedulers, self._request_of)
 
     def _wake(self, pod: WaitingPod) -> Woken:
         state, request = self._state, pod.request

@@ -22,6 +22,7 @@ from extender.serving.leadership import (
     lease_path,
 )
 from extender.serving.takeover import takeover
+from extender.verbs.takeover import Takeover
 from extender.watch.client import connect
 from tests.serving.answering import answering, kubeconfig
 from tests.watch.harness import eventually
@@ -193,6 +194,26 @@ def test_a_look_that_fails_unexpectedly_does_not_end_the_looking(
         assert eventually(lambda: fence.holder == "pod-a_1", 30)
         leadership.stop()
     assert failures == []
+
+
+def test_a_term_is_this_replicas_own_or_none_and_begins_before_everything_is_known(
+    tmp_path: Path, clocks: Clocks
+) -> None:
+    known: list[str] = []
+    before = Takeover(lambda: "7", lambda version: version in known)
+    transport = connect(str(kubeconfig("http://127.0.0.1:1", tmp_path)))
+    leadership = Leadership(transport, "kube-system/x", clocks.fence, before)
+    terms = [leadership.term]
+    for holder in ("pod-b_1", "pod-a_1", "pod-a_2"):
+        clocks.see(holder, acquired=0, moves=1)
+        terms.append(leadership.term)
+        before.ask(clocks.fence.term)
+        assert not leadership.caught_up()
+        known.append("7")
+        assert leadership.caught_up()
+        known.clear()
+    assert terms[:2] == [None, None]
+    assert len(set(terms)) == 3
 
 
 @pytest.mark.parametrize("lease", ["", "x", "/x", "x/", "a/b/c"])

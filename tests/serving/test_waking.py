@@ -24,8 +24,8 @@ class Woken(Room):
     def __init__(self, url: str, folder: Path) -> None:
         super().__init__()
         self.state.upsert(node("a"))
-        self.leads = True
-        self.term = "we"
+        self.open = True
+        self.term: str | None = "we"
         self.results: Counter[str] = Counter()
         self.waking = Waking(
             self.context,
@@ -33,12 +33,17 @@ class Woken(Room):
             connect(str(kubeconfig(url, folder))),
             schedulers=("",),  # which is what the pods of a test name
             per_second=1000.0,
-            leads=lambda: self.leads,
-            term=lambda: self.term,
+            lead=self,
             count=lambda result: self.results.update([result]),
         )
         for name in PODS:
             self.refuse(tmpfs(name, size="20Gi"), "a")
+
+    def leads(self) -> bool:
+        return self.open
+
+    def caught_up(self) -> bool:
+        return True
 
 
 def test_everyone_who_could_run_is_told(tmp_path: Path) -> None:
@@ -82,11 +87,11 @@ def test_whoever_no_longer_leads_knows_of_no_waiting_pods_until_it_leads_again(
         apiserver.status = 200
         room = Woken(apiserver.url, tmp_path)
         assert room.waking.wake()
-        room.leads, room.term = False, "the other"
+        room.open, room.term = False, None
         assert room.waking.wake()
         assert len(room.pods) == 0
         room.state.upsert(tmpfs(PODS[0], size="20Gi", on="a"))
-        room.leads, room.term = True, "we again"
+        room.open, room.term = True, "we again"
         assert room.waking.wake()
     assert [pod.request.name for pod in room.pods.all()] == PODS[1:]
 
@@ -98,11 +103,11 @@ def test_a_lead_that_is_in_doubt_for_a_moment_costs_no_pod_its_reason(tmp_path: 
         room = Woken(apiserver.url, tmp_path)
         assert room.waking.wake()
         told = len(apiserver.seen)
-        room.leads = False
+        room.open = False
         room.now += FIRST_RETRY_SECONDS
         assert room.waking.wake()
         assert len(apiserver.seen) == told
-        room.leads = True
+        room.open = True
         assert room.waking.wake()
     assert len(apiserver.seen) == 2 * told
     assert [pod.refused for pod in room.pods.all()] == [{"ModelLoading": 1}] * len(PODS)
@@ -112,7 +117,7 @@ def test_what_is_refused_before_it_leads_is_kept(tmp_path: Path) -> None:
     """kube-scheduler asks at once, and the fence opens seconds later."""
     with answering() as apiserver:
         room = Woken(apiserver.url, tmp_path)
-        room.leads = False
+        room.open = False
         assert room.waking.wake()
     assert len(room.pods) == len(PODS)
 

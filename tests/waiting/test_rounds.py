@@ -1,0 +1,148 @@
+"""Rounds of waking over changes of who leads: nobody who waits is lost to one.
+
+kube-scheduler asks from the first moment of its term on. The Lease is looked at every second, and a
+watch may tell of pods later than that.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from extender.placement.request import PodRequest
+from extender.waiting.pods import UNSEEN_SECONDS
+from extender.waiting.rounds import Rounds, Told, Word
+from tests.builders import node, tmpfs
+from tests.waiting.room import Room
+
+TAKER = tmpfs("taker", size="60Gi", on="a")
+WAITS = tmpfs("waits", size="20Gi")
+
+
+class Leading(Room):
+    """A node that is full, the rounds of a service, and the lead as it sees it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.term: str | None = None
+        self.open = False
+        self.complete = True
+        self.told: list[str] = []
+        self.state.upsert(node("a"))
+        self.state.upsert(TAKER)
+        self.rounds = Rounds(
+            self.state,
+            self.pods,
+            self.context.policy,
+            self,
+            schedulers={""},  # which is what the pods of a test name
+            stale=lambda: self.stale,
+            request_of=self.context.request_of,
+        )
+
+    def leads(self) -> bool:
+        return self.open
+
+    def caught_up(self) -> bool:
+        return self.complete
+
+    def nominate(self, request: PodRequest, node: str) -> Word:
+        return self.touch(request)
+
+    def touch(self, request: PodRequest) -> Word:
+        self.told.append(request.name)
+        return Word(Told.WRITTEN)
+
+    def see(self, term: str | None, *, open_: bool = True, complete: bool = True) -> None:
+        """Look at the Lease, then wake whom it is time to wake."""
+        self.term, self.open, self.complete = term, open_, complete
+        self.now += 1.0
+        for _ in self.rounds.wake(self):
+            pass
+
+    def waiting(self) -> list[str]:
+        return [pod.request.name for pod in self.pods.all()]
+
+
+@pytest.fixture
+def leading() -> Leading:
+    return Leading()
+
+
+@pytest.mark.parametrize("before", [None, "own 1"], ids=["another led", "it led before"])
+def test_who_is_refused_before_a_new_term_is_seen_is_woken_in_it(
+    leading: Leading, before: str | None
+) -> None:
+    leading.see(before, open_=before is not None)
+    leading.refuse(WAITS, "a", known=False)
+    leading.see(before, open_=False)  # the Lease as it was a moment ago
+    leading.see("own 2", open_=False)
+    leading.see("own 2")
+    leading.state.upsert(WAITS)
+    assert leading.waiting() == ["waits"]
+    leading.state.delete(TAKER)
+    leading.see("own 2")
+    assert leading.told == ["waits"]
+
+
+def test_who_is_shown_later_than_a_term_begins_is_recovered_once_the_watch_has_caught_up(
+    leading: Leading,
+) -> None:
+    """After a restart of this process alone nobody asks again by itself for minutes."""
+    leading.see("own 1", complete=False)
+    leading.state.upsert(WAITS)
+    leading.see("own 1", complete=False)
+    assert leading.waiting() == []
+    leading.see("own 1")
+    assert leading.waiting() == ["waits"]
+    leading.state.delete(TAKER)
+    leading.see("own 1")
+    assert leading.told == ["waits"]
+
+
+def test_who_is_known_when_a_term_begins_does_not_wait_for_the_watch(leading: Leading) -> None:
+    leading.state.upsert(WAITS)
+    leading.see("own 1", complete=False)
+    leading.state.delete(TAKER)
+    leading.see("own 1", complete=False)
+    assert leading.told == ["waits"]
+
+
+def test_a_pod_that_comes_later_is_none_that_was_refused(leading: Leading) -> None:
+    leading.see("own 1")
+    leading.state.upsert(WAITS)
+    leading.see("own 1")
+    assert leading.waiting() == []
+
+
+def test_while_another_one_leads_nobody_waits_here(leading: Leading) -> None:
+    leading.see("own 1")
+    leading.refuse(WAITS, "a")
+    leading.see(None, open_=False)
+    assert leading.waiting() == []
+    leading.state.delete(TAKER)
+    leading.see(None, open_=False)
+    assert leading.told == []
+
+
+def test_in_a_new_term_every_node_counts_for_who_waited_before(leading: Leading) -> None:
+    """Another one may have led meanwhile, and its kube-scheduler asked about a node of later."""
+    leading.see("own 1")
+    leading.refuse(WAITS, "a")
+    leading.state.upsert(node("new"))
+    leading.see("own 1")
+    assert leading.told == []
+    leading.see("own 2")
+    assert leading.told == ["waits"]
+
+
+def test_a_pod_that_went_meanwhile_is_not_kept_over_terms(leading: Leading) -> None:
+    leading.see("own 1")
+    leading.refuse(WAITS, "a")
+    leading.see("own 1")
+    leading.state.delete(WAITS)
+    leading.see("own 2")
+    assert leading.waiting() == []
+    leading.refuse(WAITS, "a", known=False)
+    leading.now += UNSEEN_SECONDS
+    leading.see("own 3")
+    assert leading.waiting() == []
