@@ -74,7 +74,7 @@ class Extender:
         self._say = say
         self._late_seconds = scenario.delays.late
         self._stale_seconds = scenario.stale_seconds
-        self._late: dict[int, Callable[[], None]] = {}
+        self._late: dict[int, Callable[[], object]] = {}
         self._sent = 0
         self._looking = self._waking = False
         self._changes = 0
@@ -82,7 +82,11 @@ class Extender:
             clock=lambda: timeline.now + self.skew, steady=lambda: timeline.now
         )
         self.context = Context(
-            state=self.state, policy=scenario.policy, stale=self.stale, fence=self._closed
+            state=self.state,
+            policy=scenario.policy,
+            stale=self.stale,
+            fence=self._closed,
+            term=lambda: self.term,
         )
         self.waiting = WaitingPods()
         self.doubts = Doubts(self.state, self._written)
@@ -238,17 +242,19 @@ class Extender:
         self._say(f"Binding {args.name} -> {args.node}: {fate}")
         if self._fencing is not None and self._faults.happens(5):
             self._lose_lead()
-        self._meanwhile()
-        if fate in {Fate.LOST_LATE, Fate.UNCLEAR_LATE}:
+        slow = self._is_slow()
+        done: Callable[[], bool] | None = None
+        if fate in {Fate.DONE, Fate.LOST_DONE, Fate.UNCLEAR_DONE}:
+            seconds = _SLOW_ANSWER_SECONDS if slow else _ANSWER_SECONDS
+            done = self._within(seconds, args, annotations)
+        elif fate in {Fate.LOST_LATE, Fate.UNCLEAR_LATE}:
             least, most = self._late_seconds
             if fate is Fate.UNCLEAR_LATE:
                 most = min(most, UNCLEAR_SECONDS - _TICK_SECONDS)
-            delay = self._choices.between(least, most)
-            self._later(delay, lambda: self._take_effect(args, annotations))
-        if fate in {Fate.DONE, Fate.LOST_DONE, Fate.UNCLEAR_DONE}:
-            done = self._take_effect(args, annotations)
-            if not done and fate is not Fate.LOST_DONE:
-                return Answer(Sent.CONFLICT, "conflict")
+            self._within(self._choices.between(least, most), args, annotations)
+        self._meanwhile(slow=slow)
+        if done is not None and not done() and fate is not Fate.LOST_DONE:
+            return Answer(Sent.CONFLICT, "conflict")
         return Answer(fate.answer, fate)
 
     def _credential(self) -> None:
@@ -258,9 +264,11 @@ class Extender:
             self._lose_lead()
         self._timeline.until(end)
 
-    def _meanwhile(self) -> None:
-        """Let other things happen until the Binding is decided."""
-        slow = self._fencing is None and self._faults.happens(10)
+    def _is_slow(self) -> bool:
+        return self._fencing is None and self._faults.happens(10)
+
+    def _meanwhile(self, *, slow: bool) -> None:
+        """Let other things happen until the apiserver answers."""
         end = self._timeline.now + (_SLOW_ANSWER_SECONDS if slow else _ANSWER_SECONDS)
         most = _SLOW_NESTED_EVENTS if slow else _NESTED_EVENTS
         for _ in range(self._choices.below(most) if self._faults.on else 0):
@@ -272,16 +280,26 @@ class Extender:
             return f"no answer for {namespace}/{name}"
         return self._api.get(Pod, name)
 
-    def _later(self, delay: float, binding: Callable[[], object]) -> None:
-        self._sent += 1
-        number = self._sent
+    def _within(
+        self, seconds: float, args: BindArgs, annotations: dict[str, str]
+    ) -> Callable[[], bool]:
+        """Have a Binding that is sent now take effect so long after, or before, when it is called.
 
-        def happen() -> None:
+        The answer may come later than that: what happens meanwhile waits for answers of its own.
+        What is returned tells whether the pod is bound by it.
+        """
+        self._sent += 1
+        number, bound = self._sent, False
+
+        def happen() -> bool:
+            nonlocal bound
             if self._late.pop(number, None) is not None:
-                binding()
+                bound = self._take_effect(args, annotations)
+            return bound
 
         self._late[number] = happen
-        self._timeline.after(delay, happen)
+        self._timeline.after(seconds, happen)
+        return happen
 
     def _take_effect(self, args: BindArgs, annotations: dict[str, str]) -> bool:
         done = self._api.bind(args.name, args.uid, args.node, annotations)
@@ -374,7 +392,7 @@ class Extender:
     def _tell(self, write: Callable[[], Told]) -> Word:
         """Write, or not, or without an answer; meanwhile other things happen."""
         if self._faults.happens(10):
-            self._meanwhile()
+            self._meanwhile(slow=self._is_slow())
         if not self._faults.happens(10):
             return Word(write())
         if self._choices.chance(50):

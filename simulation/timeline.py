@@ -6,7 +6,7 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from math import inf
 
-Event = Callable[[], None]
+Event = Callable[[], object]
 
 
 def _nothing() -> None:

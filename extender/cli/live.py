@@ -92,6 +92,7 @@ def watched_service(
         unsynced=knowledge.unsynced,
         stale=knowledge.stale,
         fence=leadership.closed if leadership else str,
+        term=(lambda: leadership.term) if leadership else str,
         pause=time.sleep,
     )
     if observer is not None:

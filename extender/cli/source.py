@@ -60,6 +60,7 @@ def new_context(
     unsynced: Callable[[], tuple[str, ...]] = tuple,
     stale: Callable[[], tuple[str, ...]] = tuple,
     fence: Callable[[], str] = str,
+    term: Callable[[], str | None] = str,
     pause: Callable[[float], None] | None = None,
 ) -> Context:
     """Return what the verbs need, as configured."""
@@ -73,6 +74,7 @@ def new_context(
         unsynced=unsynced,
         stale=stale,
         fence=fence,
+        term=term,
         pause=pause,
         hold_seconds=configuration.bind.hold_seconds,
         reservation_seconds=configuration.bind.reservation_seconds,

@@ -4,10 +4,10 @@ Between filter and bind other pods were placed and loaders may have failed. So t
 model's state are checked again, under the state's lock, and the memory is reserved in the same
 step; the apiserver is called after the lock. Nothing is bound while another replica may be binding:
 the fence is looked at before the memory is reserved, and again when nothing more is waited for
-before the Binding leaves: its credential may come from a plugin that takes seconds. The
-reservation stays until the watch shows the pod on its node. The decision is written with the
-binding: the apiserver copies a Binding's annotations onto the pod, both or neither
-(kubernetes/pkg/registry/core/pod/storage).
+before the Binding leaves: its credential may come from a plugin that takes seconds, in which the
+lead may even have gone and come back. The reservation stays until the watch shows the pod on its
+node. The decision is written with the binding: the apiserver copies a Binding's annotations onto
+the pod, both or neither (kubernetes/pkg/registry/core/pod/storage).
 
 An answer that was lost is looked up, never repeated blindly. Where it cannot be told whether the
 pod is bound, the reservation stays until that is settled (``doubt``), or it expires: memory is
@@ -35,6 +35,8 @@ from extender.verbs.context import TOO_LATE, Context, Late, never, not_listed
 from extender.verbs.decision import Decision, count, decision
 from extender.verbs.doubt import LOST_SECONDS, UNCLEAR_SECONDS, Doubt
 from extender.wire import BindArgs
+
+_ANOTHER_TERM = "another replica may have led since the memory was looked at"
 
 
 class Sent(StrEnum):
@@ -114,14 +116,15 @@ def bind(args: BindArgs, context: Context, bindings: Bindings, *, late: Late = n
     request = _request(args, context, bindings)
     if isinstance(request, Bound):
         return request
-    closed = context.fence()
+    closed, term = context.fence(), context.term()
     if closed:
         return Bound(outcome=BindOutcome.FENCED, error=closed)
     if late():  # the pod and the Lease may have been read, which takes seconds
         return Bound(outcome=BindOutcome.ERROR, error=TOO_LATE)
 
     def fence() -> str:  # it may read the Lease: the time is looked at last
-        return context.fence() or (TOO_LATE if late() else "")
+        closed = context.fence() or ("" if context.term() == term else _ANOTHER_TERM)
+        return closed or (TOO_LATE if late() else "")
 
     return _Binder(args, request, context, bindings, fence).bind()
 

@@ -84,7 +84,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
     ``schedulers`` are the names of the schedulers that ask this program, for explanations.
 
-    ``fence`` says why nothing may be bound now, empty where it may.
+    ``fence`` says why nothing may be bound now, empty where it may; ``term`` tells the time for
+    which it does from any other, which may have come between.
     ``hold_seconds``: how long prioritize keeps memory where it expects a pod to be bound, and how
     long preempt expects a nomination.
     ``reservation_seconds``: how long bind does, if the watch never shows the pod there; ``claims``
@@ -105,6 +106,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     hold_seconds: float = 5.0
     reservation_seconds: float = 300.0
     fence: Callable[[], str] = str
+    term: Callable[[], str | None] = str
     pause: Callable[[float], None] | None = None
     claims: Iterator[int] = msgspec.field(default_factory=_claims)
     recent: RecentRequests = msgspec.field(default_factory=RecentRequests)

@@ -48,7 +48,7 @@ REPORTING = msgspec.structs.replace(CROWDED, loaders=(our_loader(),), reported=H
 
 PAIR = msgspec.structs.replace(
     CROWDED,
-    delays=Delays(late=(0.1, 1.4)),  # with what comes between, less than a client waits
+    delays=Delays(late=(0.1, 2.4)),  # less than a client waits
     fence=lambda host, monotonic, now: Fence(host, monotonic=monotonic, now=now),
 )
 """Two replicas with the real fence; the lead is lost with Bindings in flight."""

@@ -395,6 +395,21 @@ def test_a_lead_that_is_lost_before_the_binding_can_leave_keeps_it_back(
     assert state.reserved() == 0
 
 
+def test_a_lead_that_came_back_before_the_binding_can_leave_keeps_it_back(
+    state: ClusterState,
+) -> None:
+    """Another one may have led meanwhile, and given the memory away."""
+    terms = ["first"]
+    apiserver = SlowCredential(lambda: terms.append("second"))
+    bound = ask(state, apiserver, term=lambda: terms[-1])
+    assert bound.outcome is BindOutcome.NOT_SENT
+    assert bound.error == (
+        "the binding was not sent: another replica may have led since the memory was looked at"
+    )
+    assert apiserver.sent == []
+    assert state.reserved() == 0
+
+
 def test_a_deadline_that_passes_before_the_binding_can_leave_keeps_it_back(
     state: ClusterState,
 ) -> None:
