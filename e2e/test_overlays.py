@@ -6,8 +6,9 @@ import json
 import ssl
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.error import URLError
+from urllib.error import HTTPError
 
 import pytest
 import yaml
@@ -88,6 +89,14 @@ def asked(url: str, context: ssl.SSLContext | None = None) -> tuple[int, str]:
         return answer.status, answer.read().decode()
 
 
+@contextmanager
+def unanswered() -> Iterator[None]:
+    """Expect a question to fail without an answer: in TLS 1.3 the refusal may come when read."""
+    with pytest.raises(OSError) as failed:  # noqa: PT011 - urllib's and the socket's are its kinds
+        yield
+    assert not isinstance(failed.value, HTTPError)
+
+
 def test_with_the_page_probes_and_people_come_over_https(
     cluster_again: RealCluster, namespace: str, tmp_path: Path
 ) -> None:
@@ -110,7 +119,7 @@ def test_with_the_page_probes_and_people_come_over_https(
         assert status == 200
         assert "<html" in page
         assert asked(f"https://{address}/readyz", trusting)[0] == 200
-        with pytest.raises((URLError, ConnectionError)):
+        with unanswered():
             asked(f"http://{address}/readyz")
     cluster.apply(from_node_cache("beside-the-page"), namespace)
     serving(cluster, namespace, "beside-the-page")
@@ -146,7 +155,7 @@ def test_in_two_deployments_the_scheduler_asks_over_mutual_tls(
         assert "modelcache.dev/decision" in pod["metadata"]["annotations"]
         trusting = ssl.create_default_context(cafile=str(authority.cert))
         trusting.check_hostname = False
-        with pytest.raises((URLError, ConnectionError)):  # no certificate, no answer
+        with unanswered():  # no certificate, no answer
             asked(f"https://{extender['status']['podIP']}:{VERBS_PORT}/healthz", trusting)
     finally:
         cluster.kubectl("delete", "-f", "-", "--ignore-not-found", input=workloads(text))

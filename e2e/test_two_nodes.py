@@ -159,6 +159,7 @@ def test_what_the_ledger_admits_runs_and_what_it_refuses_dies_or_takes_another_a
         (found,) = explained(deployed, namespace, pod, tmp_path, second.name)["nodes"]
         return found
 
+    before = killed_for_memory(deployed, second)
     free = verdict(filling("probe", 32))["memoryFreeBytes"] // MI
     admitted = filling("admitted", free - 256, guaranteed=guaranteed)
     refused = filling("refused", 1024)
@@ -170,7 +171,7 @@ def test_what_the_ledger_admits_runs_and_what_it_refuses_dies_or_takes_another_a
     assert verdict(refused)["reason"] == "InsufficientMemory"
     time.sleep(ALONE_SECONDS)
     assert lifetime(deployed, namespace, "admitted") == run
-    assert not somebody_is_killed(deployed, second)
+    assert killed_for_memory(deployed, second) == before
     refused["spec"]["nodeName"] = second.name
     deployed.apply(refused, namespace)
     if guaranteed:
@@ -181,8 +182,11 @@ def test_what_the_ledger_admits_runs_and_what_it_refuses_dies_or_takes_another_a
         kept = deployed.kubectl("exec", "-n", namespace, "admitted", "--", "wc", "-c", FILLED)
         assert int(kept.split()[0]) == (free - 256 - 1) * MI
     else:
-        killed = partial(somebody_is_killed, deployed, second)
-        deployed.wait_for(killed, 120, "the kernel or the kubelet to kill for memory")
+        deployed.wait_for(
+            lambda: killed_for_memory(deployed, second) - before,
+            120,
+            "the kernel or the kubelet to kill for memory",
+        )
     deployed.kubectl("delete", "pods", "--all", "-n", namespace, "--grace-period=1")
     # By this the kubelet judges whether to evict more pods.
     deployed.wait_for(lambda: available(deployed, second.name) > 1 << 30, 120, "it to be over")
@@ -208,18 +212,17 @@ def is_running(cluster: RealCluster, namespace: str, name: str) -> bool:
     return phase(cluster, namespace, name) == "Running"
 
 
-def somebody_is_killed(cluster: RealCluster, node: RealNode) -> bool:
-    """Say whether a node had no memory left for its pods, by the kernel's or the kubelet's word.
+def killed_for_memory(cluster: RealCluster, node: RealNode) -> set[str]:
+    """Return whom a node had no memory left for, by the kernel's or the kubelet's word.
 
-    The kernel's: a process was killed because the limit of all pods together was hit, not the one
-    of its own pod, and the status of such a container agrees. The kubelet's: a pod was evicted for
-    memory.
+    The kernel's, by the container's id: a process was killed because the limit of all pods together
+    was hit, not the one of its own pod, and the status of such a container agrees. The kubelet's,
+    by the pod's UID: it was evicted for memory. The loader may be among them, and stays.
     """
     pods = cluster.read("/api/v1/pods", fieldSelector=f"spec.nodeName={node.name}")["items"]
-    if any(evicted_for_memory(pod) for pod in pods):
-        return True
+    evicted = {pod["metadata"]["uid"] for pod in pods if evicted_for_memory(pod)}
     victims = {Path(victim).name for limited, victim in kernel_kills(node) if limited == "kubepods"}
-    return any(victims & set(killed_containers(pod)) for pod in pods)
+    return evicted | {one for pod in pods for one in killed_containers(pod) if one in victims}
 
 
 def evicted_for_memory(pod: Object) -> bool:

@@ -263,7 +263,8 @@ class Laws:
                 continue
             rest = [p for p in extender.witness.on(name) if p.metadata.uid not in victims.uids]
             taken = ask.demand + sum(self.demand(p) for p in rest)
-            taken += sum(entry.bytes for entry in node.reserved if entry.uid != pod.metadata.uid)
+            gone = {pod.metadata.uid, *victims.uids}
+            taken += sum(entry.bytes for entry in node.reserved if entry.uid not in gone)
             for uid, room in expected.items():
                 other = extender.witness.pods.get(uid)
                 ahead = other is not None and _priority(other) >= _priority(pod)

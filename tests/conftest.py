@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+import structlog
 from hypothesis import settings
 
 # Examples are short; a loaded machine is no reason to fail.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """End with a test what a command in it sets up for logs: a logger would keep it for good."""
+    configure, before = structlog.configure, structlog.get_config()
+    kept: dict[str, bool] = {"cache_logger_on_first_use": False}
+    monkeypatch.setattr(structlog, "configure", lambda **asked: configure(**{**asked, **kept}))
+    yield
+    configure(**before)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,8 +14,8 @@ POD = next(
     pod for pod in yaml.safe_load_all(PODS.read_text()) if pod["metadata"]["name"] == "llama-memory"
 )
 KEYS = [
-    "pod", "namespace", "replicas", "placed", "waiting", "placements", "waits", "notJudged",
-    "notModelled",
+    "pod", "namespace", "replicas", "placed", "waiting", "placements", "waits", "othersWait",
+    "notJudged", "notModelled",
 ]  # fmt: skip
 PLACEMENT_KEYS = [
     "replica", "part", "node", "score", "passed", "state", "evidence", "estimatedStartSeconds",

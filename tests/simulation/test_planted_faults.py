@@ -33,7 +33,7 @@ from extender.wire import BindArgs, ExtenderArgs, FilterResult, PreemptArgs, Vic
 from simulation.history import run
 from simulation.law import Law
 from simulation.scenario import Scenario
-from tests.simulation.clusters import CROWDED, EVICTING, PAIR, REPORTING
+from tests.simulation.clusters import CROWDED, PAIR, REPORTING
 
 SEEDS = 120
 STEPS = 1_500
@@ -352,14 +352,6 @@ FAULTS: list[tuple[str, Law, Plant]] = [
     ),
 ]
 
-FAULTS_OF_EVICTIONS: list[tuple[str, Law, Plant]] = [
-    (
-        "a nomination is forgotten while memory is kept elsewhere",
-        Law.NOMINATIONS,
-        _instead(Ledger, "_kept_changed", _there_alone),
-    ),
-]
-
 FAULTS_OF_REPORTS: list[tuple[str, Law, Plant]] = [
     (
         "a loader's silence goes unnoticed",
@@ -380,6 +372,11 @@ FAULTS_OF_REPORTS: list[tuple[str, Law, Plant]] = [
 
 
 FAULTS_OF_LEADERS: list[tuple[str, Law, Plant]] = [
+    (
+        "a nomination is forgotten while memory is kept elsewhere",
+        Law.NOMINATIONS,
+        _instead(Ledger, "_kept_changed", _there_alone),
+    ),
     ("two replicas bind at once", Law.MEMORY, _both_bind),
     (
         "a new leader binds before it knows what was bound",
@@ -399,7 +396,6 @@ case is in tests/verbs/test_preempt.py."""
 
 PLANTED = [
     *((*one, CROWDED) for one in FAULTS),
-    *((*one, EVICTING) for one in FAULTS_OF_EVICTIONS),
     *((*one, REPORTING) for one in FAULTS_OF_REPORTS),
     *((*one, PAIR) for one in FAULTS_OF_LEADERS),
 ]
