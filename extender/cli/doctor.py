@@ -205,7 +205,7 @@ def _from_snapshot(
     for subject in ("rights", "clock", "version"):
         diagnosis.not_checked[subject] = "a dump does not tell"
     for kind, gap in read.gaps.items():
-        diagnosis.not_checked[f"{kind}s"] = f"the dump {gap}"
+        diagnosis.not_checked[f"{kind}{'es' if kind.endswith('s') else 's'}"] = f"the dump {gap}"
     return examine(new_context(read.state, configuration), read.kept, schedulers)
 
 

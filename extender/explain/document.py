@@ -6,6 +6,7 @@ counts are integers; times are seconds.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -31,7 +32,7 @@ from extender.placement.verdict import Judge, Verdict
 from extender.verbs.context import Context
 from extender.verbs.prioritize import node_scores
 from extender.workload.constraints import ANYWHERE, Constraints
-from extender.workload.model import ModelReference
+from extender.workload.model import ModelReference, Need, Source
 
 Document = dict[str, Any]
 
@@ -235,9 +236,21 @@ def _warnings(
         (
             "UntrustedLoader",
             f"loader {loader} fills the model's directory, but its namespace may not vouch for "
-            f"pods of {request.namespace}; if it may, label it modelcache.dev/loaders=trusted",
+            f"pods of {request.namespace}; if it may: kubectl label namespace "
+            f"{shlex.quote(loader.split('/')[0])} modelcache.dev/loaders=trusted",
         )
         for loader in sorted(untrusted)
+    ]
+    found += [
+        (
+            "PathWithoutLoader",
+            f"{reference.host_path}: no known loader fills it on any node, so no node is refused "
+            "for it, or preferred; see that the path is right, and what doctor says of it",
+        )
+        for reference, answer in judge.answers.items()
+        if reference.source is Source.HOST_PATH
+        and reference.need is Need.REQUIRED
+        and not (answer.known or answer.untrusted)
     ]
     found += fetched_remarks(judge)
     if not answers:

@@ -44,7 +44,16 @@ def summarize(
         waits = answers and not any(answer.fits for answer in answers)
         again = "placed again, it " if waits else ""
         first = f"{stands.message}{see}; {again}"
+    elif any(answer.fits for answer in answers):
+        first = _kept_waiting(judge, pods)
     return f"{first}{can_go}; {asks_for(judge)}"
+
+
+def _kept_waiting(judge: Judge, pods: Iterable[PodFacts]) -> str:
+    """Begin with why kube-scheduler last left a pod without a node, though some fit."""
+    uid = judge.request.uid
+    said = next((one.unscheduled for one in pods if uid and one.uid == uid), "")
+    return f"waits: kube-scheduler said last: {said}; by what is seen here it " if said else ""
 
 
 def asks_for(judge: Judge) -> str:

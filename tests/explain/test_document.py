@@ -8,7 +8,7 @@ from extender.cluster.state import ClusterState
 from extender.explain.document import explain
 from extender.kube.objects import KubeObject, Pod
 from extender.verbs.context import Context
-from tests.builders import LOADING, loader, loader_pod, node, tmpfs, vllm
+from tests.builders import LOADING, MODEL, loader, loader_pod, node, pod, tmpfs, vllm
 
 
 def test_a_bound_pods_own_memory_does_not_count_against_it() -> None:
@@ -82,3 +82,26 @@ def test_otherwise_nothing_is_said_of_new_nodes(
     asker: Pod, objects: tuple[KubeObject, ...]
 ) -> None:
     assert "NoNewNode" not in warnings(asker, *objects)
+
+
+def test_a_pod_that_waits_though_nodes_fit_is_told_with_kube_schedulers_own_words() -> None:
+    """What it refuses nodes for may be nothing that is looked at here, or no answer of ours."""
+    says = 'Post "http://127.0.0.1:8888/filter": dial tcp 127.0.0.1:8888: connection refused'
+    condition = {"type": "PodScheduled", "status": "False", "reason": "SchedulerError"}
+    waits = pod("waits", status={"conditions": [{**condition, "message": says}]})
+    state = ClusterState(clock=lambda: 1_000.0)
+    state.upsert(node("a"))
+    state.upsert(waits)
+    said = explain(waits, Context(state=state))["summary"]
+    assert said.startswith(f"waits: kube-scheduler said last: {says}; ")
+    assert "fits on 1 of 1 nodes" in said
+    assert explain(pod("new"), Context(state=state))["summary"].startswith("fits on 1 of 1 nodes")
+
+
+def test_a_directory_that_nobody_is_known_to_fill_is_told_where_the_pod_needs_it() -> None:
+    mistyped = vllm(volume={"hostPath": {"path": "/var/lib/model", "type": "Directory"}})
+    said = warnings(mistyped, node("a"), loader(), loader_pod("a", LOADING))
+    assert said["PathWithoutLoader"].startswith(f"/var/lib/model/{MODEL.rpartition('/')[2]}: no")
+    assert "PathWithoutLoader" not in warnings(
+        vllm(), node("a"), loader(), loader_pod("a", LOADING)
+    )

@@ -59,6 +59,7 @@ class Scene:
         self.begun.append(name)
         while not end.wait(0.005):
             if stop() and name not in self.deaf:
+                self.may_end.pop(name, None)  # whoever ends it means the next time
                 raise CacheError("stopped")
         if name in self.outcome:
             raise self.outcome[name]

@@ -33,7 +33,7 @@ from extender.wire import BindArgs, ExtenderArgs, FilterResult, PreemptArgs, Vic
 from simulation.history import run
 from simulation.law import Law
 from simulation.scenario import Scenario
-from tests.simulation.clusters import CROWDED, PAIR, REPORTING
+from tests.simulation.clusters import CROWDED, EVICTING, PAIR, REPORTING
 
 SEEDS = 120
 STEPS = 1_500
@@ -300,11 +300,6 @@ FAULTS: list[tuple[str, Law, Plant]] = [
         _around(VERBS, "preempt", _one_victim_fewer),
     ),
     (
-        "room is made for two at a time",
-        Law.EVICTIONS_HELP,
-        _instead(ClusterState, "await_nomination", _nothing),
-    ),
-    (
         "a pod's volumes are not counted",
         Law.LEDGER,
         _around(ClusterState, "demand", _without_volumes),
@@ -352,6 +347,14 @@ FAULTS: list[tuple[str, Law, Plant]] = [
     ),
 ]
 
+FAULTS_OF_EVICTIONS: list[tuple[str, Law, Plant]] = [
+    (
+        "room is made for two at a time",
+        Law.EVICTIONS_HELP,
+        _instead(ClusterState, "await_nomination", _nothing),
+    ),
+]
+
 FAULTS_OF_REPORTS: list[tuple[str, Law, Plant]] = [
     (
         "a loader's silence goes unnoticed",
@@ -396,6 +399,7 @@ case is in tests/verbs/test_preempt.py."""
 
 PLANTED = [
     *((*one, CROWDED) for one in FAULTS),
+    *((*one, EVICTING) for one in FAULTS_OF_EVICTIONS),
     *((*one, REPORTING) for one in FAULTS_OF_REPORTS),
     *((*one, PAIR) for one in FAULTS_OF_LEADERS),
 ]
