@@ -403,6 +403,32 @@ class TestLocal:
             assert files["config.json"].git_oid == names["config.json"]
             assert read(self.source(address), files["m.safetensors"], 0, 9) == BIG[:9]
 
+    def test_a_download_of_somebody_elses_that_has_not_ended_is_no_origin_yet(
+        self, tmp_path: Path
+    ) -> None:
+        """Small files come first: without a look at what is unfinished they would be a model."""
+        (tmp_path / "config.json").write_text("{}")
+        left = tmp_path / ".cache" / "huggingface" / "download" / "Zk3.abc.incomplete"
+        left.parent.mkdir(parents=True)
+        left.write_bytes(BIG[:9])
+        refused = refusal(self.source(tmp_path))
+        assert "Zk3.abc.incomplete: a download that has not ended; wait for it" in str(refused)
+        assert (refused.cause, refused.permanent) == (Cause.UNREACHABLE, False)
+        left.unlink()
+        assert set(by_path(self.source(tmp_path).list())) == {"config.json"}
+
+    def test_a_cache_of_the_hub_whose_blobs_have_not_all_come_is_no_origin_yet(
+        self, tmp_path: Path
+    ) -> None:
+        snapshot = tmp_path / "models--org--name" / "snapshots" / ("a" * 40)
+        snapshot.mkdir(parents=True)
+        blobs = tmp_path / "models--org--name" / "blobs"
+        blobs.mkdir()
+        (blobs / git_oid(b"{}")).write_bytes(b"{}")
+        (snapshot / "config.json").symlink_to(f"../../blobs/{git_oid(b'{}')}")
+        (blobs / f"{'b' * 64}.incomplete").write_bytes(BIG[:9])
+        assert "has not ended" in str(refusal(self.source(snapshot)))
+
     def test_a_link_that_leads_out_is_refused(self, tmp_path: Path) -> None:
         place = tmp_path / "model"
         place.mkdir()

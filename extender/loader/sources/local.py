@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from extender.loader.proof.marker import MarkerError, UnreadableMarkerError, read_marker
-from extender.loader.proof.verdict import ProvenFile
+from extender.loader.proof.verdict import Level, ProblemKind, ProvenFile
+from extender.loader.proof.verify import verify
 from extender.loader.sources import (
     RESERVED,
     Cause,
@@ -50,6 +51,7 @@ class LocalSource:
             raise self._error("", "is not a directory; correct it, or mount it", Cause.NOT_FOUND)
         proven = self._proven(root)
         try:
+            self._expect_finished(root)
             files = list(self._walk(root, inside.resolve(), proven))
         except OSError as error:
             raise self._os_error("", error) from error
@@ -122,6 +124,18 @@ class LocalSource:
         if marker is not None and marker.damaged:
             raise self._error("", "has damaged files that are being mended", Cause.UNREACHABLE)
         return {file.path: file for file in marker.files} if marker else {}
+
+    def _expect_finished(self, root: Path) -> None:
+        """Refuse what somebody else's download has not ended in: the small files come first."""
+        problems = verify(root, level=Level.MARKER).problems
+        unfinished = [one.file for one in problems if one.kind is ProblemKind.UNFINISHED]
+        if unfinished:
+            more = f" (and {len(unfinished) - 1} more)" if len(unfinished) > 1 else ""
+            raise self._error(
+                f"{unfinished[0]}{more}: ",
+                "a download that has not ended; wait for it, or remove what it left",
+                Cause.UNREACHABLE,
+            )
 
     def _walk(
         self, root: Path, inside: Path, proven: Mapping[str, ProvenFile]
