@@ -217,8 +217,8 @@ def test_damage_that_could_not_be_marked_is_marked_soon_and_not_at_the_next_look
         scene.wait_for_state(ReportedState.FAILED)
         scene.asked.clear()
         scene.disk.full = False
-        wait_for(lambda: scene.asked == [SHORT])
-        assert scene.marker().damaged == (SHARD,)
+        wait_for(lambda: scene.marker().damaged == (SHARD,))
+        wait_for(lambda: SHORT in scene.asked)
     finally:
         scene.guard.stop(5)
 
