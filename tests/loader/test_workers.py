@@ -118,8 +118,8 @@ def test_what_a_pod_waits_for_has_the_least_urgent_make_way_and_no_more_than_one
     wait_until(lambda: scene.paused == ["b"])
     scene.workers.follow(asked, 2)
     wait_until(lambda: "c" in scene.begun)
+    wait_until(lambda: scene.paused == ["b", "a"] and scene.workers.busy == 1)  # for d, in its turn
     assert scene.workers.works_on("a")
-    assert scene.workers.busy == 2
     assert scene.workers.works_on("b")  # what is there of it is not looked at meanwhile
     scene.end("c")
     scene.workers.follow([*asked_for("d"), *wishes("a", "b")], 2)
