@@ -18,6 +18,9 @@ from extender.kube.objects import (
 )
 from extender.workload.model import ClaimWriter
 
+OF_MANY_NODES = frozenset({"ReadWriteMany", "ReadOnlyMany"})
+"""Access modes of a volume that may be attached to several nodes at once."""
+
 _SELECTED_NODE = "volume.kubernetes.io/selected-node"
 _TERMS_SAID = 3
 

@@ -83,6 +83,11 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     namespaces: tuple[str, ...] = ()
     untrusted: tuple[str, ...] = ()
 
+    @property
+    def is_unowned(self) -> bool:
+        """Tell whether no loader, trusted or not, and no node says that it has the path."""
+        return not (self.known or self.untrusted)
+
 
 class _Found(msgspec.Struct):
     """What the nodes hold of a path: ``direct`` at or above it, ``below`` only inside it.

@@ -23,7 +23,7 @@ from extender.cluster.templates import Reading
 from extender.cluster.view import Changes, NodeView, Nominated, PodFacts
 from extender.cluster.warmth import Opening, WarmKey, openings
 from extender.cluster.zones import Zones
-from extender.kube.lives import is_ready
+from extender.kube.lives import is_ready, statuses
 from extender.kube.objects import Node, Pod
 
 ZONE_LABEL = "topology.kubernetes.io/zone"
@@ -327,10 +327,7 @@ def pod_facts(uid: str, pod: Pod, demand: MemoryDemand, reading: Reading) -> Pod
         created=pod.metadata.creation_timestamp,
         counts=pod.status.phase not in FINISHED,
         ready=is_ready(pod),
-        restarted=any(
-            status.restart_count
-            for status in (*pod.status.init_container_statuses, *pod.status.container_statuses)
-        ),
+        restarted=any(status.restart_count for status in statuses(pod)),
         comes_back=owner is not None and owner.kind in _OF_ONE_NODE,
         leaving=bool(pod.metadata.deletion_timestamp),
         workload=reading.workload,

@@ -28,6 +28,7 @@ from extender.kube.lives import (
     is_initialized,
     is_ready,
     running,
+    statuses,
     troubles,
 )
 from extender.kube.objects import Pod
@@ -206,7 +207,7 @@ def loader_pod_state(
     if template.init_means_done and is_initialized(pod) and ran:
         trouble = next(troubles(status.container_statuses), Trouble("", "its loader is not Ready"))
         return ModelState.STALE, trouble.reason, trouble.log
-    containers = (*status.init_container_statuses, *status.container_statuses)
+    containers = statuses(pod)
     failure = next(troubles(containers), None)
     if failure is None and status.phase == "Failed":
         failure = Trouble("", status.reason or "Failed")

@@ -7,17 +7,18 @@ from collections.abc import Iterator
 
 import msgspec
 
+from extender.cluster.claims import OF_MANY_NODES
 from extender.cluster.starts import restarted, started
 from extender.doctor.examined import Examined, Group
 from extender.doctor.finding import Finding, Severity, some
 from extender.kube.lives import is_ready
 from extender.kube.objects import PersistentVolumeClaim, Pod
 from extender.workload.model import Strategy
+from extender.workload.volumes import mounted_claims
 
 SLOWER_BY, SLOWER_SECONDS = 2.0, 30.0
 """A claim is slow where a start took so many times its estimate, and so much longer."""
 
-_OF_MANY_NODES = frozenset({"ReadWriteMany", "ReadOnlyMany"})
 _OF_ONE_POD = frozenset({"ReadWriteOncePod"})
 
 
@@ -31,14 +32,14 @@ def _not_shared(examined: Examined) -> Iterator[Finding]:
     """Tell claims of models that more pods have than can have them at once."""
     mounted: dict[tuple[str, str], list[Group]] = defaultdict(list)
     for group in examined.groups:
-        for name in _models(group) | _mounts(group):
+        for name in {*_models(group), *mounted_claims(group.pod.spec.volumes)}:
             mounted[group.pod.metadata.namespace, name].append(group)
     for claim in examined.claims:
         groups = mounted[claim.metadata.namespace, claim.metadata.name]
         pods = [pod for group in groups for pod in group.pods]
         modes = frozenset(claim.spec.access_modes)
         holds_a_model = any(claim.metadata.name in _models(group) for group in groups)
-        if len(pods) < 2 or not holds_a_model or not modes or modes & _OF_MANY_NODES:
+        if len(pods) < 2 or not holds_a_model or not modes or modes & OF_MANY_NODES:
             continue
         shared = _Shared(claim, pods, some(group.name for group in groups))
         yield from shared.among_pods() if modes == _OF_ONE_POD else shared.among_nodes()
@@ -101,11 +102,6 @@ def _named(pods: list[Pod]) -> str:
 
 def _models(group: Group) -> set[str]:
     return {r.claim for r in group.request.workload.references if r.claim}
-
-
-def _mounts(group: Group) -> set[str]:
-    sources = (volume.persistent_volume_claim for volume in group.pod.spec.volumes)
-    return {source.claim_name for source in sources if source is not None}
 
 
 def _slow(examined: Examined) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from extender.doctor.examined import Examined, containers_of
 from extender.doctor.finding import Finding, Severity, some
 from extender.doctor.owners import daemon_set_owner
 from extender.explain.logs import see_why
-from extender.kube.lives import ContainerLog
+from extender.kube.lives import ContainerLog, is_probed
 from extender.kube.objects import DaemonSet, Pod
 from extender.workload.model import LoaderTemplate, Need, Source
 from extender.workload.stacks.initializers import fills
@@ -78,8 +78,7 @@ def _unproven(daemon_set: DaemonSet) -> Iterator[str]:
     template = daemon_set.spec.template
     for view in containers_of(Pod(metadata=template.metadata, spec=template.spec), init=False):
         container, done = view.container, fills(view)
-        probed = container.readiness_probe is not None or container.startup_probe is not None
-        if (done.fills or done.opaque) and not probed:
+        if (done.fills or done.opaque) and not is_probed(container):
             yield view.field
 
 
@@ -154,7 +153,7 @@ def _expected(examined: Examined) -> Iterator[Finding]:
             for loader in answer.untrusted:
                 if not answer.loaders:
                     untrusted[loader, namespace].add(group.name)
-            if not answer.known and not answer.untrusted and reference.source is Source.HOST_PATH:
+            if answer.is_unowned and reference.source is Source.HOST_PATH:
                 unowned[reference.host_path or ""].add(group.name)
     for (loader, namespace), owners in sorted(untrusted.items()):
         yield Finding(

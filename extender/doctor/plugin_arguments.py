@@ -26,8 +26,8 @@ from extender.doctor.scheduler_types import (
     VolumeBindingArgs,
 )
 
-_STRATEGIES = ("LeastAllocated", "MostAllocated", "RequestedToCapacityRatio")
 _RATIO = "RequestedToCapacityRatio"
+_STRATEGIES = ("LeastAllocated", "MostAllocated", _RATIO)
 _ACTIONS = ("DoNotSchedule", "ScheduleAnyway")
 _TOP_SCORE = 10
 _LISTS = frozenset({"In", "NotIn"})

@@ -68,6 +68,7 @@ def _leases(given: LeaderElection) -> Iterator[Refusal]:
     renews = _length(given.renew_deadline) or _length(usual.renew_deadline)
     retries = _length(given.retry_period) or _length(usual.retry_period)
     at = "leaderElection"
+    together = "leaseDuration: 15s, renewDeadline: 10s, retryPeriod: 2s"
     for key, length, mended in (
         ("leaseDuration", lasts, usual.lease_duration),
         ("renewDeadline", renews, usual.renew_deadline),
@@ -79,13 +80,13 @@ def _leases(given: LeaderElection) -> Iterator[Refusal]:
         yield Refusal(
             (at, "leaseDuration"),
             f"is {lasts:g} s, not longer than renewDeadline ({renews:g} s)",
-            "leaseDuration: 15s, renewDeadline: 10s, retryPeriod: 2s",
+            together,
         )
     if 0 < renews <= _JITTER * retries:
         yield Refusal(
             (at, "renewDeadline"),
             f"is {renews:g} s, not longer than {_JITTER} times retryPeriod ({retries:g} s)",
-            "leaseDuration: 15s, renewDeadline: 10s, retryPeriod: 2s",
+            together,
         )
     if given.resource_lock not in {"", "leases"}:
         yield Refusal((at, "resourceLock"), f"is {given.resource_lock!r}", "resourceLock: leases")

@@ -250,7 +250,7 @@ def _warnings(
         for reference, answer in judge.answers.items()
         if reference.source is Source.HOST_PATH
         and reference.need is Need.REQUIRED
-        and not (answer.known or answer.untrusted)
+        and answer.is_unowned
     ]
     found += fetched_remarks(judge)
     if not answers:

@@ -10,7 +10,7 @@ import msgspec
 from extender.cluster.ledger import FINISHED
 from extender.cluster.namespaces import DEFAULT_SCHEDULER, LEFT_ALONE, OPT_IN
 from extender.cluster.view import PodFacts
-from extender.kube.lives import troubles
+from extender.kube.lives import statuses, troubles
 from extender.kube.objects import Pod
 from extender.workload.constraints import Constraints
 
@@ -68,10 +68,7 @@ def held_back(
 
 def _how_it_ended(pod: Pod) -> str:
     status = pod.status
-    wrong = (
-        f"container {one.container} {one.reason}"
-        for one in troubles((*status.init_container_statuses, *status.container_statuses))
-    )
+    wrong = (f"container {one.container} {one.reason}" for one in troubles(statuses(pod)))
     why = ", ".join(filter(None, (status.reason, status.message.rstrip(". "), *wrong)))
     return f"{status.phase}: {why}" if why else status.phase
 

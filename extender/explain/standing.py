@@ -15,7 +15,7 @@ import msgspec
 from extender.explain.answers import NodeAnswer
 from extender.explain.causes import all_that_refuses
 from extender.explain.logs import follow, see_why
-from extender.kube.lives import has_run, is_ready, running, troubles
+from extender.kube.lives import has_run, is_ready, running, statuses, troubles
 from extender.kube.objects import Container, ContainerStatus, Pod
 from extender.kube.times import unix_time
 from extender.placement.objections import SHORTAGES, InTree
@@ -81,13 +81,13 @@ class _Seen(msgspec.Struct, frozen=True):
     @property
     def now(self) -> str:
         """Say what would refuse it its node now: it was placed before, or by somebody else."""
-        refused = self.answer is not None and not self.answer.fits
-        return f" (where now: {self.answer.text})" if self.answer and refused else ""
+        if self.answer is None or self.answer.fits:
+            return ""
+        return f" (where now: {self.answer.text})"
 
     @property
     def containers(self) -> tuple[ContainerStatus, ...]:
-        status = self.pod.status
-        return (*status.init_container_statuses, *status.container_statuses)
+        return statuses(self.pod)
 
     def ago(self, moment: float | None) -> str:
         """Say how long ago a moment is; empty where it is not known, or is none that has been."""

@@ -37,14 +37,14 @@ def summarize(
     if held is None and stands is not None and not judge.request.node:
         return f"{stands.message}; {asks_for(judge)}"
     can_go, first = _can_go(judge, answers, pods), ""
+    fits = any(answer.fits for answer in answers)
     if held is not None:
         first = f"{held.message}; {held.remedy}; without that: "
     elif stands is not None:
         see = f"; see {stands.remedy}" if stands.remedy else ""
-        waits = answers and not any(answer.fits for answer in answers)
-        again = "placed again, it " if waits else ""
+        again = "placed again, it " if answers and not fits else ""
         first = f"{stands.message}{see}; {again}"
-    elif any(answer.fits for answer in answers):
+    elif fits:
         first = _kept_waiting(judge, pods)
     return f"{first}{can_go}; {asks_for(judge)}"
 

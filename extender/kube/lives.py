@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from extender.kube.objects import ContainerStatus, Pod
+from extender.kube.objects import Container, ContainerStatus, Pod
 
 _WAITING_WELL = frozenset({"", "ContainerCreating", "PodInitializing"})
 _RAN_BEFORE = "CrashLoopBackOff"
@@ -44,10 +44,17 @@ def is_ready(pod: Pod) -> bool:
 
 def tells_when_it_serves(pod: Pod) -> bool:
     """Tell whether a probe has to pass before a pod is Ready; without one, its process runs."""
-    return any(
-        container.readiness_probe is not None or container.startup_probe is not None
-        for container in pod.spec.containers
-    )
+    return any(map(is_probed, pod.spec.containers))
+
+
+def is_probed(container: Container) -> bool:
+    """Tell whether a probe has to pass before a container is ready."""
+    return container.readiness_probe is not None or container.startup_probe is not None
+
+
+def statuses(pod: Pod) -> tuple[ContainerStatus, ...]:
+    """Return how far each container of a pod is, those that initialize it first."""
+    return (*pod.status.init_container_statuses, *pod.status.container_statuses)
 
 
 def is_initialized(pod: Pod) -> bool:
@@ -65,9 +72,9 @@ def has_run(status: ContainerStatus) -> bool:
     )
 
 
-def troubles(statuses: Iterable[ContainerStatus]) -> Iterator[Trouble]:
+def troubles(containers: Iterable[ContainerStatus]) -> Iterator[Trouble]:
     """Yield what is wrong with each container that is in trouble."""
-    for status in statuses:
+    for status in containers:
         waiting, ended = status.state.waiting, status.state.terminated
         before = status.last_state.terminated
         if waiting is not None and waiting.reason not in _WAITING_WELL:
@@ -80,9 +87,9 @@ def troubles(statuses: Iterable[ContainerStatus]) -> Iterator[Trouble]:
             yield Trouble(status.name, f"{ended.reason or 'Error'} exit {ended.exit_code}", log)
 
 
-def running(statuses: Iterable[ContainerStatus]) -> ContainerLog | None:
+def running(containers: Iterable[ContainerStatus]) -> ContainerLog | None:
     """Return the log of the first container that runs and is not ready; None without one."""
-    names = (one.name for one in statuses if one.state.running is not None and not one.ready)
+    names = (one.name for one in containers if one.state.running is not None and not one.ready)
     name = next(names, None)
     return None if name is None else ContainerLog(name)
 

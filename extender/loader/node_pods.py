@@ -20,7 +20,7 @@ import msgspec
 
 from extender.errors import InvalidObjectError, NotRemovedError
 from extender.kube.decode import decode
-from extender.kube.lives import has_run
+from extender.kube.lives import has_run, statuses
 from extender.kube.objects import (
     HostPathSource,
     KubeObject,
@@ -73,7 +73,7 @@ def followed(pod: Pod, find: Find, now: float) -> Pod:
 
 def _waits_in_vain(pod: Pod, now: float) -> bool:
     """Tell whether none of a pod's containers ever ran, and its claim has had its time."""
-    ran = any(map(has_run, (*pod.status.container_statuses, *pod.status.init_container_statuses)))
+    ran = any(map(has_run, statuses(pod)))
     since = unix_time(pod.status.start_time or pod.metadata.creation_timestamp)
     waiting = pod.status.phase == "Pending" and not ran
     return waiting and since is not None and now - since >= UNBOUND_SECONDS

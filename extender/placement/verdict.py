@@ -255,16 +255,14 @@ class Judge:
 
     def _verdict_in_part(self, name: str, node: NodeView | None) -> Verdict:
         reason = self._reason_in_part(name, node)
-        verdict = Verdict(node=name, reason=reason)
-        if reason in {None, Reason.KNOWLEDGE_STALE}:
-            verdict = msgspec.structs.replace(verdict, detail=", ".join(self.stale))
-        if node is None:
-            return verdict
-        known = not (self._lost_pods or self._lost_nodes)
-        return msgspec.structs.replace(
-            verdict,
-            memory_free=self.free(node) if known else None,
-            missing=self._memory_missing(node),
+        not_told = reason in {None, Reason.KNOWLEDGE_STALE}
+        in_sight = not (self._lost_pods or self._lost_nodes)
+        return Verdict(
+            node=name,
+            reason=reason,
+            detail=", ".join(self.stale) if not_told else "",
+            memory_free=self.free(node) if node is not None and in_sight else None,
+            missing=self._memory_missing(node) if node is not None else 0,
         )
 
     def _memory_missing(self, node: NodeView) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from extender.cluster.claims import ClaimFacts, claim_facts, in_words, selects
+from extender.cluster.claims import OF_MANY_NODES, ClaimFacts, claim_facts, in_words, selects
 from extender.cluster.ledger import ZONE_LABEL
 from extender.cluster.view import NodeView, View
 from extender.errors import InvalidQuantityError
@@ -36,9 +36,6 @@ _GA = {
 }
 _TOPOLOGY = (*_GA, *_GA.values())
 """The labels of volumes and nodes that ``volumezone`` compares."""
-
-_ON_MANY_NODES = frozenset({"ReadWriteMany", "ReadOnlyMany"})
-"""Access modes of a volume that may be attached to several nodes at once."""
 
 
 class _Mounted(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,13 +155,16 @@ class PodClaims:
 
     def _is_attached(self, one: _Mounted) -> bool:
         """Tell whether a driver mounts it, which takes so many on a node and no more."""
-        volume = self._view.volumes.get(one.facts.volume) if one.facts is not None else None
+        volume = self._volume(one)
         return volume is not None and volume.spec.csi is not None
 
     def _is_on_one_node(self, one: _Mounted) -> bool:
-        volume = self._view.volumes.get(one.facts.volume) if one.facts is not None else None
-        modes = set(volume.spec.access_modes) if volume is not None else set()
-        return self._is_attached(one) and bool(modes) and not modes & _ON_MANY_NODES
+        volume = self._volume(one)
+        modes = volume.spec.access_modes if volume is not None else ()
+        return self._is_attached(one) and bool(modes) and OF_MANY_NODES.isdisjoint(modes)
+
+    def _volume(self, one: _Mounted) -> PersistentVolume | None:
+        return self._view.volumes.get(one.facts.volume) if one.facts is not None else None
 
     # -- on every node ---------------------------------------------------------------------------
 

@@ -144,11 +144,10 @@ class Events:
                 continue
             if begun is None or view.now - begun < WAITED_SECONDS:
                 continue
-            key = facts.namespace, id(facts.workload)
+            request, key = context.request_of(facts), (facts.namespace, id(facts.workload))
             if key not in known:
-                judge = Judge(context.request_of(facts), view, context.policy)
-                known[key] = eviction_remark(judge)
-            yield context.request_of(facts), [known[key]]
+                known[key] = eviction_remark(Judge(request, view, context.policy))
+            yield request, [known[key]]
 
     def _tell(self, request: PodRequest, remark: Warned) -> bool:
         """Write one event unless it was said lately; return false where the apiserver failed."""

@@ -15,8 +15,8 @@ TOKEN = re.compile(r"(?:[A-Z][a-z]+){2,}")
 PLUGINS = frozenset(name for name in (*IN_TREE, *GONE) if TOKEN.fullmatch(name))
 OF_KUBERNETES = PLUGINS | frozenset(
     "ConfigMap CronJob DaemonSet DoNotSchedule DoesNotExist InferenceService "
-    "KubeSchedulerConfiguration LeaderWorkerSet LeastAllocated MostAllocated NotIn ReadOnlyMany "
-    "ReadWriteMany ReadWriteOncePod ReplicaSet "
+    "KubeSchedulerConfiguration LeaderWorkerSet LeastAllocated MostAllocated NotIn "
+    "ReadWriteOncePod ReplicaSet "
     "RequestedToCapacityRatio ScheduleAnyway StatefulSet".split()
 )
 """Words of that form in the code which are no findings."""

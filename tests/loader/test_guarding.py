@@ -218,7 +218,8 @@ def test_damage_that_could_not_be_marked_is_marked_soon_and_not_at_the_next_look
         scene.asked.clear()
         scene.disk.full = False
         wait_for(lambda: scene.marker().damaged == (SHARD,))
-        wait_for(lambda: SHORT in scene.asked)
+        wait_for(lambda: bool(scene.asked))
+        assert set(scene.asked) == {SHORT}
     finally:
         scene.guard.stop(5)
 
