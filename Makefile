@@ -8,7 +8,9 @@ STAMP := $(VENV)/.installed
 # more workers than cores; each of CONTROLPLANE_WORKERS has a control plane of its own.
 PYTEST_WORKERS ?= 4
 CONTROLPLANE_WORKERS ?= 3
-PYTEST := $(BIN)/pytest --dist loadfile --no-loadscope-reorder
+# The order of the tests is mixed, the same way each time: `make test RANDOMLY_SEED=2` mixes it otherwise.
+RANDOMLY_SEED ?= 1
+PYTEST := $(BIN)/pytest --dist loadfile --no-loadscope-reorder --randomly-seed $(RANDOMLY_SEED)
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --no-annotate --no-header
 export K8S_VERSION
@@ -79,17 +81,17 @@ test-interleavings: $(STAMP) ## Random histories of the loader's threads at work
 	INTERLEAVINGS=$${INTERLEAVINGS:-200} $(BIN)/pytest -n 2 -p no:randomly tests/loader/test_interleavings.py
 
 test-changes: controlplane ## Thousands of random changes against the real scheduler (RANDOM_CHANGES, RANDOM_CHANGES_SEED)
-	REQUIRE_CONTROL_PLANE=1 RANDOM_CHANGES=$${RANDOM_CHANGES:-5000} \
+	FRESH_SEEDS=1 REQUIRE_CONTROL_PLANE=1 RANDOM_CHANGES=$${RANDOM_CHANGES:-5000} \
 	  $(BIN)/pytest -s -o timeout=3600 tests/controlplane/test_random_changes.py
 
 fuzz: $(STAMP) ## Ask the real process whatever docs/openapi.yaml allows and forbids (FUZZ_EXAMPLES, FUZZ_SEED)
-	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-2000} $(BIN)/pytest tests/serving/test_fuzzing.py
+	FRESH_SEEDS=1 FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-2000} $(BIN)/pytest tests/serving/test_fuzzing.py
 
 test-leaders: controlplane ## Lose the lead of two replicas with binds in flight, many times (LEADER_ROUNDS, LEADER_SEED, LEADER_TIMES)
-	REQUIRE_CONTROL_PLANE=1 LEADER_ROUNDS=$${LEADER_ROUNDS:-40} $(BIN)/pytest -s tests/controlplane/test_leaders.py
+	FRESH_SEEDS=1 REQUIRE_CONTROL_PLANE=1 LEADER_ROUNDS=$${LEADER_ROUNDS:-40} $(BIN)/pytest -s tests/controlplane/test_leaders.py
 
 soak: controlplane ## Twenty minutes of random changes, faults and deaths on a real control plane (SOAK_SECONDS)
-	REQUIRE_CONTROL_PLANE=1 SOAK_SECONDS=$${SOAK_SECONDS:-1200} \
+	FRESH_SEEDS=1 REQUIRE_CONTROL_PLANE=1 SOAK_SECONDS=$${SOAK_SECONDS:-1200} \
 	  $(BIN)/pytest -s tests/controlplane/test_soak.py
 
 e2e: $(STAMP) ## deploy/ as shipped on a real kubelet with real containers (root, Linux; E2E=pytest arguments)
@@ -108,7 +110,7 @@ bench-quick: controlplane bench-programs ## See that every benchmark runs (two m
 	$(BIN)/python -m bench $${BENCH:-all} --quick
 
 test-simulation: $(STAMP) ## Random histories of a simulated cluster (SECONDS=600; SEED=N for one of them again)
-	SIMULATION_SECONDS=$(or $(SECONDS),600) SIMULATION_SEED=$(SEED) \
+	FRESH_SEEDS=1 SIMULATION_SECONDS=$(or $(SECONDS),600) SIMULATION_SEED=$(SEED) \
 	  $(BIN)/pytest -s --timeout 0 tests/simulation/test_world.py
 
 test-versions: $(STAMP) ## The control-plane tests on every supported Kubernetes minor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain, combinations
 
 import msgspec
@@ -61,24 +61,29 @@ def play(scenario: Scenario, moves: Sequence[Move]) -> Failure | None:
     return None
 
 
-def shrink(scenario: Scenario, failure: Failure) -> Failure:
+def shrink(
+    scenario: Scenario, failure: Failure, go_on: Callable[[], bool] = lambda: True
+) -> Failure:
     """Leave out moves, and make their numbers plainer, while the same law is broken.
+
+    It ends where nothing is left to leave out, after MOST_TRIES runs, or when ``go_on`` says so.
 
     Halves, quarters, ... of the moves go first, as in delta debugging (Zeller and Hildebrandt,
     Simplifying and Isolating Failure-Inducing Input, 2002), then single numbers.
     """
-    return _Shrinker(scenario, failure).shrink()
+    return _Shrinker(scenario, failure, go_on).shrink()
 
 
 class _Shrinker:
-    def __init__(self, scenario: Scenario, failure: Failure) -> None:
+    def __init__(self, scenario: Scenario, failure: Failure, go_on: Callable[[], bool]) -> None:
         self._scenario = scenario
+        self._go_on = go_on
         self._best = failure
         self._left = MOST_TRIES
 
     def shrink(self) -> Failure:
         before = None
-        while before is not self._best and self._left > 0:
+        while before is not self._best and self._may_try():
             before = self._best
             self._leave_out_moves()
             self._forget_numbers()
@@ -88,7 +93,7 @@ class _Shrinker:
         return self._best
 
     def _try(self, moves: Sequence[Move]) -> bool:
-        if self._left <= 0:
+        if not self._may_try():
             return False
         self._left -= 1
         failure = play(self._scenario, moves)
@@ -98,6 +103,9 @@ class _Shrinker:
             return False
         self._best = failure
         return True
+
+    def _may_try(self) -> bool:
+        return self._left > 0 and self._go_on()
 
     def _leave_out_moves(self) -> None:
         size = len(self._best.moves) // 2

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from typing import ClassVar
 
 from hypothesis import HealthCheck, Phase, seed, settings
@@ -11,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from tests.controlplane.changes import NODES, PRIORITIES, Changes, needing, ram, reader
+from tests.seeds import seed_of
 
-SEED = int(os.environ.get("RANDOM_CHANGES_SEED") or secrets.randbelow(2**32))
+SEED = seed_of("RANDOM_CHANGES_SEED")
 STEPS = 100
 BATCH = 50
 CLAIMS = 3

@@ -1,6 +1,6 @@
 """Two replicas of the scheduler pod, one leads. Each lives on a host name of its own.
 
-``make test-leaders`` loses the lead many times (LEADER_ROUNDS, LEADER_SEED); ``make test`` twice.
+``make test-leaders`` loses the lead many times (LEADER_ROUNDS, LEADER_SEED); ``make test`` once.
 With ``LEADER_TIMES=shipped`` the Lease lasts as long as it does by default.
 """
 
@@ -33,6 +33,7 @@ from tests.controlplane.faults.scene import kubeconfig_through, proxy_for
 from tests.controlplane.processes import Process
 from tests.controlplane.shipped import SCHEDULER, Object, scheduler_config
 from tests.controlplane.test_binding import GIB, counted, filler
+from tests.seeds import seed_of
 
 SPACE = "default"
 SHIPPED = os.environ.get("LEADER_TIMES") == "shipped"
@@ -50,7 +51,7 @@ WAYS = ("killed", "paused", "released", "robbed")
 somebody else writes himself into the Lease."""
 
 ROUNDS = int(os.environ.get("LEADER_ROUNDS") or 1)
-SEED = os.environ.get("LEADER_SEED") or str(secrets.randbelow(2**32))
+SEED = str(seed_of("LEADER_SEED"))
 
 pytestmark = pytest.mark.long
 

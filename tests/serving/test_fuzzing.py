@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from typing import Any
 
 import hypothesis
@@ -21,11 +20,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from tests.seeds import seed_of
 from tests.serving.openapi import FILE, OPERATIONS
 from tests.serving.running import Running
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES") or 20)
-SEED = int(os.environ.get("FUZZ_SEED") or secrets.randbelow(2**32))
+SEED = seed_of("FUZZ_SEED")
 SCHEMA = schemathesis.openapi.from_path(FILE)
 ASKED = [
     (path, method, mode)

@@ -1,12 +1,12 @@
-"""Fresh seeds for most of a minute, printed, so that any failure can be run again.
+"""Seeds in a row, always the same ones in ``make test``: what judges a change has to be repeatable.
 
-``make test-simulation SECONDS=600`` goes on for longer, ``SEED=N`` runs that seed alone.
+``make test-simulation SECONDS=600`` goes on for so long from a fresh seed; with ``SEED=N`` it runs
+that one alone.
 """
 
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from collections import Counter
 
@@ -14,24 +14,28 @@ import pytest
 
 from extender.verbs.bind import BindOutcome
 from simulation.history import Failure, run, shrink
+from tests.seeds import seed_of
 from tests.simulation.clusters import SCENARIOS
 
 STEPS = 1_500
+SEEDS = 40
+SHRINK_SECONDS = 60
+"""Less than what is left of a test's time: the seed has to be told."""
 
 pytestmark = pytest.mark.long
 
 
 def test_no_seed_breaks_a_law() -> None:
     """Memory is never promised twice, bind never says yes wrongly, nobody waits in vain."""
-    given = os.environ.get("SIMULATION_SEED")
-    if given:
-        attempt(int(given))
+    if alone := os.environ.get("SIMULATION_SEED"):
+        attempt(int(alone))
         return
-    began, end = time.process_time(), time.monotonic() + _seconds()
-    first = secrets.randbelow(2**32)
+    seconds = float(os.environ.get("SIMULATION_SECONDS") or 0)
+    first = seed_of("SIMULATION_SEED")
+    began, end = time.process_time(), time.monotonic() + seconds
     outcomes = Counter[BindOutcome]()
     events = seeds = 0
-    while seeds < 3 or time.monotonic() < end:
+    while time.monotonic() < end if seconds else seeds < SEEDS:
         done, bound = attempt(first + seeds)
         events += done
         outcomes += bound
@@ -48,7 +52,9 @@ def attempt(seed: int) -> tuple[int, Counter[BindOutcome]]:
     scenario = SCENARIOS[seed % len(SCENARIOS)]
     ran = run(scenario, seed, STEPS)
     if ran.failure is not None:
-        pytest.fail(_told(seed, shrink(scenario, ran.failure)), pytrace=False)
+        end = time.monotonic() + SHRINK_SECONDS
+        short = shrink(scenario, ran.failure, lambda: time.monotonic() < end)
+        pytest.fail(_told(seed, short), pytrace=False)
     return ran.events, ran.outcomes
 
 
@@ -60,10 +66,6 @@ def _told(seed: int, failure: Failure) -> str:
             f"-- {len(failure.moves)} moves; again: make test-simulation SEED={seed}",
         ]
     )
-
-
-def _seconds() -> float:
-    return float(os.environ.get("SIMULATION_SECONDS") or "55")
 
 
 def _words(outcomes: Counter[BindOutcome]) -> str:
