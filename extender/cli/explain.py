@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from extender.kube.decode import NO_NAME
 from extender.workload.manifest import parts_of
 
 DOES_NOT_FIT = 1
+
+_PODS = frozenset({"pod", "pods", "po"})
+"""What kubectl calls pods."""
 
 
 @click.command(epilog=DUMP_EPILOG)
@@ -52,11 +56,13 @@ def explain(
 
     Cordons, taints, node selectors, required node affinity, claims and requests are judged as
     kube-scheduler does; what is not looked at is named. Exit code 0 where some node fits or the pod
-    runs or starts on its own, 1 where no node fits, nobody places the pod or it cannot run where it
-    is, 2 for wrong use.
+    runs or starts on its own, 1 where no node fits, nobody places the pod (its scheduler does not
+    run, has not looked at it for a minute, or failed at it) or it cannot run where it is, 2 for
+    wrong use.
     """
     if (pod is None) == (filename is None):
         raise UsageError("name a pod, or give a manifest with -f; one of the two")
+    pod = None if pod is None else _pod_name(pod, namespace)
     configuration = load_configuration(config)
     found = pods_of_file(filename, namespace) if filename is not None else []
     parts = [part for _, parts in found for part in parts]
@@ -85,6 +91,20 @@ def explain(
             show_table(NODE_HEADER, node_rows(document["nodes"], remedies=is_piped()))
             show_remedies(document["nodes"])
     sys.exit(0 if all(is_well(document, only) for document in documents) else DOES_NOT_FIT)
+
+
+def _pod_name(said: str, namespace: str) -> str:
+    """Return the name of a pod, which may come as ``pod/NAME``. Raises UsageError for others."""
+    kind, slash, name = said.partition("/")
+    if not slash:
+        return said
+    if kind.lower() in _PODS and name:
+        return name
+    raise UsageError(
+        f"{said}: is no pod's name; of a workload give the manifest: kubectl get -n "
+        f"{shlex.quote(namespace)} {shlex.quote(said)} -o yaml | model-cache-extender explain -f "
+        "-; of a pod the name, and its namespace with -n"
+    )
 
 
 def _readable(document: Document) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from extender.cli.source import new_context
+from extender.cli.source import NoSuchPodError, new_context
 from extender.cluster.state import ClusterState
 from extender.config import ExtenderConfiguration
 from extender.errors import ExtenderError
@@ -59,8 +59,10 @@ def list_once(sink: Sink, *, kubeconfig: Path | None, kube_context: str | None) 
 
 
 def pod_manifest(transport: Transport, namespace: str, name: str) -> dict[str, Any]:
-    """Fetch one pod. Raises ExtenderError where there is none."""
+    """Fetch one pod. Raises NoSuchPodError where there is none, ExtenderError for other faults."""
     answer = transport.request("GET", pod_path(namespace, name))
+    if answer.status == 404:
+        raise NoSuchPodError(f"pod {namespace}/{name} is not in the cluster")
     if not answer.ok:
         raise ExtenderError(f"pod {namespace}/{name}: {answer.problem().message}")
     manifest: dict[str, Any] = msgspec.json.decode(answer.body)

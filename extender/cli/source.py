@@ -14,6 +14,7 @@ from extender.cli.gaps import gaps
 from extender.cli.terminal import complain
 from extender.cluster.kept import Kept
 from extender.cluster.state import ClusterState
+from extender.cluster.view import PodFacts
 from extender.config import ExtenderConfiguration
 from extender.errors import ExtenderError, UsageError
 from extender.kube.objects import Pod
@@ -22,6 +23,9 @@ from extender.verbs.context import Context
 
 DUMP_EPILOG = f"\b\nA dump for --snapshot:\n{DUMP_COMMAND} > cluster.yaml"
 """Ends the help of a command: one line to paste, which click does not wrap."""
+
+_NAMED = 3
+"""So many pods are named that could be meant."""
 
 path_argument = click.Path(path_type=Path, dir_okay=False)
 
@@ -129,12 +133,20 @@ def _clock_from(moment: float | None) -> Callable[[], float]:
 class Cluster(NamedTuple):
     """A cluster that was read once: what the verbs need, the objects, and how to find one pod.
 
-    ``pod`` finds a pod's manifest by namespace and name.
+    ``find`` finds a pod's manifest by namespace and name, or raises NoSuchPodError.
     """
 
     context: Context
     kept: Kept
-    pod: Callable[[str, str], dict[str, Any]]
+    find: Callable[[str, str], dict[str, Any]]
+
+    def pod(self, namespace: str, name: str) -> dict[str, Any]:
+        """Return a pod's manifest. Raises NoSuchPodError that names pods which could be meant."""
+        try:
+            return self.find(namespace, name)
+        except NoSuchPodError as error:
+            meant = _could_be_meant(self.context.state.pods(), namespace, name)
+            raise NoSuchPodError(f"{error}{meant}") from error
 
 
 def read_cluster(
@@ -165,17 +177,28 @@ def read_cluster(
 
 
 def _find_pod(documents: list[dict[str, Any]], namespace: str, name: str) -> dict[str, Any]:
-    elsewhere = []
     for document in documents:
         metadata = document.get("metadata")
-        if document.get("kind") != "Pod" or not isinstance(metadata, dict):
-            continue
-        if metadata.get("name") == name:
-            elsewhere.append(str(metadata.get("namespace", "default")))
-            if elsewhere[-1] == namespace:
-                return document
-    hint = f"; one of that name is in another namespace: -n {elsewhere[0]}" if elsewhere else ""
-    raise NoSuchPodError(f"pod {namespace}/{name} is not in the snapshot{hint}")
+        if (
+            document.get("kind") == "Pod"
+            and isinstance(metadata, dict)
+            and (metadata.get("namespace", "default"), metadata.get("name")) == (namespace, name)
+        ):
+            return document
+    raise NoSuchPodError(f"pod {namespace}/{name} is not in the snapshot")
+
+
+def _could_be_meant(pods: Iterable[PodFacts], namespace: str, name: str) -> str:
+    """Name pods for one that is not there: of another namespace, or those of a workload."""
+    pods = list(pods)
+    elsewhere = sorted(one.namespace for one in pods if one.name == name)
+    if elsewhere:
+        return f"; one of that name is in another namespace: -n {elsewhere[0]}"
+    like = sorted(
+        p.name for p in pods if p.namespace == namespace and p.name.startswith(f"{name}-")
+    )
+    more = f" and {len(like) - _NAMED} more" if len(like) > _NAMED else ""
+    return f"; there are: {', '.join(like[:_NAMED])}{more}" if like else ""
 
 
 class NoSuchPodError(ExtenderError):

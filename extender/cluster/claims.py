@@ -114,6 +114,21 @@ def selects(selector: NodeSelector, node: str, labels: Mapping[str, str]) -> boo
     return _any_holds(selector.node_selector_terms, node, labels)
 
 
+def named_nodes(selector: NodeSelector) -> tuple[str, ...]:
+    """Return the nodes that each term of a selector names; empty where one names none.
+
+    A DaemonSet's pods have such ones, of one node (``ReplaceDaemonSetPodNodeNameNodeAffinity`` in
+    kubernetes/pkg/controller/daemon/util/daemonset_util.go).
+    """
+    found: list[str] = []
+    for term in selector.node_selector_terms:
+        names = [one.values for one in term.match_fields if one.operator == "In"]
+        if not names:
+            return ()
+        found += names[0]
+    return tuple(dict.fromkeys(found))
+
+
 def _any_holds(terms: Sequence[NodeSelectorTerm], node: str, labels: Mapping[str, str]) -> bool:
     return any(_term_holds(term, node, labels) for term in terms)
 

@@ -23,7 +23,7 @@ from extender.cluster.templates import Reading
 from extender.cluster.view import Changes, NodeView, Nominated, PodFacts
 from extender.cluster.warmth import Opening, WarmKey, openings
 from extender.cluster.zones import Zones
-from extender.kube.lives import is_ready, statuses
+from extender.kube.lives import condition_of, is_ready, statuses
 from extender.kube.objects import Node, Pod
 
 ZONE_LABEL = "topology.kubernetes.io/zone"
@@ -340,7 +340,7 @@ def pod_facts(uid: str, pod: Pod, demand: MemoryDemand, reading: Reading) -> Pod
 
 def _why_unscheduled(pod: Pod) -> str:
     """Return what the condition ``PodScheduled`` says, which kube-scheduler writes and counts."""
-    for condition in pod.status.conditions:
-        if condition.type == "PodScheduled" and condition.status == "False":
-            return (condition.message or condition.reason)[:_LONGEST_WORD]
-    return ""
+    condition = condition_of(pod, "PodScheduled")
+    if condition is None or condition.status != "False":
+        return ""
+    return (condition.message or condition.reason)[:_LONGEST_WORD]

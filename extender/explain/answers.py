@@ -135,12 +135,13 @@ def answers_for(
     )
     wanted = all_requests(requests, request.demand)
     sizes = Sizes(view, pods, request, requests)
+    has_claims = bool(objections.claims(number))
     answers = [
         NodeAnswer(
             verdict=judge.verdict(name),
             objection=None if name == request.node else objections.of(wanted, name, number=number),
             beyond=sizes.beyond(name),
-            elsewhere=objections.elsewhere(name, number=number),
+            elsewhere=objections.elsewhere(name, number=number) if has_claims else "",
         )
         for name in sorted(view.nodes)
     ]

@@ -58,7 +58,7 @@ def explain(
         asked = msgspec.structs.replace(asked, node_name="")
     asking = answers_for(judge, pods, requests=requests, asked=asked)
     answers = asking.nodes
-    held = held_back(pod, asked, context.schedulers, pods)
+    held = held_back(pod, asked, context.schedulers, pods, view.now)
     goes_to = "" if judge.request.node else asked.node_name
     stands = named(goes_to, judge, answers) if goes_to else standing(pod, judge, answers)
     scores = node_scores(judge, tuple(answer.node for answer in answers if answer.fits))

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 
 from extender.cluster.ledger import FINISHED
 from extender.cluster.namespaces import DEFAULT_SCHEDULER, LEFT_ALONE, OPT_IN
 from extender.cluster.view import PodFacts
-from extender.kube.lives import statuses, troubles
+from extender.kube.lives import condition_of, statuses, troubles
 from extender.kube.objects import Pod
+from extender.kube.times import unix_time
+from extender.placement.progress import in_words
 from extender.workload.constraints import Constraints
+
+UNSEEN_SECONDS = 60.0
+"""A pod that no scheduler has looked at for so long waits for no queue any more: kube-scheduler
+writes what came of each try, and goes through a queue of thousands in that time."""
+
+_FAILED = "SchedulerError"
+"""The reason that kube-scheduler gives where no node was at fault: an extender that did not answer,
+a Binding that was refused (``PodReasonSchedulerError`` in k8s.io/api/core/v1/types.go)."""
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,11 +34,15 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def held_back(
-    pod: Pod, asked: Constraints, schedulers: Iterable[str], pods: Iterable[PodFacts]
+    pod: Pod,
+    asked: Constraints,
+    schedulers: Collection[str],
+    pods: Collection[PodFacts],
+    now: float,
 ) -> Held | None:
     """Say why a pod is not placed at all; None where it may be, or runs already.
 
-    ``schedulers`` are those that ask this program.
+    ``schedulers`` are those that ask this program, ``now`` is UNIX time in seconds.
     """
     status = pod.status
     if status.phase in FINISHED:
@@ -53,17 +67,60 @@ def held_back(
             message=f"waits: spec.schedulingGates holds it back ({gates})",
             remedy="whoever set a gate takes it away; see that this controller runs",
         )
+    return _by_its_scheduler(pod, schedulers, pods, now)
+
+
+def _by_its_scheduler(
+    pod: Pod, schedulers: Collection[str], pods: Collection[PodFacts], now: float
+) -> Held | None:
+    """Say that its scheduler is not there, does not look at it, or fails at it."""
     name = pod.spec.scheduler_name or DEFAULT_SCHEDULER
-    if name in {DEFAULT_SCHEDULER, *schedulers} or any(
-        facts.node and facts.scheduler == name for facts in pods
-    ):
+    looked = condition_of(pod, "PodScheduled")
+    if looked is not None:
+        return _failed(name, looked.message, schedulers) if looked.reason == _FAILED else None
+    known = name in {DEFAULT_SCHEDULER, *schedulers}
+    if not known and not any(facts.node and facts.scheduler == name for facts in pods):
+        return Held(
+            reason="SchedulerUnknown",
+            message=f"waits: nobody seems to run its scheduler, {name} (no pod of it has a node)",
+            remedy=f"spec.schedulerName: {' or '.join(schedulers)}; a name of your own belongs "
+            "into waking.schedulerNames of the extender's configuration",
+        )
+    created = unix_time(pod.metadata.creation_timestamp)
+    is_there = any(facts.uid == pod.metadata.uid for facts in pods)
+    if not is_there or created is None or now - created < UNSEEN_SECONDS:
         return None
     return Held(
-        reason="SchedulerUnknown",
-        message=f"waits: nobody seems to run its scheduler, {name} (no pod of it has a node)",
-        remedy=f"spec.schedulerName: {' or '.join(schedulers)}; a name of your own belongs into "
-        "waking.schedulerNames of the extender's configuration",
+        reason="SchedulerSilent",
+        message=f"waits: no scheduler has looked at it in {in_words(now - created)}, {name} does "
+        "not run or is stuck",
+        remedy=_see(name, schedulers),
     )
+
+
+def _failed(name: str, message: str, schedulers: Collection[str]) -> Held:
+    return Held(
+        reason=_FAILED,
+        message=f"waits: {name} failed at it when it last tried: {message or 'no reason given'}",
+        remedy=f"it is tried again by itself; {_see(name, schedulers)}",
+    )
+
+
+def _see(name: str, schedulers: Collection[str]) -> str:
+    """Say how to see whether a scheduler runs, by the labels that it is deployed with.
+
+    For the cluster's own one those of kubeadm (``staticpod.ComponentPod`` in
+    kubernetes/cmd/kubeadm/app/util/staticpod/utils.go).
+    """
+    if name in schedulers:
+        return (
+            "see that it runs: kubectl get pods --all-namespaces -l "
+            "app.kubernetes.io/part-of=model-cache-extender; and what is wrong with it: "
+            "model-cache-extender doctor"
+        )
+    if name == DEFAULT_SCHEDULER:
+        return "see that it runs: kubectl get pods -n kube-system -l component=kube-scheduler"
+    return f"see that whoever runs {name} is there"
 
 
 def _how_it_ended(pod: Pod) -> str:

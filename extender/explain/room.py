@@ -34,10 +34,10 @@ def in_tree_remedy(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
     objection = answer.objection
     if objection is None:
         return ""
-    said = [] if objection.is_shortage else [_fixed(objection, answer.node, judge)]
+    said = [] if objection.is_shortage else [_fixed(objection, answer.node, judge, pod)]
     for other in objection.besides:
         detail = f": {other.detail}" if other.detail else ""
-        said.append(f"besides, {other.text}{detail}; {_fixed(other, answer.node, judge)}")
+        said.append(f"besides, {other.text}{detail}; {_fixed(other, answer.node, judge, pod)}")
     said += _room(answer, judge, pod)
     told = frozenset(one.reason.value for one in objection.everything)
     ours = of_models(answer, judge, frozenset(r for r in Reason if r.value not in told))
@@ -48,7 +48,7 @@ def in_tree_remedy(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
     return "; ".join(said)
 
 
-def _fixed(objection: Objection, node: str, judge: Judge) -> str:
+def _fixed(objection: Objection, node: str, judge: Judge, pod: Pod) -> str:
     """Say what would end a refusal that has nothing to do with what is left on the node."""
     match objection.reason:
         case InTree.CORDONED | InTree.TAINT:
@@ -58,8 +58,13 @@ def _fixed(objection: Objection, node: str, judge: Judge) -> str:
                 "change spec.nodeSelector or spec.affinity.nodeAffinity, or the labels of the "
                 f"node: kubectl get node {shlex.quote(node)} --show-labels"
             )
-        case InTree.NODE_NAMED:
+        case InTree.NODE_NAMED if pod.spec.node_name:
             return "leave out spec.nodeName"
+        case InTree.NODE_NAMED:
+            return (
+                f"none: it was made for {objection.detail} alone (spec.affinity.nodeAffinity, "
+                "matchFields), as a DaemonSet does"
+            )
         case _:
             return claim_remedy(
                 objection.reason, objection.claim, judge, storage_class=objection.storage_class

@@ -15,7 +15,7 @@ import msgspec
 from extender.explain.answers import NodeAnswer
 from extender.explain.causes import all_that_refuses
 from extender.explain.logs import follow, see_why
-from extender.kube.lives import has_run, is_ready, running, statuses, troubles
+from extender.kube.lives import condition_of, has_run, is_ready, running, statuses, troubles
 from extender.kube.objects import Container, ContainerStatus, Pod
 from extender.kube.times import unix_time
 from extender.placement.objections import SHORTAGES, InTree
@@ -33,7 +33,7 @@ _NO_START = frozenset(
     }
 )
 """What a node lacks that the kubelet, or the first read of the model, needs to be there."""
-_OF_THE_KUBELET = SHORTAGES | {InTree.AFFINITY, InTree.TAINT}
+_OF_THE_KUBELET = SHORTAGES | {InTree.NODE_NAMED, InTree.AFFINITY, InTree.TAINT}
 """What the kubelet refuses a pod for when it comes, which then has failed."""
 _LOST = frozenset({"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"})
 _CLOCK_STEP = 1.0
@@ -107,7 +107,14 @@ def standing(pod: Pod, judge: Judge, answers: Sequence[NodeAnswer]) -> Standing 
     if not node:
         return None
     seen = _Seen(pod, judge, next((one for one in answers if one.node == node), None))
-    for told in (_ready, _on_a_lost_node, _in_trouble, _without_what_it_opens, _not_any_more):
+    for told in (
+        _on_a_node_that_is_gone,
+        _ready,
+        _on_a_lost_node,
+        _in_trouble,
+        _without_what_it_opens,
+        _not_any_more,
+    ):
         found = told(seen)
         if found is not None:
             return found
@@ -142,10 +149,17 @@ def named(node: str, judge: Judge, answers: Sequence[NodeAnswer]) -> Standing:
     )
 
 
+def _on_a_node_that_is_gone(seen: _Seen) -> Standing | None:
+    """Tell of a pod whose node was deleted: nobody is left who could say that it is not Ready."""
+    if seen.node in seen.judge.view.nodes:
+        return None
+    return seen.stuck("the node is not in the cluster", f"kubectl get node {quote(seen.node)}")
+
+
 def _ready(seen: _Seen) -> Standing | None:
     """Tell of a pod that is Ready, or runs and says nothing of that."""
     status = seen.pod.status
-    untold = not any(one.type == "Ready" for one in status.conditions)
+    untold = condition_of(seen.pod, "Ready") is None
     if not is_ready(seen.pod) and not (
         status.phase == "Running" and untold and not seen.containers
     ):
@@ -154,10 +168,7 @@ def _ready(seen: _Seen) -> Standing | None:
 
 
 def _on_a_lost_node(seen: _Seen) -> Standing | None:
-    view = seen.judge.view.nodes.get(seen.node)
-    if view is None:
-        return seen.stuck("the node is not in the cluster", f"kubectl get node {quote(seen.node)}")
-    if not any(taint.key in _LOST for taint in view.taints):
+    if not any(taint.key in _LOST for taint in seen.judge.view.nodes[seen.node].taints):
         return None
     return seen.stuck(
         "the kubelet there is not heard of, or says that it is not ready",
@@ -193,7 +204,7 @@ def _without_what_it_opens(seen: _Seen) -> Standing | None:
 
 def _not_any_more(seen: _Seen) -> Standing | None:
     """Tell of a pod that was Ready: that condition has turned since its kubelet took the pod."""
-    ready = next((one for one in seen.pod.status.conditions if one.type == "Ready"), None)
+    ready = condition_of(seen.pod, "Ready")
     turned = unix_time(ready.last_transition_time) if ready is not None else None
     taken = unix_time(seen.pod.status.start_time)
     if turned is None or taken is None or turned - taken <= _CLOCK_STEP:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from extender.cluster.view import PodFacts
 from extender.explain.answers import NodeAnswer
@@ -21,10 +21,14 @@ SEEN_HERE_ALONE = OF_THE_CACHE | {Reason.INSUFFICIENT_MEMORY}
 """Refusals that an autoscaler's simulation does not know, and that a new node might end."""
 
 
+_NAMED = 3
+"""So many pods are named, and the others counted."""
+
+
 def summarize(
     judge: Judge,
     answers: Sequence[NodeAnswer],
-    pods: Iterable[PodFacts],
+    pods: Sequence[PodFacts],
     held: Held | None = None,
     stands: Standing | None = None,
 ) -> str:
@@ -37,6 +41,7 @@ def summarize(
     if held is None and stands is not None and not judge.request.node:
         return f"{stands.message}; {asks_for(judge)}"
     can_go, first = _can_go(judge, answers, pods), ""
+    meant = _meant_for(judge, pods)
     fits = any(answer.fits for answer in answers)
     if held is not None:
         first = f"{held.message}; {held.remedy}; without that: "
@@ -46,14 +51,35 @@ def summarize(
         first = f"{stands.message}{see}; {again}"
     elif fits:
         first = _kept_waiting(judge, pods)
-    return f"{first}{can_go}; {asks_for(judge)}"
+    return "; ".join(filter(None, (f"{first}{can_go}", meant, asks_for(judge))))
 
 
-def _kept_waiting(judge: Judge, pods: Iterable[PodFacts]) -> str:
+def _kept_waiting(judge: Judge, pods: Sequence[PodFacts]) -> str:
     """Begin with why kube-scheduler last left a pod without a node, though some fit."""
     uid = judge.request.uid
     said = next((one.unscheduled for one in pods if uid and one.uid == uid), "")
     return f"waits: kube-scheduler said last: {said}; by what is seen here it " if said else ""
+
+
+def _meant_for(judge: Judge, pods: Sequence[PodFacts]) -> str:
+    """Say which node kube-scheduler has chosen for a pod that waits, and whom it waits for there.
+
+    It evicts those that are in the way, and tries again when they are gone.
+    """
+    uid = judge.request.uid
+    node = next((one.nominated for one in pods if uid and one.uid == uid and not one.node), "")
+    if not node:
+        return ""
+    said = f"kube-scheduler means it for {node} (status.nominatedNodeName)"
+    if node not in judge.view.nodes:
+        return f"{said}, which is not in the cluster"
+    leaving = sorted(
+        f"{one.namespace}/{one.name}" for one in pods if one.node == node and one.leaving
+    )
+    more = f" and {len(leaving) - _NAMED} more" if len(leaving) > _NAMED else ""
+    named = f"{', '.join(leaving[:_NAMED])}{more}"
+    verb = "is" if len(leaving) == 1 else "are"
+    return f"{said}, where {named} {verb} being deleted" if leaving else said
 
 
 def asks_for(judge: Judge) -> str:
@@ -83,7 +109,7 @@ def describe(reference: ModelReference) -> str:
     return f"{reference.title} {where} ({need})"
 
 
-def _can_go(judge: Judge, answers: Sequence[NodeAnswer], pods: Iterable[PodFacts]) -> str:
+def _can_go(judge: Judge, answers: Sequence[NodeAnswer], pods: Sequence[PodFacts]) -> str:
     """Say how many nodes fit and count what refuses the others, or why none does."""
     if not answers:
         return "there are no nodes"

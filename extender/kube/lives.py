@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from extender.kube.objects import Container, ContainerStatus, Pod
+from extender.kube.objects import Condition, Container, ContainerStatus, Pod
 
 _WAITING_WELL = frozenset({"", "ContainerCreating", "PodInitializing"})
 _RAN_BEFORE = "CrashLoopBackOff"
@@ -94,5 +94,11 @@ def running(containers: Iterable[ContainerStatus]) -> ContainerLog | None:
     return None if name is None else ContainerLog(name)
 
 
-def _is_true(pod: Pod, condition: str) -> bool:
-    return any(one.type == condition and one.status == "True" for one in pod.status.conditions)
+def condition_of(pod: Pod, name: str) -> Condition | None:
+    """Return a condition of a pod by its type; None where nobody has set it."""
+    return next((one for one in pod.status.conditions if one.type == name), None)
+
+
+def _is_true(pod: Pod, name: str) -> bool:
+    condition = condition_of(pod, name)
+    return condition is not None and condition.status == "True"

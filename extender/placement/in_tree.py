@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from extender.cluster.claims import in_words, selects
+from extender.cluster.claims import in_words, named_nodes, selects
 from extender.cluster.memory import MEMORY, MemoryDemand
 from extender.cluster.requests import CPU, PODS, Amounts
 from extender.cluster.view import NodeView, PodFacts, View
@@ -175,6 +175,12 @@ def _fixed(node: NodeView, asked: Constraints) -> Iterator[Objection]:
         yield Objection(
             reason=InTree.NODE_NAMED, text="the pod names another node", detail=asked.node_name
         )
+    meant = named_nodes(asked.required_affinity) if asked.required_affinity is not None else ()
+    if meant and node.name not in meant:
+        yield Objection(
+            reason=InTree.NODE_NAMED, text="the pod is for another node", detail=", ".join(meant)
+        )
+        return  # nothing that could be changed there would bring it there
     cordon = () if node.schedulable else (_CORDON,)
     keeps_out = _KUBELET_KEEPS_OUT if asked.node_name else _KEEPS_OUT
     taints = tuple(

@@ -94,6 +94,17 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     not_modelled: str = NOT_MODELLED
 
 
+class _Daemons(msgspec.Struct, frozen=True):
+    """The pods of a DaemonSet that wait: the first of them, and the node of each.
+
+    ``tried`` has what bind said of it there, empty where another one refused it.
+    """
+
+    number: int
+    replica: Replica
+    tried: dict[str, str]
+
+
 class _Scratch:
     """Bindings that only take effect in the state."""
 
@@ -133,7 +144,7 @@ def simulate(replicas: Sequence[Replica], context: Context, kept: Kept) -> Outco
     placements: list[Placement] = []
     waits: list[Waiting] = []
     blocked: set[str] = set()
-    daemons: dict[str, tuple[int, Replica, dict[str, str]]] = {}
+    daemons: dict[str, _Daemons] = {}
     questions = _questions(replicas, context)
     for number, replica in enumerate(replicas, start=1):
         part, (objections, wanted) = replica.part, questions[replica.part.name]
@@ -145,9 +156,8 @@ def simulate(replicas: Sequence[Replica], context: Context, kept: Kept) -> Outco
         pod = _numbered(part.pod, number)
         placed, tried = _place(pod, number, candidates, context, kept)
         if placed is None and replica.node:
-            daemons.setdefault(part.name, (number, replica, {}))[2][replica.node] = tried.get(
-                replica.node, ""
-            )
+            waiting = daemons.setdefault(part.name, _Daemons(number, replica, {}))
+            waiting.tried[replica.node] = tried.get(replica.node, "")
             continue
         if placed is None:
             waits.append(_waiting(number, replica, tried, context))
@@ -159,8 +169,7 @@ def simulate(replicas: Sequence[Replica], context: Context, kept: Kept) -> Outco
             other.mount(claims, f"{pod.metadata.namespace}/{name}", placed.node)
         free = objections.free(placed.node)
         placements.append(msgspec.structs.replace(placed, part=part.name or None, free=free))
-    for number, replica, tried in daemons.values():
-        waits.append(_waiting(number, replica, tried, context))
+    waits += [_waiting(one.number, one.replica, one.tried, context) for one in daemons.values()]
     return Outcome(
         replicas=len(replicas),
         placed=len(placements),

@@ -170,6 +170,11 @@ def test_a_pod_of_the_cluster_is_found_by_namespace_and_name() -> None:
     assert document["references"][0]["claim"] == "model-store"
 
 
+@pytest.mark.parametrize("name", ["pod/qwen-0", "pods/qwen-0", "po/qwen-0"])
+def test_a_pod_may_be_named_as_kubectl_prints_it(name: str) -> None:
+    assert explain(name, "-n", "inference", "-o", "json").json()["pod"] == "qwen-0"
+
+
 def test_one_node_can_be_asked_about(tmp_path: Path) -> None:
     path = manifest(tmp_path, DEMO_PODS["llama-hostpath"])
     done = explain("-f", path, "--node", "gpu-2", "-o", "json")
@@ -241,6 +246,18 @@ def test_a_remedy_can_be_pasted_whatever_the_path(tmp_path: Path) -> None:
         ([], "error: name a pod, or give a manifest with -f; one of the two\n"),
         (["qwen-0", "-f", str(PODS)], "name a pod, or give a manifest with -f; one of the two\n"),
         (["nobody"], "error: pod default/nobody is not in the snapshot\n"),
+        (
+            ["model-loader", "-n", "inference"],
+            "pod inference/model-loader is not in the snapshot; there are: model-loader-1, "
+            "model-loader-2, model-loader-3 and 1 more\n",
+        ),
+        (
+            ["deployment/web", "-n", "inference"],
+            "error: deployment/web: is no pod's name; of a workload give the manifest: kubectl get "
+            "-n inference deployment/web -o yaml | model-cache-extender explain -f -; of a pod the "
+            "name, and its namespace with -n\n",
+        ),
+        (["pod/"], "error: pod/: is no pod's name"),
         (
             ["qwen-0", "-n", "elsewhere"],
             "pod elsewhere/qwen-0 is not in the snapshot; one of that name is in another "

@@ -85,9 +85,9 @@ def test_otherwise_nothing_is_said_of_new_nodes(
 
 
 def test_a_pod_that_waits_though_nodes_fit_is_told_with_kube_schedulers_own_words() -> None:
-    """What it refuses nodes for may be nothing that is looked at here, or no answer of ours."""
-    says = 'Post "http://127.0.0.1:8888/filter": dial tcp 127.0.0.1:8888: connection refused'
-    condition = {"type": "PodScheduled", "status": "False", "reason": "SchedulerError"}
+    """What it refuses nodes for may be nothing that is looked at here."""
+    says = "0/1 nodes are available: 1 node(s) didn't satisfy plugin(s) [NodeResourcesFit]."
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
     waits = pod("waits", status={"conditions": [{**condition, "message": says}]})
     state = ClusterState(clock=lambda: 1_000.0)
     state.upsert(node("a"))

@@ -131,6 +131,11 @@ STANDS: dict[str, tuple[str, dict[str, Any], str, str]] = {
         "is bound to z and does not run there: the node is not in the cluster; see kubectl get "
         "node z; ",
     ),
+    "Ready, as nobody could say otherwise, on a node that is gone": (
+        "z", phase("Running", ready("True")), "stuck",
+        "is bound to z and does not run there: the node is not in the cluster; see kubectl get "
+        "node z; ",
+    ),
     "on a node that is lost": (
         "lost", phase("Running", ready("False", 60)), "stuck",
         f"is bound to lost (where now: {NO_MODEL}) and does not run there: the kubelet there is "

@@ -56,11 +56,19 @@ def said(objections: Objections, one: Pod) -> str:
 
 
 def required(*expressions: dict[str, Any]) -> dict[str, Any]:
-    terms = [{"matchExpressions": [one]} for one in expressions]
-    selector = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
-    return {"affinity": {"nodeAffinity": selector}}
+    return terms(*({"matchExpressions": [one]} for one in expressions))
 
 
+def terms(*asked: dict[str, Any]) -> dict[str, Any]:
+    return {"affinity": {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": list(asked)}}}}
+
+
+def made_for(name: str) -> dict[str, Any]:
+    """A term as the DaemonSet controller writes it."""
+    return {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [name]}]}
+
+
+FAR = {"nodeSelector": {"zone": "far"}}
 ZONE_A = {"key": "zone", "operator": "In", "values": ["a"]}
 ZONE_B = {"key": "zone", "operator": "In", "values": ["b"]}
 
@@ -109,6 +117,22 @@ FIXED: dict[str, tuple[Node, dict[str, Any], str]] = {
     ),
     "named": (node(), {"nodeName": "n"}, ""),
     "another named": (node(), {"nodeName": "m"}, "the pod names another node"),
+    "made for it": (node(), terms(made_for("n")), ""),
+    "made for another": (
+        node(taints=[TAINT]),
+        terms(made_for("m")) | FAR,
+        "the pod is for another node",
+    ),
+    "made for it, and not selected": (
+        node(),
+        terms(made_for("n")) | FAR,
+        "node selector or affinity does not match",
+    ),
+    "made for another, or affine": (
+        node({"zone": "b"}),
+        terms(made_for("m"), {"matchExpressions": [ZONE_B]}),
+        "",
+    ),
 }
 
 
