@@ -129,7 +129,7 @@ def comments(text: str, known: frozenset[str]) -> dict[str, str]:
         found = _KEY.match(line)
         if found is None or found["key"] not in known:
             comment = line.strip()
-            above = [*above, comment.removeprefix("#").strip()] if comment else []
+            above = [*above, comment.removeprefix("#").strip()] if comment.startswith("#") else []
             continue
         depth = len(found["indent"]) + len(found["dash"] or "")
         parents = [(at, key) for at, key in parents if at < depth]

@@ -12,6 +12,7 @@ import click
 
 from extender.errors import UsageError
 from extender.kube.quantity import format_bytes, parse_quantity
+from extender.loader.sources import Part
 from extender.serving.logs import configure_logging
 
 _WAITS = 3
@@ -24,6 +25,12 @@ _WAITS = 3
 @click.option("--revision", help="Branch, tag or commit, for hf:// only.")
 @click.option("--include", multiple=True, help="Shell pattern of files to take; repeat it.")
 @click.option("--exclude", multiple=True, help="Shell pattern of files to leave out; repeat it.")
+@click.option(
+    "--without",
+    multiple=True,
+    type=click.Choice([part.value for part in Part]),
+    help="What the model is meant to have none of; repeat it.",
+)
 @click.option(
     "--from",
     "nearer",
@@ -55,6 +62,7 @@ def fill(
     revision: str | None,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
+    without: tuple[str, ...],
     nearer: tuple[Path, ...],
     replace: bool,
     replace_in_use: bool,
@@ -100,7 +108,13 @@ def fill(
         replace_in_use=replace_in_use,
     )
     locate(source, revision)  # an address that is none is wrong use, not a failure
-    origin = Origin(source=source, revision=revision, include=include, exclude=exclude)
+    origin = Origin(
+        source=source,
+        revision=revision,
+        include=include,
+        exclude=exclude,
+        without=tuple(Part(part) for part in without),
+    )
     stopped = _stopped_by_signals()
     try:
         with telling() as tell:
@@ -124,6 +138,8 @@ def fill(
         f"{dest}: whole: {len(marker.files)} files, {format_bytes(marker.bytes)}",
         err=True,
     )
+    for note in marker.unchecked:
+        click.echo(f"not checked: {note}", err=True)
 
 
 def _stopped_by_signals() -> Event:

@@ -19,7 +19,7 @@ from extender.documents import API_VERSION, Section, load_yaml, read_document
 from extender.errors import InvalidQuantityError
 from extender.kube.quantity import parse_quantity
 from extender.loader.layout import model_path_problem
-from extender.loader.sources import SourceError
+from extender.loader.sources import Part, SourceError
 from extender.loader.sources.urls import locate
 
 KIND = "ModelCatalog"
@@ -36,11 +36,12 @@ class CatalogModel(Section, frozen=True):
     """One model.
 
     ``source`` and ``revision``: see ``sources.urls.locate``. ``include`` and ``exclude``: shell
-    patterns on the paths of its files. ``path``: where it lies under the cache's directory; left
-    out, its name. ``node_selector`` and ``copies``: the nodes that should hold it, see
-    ``spreading.holders``. ``priority``: higher ones are fetched first and removed last. ``pin``:
-    never removed to make room. ``on_demand``: true, fetched only where a pod waits for it; false,
-    never because a pod waits for it; left out, also where a pod waits for it.
+    patterns on the paths of its files. ``without``: what it is meant to have none of (a draft head
+    has no tokenizer of its own, a single file no config). ``path``: where it lies under the cache's
+    directory; left out, its name. ``node_selector`` and ``copies``: the nodes that should hold it,
+    see ``spreading.holders``. ``priority``: higher ones are fetched first and removed last.
+    ``pin``: never removed to make room. ``on_demand``: true, fetched only where a pod waits for it;
+    false, never because a pod waits for it; left out, also where a pod waits for it.
     ``replace_foreign``: what another program left at its path may go where it is not this model.
     ``replace_in_use``: a new revision takes the old one's place though pods read it.
     """
@@ -50,6 +51,7 @@ class CatalogModel(Section, frozen=True):
     revision: str | None = None
     include: tuple[Pattern, ...] = ()
     exclude: tuple[Pattern, ...] = ()
+    without: tuple[Part, ...] = ()
     path: str | None = None
     node_selector: dict[str, str] = msgspec.field(default_factory=dict)
     copies: Annotated[int, Meta(ge=1, le=100_000)] | None = None

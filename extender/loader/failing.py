@@ -9,7 +9,7 @@ import msgspec
 from extender.errors import CacheError, ExtenderError, NotRemovedError
 from extender.loader.foreign import ForeignError
 from extender.loader.proof.reading import ReadingStoppedError
-from extender.loader.publish import DamagedError
+from extender.loader.publish import DamagedError, IncompleteError
 from extender.loader.sources import Cause, SourceError
 from extender.loader.transfer.failures import LocalCause, TransferError
 
@@ -21,6 +21,8 @@ class OwnCause(StrEnum):
     """Another program put something at the model's path that is not it."""
     DAMAGED = "damaged"
     """What came was not what the source had said, again and again."""
+    INCOMPLETE = "incomplete"
+    """The source itself does not have the whole model."""
     NOT_REMOVED = "not-removed"
     """Room is short, and nothing may go: what pods read, or the report, cannot be settled now; or
     nothing can, because the file system keeps it."""
@@ -45,14 +47,16 @@ def failure_of(error: Exception) -> Failure:
     if isinstance(error, ReadingStoppedError):
         return Failure(message=str(error), cause=LocalCause.STOPPED.value, permanent=False)
     if isinstance(error, ExtenderError):
-        foreign = isinstance(error, ForeignError)
-        return Failure(message=str(error), cause=_token(error), permanent=foreign)
+        permanent = isinstance(error, ForeignError | IncompleteError)
+        return Failure(message=str(error), cause=_token(error), permanent=permanent)
     message = "a fault of the loader; its log has the details"
     return Failure(message=message, cause=OwnCause.FAULT, permanent=False)
 
 
 def _token(error: ExtenderError) -> str:
     match error:
+        case IncompleteError():
+            return OwnCause.INCOMPLETE
         case DamagedError():
             return OwnCause.DAMAGED
         case ForeignError():

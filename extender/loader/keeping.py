@@ -223,7 +223,13 @@ class Keeper:
             marker.proven_at,
         )
         if not known:
-            log.info("model ready", model=path, bytes=marker.bytes, revision=marker.revision)
+            log.info(
+                "model ready",
+                model=path,
+                bytes=marker.bytes,
+                revision=marker.revision,
+                not_checked=list(marker.unchecked),
+            )
             self._metrics.downloads.labels("obtained").inc()
 
     def _failed(self, wish: Wish, failure: Failure) -> None:

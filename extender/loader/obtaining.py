@@ -37,7 +37,10 @@ from extender.loader.proof.marker import (
     read_marker,
 )
 from extender.loader.proof.reading import Reader
-from extender.loader.publish import DamagedError, Publisher
+from extender.loader.proof.scan import Found
+from extender.loader.proof.verdict import Level, Problem, Verdict
+from extender.loader.proof.weights import lacking
+from extender.loader.publish import DamagedError, IncompleteError, Publisher
 from extender.loader.sources import TRANSIENT, Listing, Source, SourceError
 from extender.loader.telling import Tell
 from extender.loader.transfer.fetching import NOTHING
@@ -116,7 +119,7 @@ class Obtainer:
             return known
         source = self._open_source(origin)
         try:
-            listing = source.list()
+            listing = origin.told(source.list())
         except SourceError as error:
             waited = self._waited(path, origin, stop) if error.cause in TRANSIENT else None
             if waited is None:
@@ -227,6 +230,7 @@ class Obtainer:
 
     def _fetched(self, work: _Work, found: Marker | None, *, again: bool) -> Marker:
         held, listing, download = work.held, work.listing, work.download
+        _expect_whole(held, listing)
         at_hand = self._at_hand(held, listing, found)
         lacking = _lacking(held, listing, found, at_hand)
         work.make_room(lacking, sum(_blocks(file) for file in at_hand.values()))
@@ -236,6 +240,7 @@ class Obtainer:
         elif found is None and (held.path, listing.source, listing.revision) in self._had:
             download.again = Repeat.REMOVED
         self.publisher.begin(held, listing)
+        before: tuple[Problem, ...] = ()
         for left in reversed(range(TRIES)):
             download.into_staging(listing)
             try:
@@ -243,9 +248,14 @@ class Obtainer:
             except InUseError:
                 download.forget()
                 raise
+            except IncompleteError:
+                raise
             except DamagedError as error:
+                if error.verdict.problems == before:
+                    raise IncompleteError(held.path, error.verdict) from error
                 if not left:
                     raise
+                before = error.verdict.problems
                 log.warning("fetched again", model=held.path, error=str(error))
                 download.again = Repeat.DAMAGED
                 download.at_hand = NOTHING  # what lies there may be what is damaged
@@ -291,6 +301,15 @@ class Obtainer:
         except DamagedError as error:
             log.warning("not mended; fetched as a whole", model=found.path, error=str(error))
             return None
+
+
+def _expect_whole(held: Writing, listing: Listing) -> None:
+    """Raise IncompleteError where the names of the files alone tell that one is missing."""
+    files = {file.path: Found(file.size or 0, 0, 0) for file in listing.files}
+    problems = lacking(files, may_lack=listing.may_lack)
+    if problems:
+        verdict = Verdict(ok=False, level=Level.SIZES, problems=tuple(problems))
+        raise IncompleteError(held.path, verdict)
 
 
 def _lacking(

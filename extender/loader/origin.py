@@ -9,7 +9,7 @@ import msgspec
 
 from extender.addresses import shown
 from extender.loader.catalog import CatalogModel
-from extender.loader.sources import Credentials, Source
+from extender.loader.sources import Credentials, Listing, Part, Source
 from extender.loader.sources.opening import source_for
 from extender.loader.sources.urls import locate
 
@@ -21,6 +21,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     revision: str | None = None
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    without: tuple[Part, ...] = ()
 
     @classmethod
     def of(cls, model: CatalogModel) -> Origin:
@@ -30,7 +31,13 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
             revision=model.revision,
             include=model.include,
             exclude=model.exclude,
+            without=model.without,
         )
+
+    def told(self, listing: Listing) -> Listing:
+        """Return what a source lists, with what the model is said to have none of."""
+        may_lack = listing.may_lack.union(self.without)
+        return msgspec.structs.replace(listing, may_lack=may_lack)
 
     @property
     def asked(self) -> str:

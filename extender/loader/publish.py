@@ -28,6 +28,7 @@ from extender.kube.times import time_text
 from extender.loader.disk import Disk
 from extender.loader.layout import MARKER, Writing, make_parents, unwritable
 from extender.loader.placing import Damage, InUse, Placing, Uses
+from extender.loader.proof.blame import came_wrong
 from extender.loader.proof.marker import (
     Marker,
     MarkerError,
@@ -39,11 +40,9 @@ from extender.loader.proof.reading import Reader
 from extender.loader.proof.scan import walk_files
 from extender.loader.proof.verdict import Level, Problem, ProblemKind, ProvenFile, Verdict
 from extender.loader.proof.verify import verify
-from extender.loader.sources import Listing
+from extender.loader.sources import Listing, Part
 
-_FETCH_AGAIN = frozenset(
-    {ProblemKind.SIZE, ProblemKind.HEADER, ProblemKind.CONTENT, ProblemKind.UNREADABLE}
-)
+_PARTS = frozenset(part.value for part in Part)
 
 
 class DamagedError(CacheError):
@@ -52,6 +51,24 @@ class DamagedError(CacheError):
     def __init__(self, path: str, verdict: Verdict) -> None:
         super().__init__(f"model {path}: {verdict.told()}")
         self.verdict = verdict
+
+
+class IncompleteError(DamagedError):
+    """A model that is not whole at its source: to fetch it again is in vain."""
+
+    def __init__(self, path: str, verdict: Verdict) -> None:
+        super().__init__(path, verdict)
+        parts = sorted({each.kind.value for each in verdict.problems} & _PARTS)
+        without = (
+            f", or, if it is meant to have none, say so (without: [{', '.join(parts)}] in the "
+            f"catalog, fill --without {parts[0]})"
+            if parts
+            else ""
+        )
+        self.args = (
+            f"{self}; this is so at the source, and to fetch it again does not help: correct the "
+            f"source, or include and exclude{without}",
+        )
 
 
 class Publisher(Placing):
@@ -102,20 +119,24 @@ class Publisher(Placing):
         """Sync, prove and show what was fetched; return its marker. ``asked``: see ``Marker``.
 
         Raises DamagedError where it is not what the listing says: the damaged files are then
-        removed from staging, to be fetched again, and nothing was shown. Raises InUseError where it
-        is proven, and waits for the readers of what it is to replace.
+        removed from staging, to be fetched again, and nothing was shown; IncompleteError where
+        that is no use. Raises InUseError where it is proven, and waits for the readers of what it
+        is to replace.
         """
         staging = held.staging
+        reader = reader or Reader()
         try:
             if not held.directory.in_place(held.path):
                 self._leave_only(staging, {file.path for file in listing.files})
             self._sync_tree(staging)
-            verdict = verify(staging, level=Level.CONTENT, expected=listing, reader=reader)
+            verdict = verify(staging, level=Level.HEADERS, expected=listing, reader=reader)
+            if verdict.ok:  # or all of it would be read in vain
+                verdict = verify(staging, level=Level.CONTENT, expected=listing, reader=reader)
             if not verdict.ok:
-                for problem in verdict.problems:
-                    if problem.kind in _FETCH_AGAIN and problem.file:
-                        self.disk.unlink(staging / problem.file)
-                raise DamagedError(held.path, verdict)
+                wrong = came_wrong(staging, verdict.problems, listing, reader)
+                for path in wrong:
+                    self.disk.unlink(staging / path)
+                raise (DamagedError if wrong else IncompleteError)(held.path, verdict)
             marker = self._marker(held, verdict, listing, asked)
             self.disk.write(staging / MARKER, marker_text(marker))
             if not held.directory.in_place(held.path):
@@ -217,6 +238,7 @@ class Publisher(Placing):
             writer=self._writer,
             adopted=adopted,
             asked=asked,
+            unchecked=verdict.unchecked,
         )
 
     def _leave_only(self, staging: Path, wanted: set[str]) -> None:

@@ -282,6 +282,6 @@ def _same(one: CatalogModel, other: CatalogModel | None) -> bool:
     """Tell whether two entries of the catalog ask for the same bytes."""
     if other is None:
         return False
-    return (one.source, one.revision, one.include, one.exclude) == (
-        (other.source, other.revision, other.include, other.exclude)
+    return (one.source, one.revision, one.include, one.exclude, one.without) == (
+        (other.source, other.revision, other.include, other.exclude, other.without)
     )

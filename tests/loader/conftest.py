@@ -6,9 +6,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from tests.loader.mounts import mounted
+from tests.loader.origins import SOURCES, At
 
 MEMORY = Path("/dev/shm")
 
@@ -28,3 +30,16 @@ def memory(tmp_path: Path) -> Iterator[Path]:
     """Yield a memory-backed volume that has room for one model and a half."""
     with mounted(tmp_path / "memory", size="6m") as place:
         yield place
+
+
+@pytest.fixture(params=SOURCES)
+def at(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[At]:
+    """Yield each kind of source, with a model in it; ``indirect`` to choose some."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setitem(fsspec.config.conf, "gs", {"token": "anon"})
+    yield from SOURCES[request.param](tmp_path / "source")

@@ -3,45 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-import fsspec
 import msgspec
 import pytest
 
 from extender.loader.layout import CacheDirectory, writing
 from extender.loader.obtaining import Obtainer
-from extender.loader.origin import Origin, opener
+from extender.loader.origin import opener
 from extender.loader.proof.marker import Marker, marker_text, read_marker
 from extender.loader.proof.verify import verify
 from extender.loader.publish import Publisher
 from extender.loader.sources import Credentials
 from extender.loader.transfer.limits import Limits
-from tests.loader.hub import Hub, sha256_of
 from tests.loader.models import contents, put, small_model
-from tests.loader.objects import ObjectStore
+from tests.loader.origins import FILES as OLD
+from tests.loader.origins import At
 
 SHARD = "model-00001-of-00002.safetensors"
-OLD = small_model(1)
 NEW = {**OLD, SHARD: small_model(2)[SHARD]}
 assert {path: len(data) for path, data in OLD.items()} == {p: len(d) for p, d in NEW.items()}
-
-
-class At:
-    """One source: its address, and how its files are replaced there."""
-
-    def __init__(
-        self, source: str, replace: Callable[[dict[str, bytes]], None], endpoint: str | None = None
-    ) -> None:
-        self.origin = Origin(source=source)
-        self.replace = replace
-        self.endpoint = endpoint
-        replace(OLD)
 
 
 @contextmanager
@@ -52,71 +38,6 @@ def serving(place: Path) -> Iterator[str]:
         Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
-
-
-def web(*, sums: bool) -> Iterator[At]:
-    with Hub() as hub:
-
-        def replace(files: dict[str, bytes]) -> None:
-            hub.web = {f"m/{path}": data for path, data in files.items()}
-            if sums:
-                lines = (f"{sha256_of(data)}  {path}\n" for path, data in files.items())
-                hub.web["m/SHA256SUMS"] = "".join(lines).encode()
-
-        yield At(f"{hub.url}/web/m/", replace)
-
-
-def objects(scheme: str, place: Path) -> Iterator[At]:
-    with ObjectStore() as store:
-
-        def replace(files: dict[str, bytes]) -> None:
-            store.buckets["models"] = {f"m/{path}": data for path, data in files.items()}
-
-        yield At(f"{scheme}://models/m", replace, store.url)
-
-
-def directory(place: Path) -> Iterator[At]:
-    times = iter(range(1, 9))
-
-    def replace(files: dict[str, bytes]) -> None:
-        for path, data in files.items():
-            if not (place / path).exists() or (place / path).read_bytes() != data:
-                put(place, {path: data})
-                os.utime(place / path, ns=(0, next(times) * 10**9))
-
-    yield At(f"file://{place}", replace)
-
-
-def filled_claim(place: Path) -> Iterator[At]:
-    """A claim that ``loader fill`` filled: its marker has the hashes of what was there then."""
-    [source] = [*directory(place.with_name("first"))]
-    Obtainer(
-        CacheDirectory(place.parent), Publisher(),
-        open_source=opener(Credentials()), limits=Limits(),
-    ).obtain(place.name, source.origin)  # fmt: skip
-    yield from directory(place)
-
-
-SOURCES: dict[str, Callable[[Path], Iterator[At]]] = {
-    "https": lambda _: web(sums=False),
-    "https with SHA256SUMS": lambda _: web(sums=True),
-    "s3": lambda place: objects("s3", place),
-    "gs": lambda place: objects("gs", place),
-    "file": directory,
-    "file of a filled claim": filled_claim,
-}
-
-
-@pytest.fixture(params=SOURCES)
-def at(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[At]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setitem(fsspec.config.conf, "gs", {"token": "anon"})
-    yield from SOURCES[request.param](tmp_path / "source")
 
 
 class Scene:

@@ -165,6 +165,19 @@ def test_what_cannot_be_had_is_1_and_what_cannot_be_meant_is_2(
     assert "Traceback" not in process.log
 
 
+def test_what_it_was_not_able_to_check_is_said(hub: Hub, fast: Path) -> None:
+    """Each time: what was filled before is not known any better."""
+    single = put(fast / "single", {"one.safetensors": FILES[SHARD]})
+    refused = Process(hub, fast / "small", source=f"file://{single}")
+    assert refused.ended() == 1
+    assert "config.json: is not there beside the weights" in refused.log
+    for _ in range(2):
+        told = Process(hub, fast / "small", "--without", "config", source=f"file://{single}")
+        assert told.ended() == 0
+        assert "not checked: config.json: is not there beside the weights" in told.log
+        assert "not checked: the content of 1 files: read, but there is no hash" in told.log
+
+
 def test_neither_token_nor_signed_links_are_said(hub: Hub, fast: Path) -> None:
     hub.troubles[SHARD] = [Trouble(status=503), Trouble(cut_after=MEBIBYTE)]
     process = Process(hub, fast / "small")

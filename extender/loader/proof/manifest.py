@@ -15,7 +15,7 @@ import msgspec
 
 from extender.loader.proof.marker import Marker
 from extender.loader.proof.scan import HUB_METADATA
-from extender.loader.sources import Listing
+from extender.loader.sources import ANY_PART, Listing, Part
 
 MAX_TREE_BYTES = 64 * 1024 * 1024
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -36,10 +36,14 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """``files`` by path. ``complete``: they are all there should be, and each must be there."""
+    """``files`` by path. ``complete``: they are all there should be, and each must be there.
+
+    ``may_lack``: see ``sources.Listing``.
+    """
 
     files: dict[str, Expected]
     complete: bool
+    may_lack: frozenset[Part] = frozenset()
 
 
 NOTHING = Manifest(files={}, complete=False)
@@ -55,6 +59,7 @@ def of_listing(listing: Listing) -> Manifest:
             for file in listing.files
         },
         complete=True,
+        may_lack=listing.may_lack,
     )
 
 
@@ -68,6 +73,7 @@ def of_marker(marker: Marker) -> Manifest:
             for file in marker.files
         },
         complete=True,
+        may_lack=ANY_PART,
     )
 
 

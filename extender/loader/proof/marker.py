@@ -35,6 +35,7 @@ class Marker(
     ``proven_at`` is an RFC 3339 time, ``level`` how far that proof went, ``writer`` who proved it.
     ``damaged`` names files that failed a later proof: the model is not to be used. ``asked`` is a
     digest of what was asked for (address, revision, patterns), empty where that is not known.
+    ``unchecked`` says in words what that proof could not look at; see ``Verdict``.
     """
 
     version: int = VERSION
@@ -50,6 +51,7 @@ class Marker(
     adopted: bool = False
     damaged: tuple[str, ...] = ()
     asked: str = ""
+    unchecked: tuple[str, ...] = ()
 
 
 class MarkerError(ValueError):

@@ -10,14 +10,16 @@ from __future__ import annotations
 import posixpath
 import re
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
 from extender.loader.disk import regular_file
 from extender.loader.proof.safetensors import HeaderError, read_header
-from extender.loader.proof.scan import Scan
+from extender.loader.proof.scan import Found, Scan
 from extender.loader.proof.verdict import Problem, ProblemKind
+from extender.loader.sources import Part
 
 MAX_JSON_BYTES = 64 * 1024 * 1024
 _INDEX = ".index.json"
@@ -44,6 +46,8 @@ KINDS = {
 }
 """Suffixes of weight files; the first that is there names the model's kind."""
 
+_WITH_CONFIG = frozenset({"safetensors", "pytorch"})
+
 _LOOKED_INTO = frozenset({"safetensors", "gguf", "pytorch"})
 
 _CONFIGS = ("config.json", "adapter_config.json", "params.json")
@@ -64,22 +68,33 @@ class Weights(msgspec.Struct):
     tensors: int = 0
 
 
-def shape(directory: Path, scan: Scan, *, listed: bool) -> Weights:
+def lacking(files: Mapping[str, Found], *, may_lack: frozenset[Part]) -> list[Problem]:
+    """Return what the names of a model's files alone show not to be among them."""
+    named = Scan(dict(files), [], [])
+    _check_numbers(named)
+    problem = _lacking_by_name(named.files, _kind(named))
+    if problem is not None and Part(problem.kind.value) not in may_lack:
+        named.problems.append(problem)
+    return named.problems
+
+
+def shape(directory: Path, scan: Scan, *, may_lack: frozenset[Part]) -> Weights:
     """Check that what belongs together is there; problems go to ``scan``.
 
-    ``listed``: the files were compared with the source's own list, so that what is not there is
-    not at the source either, or was left out on purpose: that is said, and no damage.
+    What the model ``may_lack`` (see ``sources.Listing``) and has none of is said, and no damage.
     """
     weights = Weights(kind=_kind(scan))
     for path in scan.files:
         if path.endswith(_INDEX):
             _check_index(directory, path, scan)
     _check_numbers(scan)
-    lacking = _lacking(directory, scan, weights)
-    if lacking is not None and listed:
-        scan.unchecked.append(f"{lacking}; it is not in the source's list")
-    elif lacking is not None:
-        scan.problems.append(lacking)
+    problem = _lacking_by_name(scan.files, weights.kind) or _without_tokenizer(
+        directory, scan, weights.kind
+    )
+    if problem is not None and Part(problem.kind.value) in may_lack:
+        scan.unchecked.append(f"{problem}; it is not in the source's list")
+    elif problem is not None:
+        scan.problems.append(problem)
     return weights
 
 
@@ -163,18 +178,26 @@ def _check_numbers(scan: Scan) -> None:
                 )
 
 
-def _lacking(directory: Path, scan: Scan, weights: Weights) -> Problem | None:
-    """Say what weights need beside them and do not have; None: nothing."""
-    if weights.kind == "unknown":
+def _lacking_by_name(files: Mapping[str, Found], kind: str) -> Problem | None:
+    """Say whether weights are missing, or the config beside them; None: neither."""
+    if kind == "unknown":
         return Problem("", ProblemKind.WEIGHTS, "holds no weights in any format that is known")
-    if weights.kind not in {"safetensors", "pytorch"}:
-        return None
+    names = {path for path in files if "/" not in path}
+    if (
+        kind in _WITH_CONFIG
+        and names.isdisjoint(_CONFIGS)
+        and any(_is_weights(name) for name in names)
+    ):
+        return Problem("config.json", ProblemKind.CONFIG, "is not there beside the weights")
+    return None
+
+
+def _without_tokenizer(directory: Path, scan: Scan, kind: str) -> Problem | None:
+    """Say whether a config asks for a tokenizer that is not there."""
     names = {path for path in scan.files if "/" not in path}
     config = next((name for name in _CONFIGS if name in names), None)
-    if config is None:
-        alone = any(_is_weights(name) for name in names)
-        message = "is not there beside the weights"
-        return Problem("config.json", ProblemKind.CONFIG, message) if alone else None
+    if config is None or kind not in _WITH_CONFIG:
+        return None
     content = _json(directory, config, scan, ProblemKind.CONFIG)
     tokenizer = any(name in TOKENIZERS or name.endswith(".tiktoken") for name in names)
     if content is None or config != "config.json" or tokenizer:

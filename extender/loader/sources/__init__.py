@@ -21,6 +21,17 @@ RESERVED = ".modelcache"
 """Names that begin so are the loader's own: no file of a model may have one."""
 
 
+class Part(StrEnum):
+    """What a model has beside what it names itself, unless it is meant to have none."""
+
+    WEIGHTS = "weights"
+    CONFIG = "config"
+    TOKENIZER = "tokenizer"
+
+
+ANY_PART = frozenset(Part)
+
+
 class Cause(StrEnum):
     """Why a source did not give what was asked of it."""
 
@@ -102,11 +113,17 @@ class RemoteFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
-    """What a source holds: ``source`` as the catalog says it, ``revision`` the resolved commit."""
+    """What a source holds: ``source`` as the catalog says it, ``revision`` the resolved commit.
+
+    ``may_lack``: parts that the model has none of where none is listed. All, where somebody vouches
+    for the list (a commit, a file of hashes, an address of one file); none, where it is but what
+    lay there at that moment, which may be half of a model that is still being copied.
+    """
 
     source: str
     revision: str | None
     files: tuple[RemoteFile, ...]
+    may_lack: frozenset[Part] = ANY_PART
 
     @property
     def bytes(self) -> int:

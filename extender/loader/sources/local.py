@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,13 +18,14 @@ from extender.loader.proof.marker import MarkerError, UnreadableMarkerError, rea
 from extender.loader.proof.verdict import Level, ProblemKind, ProvenFile
 from extender.loader.proof.verify import verify
 from extender.loader.sources import (
+    ANY_PART,
     RESERVED,
     Cause,
     Listing,
     RemoteFile,
     SourceError,
 )
-from extender.loader.sources.patterns import chosen
+from extender.loader.sources.patterns import chosen, is_wanted
 from extender.loader.sources.urls import Location
 
 BLOCK_BYTES = 1024 * 1024
@@ -55,10 +56,12 @@ class LocalSource:
             files = list(self._walk(root, inside.resolve(), proven))
         except OSError as error:
             raise self._os_error("", error) from error
+        self._expect_proven(proven, files)
         return Listing(
             source=self._url,
             revision=root.name if _GIT_OID.fullmatch(root.name) else None,
             files=chosen(files, source=self._url, include=self._include, exclude=self._exclude),
+            may_lack=ANY_PART if proven else frozenset(),
         )
 
     @contextmanager
@@ -135,6 +138,18 @@ class LocalSource:
                 f"{unfinished[0]}{more}: ",
                 "a download that has not ended; wait for it, or remove what it left",
                 Cause.UNREACHABLE,
+            )
+
+    def _expect_proven(self, proven: Mapping[str, ProvenFile], files: Iterable[RemoteFile]) -> None:
+        """Refuse a model of which a file has gone since it was proven here."""
+        gone = sorted(
+            path
+            for path in proven.keys() - {file.path for file in files}
+            if is_wanted(path, include=self._include, exclude=self._exclude)
+        )
+        if gone:
+            raise self._error(
+                f"{gone[0]}: ", "was proven here and is not there; put it back", Cause.UNREACHABLE
             )
 
     def _walk(

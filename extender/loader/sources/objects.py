@@ -24,7 +24,14 @@ from gcsfs.core import GCSFileSystem
 from gcsfs.retry import HttpError
 from google.auth.exceptions import GoogleAuthError
 
-from extender.loader.sources import Cause, Credentials, Listing, RemoteFile, SourceError
+from extender.loader.sources import (
+    ANY_PART,
+    Cause,
+    Credentials,
+    Listing,
+    RemoteFile,
+    SourceError,
+)
 from extender.loader.sources.patterns import chosen
 from extender.loader.sources.ranges import CONNECT_SECONDS, retry_after
 from extender.loader.sources.urls import Location, without_queries
@@ -102,6 +109,7 @@ class ObjectSource:
             source=self._url,
             revision=None,
             files=chosen(files, source=self._url, include=self._include, exclude=self._exclude),
+            may_lack=ANY_PART if self._is_object else frozenset(),
         )
 
     @contextmanager

@@ -18,11 +18,7 @@ def chosen(
     in a folder; no ``include`` means all. Raises SourceError where nothing is left.
     """
     found = tuple(sorted(files, key=lambda file: file.path))
-    left = tuple(
-        file
-        for file in found
-        if (not include or _matches(file.path, include)) and not _matches(file.path, exclude)
-    )
+    left = tuple(file for file in found if is_wanted(file.path, include=include, exclude=exclude))
     if not found:
         raise SourceError(
             f"source {source}: holds no files; correct its address", cause=Cause.NOT_FOUND
@@ -43,6 +39,11 @@ def chosen(
                     cause=Cause.INVALID,
                 )
     return left
+
+
+def is_wanted(path: str, *, include: Sequence[str], exclude: Sequence[str]) -> bool:
+    """Tell whether a path matches; see ``chosen``."""
+    return (not include or _matches(path, include)) and not _matches(path, exclude)
 
 
 def _matches(path: str, patterns: Sequence[str]) -> bool:

@@ -16,7 +16,7 @@ import aiohttp
 import fsspec
 
 from extender.addresses import shown
-from extender.loader.sources import Cause, Listing, RemoteFile, SourceError
+from extender.loader.sources import ANY_PART, Cause, Listing, RemoteFile, SourceError
 from extender.loader.sources.patterns import chosen
 from extender.loader.sources.ranges import RangeReader, client
 from extender.loader.sources.urls import Location, without_queries
@@ -47,8 +47,10 @@ class WebSource:
 
     def list(self) -> Listing:
         """Ask for the head of every file: its size and its ETag."""
+        vouched = True
         if self._is_directory:
             hashes = self._listed()
+            vouched = all(hashes.values())
             wanted = chosen(
                 [RemoteFile(path=path, size=None, sha256=sha) for path, sha in hashes.items()],
                 source=self._shown,
@@ -59,7 +61,10 @@ class WebSource:
             name = unquote(urlsplit(self._url).path.rsplit("/", 1)[-1])
             wanted = (RemoteFile(path=name, size=None),)
         return Listing(
-            source=self._shown, revision=None, files=tuple(self._measured(f) for f in wanted)
+            source=self._shown,
+            revision=None,
+            files=tuple(self._measured(file) for file in wanted),
+            may_lack=ANY_PART if vouched else frozenset(),
         )
 
     def open(
