@@ -26,7 +26,7 @@ from extender.config import ExtenderConfiguration, load_configuration
 from extender.doctor.cluster import check_cluster
 from extender.doctor.examined import Examined, examine
 from extender.doctor.extenders import check_scheduler_versions
-from extender.doctor.finding import Finding, Severity, some, worst_first
+from extender.doctor.finding import Finding, Severity, worst_first
 from extender.doctor.permissions import (
     READ_RIGHTS,
     WRITE_RIGHTS,
@@ -40,6 +40,7 @@ from extender.doctor.scheduler_entry import Setting
 from extender.doctor.scheduler_file import SchedulerFile, read_scheduler_file
 from extender.doctor.surroundings import check_clock, check_version
 from extender.errors import UsageError
+from extender.explain.naming import some
 from extender.snapshot import read_bytes
 from extender.workload.model import Need
 

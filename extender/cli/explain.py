@@ -14,8 +14,8 @@ from extender.cli.terminal import is_piped, say, show_json, show_remedies, show_
 from extender.config import load_configuration
 from extender.errors import UsageError
 from extender.explain.document import Document, is_well
-from extender.explain.document import explain as explain_pod
 from extender.explain.table import NODE_HEADER, node_rows
+from extender.explain.workloads import explain_all
 from extender.kube.decode import NO_NAME
 from extender.workload.manifest import parts_of
 
@@ -65,22 +65,23 @@ def explain(
     pod = None if pod is None else _pod_name(pod, namespace)
     configuration = load_configuration(config)
     found = pods_of_file(filename, namespace) if filename is not None else []
-    parts = [part for _, parts in found for part in parts]
     cluster = read_cluster(
         configuration,
         snapshot=snapshot,
         kubeconfig=kubeconfig,
         kube_context=kube_context,
-        asked=[part.pod for part in parts],
+        asked=[part.pod for _, parts in found for part in parts],
     )
     context = cluster.context
     if filename is None:
-        parts = [*parts_of(cluster.pod(namespace, pod or ""))]
+        manifest = cluster.pod(namespace, pod or "")
+        found = [(manifest, parts_of(manifest))]
     if only is not None and only not in context.state.view().nodes:
         raise UsageError(f"node {only} is not in the cluster")
-    documents = [
-        explain_pod(one.pod, context, one.asked, part=one.name, only=only) for one in parts
-    ]
+    try:
+        documents = [one for each, of in found for one in explain_all(each, of, context, only)]
+    except UsageError as error:
+        raise UsageError(f"{filename}: {error}") from error
     if output == "json":
         answer = documents[0] if len(documents) == 1 else documents
         show_json(answer)

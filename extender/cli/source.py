@@ -17,15 +17,13 @@ from extender.cluster.state import ClusterState
 from extender.cluster.view import PodFacts
 from extender.config import ExtenderConfiguration
 from extender.errors import ExtenderError, UsageError
+from extender.explain.naming import some
 from extender.kube.objects import Pod
 from extender.snapshot import DUMP_COMMAND, fill, read_documents, taken_at
 from extender.verbs.context import Context
 
 DUMP_EPILOG = f"\b\nA dump for --snapshot:\n{DUMP_COMMAND} > cluster.yaml"
 """Ends the help of a command: one line to paste, which click does not wrap."""
-
-_NAMED = 3
-"""So many pods are named that could be meant."""
 
 path_argument = click.Path(path_type=Path, dir_okay=False)
 
@@ -194,11 +192,8 @@ def _could_be_meant(pods: Iterable[PodFacts], namespace: str, name: str) -> str:
     elsewhere = sorted(one.namespace for one in pods if one.name == name)
     if elsewhere:
         return f"; one of that name is in another namespace: -n {elsewhere[0]}"
-    like = sorted(
-        p.name for p in pods if p.namespace == namespace and p.name.startswith(f"{name}-")
-    )
-    more = f" and {len(like) - _NAMED} more" if len(like) > _NAMED else ""
-    return f"; there are: {', '.join(like[:_NAMED])}{more}" if like else ""
+    like = [p.name for p in pods if p.namespace == namespace and p.name.startswith(f"{name}-")]
+    return f"; there are: {some(like)}" if like else ""
 
 
 class NoSuchPodError(ExtenderError):

@@ -10,7 +10,8 @@ import msgspec
 from extender.cluster.claims import OF_MANY_NODES
 from extender.cluster.starts import restarted, started
 from extender.doctor.examined import Examined, Group
-from extender.doctor.finding import Finding, Severity, some
+from extender.doctor.finding import Finding, Severity
+from extender.explain.naming import some
 from extender.kube.lives import is_ready
 from extender.kube.objects import PersistentVolumeClaim, Pod
 from extender.workload.model import Strategy

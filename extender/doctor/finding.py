@@ -39,11 +39,3 @@ _RANK = {severity: rank for rank, severity in enumerate(Severity)}
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:
     """Sort findings: errors, warnings, notes; those of one check side by side."""
     return sorted(findings, key=lambda found: (_RANK[found.severity], found.check, found.object))
-
-
-def some(names: Iterable[str], most: int = 3) -> str:
-    """Name a few of many: ``a, b, c and 7 more``."""
-    listed = sorted(set(names))
-    rest = len(listed) - most
-    shown = ", ".join(listed[:most])
-    return f"{shown} and {rest} more" if rest > 0 else shown

@@ -12,8 +12,9 @@ import re
 from collections.abc import Iterator
 
 from extender.doctor.examined import Examined, containers_of
-from extender.doctor.finding import Finding, Severity, some
+from extender.doctor.finding import Finding, Severity
 from extender.doctor.owners import Owner, daemon_set_owner
+from extender.explain.naming import some
 from extender.kube.objects import Pod
 from extender.workload.downloads import Fill
 from extender.workload.names import Kind, parse_name

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from extender.cluster.holdings import ModelState
 from extender.cluster.witnesses import LoaderPod
 from extender.doctor.examined import Examined, containers_of
-from extender.doctor.finding import Finding, Severity, some
+from extender.doctor.finding import Finding, Severity
 from extender.doctor.owners import daemon_set_owner
 from extender.explain.logs import see_why
+from extender.explain.naming import some
 from extender.kube.lives import ContainerLog, is_probed
 from extender.kube.objects import DaemonSet, Pod
 from extender.workload.model import LoaderTemplate, Need, Source

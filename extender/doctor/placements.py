@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from extender.cluster.namespaces import DEFAULT_SCHEDULER, LEFT_ALONE, OPT_IN
 from extender.doctor.examined import Examined, Group
-from extender.doctor.finding import Finding, Severity, some
+from extender.doctor.finding import Finding, Severity
+from extender.explain.naming import some
 from extender.kube.objects import Pod
 
 _NOT_PLACED = frozenset({"DaemonSet", "Node"})

@@ -16,6 +16,7 @@ from extender.cluster.holdings import Evidence
 from extender.cluster.ledger import FINISHED
 from extender.cluster.view import PodFacts
 from extender.explain.answers import Answers, NodeAnswer, answers_for, refusal_message
+from extender.explain.daemons import is_template, meant
 from extender.explain.held import held_back, not_asked
 from extender.explain.instead import without_its_own
 from extender.explain.remarks import eviction_remark, evicts_in_vain, fetched_remarks
@@ -32,6 +33,7 @@ from extender.placement.verdict import Judge, Verdict
 from extender.verbs.context import Context
 from extender.verbs.prioritize import node_scores
 from extender.workload.constraints import ANYWHERE, Constraints
+from extender.workload.counts import EACH_NODE, Wanted
 from extender.workload.model import ModelReference, Need, Source
 
 Document = dict[str, Any]
@@ -44,12 +46,14 @@ def explain(
     *,
     part: str = "",
     only: str | None = None,
+    wanted: Wanted | None = None,
 ) -> Document:
     """Judge a pod on all nodes and say everything in one document.
 
     ``asked`` is what its spec asks of kube-scheduler. ``part`` tells it from the other pods of its
     workload, where there are several. ``only`` is the one node to list: scores, and what is said of
-    the pod, are by all nodes all the same.
+    the pod, are by all nodes all the same. ``wanted`` is how many of it its workload asks for; of a
+    DaemonSet that is told by the nodes.
     """
     view, pods = without_its_own(context.state.view(), context.state.pods(), pod)
     judge = Judge(context.request(pod), view, context.policy, stale=context.stale())
@@ -58,6 +62,8 @@ def explain(
         asked = msgspec.structs.replace(asked, node_name="")
     asking = answers_for(judge, pods, requests=requests, asked=asked)
     answers = asking.nodes
+    if is_template(pod):
+        wanted = Wanted(len(meant(answers)), EACH_NODE)
     held = held_back(pod, asked, context.schedulers, pods, view.now)
     goes_to = "" if judge.request.node else asked.node_name
     stands = named(goes_to, judge, answers) if goes_to else standing(pod, judge, answers)
@@ -67,6 +73,7 @@ def explain(
         "pod": request.name or None,
         "namespace": request.namespace or None,
         "part": part or None,
+        "wanted": None if wanted is None else msgspec.to_builtins(wanted),
         "references": [_reference(reference) for reference in request.workload.references],
         "memory": {
             "demandBytes": request.demand.bytes,
@@ -81,7 +88,7 @@ def explain(
         "nodes": [
             _node(answer, judge, pod, scores) for answer in answers if only in {None, answer.node}
         ],
-        "summary": summarize(judge, answers, pods, held, stands),
+        "summary": summarize(judge, answers, pods, held=held, stands=stands, wanted=wanted),
         "warnings": [
             {"reason": reason, "message": message}
             for reason, message in (
@@ -96,14 +103,17 @@ def is_well(document: Document, only: str | None = None) -> bool:
     """Tell whether a pod runs, or may: whether a script may go on.
 
     One that has a node runs there unless something is in its way; of another one nothing holds it
-    back, and some node takes it. ``only``: whether that node does, or it runs there.
+    back, and some node takes it; of a DaemonSet's all that it is for. ``only``: whether that node
+    does, or it runs there.
     """
     stands = document["standing"]
     if document["held"] is not None:
         return False
     if stands is not None and only in {None, stands["node"]}:
         return bool(stands["state"] != State.STUCK)
-    return any(node["fits"] for node in document["nodes"])
+    fitting, wanted = sum(node["fits"] for node in document["nodes"]), document["wanted"]
+    every = only is None and wanted is not None and wanted["said"] == EACH_NODE
+    return bool(fitting >= wanted["pods"] > 0) if every else fitting > 0
 
 
 def in_namespace(manifest: Any, namespace: str) -> Any:

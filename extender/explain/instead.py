@@ -12,13 +12,14 @@ from collections.abc import Iterable
 import msgspec
 
 from extender.cluster.view import PodFacts, View
+from extender.explain.daemons import is_template
 from extender.kube.objects import Pod
 
 
 def without_its_own(view: View, pods: Iterable[PodFacts], pod: Pod) -> tuple[View, list[PodFacts]]:
     """Return the cluster without the pods that a pod of a manifest takes the place of."""
     owner = pod.metadata.controller()
-    if owner is None or owner.kind != "DaemonSet" or pod.metadata.uid:
+    if owner is None or not is_template(pod):
         return view, list(pods)
     own: dict[str, list[PodFacts]] = defaultdict(list)
     others: list[PodFacts] = []

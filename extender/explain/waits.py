@@ -23,7 +23,7 @@ _HAVING = frozenset({ModelState.READY, ModelState.STALE})
 
 
 def why_it_waits(judge: Judge, answers: Sequence[NodeAnswer], pods: Iterable[PodFacts]) -> str:
-    """Say why no node takes a pod, with each node counted; ``pods`` are those of the cluster."""
+    """Say why none of these nodes takes a pod, with each counted; ``pods`` are the cluster's."""
     total = len(answers)
     cached = _cached(judge)
     having: list[NodeAnswer] = []
@@ -42,7 +42,7 @@ def why_it_waits(judge: Judge, answers: Sequence[NodeAnswer], pods: Iterable[Pod
     parts += [f"{number} of {total}: {text}" for text, number in _but_without_it(texts)]
     ends = who_would_have_to_go(judge, answers, pods) or f"waits for {what_would_end(answers)}"
     ends = "; ".join(filter(None, (_too_large(answers), ends)))
-    return f"waits: {', '.join(parts)}; {ends}"
+    return f"{', '.join(parts)}; {ends}"
 
 
 def _too_large(answers: Sequence[NodeAnswer]) -> str:

@@ -8,40 +8,45 @@ from collections.abc import Collection, Sequence
 from extender.cluster.view import PodFacts
 from extender.explain.answers import NodeAnswer
 from extender.explain.causes import all_that_refuses
+from extender.explain.daemons import meant, where_they_go
 from extender.explain.held import Held
+from extender.explain.naming import some
 from extender.explain.remedies import memory_request
 from extender.explain.standing import Standing
 from extender.explain.waits import why_it_waits
 from extender.placement.patience import patience_ends
 from extender.placement.reasons import OF_THE_CACHE, Reason
 from extender.placement.verdict import Judge
+from extender.workload.counts import EACH_NODE, Wanted
 from extender.workload.model import ModelReference, Need, Source
 
 SEEN_HERE_ALONE = OF_THE_CACHE | {Reason.INSUFFICIENT_MEMORY}
 """Refusals that an autoscaler's simulation does not know, and that a new node might end."""
 
 
-_NAMED = 3
-"""So many pods are named, and the others counted."""
-
-
 def summarize(
     judge: Judge,
     answers: Sequence[NodeAnswer],
     pods: Sequence[PodFacts],
+    *,
     held: Held | None = None,
     stands: Standing | None = None,
+    wanted: Wanted | None = None,
 ) -> str:
     """Say where a pod can go, or why it waits, and then what it asks for.
 
     What holds it back from every node comes first, then what would be so without that; of one that
     has a node how it ``stands`` there, then what would be so if it were placed again. One that
-    names its node itself is not placed.
+    names its node itself is not placed. ``wanted`` are the pods that its workload asks for.
     """
     if held is None and stands is not None and not judge.request.node:
         return f"{stands.message}; {asks_for(judge)}"
-    can_go, first = _can_go(judge, answers, pods), ""
-    meant = _meant_for(judge, pods)
+    if wanted is not None and wanted.said == EACH_NODE and answers:
+        can_go = where_they_go(judge, answers, pods, _soonest(meant(answers)))
+    else:
+        can_go = _can_go(judge, answers, pods)
+    first = ""
+    chosen = _chosen(judge, pods)
     fits = any(answer.fits for answer in answers)
     if held is not None:
         first = f"{held.message}; {held.remedy}; without that: "
@@ -49,9 +54,11 @@ def summarize(
         see = f"; see {stands.remedy}" if stands.remedy else ""
         again = "placed again, it " if answers and not fits else ""
         first = f"{stands.message}{see}; {again}"
+    elif wanted is not None and not wanted.pods and wanted.said != EACH_NODE and answers:
+        first = f"asks for no pod now ({wanted.said}); if it asked for one, that "
     elif fits:
         first = _kept_waiting(judge, pods)
-    return "; ".join(filter(None, (f"{first}{can_go}", meant, asks_for(judge))))
+    return "; ".join(filter(None, (f"{first}{can_go}", chosen, asks_for(judge))))
 
 
 def _kept_waiting(judge: Judge, pods: Sequence[PodFacts]) -> str:
@@ -61,7 +68,7 @@ def _kept_waiting(judge: Judge, pods: Sequence[PodFacts]) -> str:
     return f"waits: kube-scheduler said last: {said}; by what is seen here it " if said else ""
 
 
-def _meant_for(judge: Judge, pods: Sequence[PodFacts]) -> str:
+def _chosen(judge: Judge, pods: Sequence[PodFacts]) -> str:
     """Say which node kube-scheduler has chosen for a pod that waits, and whom it waits for there.
 
     It evicts those that are in the way, and tries again when they are gone.
@@ -73,13 +80,9 @@ def _meant_for(judge: Judge, pods: Sequence[PodFacts]) -> str:
     said = f"kube-scheduler means it for {node} (status.nominatedNodeName)"
     if node not in judge.view.nodes:
         return f"{said}, which is not in the cluster"
-    leaving = sorted(
-        f"{one.namespace}/{one.name}" for one in pods if one.node == node and one.leaving
-    )
-    more = f" and {len(leaving) - _NAMED} more" if len(leaving) > _NAMED else ""
-    named = f"{', '.join(leaving[:_NAMED])}{more}"
+    leaving = [f"{one.namespace}/{one.name}" for one in pods if one.node == node and one.leaving]
     verb = "is" if len(leaving) == 1 else "are"
-    return f"{said}, where {named} {verb} being deleted" if leaving else said
+    return f"{said}, where {some(leaving)} {verb} being deleted" if leaving else said
 
 
 def asks_for(judge: Judge) -> str:
@@ -115,19 +118,23 @@ def _can_go(judge: Judge, answers: Sequence[NodeAnswer], pods: Sequence[PodFacts
         return "there are no nodes"
     fitting = [answer for answer in answers if answer.fits]
     if not fitting:
-        return why_it_waits(judge, answers, pods)
+        return f"waits: {why_it_waits(judge, answers, pods)}"
     refused = Counter(all_that_refuses(a, judge) for a in answers if not a.fits)
     lacks = ", ".join(f"{number} {text}" for text, number in refused.most_common())
     held_up = sum(bool(answer.elsewhere) for answer in fitting)
-    free = [answer for answer in fitting if not answer.elsewhere] or fitting
-    starts = [(answer.start.seconds, answer.node) for answer in free if answer.start]
-    soonest = ""
-    if starts:
-        seconds, node = min(starts)
-        soonest = f", soonest on {node} (about {seconds:.0f} s)"
     others = f"; {lacks}" if lacks else ""
     but = f", and would not start on {held_up} of them (see the warning)" if held_up else ""
-    return f"fits on {len(fitting)} of {len(answers)} nodes{but}{soonest}{others}"
+    return f"fits on {len(fitting)} of {len(answers)} nodes{but}{_soonest(fitting)}{others}"
+
+
+def _soonest(fitting: Sequence[NodeAnswer]) -> str:
+    """Say on which node a pod would start soonest, claims of others apart; else empty."""
+    free = [answer for answer in fitting if not answer.elsewhere] or fitting
+    starts = [(answer.start.seconds, answer.node) for answer in free if answer.start]
+    if not starts:
+        return ""
+    seconds, node = min(starts)
+    return f", soonest on {node} (about {seconds:.0f} s)"
 
 
 def elsewhere(answers: Sequence[NodeAnswer]) -> str:

@@ -14,10 +14,14 @@ import flask
 import msgspec
 
 from extender.errors import ProtocolError
-from extender.explain.document import explain, in_namespace
+from extender.explain.answers import EXTENDER, KUBE_SCHEDULER
+from extender.explain.document import in_namespace
 from extender.explain.inventory import inventory
 from extender.explain.starts import started
+from extender.explain.workloads import explain_all
+from extender.kube.times import unix_time
 from extender.serving.body import read_body
+from extender.serving.page.pods import unscheduled_pods
 from extender.serving.service import Service
 from extender.snapshot import kind_of, parse_documents
 from extender.workload.manifest import parts_of
@@ -74,8 +78,8 @@ def add_routes(app: flask.Flask, service: Service) -> None:
     def explain_manifest() -> flask.Response:
         flask.request.max_content_length = MAX_MANIFEST_BYTES
         body = read_body("send one manifest; explain reads large files on the command line")
-        parts = parts_of(in_namespace(_manifest(body), "default"))
-        documents = [explain(one.pod, service.context, one.asked, part=one.name) for one in parts]
+        manifest = in_namespace(_manifest(body), "default")
+        documents = explain_all(manifest, parts_of(manifest), service.context)
         return _json(documents[0] if len(documents) == 1 else documents)
 
 
@@ -111,18 +115,39 @@ def _manifest(body: bytes) -> dict[str, Any]:
 
 
 def _waiting(service: Service) -> list[dict[str, Any]]:
-    """List the refused pods in the order in which they are woken."""
+    """List the pods without a node, as the page does: those that were refused here come first.
+
+    They are in the order in which they are woken. The others nobody has asked us about: no node
+    passed all else, or it was not tried yet.
+    """
     context = service.context
-    return [
+    refused = service.waiting.present(context.state, blind=bool(context.stale()))
+    others = unscheduled_pods(context.state.pods(), context.schedulers, refused)
+    ours = [
         {
             "namespace": pod.request.namespace,
             "pod": pod.request.name,
             "since": pod.since,
+            "refusedBy": EXTENDER,
             "reasons": pod.refused,
             "examples": pod.examples,
+            "message": None,
             "wokenAt": pod.touched_at,
         }
-        for pod in service.waiting.present(context.state, blind=bool(context.stale()))
+        for pod in refused
+    ]
+    return ours + [
+        {
+            "namespace": facts.namespace,
+            "pod": facts.name,
+            "since": unix_time(facts.created),
+            "refusedBy": KUBE_SCHEDULER if facts.unscheduled else None,
+            "reasons": {},
+            "examples": {},
+            "message": facts.unscheduled or None,
+            "wokenAt": None,
+        }
+        for facts in others
     ]
 
 

@@ -1,12 +1,8 @@
-"""How many pods a workload asks for, and in which order they come.
-
-What it asks for now: a suspended Job asks for none, and a Job not for the pods that follow those
-that are done. Defaults are the API's own; sources stand where they are not obvious.
-"""
+"""The pods of a workload one by one, in the order in which they are placed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -15,20 +11,10 @@ import msgspec
 from extender.cluster.view import NodeView
 from extender.errors import UsageError
 from extender.placement.in_tree import fixed_objection
-from extender.workload.inference_services import (
-    BESIDE,
-    HEAD,
-    MAIN,
-    PREDICTOR,
-    PREFILL,
-    PREFILL_WORKER,
-    WORKER,
-)
-from extender.workload.manifest import LEADER, Part, inner, object_name
+from extender.workload.counts import Asked, groups_of
+from extender.workload.manifest import Part, object_name
 
 MOST_PODS = 10_000
-
-Path = tuple[str, ...]
 
 
 class Replica(msgspec.Struct, frozen=True):
@@ -36,17 +22,6 @@ class Replica(msgspec.Struct, frozen=True):
 
     part: Part
     node: str = ""
-
-
-class Asked(msgspec.Struct, frozen=True):
-    """So many groups of pods; ``each`` has how many of which part a group has, in order.
-
-    ``said`` is the field that says how many, for people.
-    """
-
-    groups: int
-    said: str
-    each: Mapping[str, int]
 
 
 def replicas_of(
@@ -64,7 +39,7 @@ def replicas_of(
     by_name = {part.name: part for part in parts}
     if manifest.get("kind") == "DaemonSet":
         return _on_every_node(manifest, parts[0], nodes, wished), "matching nodes"
-    asked = list(_COUNTS.get(manifest.get("kind"), _plain)(manifest, by_name))
+    asked = groups_of(manifest, parts)
     if wished is not None:
         asked = [msgspec.structs.replace(asked[0], groups=wished, said="--replicas"), *asked[1:]]
     found = list(islice(_in_order(asked, by_name), MOST_PODS + 1))
@@ -98,121 +73,3 @@ def _on_every_node(
         )
     ours = (name for name in sorted(nodes) if fixed_objection(nodes[name], part.asked) is None)
     return [Replica(part, name) for name in ours]
-
-
-def _plain(manifest: Any, parts: Mapping[str, Part]) -> Iterator[Asked]:
-    """Yield one pod: of a Pod, a PodTemplate."""
-    del manifest
-    yield Asked(1, "a pod", dict.fromkeys(parts, 1))
-
-
-def _replicas(manifest: Any, parts: Mapping[str, Part]) -> Iterator[Asked]:
-    number = _number(manifest, ("spec", "replicas"), 1)
-    yield Asked(number, "spec.replicas", dict.fromkeys(parts, 1))
-
-
-def _job(manifest: Any, parts: Mapping[str, Part], at: Path = ()) -> Iterator[Asked]:
-    """Yield the pods that a Job runs at a time: no more than it still wants to complete."""
-    each = dict.fromkeys(parts, 1)
-    if inner(manifest, (*at, "spec", "suspend")) is True:
-        yield Asked(0, ".".join((*at, "spec", "suspend")), each)
-        return
-    path = (*at, "spec", "parallelism")
-    at_a_time = _number(manifest, path, 1)
-    wanted = _number(manifest, (*at, "spec", "completions"), at_a_time)
-    done = _number(manifest, (*at, "status", "succeeded"), 0)
-    left = max(0, wanted - done)
-    if left < at_a_time:
-        yield Asked(left, ".".join((*at, "spec", "completions")), each)
-    else:
-        yield Asked(at_a_time, ".".join(path), each)
-
-
-def _cron_job(manifest: Any, parts: Mapping[str, Part]) -> Iterator[Asked]:
-    """Yield the pods of one run."""
-    if inner(manifest, ("spec", "suspend")) is True:
-        yield Asked(0, "spec.suspend", dict.fromkeys(parts, 1))
-    else:
-        yield from _job(manifest, parts, ("spec", "jobTemplate"))
-
-
-def _groups(manifest: Any, parts: Mapping[str, Part]) -> Iterator[Asked]:
-    """Yield groups of a leader and its workers; ``size`` counts the leader.
-
-    https://lws.sigs.k8s.io/docs/reference/leaderworkerset.v1/
-    """
-    size = _number(manifest, ("spec", "leaderWorkerTemplate", "size"), 1)
-    each = _of_group(parts, LEADER, WORKER, size)
-    yield Asked(_number(manifest, ("spec", "replicas"), 1), "spec.replicas", each)
-
-
-def _service(manifest: Any, parts: Mapping[str, Part]) -> Iterator[Asked]:
-    """Yield what is there without requests: KServe's default is one, 0 is scaled up on demand.
-
-    On several nodes ``pipelineParallelSize`` counts the head:
-    https://kserve.github.io/website/docs/model-serving/generative-inference/multi-node
-    """
-    path = ("spec", PREDICTOR, "minReplicas")
-    size = _number(manifest, ("spec", PREDICTOR, "workerSpec", "pipelineParallelSize"), 2)
-    first = PREDICTOR if PREDICTOR in parts else HEAD
-    yield Asked(_number(manifest, path, 1), ".".join(path), _of_group(parts, first, WORKER, size))
-    for part in (part for part in BESIDE if part in parts):
-        path = ("spec", part, "minReplicas")
-        yield Asked(_number(manifest, path, 1), ".".join(path), {part: 1})
-
-
-def _llm(manifest: Any, parts: Mapping[str, Part]) -> Iterator[Asked]:
-    for at, first, worker in (
-        (("spec",), MAIN, WORKER),
-        (("spec", "prefill"), PREFILL, PREFILL_WORKER),
-    ):
-        if first == PREFILL and not {first, worker} & parts.keys():
-            continue
-        each = _of_group(parts, first, worker, _size(manifest, at))
-        path = (*at, "replicas")
-        yield Asked(_number(manifest, path, 1), ".".join(path), each)
-
-
-def _size(manifest: Any, at: Path) -> int:
-    """Return how many pods serve together (``ParallelismSpec.GetSize`` in kserve/kserve)."""
-    path = (*at, "parallelism")
-    data = _number(manifest, (*path, "data"), 0)
-    local = _number(manifest, (*path, "dataLocal"), 0)
-    if data or local:
-        return max(1, max(data, 1) // max(local, 1))
-    return _number(manifest, (*path, "pipeline"), 1) or 1
-
-
-def _of_group(parts: Mapping[str, Part], first: str, worker: str, size: int) -> dict[str, int]:
-    """Return how many pods of which part a group of such a size has."""
-    if "" in parts:
-        return {"": 1}
-    if worker not in parts:
-        return {first: 1}
-    if first not in parts:
-        return {worker: size}
-    return {first: 1, worker: max(0, size - 1)}
-
-
-_COUNTS: dict[Any, Callable[[Any, Mapping[str, Part]], Iterator[Asked]]] = {
-    "Deployment": _replicas,
-    "StatefulSet": _replicas,
-    "ReplicaSet": _replicas,
-    "Job": _job,
-    "CronJob": _cron_job,
-    "LeaderWorkerSet": _groups,
-    "InferenceService": _service,
-    "LLMInferenceService": _llm,
-}
-
-
-def _number(manifest: Any, path: Path, default: int) -> int:
-    """Read a number of pods. Raises UsageError that names object and field."""
-    said = inner(manifest, path)
-    if said is None:
-        return default
-    if isinstance(said, bool) or not isinstance(said, int) or said < 0:
-        raise UsageError(
-            f"{object_name(manifest)}: {'.'.join(path)}: {said!r} is not a whole number of pods"
-        )
-    return said

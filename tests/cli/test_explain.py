@@ -14,6 +14,7 @@ KEYS = [
     "pod",
     "namespace",
     "part",
+    "wanted",
     "references",
     "memory",
     "held",

@@ -198,7 +198,11 @@ def unbound(control_plane: ControlPlane, namespace: str) -> set[str]:
 def waiting(extender: Extender, namespace: str) -> set[str]:
     """Return the names of the pods that this extender knows to wait."""
     listed = json.loads(extender.get("/api/v1/waiting")[1])["waiting"]
-    return {pod["pod"] for pod in listed if pod["namespace"] == namespace}
+    return {
+        pod["pod"]
+        for pod in listed
+        if pod["namespace"] == namespace and pod["refusedBy"] == "extender"
+    }
 
 
 def promised(extender: Extender) -> dict[str, int]:

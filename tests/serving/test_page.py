@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extender.cluster.inventory import Inventory
-from extender.kube.objects import Condition
+from extender.kube.objects import Condition, Pod
+from extender.kube.times import time_text
 from extender.placement.progress import in_words
 from extender.serving.app import create_app
 from extender.serving.page.asked import VIEWS, Asked, asked, cut
@@ -223,18 +224,25 @@ def test_a_warning_stands_apart_from_what_changes_all_the_time(client: FlaskClie
     assert text.index('id="warning" data-live role="alert"') < text.index('id="content" data-live')
 
 
+def created(pod: Pod, at: float) -> Pod:
+    metadata = msgspec.structs.replace(pod.metadata, creation_timestamp=time_text(at))
+    return msgspec.structs.replace(pod, metadata=metadata)
+
+
 def test_a_pod_that_kube_scheduler_refused_by_itself_is_on_the_page(
     client: FlaskClient, service: Service
 ) -> None:
-    """It asks an extender only where a node has passed all else."""
+    """It asks an extender only where a node has passed all else. The API tells the same pods."""
     said = "0/5 nodes are available: 5 Insufficient nvidia.com/gpu."
     state = service.context.state
-    for name, scheduler, message in (
-        ("no-gpu", "model-cache-scheduler", said),
-        ("new", "model-cache-scheduler", ""),
-        ("elsewhere", "default-scheduler", said),
+    now = state.view().now
+    for name, scheduler, message, age in (
+        ("no-gpu", "model-cache-scheduler", said, 300),
+        ("new", "model-cache-scheduler", "", 5),
+        ("unseen", "model-cache-scheduler", "", 300),
+        ("elsewhere", "default-scheduler", said, 300),
     ):
-        found = vllm(name)
+        found = created(vllm(name), now - age)
         condition = Condition(type="PodScheduled", status="False", message=message)
         status = msgspec.structs.replace(found.status, conditions=(condition,))
         spec = msgspec.structs.replace(found.spec, scheduler_name=scheduler)
@@ -242,11 +250,19 @@ def test_a_pod_that_kube_scheduler_refused_by_itself_is_on_the_page(
     text = client.get("/?view=waiting").text
     assert f'<b>kube-scheduler</b> <bdi class="name">{said}</bdi>' in text
     assert "not tried yet" in text
-    assert "2 pods wait" in text
+    assert "no scheduler has looked at it" in text
+    assert "3 pods wait" in text
+    listed = msgspec.json.decode(client.get("/api/v1/waiting").data)["waiting"]
+    assert {one["pod"]: (one["refusedBy"], one["message"]) for one in listed} == {
+        "no-gpu": ("kube-scheduler", said), "new": (None, None), "unseen": (None, None),
+    }  # fmt: skip
+    assert [now - one["since"] for one in listed] == [
+        pytest.approx(s, abs=1) for s in (300, 300, 5)
+    ]
     assert "elsewhere" not in text
     assert "no-gpu" in client.get("/?view=waiting&reason=kube-scheduler").text
     assert "no-gpu" not in client.get("/?view=waiting&reason=ModelAbsent").text
-    for name in ("no-gpu", "new", "elsewhere"):
+    for name in ("no-gpu", "new", "unseen", "elsewhere"):
         state.delete(vllm(name))
     assert "No pod waits." in client.get("/?view=waiting").text
 

@@ -9,6 +9,7 @@ import msgspec
 from extender.cluster.starts import Started
 from extender.cluster.view import PodFacts
 from extender.explain.answers import KUBE_SCHEDULER
+from extender.explain.held import UNSEEN_SECONDS
 from extender.kube.times import unix_time
 from extender.placement.reasons import TEXTS, WAITS_FOR, Reason
 from extender.placement.request import PodRequest
@@ -31,7 +32,8 @@ class Because(msgspec.Struct, frozen=True, kw_only=True):
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """One waiting pod; times are seconds before now.
 
-    ``unscheduled`` is what kube-scheduler says, where no reason of ours does.
+    ``unscheduled`` is what kube-scheduler says, where no reason of ours does; ``unseen``: it has
+    said nothing for so long that it does not run or is stuck.
     """
 
     namespace: str
@@ -40,6 +42,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None
     strategy: str
     waited: float
+    unseen: bool = False
     woken: float | None = None
     right_node: str = ""
     because: Sequence[Because] = ()
@@ -150,7 +153,8 @@ def _refused(pod: WaitingPod, facts: PodFacts | None, now: float) -> Waiting:
 def _unscheduled(facts: PodFacts, now: float) -> Waiting:
     created = unix_time(facts.created)
     row = _row(facts, 0.0 if created is None else now - created)
-    return msgspec.structs.replace(row, unscheduled=facts.unscheduled)
+    unseen = not facts.unscheduled and row.waited >= UNSEEN_SECONDS
+    return msgspec.structs.replace(row, unscheduled=facts.unscheduled, unseen=unseen)
 
 
 def _example(example: str, text: str) -> str:
