@@ -14,7 +14,7 @@ from extender.verbs.bind import Answer, BindOutcome, Bound, Sent, bind
 from extender.verbs.context import Context
 from extender.verbs.doubt import UNCLEAR_SECONDS, Doubt, Doubts
 from extender.verbs.filter import filter_nodes
-from extender.verbs.preempt import preempt
+from extender.verbs.preempt import no_eviction, preempt
 from extender.verbs.prioritize import prioritize_nodes
 from extender.waiting.nominate import NOMINATION_SECONDS
 from extender.waiting.pods import WaitingPods
@@ -177,14 +177,16 @@ class Extender:
 
     def preempt(self, pod: Pod, candidates: dict[str, Victims]) -> dict[str, Victims]:
         """Answer preempt."""
-        kept, _ = preempt(PreemptArgs(pod=pod, candidates=candidates), self.context)
+        args = PreemptArgs(pod=pod, candidates=candidates)
+        kept, made = preempt(args, self.context)
         self._laws.preempted(self, pod, candidates, kept)
         if not kept:
+            waits = no_eviction(args, made, self.context)
             self.waiting.refuse_preemption(
                 pod.metadata.uid,
-                victims={node: victims.uids for node, victims in candidates.items()},
+                victims=waits.victims,
                 nodes=self.state.view().nodes,
-                again_at=self.state.awaits_nomination(candidates),
+                again_at=waits.again_at,
             )
             self._look_soon()
         return kept

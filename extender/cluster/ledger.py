@@ -23,7 +23,7 @@ from extender.cluster.templates import Reading
 from extender.cluster.view import Changes, NodeView, Nominated, PodFacts
 from extender.cluster.warmth import Opening, WarmKey, openings
 from extender.cluster.zones import Zones
-from extender.kube.lives import condition_of, is_ready, statuses
+from extender.kube.lives import condition_of, is_ready, makes_way, statuses
 from extender.kube.objects import Node, Pod
 
 ZONE_LABEL = "topology.kubernetes.io/zone"
@@ -131,7 +131,10 @@ class Ledger:
         before = self.pods.get(facts.uid)
         self.pods[facts.uid] = facts
         if before is not None and facts == msgspec.structs.replace(
-            before, unscheduled=facts.unscheduled, leaving=facts.leaving
+            before,
+            unscheduled=facts.unscheduled,
+            leaving=facts.leaving,
+            makes_way=facts.makes_way,
         ):
             return False
         if before is not None and before.node and before.node != facts.node:
@@ -154,6 +157,11 @@ class Ledger:
         if facts is not None and facts.node:
             self._on_node.pop(facts.node, uid)
             self._changed.add(facts.node)
+
+    def making_way(self, name: str, below: int) -> list[str]:
+        """Return the UIDs of a node's pods that are evicted for one of this priority, or may be."""
+        pods = (self.pods[uid] for uid in self._on_node.of(name))
+        return [pod.uid for pod in pods if pod.makes_way and pod.priority < below]
 
     def _nominate(self, before: PodFacts | None, now: PodFacts | None) -> None:
         """Note where an unbound pod is about to go once its victims are gone."""
@@ -322,6 +330,7 @@ def pod_facts(uid: str, pod: Pod, demand: MemoryDemand, reading: Reading) -> Pod
         node=pod.spec.node_name,
         scheduler=pod.spec.scheduler_name,
         priority=pod.spec.priority or 0,
+        evicts=pod.spec.preemption_policy != "Never",
         demand=demand,
         nominated=pod.status.nominated_node_name,
         created=pod.metadata.creation_timestamp,
@@ -330,6 +339,7 @@ def pod_facts(uid: str, pod: Pod, demand: MemoryDemand, reading: Reading) -> Pod
         restarted=any(status.restart_count for status in statuses(pod)),
         comes_back=owner is not None and owner.kind in _OF_ONE_NODE,
         leaving=bool(pod.metadata.deletion_timestamp),
+        makes_way=makes_way(pod),
         workload=reading.workload,
         requests=reading.requests or {},
         claims=reading.claims,

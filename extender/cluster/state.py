@@ -140,6 +140,11 @@ class ClusterState:
         """Return one pod by UID."""
         return self._ledger.pods.get(uid)
 
+    def making_way(self, node: str, below: int) -> list[str]:
+        """Return the UIDs of a node's pods that are evicted for one of this priority, or may be."""
+        with self._lock:
+            return self._ledger.making_way(node, below)
+
     def opted_in(self, namespace: str) -> bool:
         """Tell whether new pods of a namespace are sent to this scheduler by its label."""
         return namespace in self._opted_in

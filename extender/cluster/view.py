@@ -99,11 +99,13 @@ class PodFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is kept of one pod.
 
     ``nominated`` is the node that kube-scheduler means for it, ``created`` an RFC 3339 time.
+    ``evicts``: others may be evicted for it, those of lower priority.
     ``restarted``: a container of it has failed before. ``requests`` are those beside memory,
     ``claims`` those that its volumes name, ``daemon_set`` the one that made it, if one did.
     ``unscheduled`` is what kube-scheduler says of why it has no node, for people alone.
     ``comes_back``: where it is evicted another one comes to the same node, as of a DaemonSet or of
-    the kubelet itself. ``leaving``: it is being deleted, which frees nothing yet.
+    the kubelet itself. ``leaving``: it is being deleted, which frees nothing yet; ``makes_way``:
+    because kube-scheduler evicts it for another one.
     """
 
     uid: str
@@ -112,6 +114,7 @@ class PodFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     node: str
     scheduler: str
     priority: int
+    evicts: bool
     demand: MemoryDemand
     nominated: str
     created: str
@@ -120,6 +123,7 @@ class PodFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     restarted: bool
     comes_back: bool
     leaving: bool
+    makes_way: bool
     workload: Workload
     requests: Amounts = {}
     claims: tuple[str, ...] = ()

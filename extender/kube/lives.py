@@ -42,6 +42,17 @@ def is_ready(pod: Pod) -> bool:
     return _is_true(pod, "Ready")
 
 
+def makes_way(pod: Pod) -> bool:
+    """Tell whether kube-scheduler has evicted a pod for another one and it is not gone yet.
+
+    By its own rule (kubernetes/pkg/scheduler/framework/preemption, PodTerminatingByPreemption).
+    """
+    said = condition_of(pod, "DisruptionTarget")
+    if said is None or not pod.metadata.deletion_timestamp:
+        return False
+    return said.status == "True" and said.reason == "PreemptionByScheduler"
+
+
 def tells_when_it_serves(pod: Pod) -> bool:
     """Tell whether a probe has to pass before a pod is Ready; without one, its process runs."""
     return any(map(is_probed, pod.spec.containers))

@@ -224,6 +224,7 @@ class PodSpec(KubeStruct, frozen=True):
     node_name: str = ""
     scheduler_name: str = ""
     priority: int | None = None
+    preemption_policy: str = ""
     restart_policy: str = ""
     containers: tuple[Container, ...] = ()
     init_containers: tuple[Container, ...] = ()

@@ -27,6 +27,14 @@ def refused_eviction(
     return judge.reason(name, freed=freed(judge.view.nodes.get(name), victims, pod_of))
 
 
+def becomes_free(judge: Judge, name: str, making_way: Iterable[str], pod_of: PodOf) -> bool:
+    """Tell whether a node that has no memory for a pod has it once these others are gone."""
+    node = judge.view.nodes.get(name)
+    if node is None or judge.reason(name) is not Reason.INSUFFICIENT_MEMORY:
+        return False
+    return judge.reason(name, freed=freed(node, making_way, pod_of)) is None
+
+
 def freed(node: NodeView | None, victims: Iterable[str], pod_of: PodOf) -> int:
     """Return the bytes of a node's memory that its victims count for.
 

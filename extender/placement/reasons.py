@@ -25,6 +25,8 @@ class Reason(StrEnum):
     NODE_UNKNOWN = "NodeUnknown"
     NODE_GONE = "NodeGone"
     KNOWLEDGE_STALE = "KnowledgeStale"
+    OTHERS_LEAVE = "OthersLeave"
+    """Of an eviction alone: others make way already."""
 
 
 OF_THE_CACHE = frozenset(
@@ -47,6 +49,7 @@ TEXTS: dict[Reason, str] = {
     Reason.NODE_UNKNOWN: "node is not known to the model-cache extender yet",
     Reason.NODE_GONE: "node was deleted",
     Reason.KNOWLEDGE_STALE: "the model-cache extender has lost sight of the cluster",
+    Reason.OTHERS_LEAVE: "other pods are already leaving the node that the pod is nominated to",
 }
 """What the pod's event says."""
 
@@ -64,5 +67,6 @@ WAITS_FOR: dict[Reason, str] = {
     Reason.NODE_UNKNOWN: "the watch to show the node, which takes moments",
     Reason.NODE_GONE: "another node: this one was deleted",
     Reason.KNOWLEDGE_STALE: "the watch to recover: see /readyz",
+    Reason.OTHERS_LEAVE: "the pods that make way for it to be gone",
 }
 """What would end it, for people: the rest of a sentence that begins with "the pod waits for"."""

@@ -24,11 +24,10 @@ from extender.verbs.bind import bind
 from extender.verbs.context import TOO_LATE, Context, Late
 from extender.verbs.decision import Decision, DecisionLog
 from extender.verbs.filter import filter_nodes
-from extender.verbs.preempt import preempt
+from extender.verbs.preempt import no_eviction, preempt
 from extender.verbs.prioritize import prioritize_nodes
 from extender.waiting.pods import WaitingPods
 from extender.waiting.rounds import Lead
-from extender.waiting.wake import FIRST_RETRY_SECONDS
 from extender.watch.client import Transport
 from extender.wire import (
     ExtenderArgs,
@@ -160,7 +159,7 @@ class Service:
         args = read_preempt_args(body)
         kept, made = self._timed(args.pod, lambda: preempt(args, self.context, late=late))
         if not kept:
-            self._note_no_eviction(args, judged=made is not None)
+            self._note_no_eviction(args, made)
         return write_preempt_result(kept)
 
     def bind(self, body: bytes) -> bytes:
@@ -226,16 +225,14 @@ class Service:
             )
             self._look_soon()
 
-    def _note_no_eviction(self, args: PreemptArgs, *, judged: bool) -> None:
+    def _note_no_eviction(self, args: PreemptArgs, made: Decision | None) -> None:
         """Remember which evictions were not worth it, or that it is not known of any."""
-        state = self.context.state
+        waits = no_eviction(args, made, self.context)
         self.waiting.refuse_preemption(
             args.pod.metadata.uid,
-            victims={n: v.uids for n, v in args.candidates.items()} if judged else {},
-            nodes=state.view().nodes,
-            again_at=state.awaits_nomination(args.candidates)
-            if judged
-            else state.steady() + FIRST_RETRY_SECONDS,
+            victims=waits.victims,
+            nodes=self.context.state.view().nodes,
+            again_at=waits.again_at,
         )
         self._look_soon()
 

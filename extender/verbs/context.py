@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from enum import StrEnum
 from itertools import count
 from threading import Lock
+from typing import Generic, TypeVar
 
 import msgspec
 from cachetools import LRUCache
@@ -23,6 +24,8 @@ from extender.placement.starts import Starts, starts
 from extender.placement.tables import Tables
 from extender.placement.verdict import Judge
 
+T = TypeVar("T")
+
 
 class ListRejected(StrEnum):
     """When filter lists the nodes that it refuses, with their reasons.
@@ -36,22 +39,27 @@ class ListRejected(StrEnum):
     ALWAYS = "always"
 
 
-class RecentRequests:
-    """What was read of the pods that were asked about last, by UID; bounded, safe for threads."""
+class Recent(Generic[T]):
+    """Something of each of the pods that were asked about last, by UID; bounded, thread-safe."""
 
     def __init__(self, size: int = 8192) -> None:
-        self._requests: LRUCache[str, PodRequest] = LRUCache(size)
+        self._kept: LRUCache[str, T] = LRUCache(size)
         self._lock = Lock()
 
-    def put(self, request: PodRequest) -> None:
-        """Keep a request in place of the pod's last one."""
+    def put(self, uid: str, kept: T) -> None:
+        """Keep it in place of what was kept of the pod before."""
         with self._lock:
-            self._requests[request.uid] = request
+            self._kept[uid] = kept
 
-    def get(self, uid: str) -> PodRequest | None:
-        """Return a pod's request, if it is still kept."""
+    def get(self, uid: str) -> T | None:
+        """Return what is kept of a pod, if it still is."""
         with self._lock:
-            return self._requests.get(uid)
+            return self._kept.get(uid)
+
+    def drop(self, uid: str) -> None:
+        """Keep nothing of a pod any more."""
+        with self._lock:
+            self._kept.pop(uid, None)
 
 
 TOO_LATE = "model-cache-extender is overloaded: this answer would come too late"
@@ -90,6 +98,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     long preempt expects a nomination.
     ``reservation_seconds``: how long bind does, if the watch never shows the pod there; ``claims``
     numbers the Bindings that it does so for.
+    ``recent`` has what was read of pods, ``lost`` the node that a pod is nominated to where filter
+    has just refused it.
     ``pause`` lets so many seconds pass, or none where nothing is worth waiting for.
     ``offered_percentage`` is how many of the nodes filter offers at most (``narrowing.enough``),
     ``draw`` tells where to begin among equal ones.
@@ -109,7 +119,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     term: Callable[[], str | None] = str
     pause: Callable[[float], None] | None = None
     claims: Iterator[int] = msgspec.field(default_factory=_claims)
-    recent: RecentRequests = msgspec.field(default_factory=RecentRequests)
+    recent: Recent[PodRequest] = msgspec.field(default_factory=Recent)
+    lost: Recent[str] = msgspec.field(default_factory=Recent)
     refusals: Tables[Refusals] = msgspec.field(default_factory=refusals)
     starts: Tables[Starts] = msgspec.field(default_factory=starts)
 
@@ -137,7 +148,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
             created=unix_time(metadata.creation_timestamp),
         )
         if request.uid:
-            self.recent.put(request)
+            self.recent.put(request.uid, request)
         return request
 
     def request_of(self, facts: PodFacts) -> PodRequest:

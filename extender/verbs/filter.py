@@ -39,6 +39,7 @@ def filter_nodes(
     if table is None:
         return FilterResult(error=TOO_LATE), None
     found = table.find(args.names, args.asked, judge)
+    _note_nomination(args, found, context)
     offered, slowest = _offered(args, found, judge, context, late) if first else (found.names, None)
     made = decision(
         "filter",
@@ -58,6 +59,15 @@ def filter_nodes(
     listed = not found.names or context.list_rejected is ListRejected.ALWAYS
     texts = found.table.texts(args.asked) if listed else {}
     return FilterResult(names=offered, unresolvable=texts), made
+
+
+def _note_nomination(args: ExtenderArgs, found: Found, context: Context) -> None:
+    """Note for preempt whether the node that the pod is nominated to was refused just now."""
+    uid, nominated = args.pod.metadata.uid, args.pod.status.nominated_node_name
+    if nominated and nominated in args.asked and nominated not in found.passed:
+        context.lost.put(uid, nominated)
+    elif nominated:
+        context.lost.drop(uid)
 
 
 def _offered(

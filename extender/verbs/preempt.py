@@ -10,16 +10,23 @@ from the answer on, so that the same room is not made for a second pod before th
 the nomination (``cluster.awaited``). Where several are left, the choice is kube-scheduler's: the
 next answer that this decides waits for the nomination, for a moment, and is given without it then.
 
+Nobody is evicted elsewhere while room is made for the pod already. kube-scheduler waits for those
+that it has evicted where the pod is nominated, but takes that node for lost once filter refuses it
+(pkg/scheduler/framework/plugins/defaultpreemption, PodEligibleToPreemptOthers). Filter does where
+kube-scheduler has heard a moment earlier than this program that they are gone.
+
 With old knowledge nobody is evicted for a pod that needs certainty, whatever ``onStale`` says: that
 is about where pods may go, which they can leave again. An eviction on a guess cannot be taken back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
+
+import msgspec
 
 from extender.cluster.view import Nominated, View
-from extender.placement.evictions import freed, refused_eviction
+from extender.placement.evictions import becomes_free, freed, refused_eviction
 from extender.placement.reasons import Reason
 from extender.placement.verdict import Judge
 from extender.verbs.context import Context, Late, never
@@ -35,6 +42,31 @@ _LOOK_EVERY_SECONDS = 0.005
 _MOST_LOOKS = round(WAIT_SECONDS / _LOOK_EVERY_SECONDS)
 
 
+AGAIN_SECONDS = 5.0
+"""After so long a pod is tried again of which it was not judged whether evictions help."""
+
+
+class NoEviction(msgspec.Struct, frozen=True, kw_only=True):
+    """What a pod for which nobody is evicted waits for.
+
+    The ``victims`` that were not worth it, by node; and ``again_at`` (the state's steady time) it
+    is tried in any case, None where that is all.
+    """
+
+    victims: Mapping[str, tuple[str, ...]] = {}
+    again_at: float | None = None
+
+
+def no_eviction(args: PreemptArgs, made: Decision | None, context: Context) -> NoEviction:
+    """Return what follows from an answer that kept nothing; ``made`` is its decision."""
+    if made is None or Reason.OTHERS_LEAVE.value in made.refused:
+        return NoEviction(again_at=context.state.steady() + AGAIN_SECONDS)
+    return NoEviction(
+        victims={name: victims.uids for name, victims in args.candidates.items()},
+        again_at=context.state.awaits_nomination(args.candidates),
+    )
+
+
 def preempt(
     args: PreemptArgs, context: Context, *, late: Late = never
 ) -> tuple[dict[str, Victims], Decision | None]:
@@ -45,12 +77,11 @@ def preempt(
     if context.unsynced() or late():
         return {}, None
     judge = context.judge(args.pod)
-    refused = refused_candidates(args, judge, context)
-    if _wait(args, judge, refused, context, late):
-        judge = context.judge(args.pod)
-        refused = refused_candidates(args, judge, context)
-    while overtaken := _await(args, judge, refused, context):
-        refused |= overtaken
+    if _becomes_free(args, judge, context):
+        refused = dict.fromkeys(args.candidates, Reason.OTHERS_LEAVE)
+    else:
+        judge, refused = _decide(args, judge, context, late)
+    context.lost.drop(judge.request.uid)
     kept = {node: victims for node, victims in args.candidates.items() if node not in refused}
     made = decision(
         "preempt",
@@ -64,12 +95,39 @@ def preempt(
     return kept, made
 
 
+def _decide(
+    args: PreemptArgs, judge: Judge, context: Context, late: Late
+) -> tuple[Judge, dict[str, Reason]]:
+    """Have the pod awaited where it may evict; return what is refused, and by which judge."""
+    refused = refused_candidates(args, judge, context)
+    if _wait(args, judge, refused, context, late):
+        judge = context.judge(args.pod)
+        refused = refused_candidates(args, judge, context)
+    while overtaken := _await(args, judge, refused, context):
+        refused |= overtaken
+    return judge, refused
+
+
 def refused_candidates(args: PreemptArgs, judge: Judge, context: Context) -> dict[str, Reason]:
     """Return the candidates whose evictions would not help, with the reasons; commits nothing."""
     reasons = {
         node: _reason(judge, context, node, args.candidates[node]) for node in args.candidates
     }
     return {node: reason for node, reason in reasons.items() if reason is not None}
+
+
+def _becomes_free(args: PreemptArgs, judge: Judge, context: Context) -> bool:
+    """Tell whether the node that the pod is nominated to, refused just now, has room or will soon.
+
+    Soon is when those are gone that kube-scheduler has evicted there.
+    """
+    nominated, request = args.pod.status.nominated_node_name, judge.request
+    if not nominated or context.lost.get(request.uid) != nominated or judge.stale:
+        return False
+    if judge.reason(nominated) is None:
+        return True
+    making_way = context.state.making_way(nominated, request.priority)
+    return becomes_free(judge, nominated, making_way, context.state.pod)
 
 
 def _wait(

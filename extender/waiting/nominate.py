@@ -3,9 +3,11 @@
 It then asks about that node before any other, and reserves there what it counts itself. A wrong
 nomination costs one request: kube-scheduler goes on with all nodes, and clears it where none is
 left (pkg/scheduler/schedule_one.go, evaluateNominatedNode and handleSchedulingFailure). It would do
-harm in three ways, each ruled out here: in place of kube-scheduler's own nomination, whose victims
+harm in four ways, each ruled out here: in place of kube-scheduler's own nomination, whose victims
 are on their way out; two pods into one room, of which only one can have it, so a node is given away
-once in a while only, and with its memory held; and to a node that takes no pods.
+once in a while only, and with its memory held; to a node that takes no pods; and of a pod with
+``preemptionPolicy: Never``, for which it is not cleared (framework/plugins/defaultpreemption,
+PodEligibleToPreemptOthers): it would keep others of no higher priority out for good.
 """
 
 from __future__ import annotations
@@ -43,6 +45,8 @@ class Nominations:
         state, uid, name = self._state, pod.request.uid, pod.right_node
         facts = state.pod(uid)
         if not name or pod.touches or facts is None or facts.node or facts.nominated:
+            return ""
+        if not facts.evicts:  # a wrong one would stay
             return ""
         now = state.steady()
         self._given = {node: given for node, given in self._given.items() if given[1] > now}

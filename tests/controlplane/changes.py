@@ -65,6 +65,8 @@ class Changes:
         """The longest that somebody waited who could run, from when the extender could know."""
         self.slowest_of_all = 0.0
         """The same, from when it was so."""
+        self.slowest_were = ""
+        """Who waited for ``slowest``, and where they could run."""
         self.alive: list[str] = []
         self._created: dict[str, Object] = {}
         """The pods for the model-cache scheduler, by UID."""
@@ -361,14 +363,16 @@ class Changes:
         """Wait until nobody waits who could run."""
         quiet = time.time()
         known = quiet
+        last: list[InVain] = []
         while waiting := self.could_run():
-            now = time.time()
+            now, last = time.time(), waiting
             known = max(self.world.known(quiet, one.kinds) for one in waiting)
             late = overdue(waiting, self.world, quiet=quiet, now=now, patience=PATIENCE_SECONDS)
             assert not late, f"could run and wait: {'; '.join(map(str, late))}"
             time.sleep(0.2)
         end = time.time()
-        self.slowest = max(self.slowest, end - max(quiet, known))
+        if end - max(quiet, known) > self.slowest:
+            self.slowest, self.slowest_were = end - max(quiet, known), "; ".join(map(str, last))
         self.slowest_of_all = max(self.slowest_of_all, end - quiet)
 
 

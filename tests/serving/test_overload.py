@@ -20,7 +20,7 @@ from extender.serving.bindings import SEND_SECONDS, ApiBindings
 from extender.serving.knowledge import FileKnowledge
 from extender.serving.service import Service
 from extender.verbs.context import TOO_LATE, Context
-from extender.waiting.wake import FIRST_RETRY_SECONDS
+from extender.verbs.preempt import AGAIN_SECONDS
 from extender.watch.client import connect
 from tests.builders import node, tmpfs
 from tests.serving.answering import answering, kubeconfig
@@ -155,7 +155,7 @@ def test_a_pod_whose_evictions_were_not_judged_in_time_is_tried_again_soon() -> 
     assert ask(service.filter, NodeNames=["a"])["NodeNames"] == []
     assert copy_context().run(late) == {"NodeNameToMetaVictims": {}}
     (waiting,) = service.waiting.all()
-    assert waiting.again_at == pytest.approx(now + FIRST_RETRY_SECONDS)
+    assert waiting.again_at == pytest.approx(now + AGAIN_SECONDS)
     assert ask(service.preempt, NodeNameToMetaVictims=proposed) == {"NodeNameToMetaVictims": {}}
     (waiting,) = service.waiting.all()
     assert waiting.again_at is None, "it is known what it waits for"

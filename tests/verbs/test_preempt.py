@@ -6,17 +6,24 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 import pytest
+from msgspec.structs import replace
 
 from extender.cluster.reservations import HOLD, Reservation
 from extender.cluster.state import ClusterState
 from extender.errors import ProtocolError
-from extender.kube.objects import Pod
+from extender.kube.objects import Condition, Pod
 from extender.placement.policy import OnStale, Policy
 from extender.verbs.context import Context, Late, never
-from extender.verbs.preempt import WAIT_SECONDS, preempt
-from extender.wire import PreemptArgs, Victims, read_preempt_args, write_preempt_result
+from extender.verbs.filter import filter_nodes
+from extender.verbs.preempt import AGAIN_SECONDS, WAIT_SECONDS, no_eviction, preempt
+from extender.wire import (
+    ExtenderArgs,
+    PreemptArgs,
+    Victims,
+    read_preempt_args,
+    write_preempt_result,
+)
 from tests.builders import LOADING, READY, loader, loader_pod, node, pod, requesting, tmpfs, vllm
 from tests.clock import Clock
 
@@ -48,7 +55,7 @@ def kept(state: ClusterState, pod: Any, **candidates: Victims) -> dict[str, Vict
 
 def above(pod: Pod) -> Pod:
     """Return a pod with a higher priority than all others."""
-    spec = msgspec.structs.replace(pod.spec, priority=1000)
+    spec = replace(pod.spec, priority=1000)
     return Pod(metadata=pod.metadata, spec=spec, status=pod.status)
 
 
@@ -98,7 +105,7 @@ def test_room_that_another_pod_was_promised_is_not_made_for_a_second_one(
 ) -> None:
     """kube-scheduler has evicted for the first; the second would evict and still find no room."""
     first = tmpfs("first", size="20Gi")
-    status = msgspec.structs.replace(first.status, nominated_node_name="warm")
+    status = replace(first.status, nominated_node_name="warm")
     asks, evicts = tmpfs("asks", size="40Gi"), {"warm": victims("uid-big-warm")}
     assert kept(state, asks, **evicts) == evicts
     state.upsert(Pod(metadata=first.metadata, spec=first.spec, status=status))
@@ -133,7 +140,7 @@ def test_what_the_watch_tells_of_a_pod_counts_in_place_of_the_answer(
     first = tmpfs("first", size="40Gi")
     state.upsert(first)
     kept(state, first, warm=victims("uid-big-warm"))
-    status = msgspec.structs.replace(first.status, nominated_node_name=nominated)
+    status = replace(first.status, nominated_node_name=nominated)
     state.upsert(Pod(metadata=first.metadata, spec=first.spec, status=status))
     nodes = state.view().nodes
     assert {name: [one.uid for one in nodes[name].nominated] for name in nodes} == {
@@ -188,7 +195,7 @@ def test_an_answer_waits_for_the_choice_that_kube_scheduler_makes_of_the_one_bef
 ) -> None:
     both = {"warm": victims("uid-big-warm"), "cold": victims("uid-big-cold")}
     first, second = tmpfs("first", size="40Gi"), tmpfs("second", size="40Gi")
-    status = msgspec.structs.replace(first.status, nominated_node_name=chosen)
+    status = replace(first.status, nominated_node_name=chosen)
     nominated = Pod(metadata=first.metadata, spec=first.spec, status=status)
     pause = Moments(clock, lambda: state.upsert(nominated))
     context = Context(state=state, pause=pause)
@@ -236,6 +243,77 @@ def test_of_two_answers_at_the_same_moment_one_makes_room(
 
     monkeypatch.setattr(state, "await_nomination", overtaken)
     assert kept(state, tmpfs("asks", size="40Gi"), **evicts) == {}
+
+
+def nominated(pod: Pod, node: str) -> Pod:
+    """Return a pod as kube-scheduler has it that has evicted for it on a node."""
+    return replace(pod, status=replace(pod.status, nominated_node_name=node))
+
+
+def evicted(pod: Pod, reason: str = "PreemptionByScheduler") -> Pod:
+    """Return a pod on its way out, as kube-scheduler marks those that it evicts."""
+    said = Condition(type="DisruptionTarget", status="True", reason=reason)
+    return replace(
+        pod,
+        metadata=replace(pod.metadata, deletion_timestamp="2026-01-01T00:00:00Z"),
+        status=replace(pod.status, conditions=(said,)),
+    )
+
+
+def refused_there(context: Context, pod: Pod) -> bool:
+    """Ask filter about the node that a pod is nominated to, as kube-scheduler does at first."""
+    names = (pod.status.nominated_node_name,)
+    return not filter_nodes(ExtenderArgs(pod=pod, names=names, nodes=None), context)[0].names
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["still seen", "gone by now"])
+def test_nobody_is_evicted_elsewhere_while_others_make_way_where_the_pod_is_nominated(
+    state: ClusterState, gone: bool
+) -> None:
+    """kube-scheduler has heard before us that they are gone, and asked filter too early.
+
+    It takes the node for lost then, and would evict on another one as well.
+    """
+    context = Context(state=state)
+    asks = nominated(above(tmpfs("asks", size="40Gi")), "warm")
+    state.upsert(asks)
+    state.upsert(evicted(tmpfs("big-warm", size="40Gi", on="warm")))
+    args = PreemptArgs(pod=asks, candidates={"cold": victims("uid-big-cold")})
+    assert refused_there(context, asks)
+    if gone:
+        state.delete(tmpfs("big-warm", size="40Gi", on="warm"))
+    kept_, made = preempt(args, context)
+    assert kept_ == {}
+    assert made is not None
+    assert made.refused == {"OthersLeave": 1}
+    assert no_eviction(args, made, context).again_at == state.steady() + AGAIN_SECONDS
+    if not gone:
+        state.delete(tmpfs("big-warm", size="40Gi", on="warm"))
+    assert not refused_there(context, asks), "it goes where room was made for it"
+    assert preempt(args, context)[0] == args.candidates, "it was not this program that refused"
+
+
+@pytest.mark.parametrize("why", ["asked nobody", "too little", "not for a pod", "more important"])
+def test_a_nomination_that_does_not_come_true_keeps_no_pod_from_evicting_elsewhere(
+    state: ClusterState, why: str
+) -> None:
+    context = Context(state=state)
+    asks = nominated(above(tmpfs("asks", size="40Gi")), "warm")
+    state.upsert(asks)
+    leaves = tmpfs("big-warm", size="40Gi", on="warm")
+    if why == "too little":
+        leaves = tmpfs("small-warm", size="4Gi", on="warm")
+    if why == "more important":
+        leaves = replace(leaves, spec=replace(leaves.spec, priority=2000))
+    state.upsert(
+        evicted(
+            leaves, "EvictionByEvictionAPI" if why == "not for a pod" else "PreemptionByScheduler"
+        )
+    )
+    if why != "asked nobody":  # kube-scheduler's own filters let that node pass
+        assert refused_there(context, asks)
+    candidates = {"cold": victims("uid-big-cold")}
+    assert preempt(PreemptArgs(pod=asks, candidates=candidates), context)[0] == candidates
 
 
 def test_before_the_first_lists_nobody_is_evicted(state: ClusterState) -> None:

@@ -6,7 +6,7 @@ from extender.cluster.state import ClusterState
 from extender.kube.objects import Pod
 from extender.placement.policy import Policy
 from extender.verbs.context import Context
-from extender.verbs.preempt import preempt
+from extender.verbs.preempt import no_eviction, preempt
 from extender.waiting.asked import asked_nodes
 from extender.waiting.nominate import Nominations
 from extender.waiting.pods import WaitingPod, WaitingPods
@@ -57,12 +57,13 @@ class Room:
         ``victims`` has those that are proposed, by node.
         """
         proposed = {name: Victims(uids=uids, pdb_violations=0) for name, uids in victims.items()}
-        kept, _ = preempt(PreemptArgs(pod=pod, candidates=proposed), self.context)
+        args = PreemptArgs(pod=pod, candidates=proposed)
+        kept, made = preempt(args, self.context)
         if not kept:
-            nodes = self.state.view().nodes
-            again_at = self.state.awaits_nomination(victims)
-            uid = pod.metadata.uid
-            self.pods.refuse_preemption(uid, victims=victims, nodes=nodes, again_at=again_at)
+            waits, nodes = no_eviction(args, made, self.context), self.state.view().nodes
+            self.pods.refuse_preemption(
+                pod.metadata.uid, victims=waits.victims, nodes=nodes, again_at=waits.again_at
+            )
         return set(kept)
 
     def nominated(self) -> dict[str, str]:

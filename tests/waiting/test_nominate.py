@@ -89,6 +89,15 @@ def test_no_pod_is_nominated_where_another_one_is_awaited(room: Room) -> None:
     assert room.nominated() == {"llama": ""}
 
 
+def test_a_pod_for_which_nobody_may_be_evicted_is_only_touched(room: Room) -> None:
+    """kube-scheduler would keep the nomination however wrong it proved, and others out with it."""
+    polite = vllm("llama")
+    spec = msgspec.structs.replace(polite.spec, preemption_policy="Never")
+    room.refuse(Pod(metadata=polite.metadata, spec=spec, status=polite.status), "a", "b")
+    room.state.upsert(loader_pod("b", READY))
+    assert room.nominated() == {"llama": ""}
+
+
 def test_a_node_that_takes_no_pods_is_not_named(room: Room) -> None:
     cordoned = node("b")
     spec = msgspec.structs.replace(cordoned.spec, unschedulable=True)

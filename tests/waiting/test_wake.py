@@ -13,6 +13,7 @@ from extender.placement.policy import Policy
 from extender.waiting.pods import UNSEEN_SECONDS, WaitingPods
 from extender.waiting.wake import FIRST_RETRY_SECONDS, MISSED_RETRY_SECONDS
 from tests.builders import LOADING, READY, claim, job, loader, loader_pod, node, pod, tmpfs, vllm
+from tests.verbs.test_preempt import above, evicted, nominated, refused_there
 from tests.waiting.room import Room
 
 GIB = 2**30
@@ -271,6 +272,20 @@ def test_a_pod_that_was_to_evict_nobody_for_another_ones_sake_is_woken_when_that
     room.now += 0.1
     assert room.woken() == ["llama"]
     assert room.woken() == []
+
+
+def test_a_pod_for_which_others_make_way_already_waits_for_that_room_alone(room: Room) -> None:
+    """Another eviction would help it, too, and is not worth it as long as that one does."""
+    leaves = evicted(tmpfs("leaves", size="40Gi", on="a"))
+    high = nominated(above(tmpfs("high", size="40Gi")), "a")
+    for one in (leaves, tmpfs("other", size="40Gi", on="b"), high):
+        room.state.upsert(one)
+    assert refused_there(room.context, high)
+    room.refuse(high, "a")
+    assert room.preempted(high, b=("uid-other",)) == set()
+    assert room.woken() == []
+    room.state.delete(leaves)
+    assert room.woken() == ["high"]
 
 
 def test_a_pod_that_could_not_be_told_of_a_decided_eviction_is_told_again(room: Room) -> None:
