@@ -1,10 +1,10 @@
 """Runs a command apart from the machine: in namespaces of its own, of which nothing stays.
 
-Who makes a run (``new_run``) first starts a keeper in a session of its own, holds a pipe to it, and
-both hold the run's lock. Commands run in fresh namespaces, tied to the life of their starter: with
-their first process the kernel kills every process, unmounts every mount and removes every link of
-theirs. What no namespace holds, the cgroups and the folder of the run, one of the two removes.
-Whatever dies first:
+Who makes a run (``new_run``) first starts a keeper in a session of its own, and holds a pipe to it;
+before the keeper nothing of the run is there, and both hold its lock. Commands run in fresh
+namespaces, tied to the life of their starter: with their first process the kernel kills every
+process, unmounts every mount and removes every link of theirs. What no namespace holds, the cgroups
+and the folder of the run, one of the two removes. Whatever dies first:
 
 - the command: its exit status is handed on; at the end of the run the pipe is closed, and the
   keeper cleans up;
@@ -35,7 +35,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from controlplane.build import assets, say
-from e2e.cgroups import CGROUPS, GONE_SECONDS, Controllers, remove_cgroups
+from e2e.cgroups import CGROUPS, GONE_SECONDS, Controllers, remove_cgroups, see_writable
 
 PREFIX = "model-cache-e2e-"
 TIED = ("setpriv", "--pdeathsig", "KILL")
@@ -65,8 +65,9 @@ class Run:
         return PREFIX + self.folder.name
 
     def make(self) -> None:
-        """Make its folder, and have what a kubelet wants of cgroups."""
+        """Make its folder, and have what a kubelet wants of cgroups. Raises OSError."""
         self.temporary.mkdir(parents=True)
+        see_writable(f"{self.name}-probe")
         self._controllers.lend()
 
     def clean(self) -> None:
@@ -122,11 +123,11 @@ class Run:
 
     @property
     def lock(self) -> Path:
-        """Return the file that its starter holds locked for as long as it lives."""
+        """Return the file that keeper and starter hold locked, each for as long as it lives."""
         return self.folder.with_suffix(".lock")
 
     def cgroups(self) -> list[Path]:
-        """Its cgroups: one a machine in every hierarchy of version 1, or in that of version 2."""
+        """Return its cgroups, one a machine: in each hierarchy of version 1, or in the only one."""
         return [*CGROUPS.glob(f"{self.name}-*"), *CGROUPS.glob(f"*/{self.name}-*")]
 
 
@@ -198,12 +199,15 @@ def new_run() -> Iterator[StartedRun]:
     runs().mkdir(parents=True, exist_ok=True)
     sweep()
     run = Run(runs() / secrets.token_hex(4))
-    with locked(run.lock) as lock:
-        words = [sys.executable, "-m", "e2e.apart", str(run.folder)]
-        keeper = subprocess.Popen(
-            words, stdin=subprocess.PIPE, start_new_session=True, pass_fds=[lock]
-        )
+    words = [sys.executable, "-m", "e2e.apart", str(run.folder)]
+    pipe = subprocess.PIPE
+    with (
+        subprocess.Popen(words, stdin=pipe, stdout=pipe, start_new_session=True) as keeper,
+        contextlib.ExitStack() as until_clean,
+    ):
         try:
+            told(keeper)
+            until_clean.enter_context(locked(run.lock, fcntl.LOCK_SH))
             run.make()
             yield StartedRun(run.folder, keeper)
         finally:
@@ -212,29 +216,40 @@ def new_run() -> Iterator[StartedRun]:
                 run.clean()
 
 
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[int]:
-    """Hold a lock that goes with its last holder; raises BlockingIOError where another holds it.
+def told(keeper: subprocess.Popen[bytes]) -> None:
+    """Wait until a keeper says that it holds the lock. Raises OSError where it ends instead."""
+    assert keeper.stdout is not None
+    if not keeper.stdout.readline():
+        raise OSError("the keeper of the run was killed")
 
-    Gives the descriptor by which it is held.
+
+@contextlib.contextmanager
+def locked(path: Path, how: int) -> Iterator[None]:
+    """Hold a lock: LOCK_SH as one of a run, LOCK_EX as who cleans up after one.
+
+    Raises BlockingIOError where others hold it in a way that this one excludes.
     """
     with path.open("w", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield file.fileno()
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+        yield
 
 
 def sweep() -> None:
     """Clean up after runs whose keeper and starter were killed together."""
     for lock in runs().glob("*.lock"):
-        with contextlib.suppress(BlockingIOError), locked(lock):
+        with contextlib.suppress(BlockingIOError), locked(lock, fcntl.LOCK_EX):
             Run(lock.with_suffix("")).clean()
 
 
 def keep(folder: Path) -> None:
     """Be the keeper: wait until the pipe's holder ends the run, or ends, then clean up."""
-    while os.read(0, 1024):
-        pass
-    Run(folder).clean()
+    run = Run(folder)
+    with locked(run.lock, fcntl.LOCK_SH):
+        with contextlib.suppress(BrokenPipeError):  # who started it has ended meanwhile
+            os.write(1, b"held\n")
+        while os.read(0, 1024):
+            pass
+        run.clean()
 
 
 if __name__ == "__main__":

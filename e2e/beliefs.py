@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from e2e.cluster import NODE, RealCluster
 from e2e.kept import KEPT
@@ -165,5 +165,5 @@ def table(rows: list[Row]) -> str:
 def keep(title: str, rows: list[Row]) -> None:
     """Write every second to a file of its own."""
     KEPT.mkdir(parents=True, exist_ok=True)
-    file = KEPT / f"believed-{title.replace(' ', '-')}.md"
-    Path(file).write_text(f"# {title}\n\n{table(rows)}\n", encoding="utf-8")
+    name = re.sub(r"\W+", "-", title)
+    (KEPT / f"believed-{name}.md").write_text(f"# {title}\n\n{table(rows)}\n", encoding="utf-8")

@@ -27,6 +27,22 @@ def hierarchies() -> list[Path]:
     return [Path(place) for _, place, kind, *_ in mounts if kind == "cgroup"]
 
 
+def see_writable(name: str) -> None:
+    """See that a cgroup, which is called so, can be made in each hierarchy. Raises OSError."""
+    for hierarchy in hierarchies():
+        probe = hierarchy / name
+        try:
+            probe.mkdir()
+            probe.rmdir()
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"a kubelet needs cgroups, and none can be made here ({error.strerror}; in a "
+                "container: --privileged --cgroupns=host)",
+                str(hierarchy),
+            ) from error
+
+
 def remove_cgroups(find: Callable[[], list[Path]]) -> None:
     """Remove cgroups and those below them, until none is found; the last processes may linger."""
     deadline = time.monotonic() + GONE_SECONDS
@@ -43,7 +59,8 @@ class Controllers:
 
     On a machine on which no container ever ran some are off. A kubelet and runc switch on
     whatever the kernel has, for good (CreateCgroupPath, github.com/opencontainers/cgroups/fs2);
-    a run puts back what it found. ``root``: of the hierarchy; ``noted``: where that is kept.
+    a run puts back what it found. ``root``: of the hierarchy; ``noted``: where that is kept, from
+    before the first is switched on. Without a note, which is there whole or not at all, none was.
     """
 
     def __init__(self, root: Path, noted: Path) -> None:
@@ -60,7 +77,9 @@ class Controllers:
         if not self._switch.is_file():
             return
         before = self.on()
-        self._noted.write_text(" ".join(sorted(before)), encoding="ascii")
+        unfinished = self._noted.with_suffix(".new")
+        unfinished.write_text(" ".join(sorted(before)), encoding="ascii")
+        unfinished.replace(self._noted)
         for name in sorted((CONTROLLERS & words(self._there)) - before):
             try:
                 self._switch.write_text(f"+{name}", encoding="ascii")

@@ -6,7 +6,6 @@ Each archive's name ends in a digest of what it was built from, the image below 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
@@ -84,7 +83,8 @@ class Image:
         made_of = (self.name, below, sorted(self.arguments.items()))
         digest = hashlib.sha256(repr(made_of).encode())
         for path in sorted(files_of((self.dockerfile, *self.inputs))):
-            digest.update(os.path.relpath(path, ROOT).encode())
+            name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+            digest.update(str(name).encode())
             digest.update(path.read_bytes())
         return digest.hexdigest()[:12]
 

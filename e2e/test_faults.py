@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,16 @@ from e2e.shipped import (
     report,
     serving,
 )
+from e2e.slow import downloads, each_piece_takes
 from extender.loader.layout import CacheDirectory
 from extender.loader.transfer.journal import Journal
 from tests.loader.hub import Hub
 
 WEIGHTS = "model.safetensors"
+RATE = 8 << 20
+"""Bytes a second at which the hub sends a model that something happens to meanwhile."""
 STILL_SECONDS = 10.0
-"""For each megabyte, while a loader is ended: less than the loader waits for a server."""
+"""For each piece, while a loader is ended: less than the loader waits for a server."""
 DISK_BYTES = 4 << 30
 """Of a small disk: the 2 GiB that the shipped catalog keeps free, and room for the model."""
 
@@ -46,21 +49,9 @@ def whole(deployed: RealCluster) -> RealCluster:
     return deployed
 
 
-@contextmanager
-def slowly(hub: Hub) -> Iterator[None]:
-    """Let downloads come at 8 MB a second over all connections."""
-    with each_megabyte_takes(hub, CONNECTIONS / 8):
-        yield
-
-
-@contextmanager
-def each_megabyte_takes(hub: Hub, seconds: float) -> Iterator[None]:
-    """Let it be so on every connection, for as long as a block runs."""
-    before, hub.delay = hub.delay, seconds
-    try:
-        yield
-    finally:
-        hub.delay = before
+def slowly(hub: Hub) -> AbstractContextManager[None]:
+    """Let downloads take their time, while a block runs."""
+    return downloads(hub, RATE, CONNECTIONS)
 
 
 def loader_process() -> int:
@@ -108,7 +99,7 @@ def halfway(cluster: RealCluster, hub: Hub, since: int) -> Iterator[None]:
     fetched(cluster, hub, since, 0.25, size)
     early = synced()
     fetched(cluster, hub, since, 0.5, size)
-    with each_megabyte_takes(hub, STILL_SECONDS):
+    with each_piece_takes(hub, STILL_SECONDS):
         cluster.wait_for(lambda: synced() > size // 4, 60, "a quarter to be synced")
         held = synced()
         assert early < held < sent() < size
@@ -138,7 +129,10 @@ def test_a_model_removed_under_the_loader_is_not_believed_in_and_survives_a_kill
     whole: RealCluster, hub: Hub, namespace: str
 ) -> None:
     sent = hub.bytes_sent(WEIGHTS)
-    with slowly(hub), believed(whole, "model removed, loader killed") as beliefs:
+    with (
+        slowly(hub),
+        believed(whole, "model removed, loader killed") as beliefs,
+    ):
         whole.wait_for(lambda: beliefs.now == "ready", 30, "the model to be believed in")
         shutil.rmtree(whole.real[NODE].path(CACHE) / MODEL)
         with halfway(whole, hub, sent):

@@ -19,7 +19,7 @@ import pytest
 from controlplane.build import BUILDING, DEFAULT_VERSION, build_missing, node_parts, parts, pinned
 from e2e import __main__ as command
 from e2e import apart, kept
-from e2e.apart import Run, remove_folder
+from e2e.apart import Run, new_run, remove_folder, runs
 from e2e.cluster import RealCluster
 from e2e.images import SCHEDULER, Base, Image, folder
 from tests.controlplane import cluster as controlplane
@@ -55,6 +55,7 @@ def equipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(command, "TOOLS", ())
     monkeypatch.setattr(command, "PLUGINS", tmp_path)
+    monkeypatch.setattr(command, "FUSE", Path("/dev/null"))
     monkeypatch.setattr(command, "BYTES", 0)
     for name in ("bridge", "host-local"):
         (tmp_path / name).touch()
@@ -89,12 +90,19 @@ def test_where_no_namespaces_can_be_made_it_says_what_a_container_needs_for_them
 
 
 @pytest.mark.usefixtures("equipped")
-def test_where_no_cgroups_can_be_made_it_names_the_hierarchy_and_what_a_container_needs(
+def test_without_fuse_it_says_what_loads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "FUSE", Path("/dev/no-such-device"))
+    with pytest.raises(command.NotHereError, match=r"/dev/no-such-device.*modprobe fuse"):
+        command.check()
+
+
+@pytest.mark.usefixtures("equipped")
+def test_where_no_cgroups_are_mounted_it_says_where_they_belong(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(command, "UNSHARE", ("true",))
-    monkeypatch.setattr(command, "hierarchies", lambda: [Path("/proc")])
-    with pytest.raises(command.NotHereError, match=r"in /proc: .*--privileged"):
+    monkeypatch.setattr(command, "hierarchies", list)
+    with pytest.raises(command.NotHereError, match=r"no cgroups are mounted in /sys/fs/cgroup"):
         command.check()
 
 
@@ -194,6 +202,37 @@ def test_what_nothing_had_tied_yet_when_its_run_was_killed_ends_before_anything_
         run.clean()
         assert orphan.wait() == -signal.SIGKILL
     assert not run.folder.exists()
+
+
+def test_before_its_keeper_is_there_a_run_has_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODEL_CACHE_EXTENDER_ASSETS", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no-such-program"))
+    with pytest.raises(FileNotFoundError), new_run():
+        raise AssertionError("it is there")
+    assert list(runs().iterdir()) == []
+
+
+def test_a_keeper_whose_starter_has_ended_before_it_was_there_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODEL_CACHE_EXTENDER_ASSETS", str(tmp_path))
+    runs().mkdir(parents=True)
+    words = [sys.executable, "-m", "e2e.apart", str(runs() / "run")]
+    read, write = os.pipe()
+    os.close(read)  # nobody hears what it says
+    with os.fdopen(write, "wb") as deaf:
+        keeper = subprocess.run(
+            words,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=deaf,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (keeper.returncode, keeper.stderr) == (0, b"")
+    assert list(runs().iterdir()) == []
 
 
 def test_a_folder_that_went_in_the_end_is_not_said_to_be_left(

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from controlplane.build import BuildError, supported, tool
+from e2e.__main__ import TEST_SECONDS
 from extender import __version__ as VERSION  # noqa: N812
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -181,6 +182,15 @@ def test_dependabot_looks_at_folders_that_are_there() -> None:
     for update in document["updates"]:
         for folder in update.get("directories", [update.get("directory")]):
             assert (ROOT / folder.lstrip("/")).is_dir(), folder
+
+
+def test_the_real_nodes_steps_have_limits_of_their_own_within_that_of_their_job() -> None:
+    job = loaded("ci.yaml")["jobs"]["e2e"]
+    limits = {step["run"]: step.get("timeout-minutes", 0) for step in job["steps"] if "run" in step}
+    run, kills = limits["make e2e"], limits["make e2e-kills"]
+    assert run * 60 > TEST_SECONDS, "its own limit comes first, and has it keep its logs"
+    assert kills > 0
+    assert run + kills < job["timeout-minutes"]
 
 
 @pytest.mark.parametrize("name", ["unit", "controlplane"])
