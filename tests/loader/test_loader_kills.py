@@ -25,9 +25,10 @@ from extender.loader.proof.marker import Marker, read_marker
 from extender.loader.proof.verdict import Level
 from extender.loader.proof.verify import verify
 from extender.loader.transfer.journal import Journal, Ranges
-from tests.loader.hub import Hub, Repository, sha256_of
+from tests.loader.hub import Hub, Repository, Trouble, sha256_of
 from tests.loader.loader_process import catalog, wait_for
 from tests.loader.models import contents, small_model
+from tests.loader.syncs import Syncs, covers, overlap
 
 KILLS = int(os.environ.get("KILLS", "6"))
 SEED = int(os.environ.get("KILL_SEED", "1"))
@@ -39,6 +40,7 @@ REVISIONS = {
 }
 """The large one is fetched in several synced parts, the small one in no time."""
 SHARDS = {LARGE: "model-00001-of-00002.safetensors", SMALL: "model-00001-of-00003.safetensors"}
+OTHER_SHARD = "model-00002-of-00002.safetensors"
 ENTRIES = {
     LARGE: {"name": LARGE, "source": "hf://org/large"},
     SMALL: {"name": "small", "source": "hf://org/small", "path": SMALL},
@@ -50,7 +52,14 @@ PROCESSES.set_forkserver_preload(
 )
 
 
-def loader(arguments: list[str], log: str) -> None:
+LIMITS = {"connections": 2, "proofBytesPerSecond": 0}
+"""So few that each has several parts to sync in one process."""
+
+
+def loader(arguments: list[str], log: str, syncs: str, *, forgets: bool = False) -> None:
+    Syncs(Path(syncs)).note()
+    if forgets:
+        Journal.add = lambda *_: None  # type: ignore[method-assign]
     with Path(log).open("ab") as file:
         os.dup2(file.fileno(), 2)
     run.main(arguments, standalone_mode=False)
@@ -65,6 +74,7 @@ class World:
         self.cache.root.mkdir()
         self._catalog = place / "catalog.yaml"
         self._log = place / "loader.log"
+        self._syncs = place / "syncs"
         self._chance = chance
         self._named = set(ENTRIES)
         self._at_hub = dict.fromkeys(ENTRIES, 0)
@@ -79,7 +89,7 @@ class World:
 
     def _write(self) -> None:
         models = [ENTRIES[path] for path in sorted(self._named)]
-        self._catalog.write_text(catalog(*models, graceSeconds=0))
+        self._catalog.write_text(catalog(*models, graceSeconds=0, limits=LIMITS))
 
     def happens(self) -> str:
         """Let one thing happen; return what."""
@@ -98,10 +108,14 @@ class World:
                 file.write(b"?")
         return f"{what} ({path})"
 
-    def start(self) -> multiprocessing.process.BaseProcess:
+    def start(self, *, forgets: bool = False) -> multiprocessing.process.BaseProcess:
         arguments = ["--catalog", str(self._catalog), "--directory", str(self.cache.root)]
         arguments += ["--standalone", "--hub-endpoint", self.hub.url, "--look-seconds", "0.2"]
-        process = PROCESSES.Process(target=loader, args=(arguments, str(self._log)))
+        process = PROCESSES.Process(
+            target=loader,
+            args=(arguments, str(self._log), str(self._syncs)),
+            kwargs={"forgets": forgets},
+        )
         process.start()
         return process
 
@@ -109,16 +123,31 @@ class World:
         """How often a loader came so far as to answer to SIGTERM."""
         return self._log.read_text().count('"started"') if self._log.exists() else 0
 
+    def noted(self) -> dict[tuple[Path, int], Ranges]:
+        """Return what processes brought to the disk, by path and inode."""
+        return Syncs(self._syncs).safe()
+
     def synced(self) -> dict[str, Ranges]:
-        """Return which ranges of the hub's shards are staged for good, as the journals say."""
+        """Return which ranges of the hub's shards are staged for good; the journals know of all."""
         found: dict[str, Ranges] = {}
+        synced = self.noted()
         for path in ENTRIES:
-            now = self._now(path)
-            for (file, content, inode), ranges in Journal(self.cache.journal(path)).read().items():
+            known = Journal(self.cache.journal(path)).read()
+            for file, data in self._now(path).items():
                 staged = self.cache.staging(path) / file
-                current = content.startswith(sha256_of(now.get(file, b"")))
-                if current and staged.is_file() and staged.stat().st_ino == inode:
-                    found[file] = ranges
+                if not file.endswith(".safetensors") or not staged.is_file():
+                    continue
+                status, there = staged.stat(), staged.read_bytes()
+                if status.st_nlink > 1:
+                    continue  # no download, but a second name of what is published
+                inode = status.st_ino
+                # What was staged of another revision is of no use.
+                ranges = tuple(
+                    (a, b) for a, b in synced.get((staged, inode), ()) if there[a:b] == data[a:b]
+                )
+                told = known.get((file, f"{sha256_of(data)} {len(data)}", inode), ())
+                assert covers(told, ranges), f"{path}/{file}: the journal forgot {ranges}"
+                found[file] = ranges
         return found
 
     def as_wished(self) -> bool:
@@ -173,10 +202,22 @@ def fetched_nothing_twice(world: World, chance: random.Random, *, last: bool, to
         os.kill(process.pid, signal.SIGKILL)
         process.join()
     for one in world.hub.served[begun:]:
-        end = one.start + one.sent
-        ranges = safe.get(one.path, ())
-        again = sum(max(0, min(b, end) - max(a, one.start)) for a, b in ranges)
+        again = overlap(safe.get(one.path, ()), one.start, one.start + one.sent)
         assert not again, f"{told}: {one.path} from {one.start}"
+
+
+def test_a_journal_that_forgets_is_found_out(fast: Path) -> None:
+    """What the law above stands on does not ask the journal itself."""
+    with Hub(piece=256 * 1024) as hub:
+        hub.troubles[OTHER_SHARD] = [Trouble(hang_after=1, at_hub=False)]  # so that it does not end
+        world = World(fast, hub, random.Random(SEED))
+        process = world.start(forgets=True)
+        shard = world.cache.staging(LARGE) / SHARDS[LARGE]
+        wait_for(lambda: any(path == shard for path, _ in world.noted()), 60)
+        process.kill()
+        process.join()
+        with pytest.raises(AssertionError, match=rf"{SHARDS[LARGE]}: the journal forgot"):
+            world.synced()
 
 
 def looked_at(world: World, told: str) -> None:

@@ -21,6 +21,8 @@ from extender.loader.transfer.journal import Journal, Ranges
 from extender.loader.transfer.limits import Limits
 from extender.loader.transfer.worker import Patience
 from tests.loader.hub import Hub, Repository
+from tests.loader.loader_process import wait_for
+from tests.loader.syncs import Syncs, covers, overlap
 
 KILLS = int(os.environ.get("KILLS", "12"))
 SEED = int(os.environ.get("KILL_SEED", "1"))
@@ -36,7 +38,10 @@ PROCESSES.set_forkserver_preload(
 )
 
 
-def download(url: str, place: str) -> None:
+def download(url: str, place: str, *, forgets: bool = False) -> None:
+    Syncs(Path(place, "syncs")).note()
+    if forgets:
+        Journal.add = lambda *_: None  # type: ignore[method-assign]
     source = source_for("hf://org/name", credentials=Credentials(hub_endpoint=url))
     fetch(
         source.list(),
@@ -55,11 +60,17 @@ def hub() -> Iterator[Hub]:
 
 
 def synced(place: Path) -> dict[str, Ranges]:
-    return {path: ranges for (path, _, _), ranges in Journal(place / "journal").read().items()}
-
-
-def overlap(ranges: Ranges, start: int, end: int) -> int:
-    return sum(max(0, min(b, end) - max(a, start)) for a, b in ranges)
+    """Return what of which file was brought to the disk; all of it is in the journal."""
+    staging = place / "staging"
+    known = {
+        (path, inode): at for (path, _, inode), at in Journal(place / "journal").read().items()
+    }
+    found = {}
+    for (file, inode), ranges in Syncs(place / "syncs").safe().items():
+        path = file.relative_to(staging).as_posix()
+        assert covers(known.get((path, inode), ()), ranges), f"{path}: the journal forgot {ranges}"
+        found[path] = ranges
+    return found
 
 
 def test_killed_at_any_moment_it_goes_on_and_fetches_nothing_twice_that_was_synced(
@@ -97,3 +108,17 @@ def test_killed_at_any_moment_it_goes_on_and_fetches_nothing_twice_that_was_sync
             assert process.exitcode == -signal.SIGKILL
         for path, content in files.items():
             assert (place / "staging" / path).read_bytes() == content, f"seed {SEED}: {path}"
+
+
+def test_a_journal_that_forgets_is_found_out(hub: Hub, tmp_path: Path) -> None:
+    """What the law above stands on does not ask the journal itself."""
+    data = random.Random(SEED).randbytes(40 * PART)
+    hub.repositories["org/name"] = Repository({"a.safetensors": data})
+    forgets = {"forgets": True}
+    process = PROCESSES.Process(target=download, args=(hub.url, str(tmp_path)), kwargs=forgets)
+    process.start()
+    wait_for(lambda: bool(Syncs(tmp_path / "syncs").safe()))
+    process.kill()
+    process.join()
+    with pytest.raises(AssertionError, match=r"a.safetensors: the journal forgot"):
+        synced(tmp_path)
