@@ -149,7 +149,7 @@ def read_catalog(document: Any, *, name: str = "catalog") -> Catalog:
         Catalog,
         name=name,
         kind=KIND,
-        further=lambda read: _errors_between_fields(read) + _errors_of_nameless(document),
+        further=lambda read: _limit_errors(read) + _errors_of_models(document.get("models")),
     )
     return msgspec.structs.replace(read, models=tuple(_revised(model) for model in read.models))
 
@@ -160,31 +160,40 @@ def _revised(model: CatalogModel) -> CatalogModel:
     return msgspec.structs.replace(model, source=location.url, revision=location.revision)
 
 
-def _errors_between_fields(read: Catalog) -> list[str]:
-    errors = _limit_errors(read)
-    for model in read.models:
-        errors += [f"models[{model.name}].{error}" for error in _model_errors(model)]
-    return errors + _path_errors(read.models)
+class _Given(msgspec.Struct, frozen=True, kw_only=True):
+    """A model as the document gives it, whatever else is wrong with it.
+
+    ``label`` is its name, or its place in the list; ``directory`` None where that cannot be told.
+    """
+
+    label: str
+    source: str | None
+    revision: str | None
+    directory: str | None
 
 
-def _errors_of_nameless(document: Any) -> list[str]:
-    """Say what else is wrong with models whose name is none: they are not among those read."""
-    errors = []
-    models = document.get("models")
-    for at, given in enumerate(models if isinstance(models, list) else ()):
-        if not isinstance(given, dict) or not isinstance(given.get("source"), str):
-            continue
-        name, path, revision = (given.get(key) for key in ("name", "path", "revision"))
-        if isinstance(name, str) and re.search(_NAME, name):
-            continue
-        model = CatalogModel(
-            name=name if isinstance(name, str) else str(at),
-            source=given["source"],
-            revision=revision if isinstance(revision, str) else None,
-            path=path if isinstance(path, str) and path else "nameless",
-        )
-        errors += [f"models[{model.name}].{error}" for error in _model_errors(model)]
-    return errors
+def _errors_of_models(models: Any) -> list[str]:
+    given = [
+        _given(str(at), model)
+        for at, model in enumerate(models if isinstance(models, list) else ())
+        if isinstance(model, dict)
+    ]
+    errors = [f"models[{one.label}].{error}" for one in given for error in _model_errors(one)]
+    return errors + _path_errors(given)
+
+
+def _given(place: str, model: dict[Any, Any]) -> _Given:
+    name, source, revision, path = (
+        found if isinstance(found, str) else None
+        for found in (model.get(key) for key in ("name", "source", "revision", "path"))
+    )
+    proper = name if name is not None and re.search(_NAME, name) else None
+    return _Given(
+        label=place if name is None else name,
+        source=source,
+        revision=revision,
+        directory=proper if model.get("path") is None else path,
+    )
 
 
 def _limit_errors(read: Catalog) -> list[str]:
@@ -208,29 +217,30 @@ def _limit_errors(read: Catalog) -> list[str]:
     return errors
 
 
-def _model_errors(model: CatalogModel) -> list[str]:
+def _model_errors(given: _Given) -> list[str]:
     errors = []
     try:
-        location = locate(model.source, model.revision)
+        location = locate(given.source, given.revision) if given.source is not None else None
     except SourceError as error:
         errors.append(f"source: {error}")
     else:
-        if location.scheme == "http":
+        if location is not None and location.scheme == "http":
             errors.append("source: http:// can be read and changed on the way; write https://")
-    problem = model_path_problem(model.directory)
+    problem = model_path_problem(given.directory) if given.directory is not None else None
     if problem is not None:
         errors.append(
-            f"path: {model.directory!r} {problem}; write it relative to the cache's directory"
+            f"path: {given.directory!r} {problem}; write it relative to the cache's directory"
         )
     return errors
 
 
-def _path_errors(models: tuple[CatalogModel, ...]) -> list[str]:
+def _path_errors(models: list[_Given]) -> list[str]:
+    placed = [(given.label, given.directory) for given in models if given.directory is not None]
     return [
-        f"models[{two.name}].path: {two.directory!r} overlaps with {one.directory!r} of model "
-        f"{one.name}; give each a directory of its own"
-        for one, two in combinations(models, 2)
-        if one.name != two.name and _overlap(one.directory, two.directory)
+        f"models[{two}].path: {second!r} overlaps with {first!r} of model {one}; give each a "
+        "directory of its own"
+        for (one, first), (two, second) in combinations(placed, 2)
+        if one != two and _overlap(first, second)
     ]
 
 

@@ -54,12 +54,16 @@ def test_every_error_is_named_at_once_with_object_field_and_remedy() -> None:
             "g",
             model("../h", source="ftp://other/x", path="/h"),
             {"source": "ftp://third/x"},
+            {"name": "k", "path": "/k"},
+            {"name": "l", "source": 7, "path": "elsewhere/l"},
+            {"source": "hf://org/name", "path": "shared/m"},
+            {"path": "e"},
         ],
     }
     with pytest.raises(InvalidConfigurationError) as refused:
         read_catalog(document, name="catalog.yaml")
     said = str(refused.value)
-    assert "catalog.yaml: 19 error(s)" in said
+    assert "catalog.yaml: 28 error(s)" in said
     for part in (
         "onDemand:", "watermarks.lowPercent: 80 is not below highPercent (70)",
         "watermarks.reserve: quantity 'much'", "limits.connections:", "limits.bytesPerSecond:",
@@ -70,6 +74,13 @@ def test_every_error_is_named_at_once_with_object_field_and_remedy() -> None:
         "models[../h].name:", "models[../h].source: source 'ftp://other/x'",
         "models[../h].path: '/h' is not relative", "models[9].name: is missing",
         "models[9].source: source 'ftp://third/x'",
+        "models[k].source: is missing", "models[k].path: '/k' is not relative",
+        "models[l].source: Expected `str`",
+        "models[l].path: 'elsewhere/l' overlaps with 'elsewhere' of model b",
+        "models[12].name: is missing",
+        "models[12].path: 'shared/m' overlaps with 'shared' of model b",
+        "models[13].name: is missing", "models[13].source: is missing",
+        "models[13].path: 'e' overlaps with 'e' of model e",
     ):  # fmt: skip
         assert part in said, part
 
