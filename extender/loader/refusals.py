@@ -2,11 +2,13 @@
 
 A try is announced before, and taken back where it fails, and both are news that make kube-scheduler
 try all refused pods again. So the tries become rare; but where somebody has changed the owner, the
-mode or the flags of the directory since, the next one comes at once.
+mode or the flags of the directory since, or unmounted what was there, the next one comes at once.
 """
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -18,6 +20,8 @@ from extender.loader.layout import CacheDirectory
 
 FIRST_SECONDS = 600.0
 MOST_SECONDS = 86_400.0
+
+_OCTAL = re.compile(rb"\\([0-7]{3})")
 
 
 class _Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,10 +82,27 @@ def _seen(directory: Path) -> tuple[int, ...]:
     """Return what changes when a directory is made removable; empty where there is none.
 
     A change of its own owner, mode or flags is one of its ctime; its parent's ctime changes with
-    everything that comes and goes there.
+    everything that comes and goes there. What is mounted there may look as what is below it.
     """
     try:
         own, parent = directory.lstat(), directory.parent.stat()
     except OSError:
         return ()
-    return own.st_dev, own.st_ino, own.st_ctime_ns, parent.st_mode, parent.st_uid, parent.st_gid
+    owned = parent.st_mode, parent.st_uid, parent.st_gid
+    return own.st_dev, own.st_ino, own.st_ctime_ns, *owned, *_mounted_at(directory)
+
+
+def _mounted_at(directory: Path) -> list[int]:
+    """Return the kernel's numbers of what is mounted at a directory, as far as they can be read."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    except OSError:
+        return []
+    # proc_pid_mountinfo(5): the first field is the number, the fifth the place, with \ooo in it.
+    place = os.fsencode(os.path.realpath(directory))
+    fields = [line.split(b" ", 5) for line in lines]
+    return sorted(int(each[0]) for each in fields if _OCTAL.sub(_byte, each[4]) == place)
+
+
+def _byte(escape: re.Match[bytes]) -> bytes:
+    return bytes([int(escape[1], 8)])
