@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from extender.cli.loader_fill import fill
+from extender.cli.loader_paths import Named
 from extender.cli.loader_run import run
 from extender.cli.source import path_argument
 from extender.errors import InvalidObjectError, UsageError
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from extender.kube.objects import KubeObject, Pod
     from extender.loader.evict import Decided, Undone
 
-directory_argument = click.Path(path_type=Path, file_okay=False)
 output_option = click.option(
     "-o", "--output", default="table", type=click.Choice(["table", "json"]), help="How to print it."
 )
@@ -39,7 +39,7 @@ for command in (run, fill):
 
 
 @loader.command()
-@click.argument("directory", type=directory_argument)
+@click.argument("directory", type=Named())
 @click.option(
     "--level",
     type=click.Choice([level.value for level in Level]),
@@ -75,8 +75,8 @@ def verify(*, directory: Path, level: str, output: str) -> None:
 
 
 @loader.command()
-@click.option("--directory", required=True, type=directory_argument, help="The node cache.")
-@click.option("--catalog", required=True, type=path_argument, help="The ModelCatalog in force.")
+@click.option("--directory", required=True, type=Named(), help="The node cache.")
+@click.option("--catalog", required=True, type=Named("file"), help="The ModelCatalog in force.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go, and why.")
 @click.option(
     "--node", envvar="NODE_NAME", help="This node's name, for its pods. Default: $NODE_NAME."

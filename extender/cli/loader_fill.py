@@ -10,6 +10,7 @@ from threading import Event
 
 import click
 
+from extender.cli.loader_paths import Named
 from extender.errors import UsageError
 from extender.kube.quantity import format_bytes, parse_quantity
 from extender.loader.sources import Part
@@ -21,7 +22,7 @@ _WAITS = 3
 
 @click.command("fill")
 @click.argument("source")
-@click.argument("dest", type=click.Path(path_type=Path))
+@click.argument("dest", type=Named())
 @click.option("--revision", help="Branch, tag or commit, for hf:// only.")
 @click.option("--include", multiple=True, help="Shell pattern of files to take; repeat it.")
 @click.option("--exclude", multiple=True, help="Shell pattern of files to leave out; repeat it.")
@@ -35,7 +36,7 @@ _WAITS = 3
     "--from",
     "nearer",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=Named(),
     help="A directory that may hold the same model (a node cache, a claim): copied from there "
     "where it is whole, otherwise from SOURCE. Repeat it; the first that serves is taken.",
 )

@@ -10,6 +10,7 @@ from time import sleep
 
 import click
 
+from extender.cli.loader_paths import Named
 from extender.config import listen_address
 from extender.serving.logs import configure_logging
 
@@ -21,13 +22,13 @@ _END_SECONDS = 4.5
 @click.option(
     "--catalog",
     required=True,
-    type=click.Path(path_type=Path),
+    type=Named("file"),
     help="The ModelCatalog, followed as it changes (config/model-catalog.yaml has every key).",
 )
 @click.option(
     "--directory",
     required=True,
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=Named(exists=True),
     help="The cache's directory, as this process sees it.",
 )
 @click.option(

@@ -54,6 +54,29 @@ def told(done: Any) -> dict[str, bool]:
     return {Path(model["path"]).name: model["ok"] for model in done.json()["models"]}
 
 
+@pytest.mark.parametrize(
+    ("empty", "arguments"),
+    [
+        ("DEST", "fill hf://org/name EMPTY"),
+        ("--from", "fill hf://org/name models/name --from EMPTY"),
+        ("DIRECTORY", "verify EMPTY"),
+        ("--directory", "gc --catalog c.yaml --assume-unused --directory EMPTY"),
+        ("--catalog", "gc --catalog EMPTY --assume-unused --directory ."),
+        ("--directory", "run --catalog c.yaml --standalone --directory EMPTY"),
+        ("--catalog", "run --catalog EMPTY --standalone --directory ."),
+    ],
+)
+def test_an_empty_word_is_no_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty: str, arguments: str
+) -> None:
+    """It would be the current directory: what a variable gives that is not set."""
+    monkeypatch.chdir(tmp_path)
+    done = run("loader", *("" if word == "EMPTY" else word for word in arguments.split()))
+    assert done.code == 2
+    assert f"{empty}': is empty; name the" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_verify_says_yes_for_a_whole_model(cache: Path) -> None:
     done = run("loader", "verify", cache / "a", "--level", "content", "-o", "json")
     assert done.code == 0
