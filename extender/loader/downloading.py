@@ -76,12 +76,6 @@ class Download:
             listing, directory.mending(held.path), directory.mending_journal(held.path), NOTHING
         )
 
-    def forget(self) -> None:
-        """Remove the journals: what they tell of is published."""
-        held = self._held
-        held.directory.journal(held.path).unlink(missing_ok=True)
-        held.directory.mending_journal(held.path).unlink(missing_ok=True)
-
     def _fetch(
         self, listing: Listing, into: Path, journal: Path, at_hand: Mapping[str, Path]
     ) -> None:

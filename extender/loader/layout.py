@@ -62,6 +62,10 @@ _REMEDIES = {
 """Beside those of a directory that cannot be written."""
 
 
+BESIDE = "+"
+"""Between a model's escaped path, which has none, and what else a name says."""
+
+
 class CacheDirectory(msgspec.Struct, frozen=True):
     """The names inside one cache directory. ``root`` is absolute."""
 
@@ -112,7 +116,7 @@ class CacheDirectory(msgspec.Struct, frozen=True):
 
     def mending_journal(self, path: str) -> Path:
         """Return the same for files that are fetched again."""
-        return self.work_area / "journals" / f"{escaped(path)}.mending"
+        return self.work_area / "journals" / f"{escaped(path)}{BESIDE}mending"
 
     def mending(self, path: str) -> Path:
         """Return where single files of a published model are fetched again."""

@@ -144,17 +144,22 @@ class Obtainer:
                 make_room=room,
             )
             marker = self._obtained(work, replace_foreign=replace_foreign)
-            self._give_up_another(held)
+            self._forget(held)
         self._had.add((path, listing.source, listing.revision))
         return marker
 
-    def _give_up_another(self, held: Writing) -> None:
-        """Delete what was fetched of another revision, now that the one asked for is there."""
-        if held.directory.in_place(held.path) or not held.staging.exists():
-            return
+    def _forget(self, held: Writing) -> None:
+        """Delete what was fetched of another revision, now that the one asked for is proven.
+
+        And the journals: what they tell of is published, or waits to be.
+        """
+        directory, path = held.directory, held.path
         try:
-            self.publisher.discard(held, held.staging)
-            held.directory.journal(held.path).unlink(missing_ok=True)
+            if not directory.in_place(path) and held.staging.exists():
+                self.publisher.discard(held, held.staging)
+            for journal in (directory.journal(path), directory.mending_journal(path)):
+                if journal.exists():
+                    self.publisher.disk.unlink(journal)
         except OSError as error:
             log.warning("not deleted; it is tried again", model=held.path, error=str(error))
 
@@ -246,7 +251,7 @@ class Obtainer:
             try:
                 marker = self.publisher.publish(held, listing, asked=work.asked, reader=work.reader)
             except InUseError:
-                download.forget()
+                self._forget(held)
                 raise
             except IncompleteError:
                 raise
@@ -260,7 +265,6 @@ class Obtainer:
                 download.again = Repeat.DAMAGED
                 download.at_hand = NOTHING  # what lies there may be what is damaged
             else:
-                download.forget()
                 return marker
         raise AssertionError("the last try returns or raises")
 
@@ -285,7 +289,6 @@ class Obtainer:
             download.again = None
             log.warning("not mended; fetched as a whole", model=held.path, error=str(error))
             return None
-        download.forget()
         return marker
 
     def _doubted(self, work: _Work, found: Marker) -> Marker | None:

@@ -18,6 +18,8 @@ import structlog
 
 from extender.errors import CacheError, LockHeldError
 from extender.loader.layout import (
+    BESIDE,
+    IN_PLACE,
     CacheDirectory,
     Writing,
     holds_something,
@@ -35,6 +37,7 @@ from extender.loader.proof.marker import (
 )
 from extender.loader.publish import Publisher
 from extender.loader.sources import path_problem
+from extender.loader.transfer.journal import UNFINISHED
 
 log = structlog.get_logger("extender.loader")
 
@@ -71,8 +74,8 @@ def sweep(
             make_parents(publisher.disk, trash / "entry")
         incoming = _entries(directory.work_area / "incoming")
         for name in sorted({entry.name.rpartition(".")[0] for entry in incoming}):
-            if path_problem(unescaped(name)) is not None:
-                continue  # nothing that this program put there
+            if not _is_ours(unescaped(name)):
+                continue
             place = directory.work_area / "incoming" / name
             with _by_itself(place), _held(publisher, directory, name) as held:
                 _arrive(publisher, held, wanted, swept)
@@ -83,13 +86,14 @@ def sweep(
             for entry in _entries(directory.work_area / room):
                 path = unescaped(entry.name)
                 unwanted = wanted is not None and path not in wanted
-                if path_problem(path) is not None or not (unwanted or room == "mending"):
+                if not _is_ours(path) or not (unwanted or room == "mending"):
                     continue
                 with _by_itself(entry), _held(publisher, directory, entry.name) as held:
                     if unwanted or not _is_damaged(held):
                         publisher.discard(held, entry)
                         publisher.disk.unlink(journal(path))
                         swept.deleted += 1
+        _forget(publisher, directory, swept)
         swept.deleted += bound_quarantine(publisher, directory, quarantine_bytes)
         for entry in _entries(trash):
             with _by_itself(entry):
@@ -98,6 +102,28 @@ def sweep(
     except OSError as error:
         raise unwritable(directory.root, error) from error
     return swept
+
+
+def _forget(publisher: Publisher, directory: CacheDirectory, swept: Swept) -> None:
+    """Delete journals of what is published, or thrown away: they tell of nothing any more."""
+    for journal in _entries(directory.work_area / "journals"):
+        name, _, rest = journal.name.partition(BESIDE)
+        path = unescaped(name)
+        if not _is_ours(path):
+            continue
+        room = directory.mending(path) if rest.startswith("mending") else directory.staging(path)
+        unfinished = journal.name.endswith(UNFINISHED)
+        if room.exists() and not unfinished:
+            continue
+        with _by_itself(journal), _held(publisher, directory, name):
+            if unfinished or not room.exists():
+                publisher.disk.unlink(journal)
+                swept.deleted += 1
+
+
+def _is_ours(path: str) -> bool:
+    """Tell whether a name in the work area stands for what can be a model's path."""
+    return path == IN_PLACE or path_problem(path) is None
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,17 +15,19 @@ import pytest
 from extender.errors import LockHeldError
 from extender.loader.downloading import Repeat
 from extender.loader.foreign import ForeignError
-from extender.loader.layout import CacheDirectory, writing
+from extender.loader.layout import IN_PLACE, MARKER, CacheDirectory, escaped, writing
 from extender.loader.mend import condemn
 from extender.loader.obtaining import Obtainer
 from extender.loader.origin import Origin, opener
-from extender.loader.proof.marker import WHOLE, read_marker
+from extender.loader.proof.marker import WHOLE, Marker, marker_text, read_marker
 from extender.loader.proof.reading import Digests, Reader
 from extender.loader.publish import DamagedError, Publisher
 from extender.loader.sources import Cause, Credentials, SourceError
+from extender.loader.sweep import sweep
 from extender.loader.transfer.failures import LocalCause, TransferError
 from extender.loader.transfer.limits import Limits
 from extender.report import Transfer
+from tests.loader.dying import in_child
 from tests.loader.hub import Hub, Repository, Trouble
 from tests.loader.models import contents, put, small_model
 
@@ -253,6 +256,45 @@ def test_a_model_in_doubt_as_a_whole_is_proven_where_it_lies(
     after = obtainer.obtain("small", ORIGIN)
     assert (after.damaged, after.adopted) == ((), False)
     assert hub.served == []
+
+
+@pytest.mark.parametrize("what", ["whole", "mended"])
+@pytest.mark.parametrize("place", ["small", IN_PLACE])
+def test_what_a_kill_leaves_after_the_last_step_is_swept(
+    obtainer: Obtainer,
+    cache: CacheDirectory,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    what: str,
+) -> None:
+    if what == "mended":
+        obtainer.obtain(place, ORIGIN)
+        with writing(cache, place) as held:
+            condemn(obtainer.publisher, held, [SHARD])
+    with monkeypatch.context() as killed:
+        killed.setattr(Obtainer, "_forget", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        assert not in_child(lambda: obtainer.obtain(place, ORIGIN))
+    journals = cache.work_area / "journals"
+    (journals / f"{escaped(place)}+new").touch()
+    assert len(list(journals.iterdir())) == 2
+    sweep(Publisher(), cache)
+    left = {path.name for path in journals.iterdir()}
+    assert left <= {"%2E"}  # in place it tells of what is there
+    assert contents(cache.final(place)) == FILES
+    assert obtainer.obtain(place, ORIGIN).damaged == ()
+    assert not list(journals.iterdir())
+
+
+def test_a_sweep_leaves_what_a_download_goes_on_from(cache: CacheDirectory) -> None:
+    for journal, room in (
+        (cache.journal("small"), cache.staging("small")),
+        (cache.journal("small.mending"), cache.staging("small.mending")),
+        (cache.mending_journal("small"), cache.mending("small")),
+    ):
+        put(journal.parent, {journal.name: b""})
+        put(room, {SHARD: b"half"})
+    put(cache.final("small"), {MARKER: marker_text(Marker(id="1", path="small", damaged=(SHARD,)))})
+    assert not sweep(Publisher(), cache).deleted
 
 
 def test_a_file_takes_the_name_that_a_directory_had_in_a_download_given_up(

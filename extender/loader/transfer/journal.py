@@ -18,6 +18,10 @@ Ranges = tuple[tuple[int, int], ...]
 """Ordered, apart from each other; ends are exclusive."""
 
 
+UNFINISHED = "+new"
+"""At the end of its name, a journal that is written anew: under no name that a model's can have."""
+
+
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Bytes ``start`` to ``end`` (exclusive) of the file with this content and inode.
 
@@ -81,7 +85,7 @@ class Journal:
     def begin(self, entries: Iterable[Entry]) -> None:
         """Write the journal anew with these entries, and keep it open. Raises OSError."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self._path.with_name(f"{self._path.name}.new")
+        fresh = self._path.with_name(f"{self._path.name}{UNFINISHED}")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
         self._descriptor = os.open(fresh, flags, 0o600)
         self._append(b"".join(_line(entry) for entry in entries))
