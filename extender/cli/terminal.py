@@ -2,8 +2,9 @@
 
 Names, arguments and annotations are anybody's: what moves the cursor, turns the writing direction
 or ends a line is shown as its number. Tables are plain in a pipe, coloured and as wide as the
-window on a terminal. Colour and width come from rich, where it is installed (the extra ``cli``);
-``NO_COLOR`` and ``TERM=dumb`` are its own business.
+window on a terminal; where that is too narrow for columns, each row is a few lines. Colour and
+width come from rich, where it is installed (the extra ``cli``); ``NO_COLOR`` and ``TERM=dumb`` are
+its own business.
 """
 
 from __future__ import annotations
@@ -29,6 +30,15 @@ _COLOURS = {
 }
 """Of words that are a whole cell."""
 
+
+_FOLDED = 16
+"""Columns that are wider may be folded, and not to less: names and words stay in one piece."""
+
+_INDENT = (0, 0, 0, 2)
+"""Padding above, to the right, below, to the left."""
+
+_NOTHING = frozenset({"", "-"})
+"""Cells that only a column has to have."""
 
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 """C0 and C1 (ECMA-48), and what Unicode's bidirectional algorithm and line breaking act on."""
@@ -60,7 +70,11 @@ def show_json(document: Any) -> None:
 
 
 def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under a header; on a terminal long cells are folded rather than cut."""
+    """Print rows under a header; on a terminal long cells are folded rather than cut.
+
+    In a window that is too narrow for that, a row begins with its first cell and has the others,
+    with their headers, below.
+    """
     rows = [tuple(map(printable, row)) for row in rows]
     if is_piped() or not _show_rich(header, rows):
         click.echo(table(header, rows))
@@ -85,14 +99,31 @@ def _show_rich(header: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     """Print with rich; return whether it is there."""
     try:
         from rich.console import Console
+        from rich.padding import Padding
         from rich.table import Table
         from rich.text import Text
     except ImportError:
         return False
+    console = Console(highlight=False)
+    # Texts, never markup: names come from the cluster.
+    cells = [[Text(cell, style=_COLOURS.get(cell, "")) for cell in row] for row in rows]
+    if _least_width(header, rows) > console.width:
+        for first, *others in cells:
+            console.print(first)
+            for name, cell in zip(header[1:], others, strict=True):
+                if cell.plain not in _NOTHING:
+                    console.print(Padding(Text(f"{name}: ", "bold") + cell, _INDENT))
+        return True
     laid_out = Table(box=None, pad_edge=False, header_style="bold")
     for name in header:
         laid_out.add_column(name, overflow="fold")
-    for row in rows:  # texts, never markup: names come from the cluster
-        laid_out.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
-    Console(highlight=False).print(laid_out)
+    for row in cells:
+        laid_out.add_row(*row)
+    console.print(laid_out)
     return True
+
+
+def _least_width(header: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Return how wide a table is at the least that can be read, two spaces between columns."""
+    widths = (max(map(len, column)) for column in zip(header, *rows, strict=True))
+    return sum(min(width, _FOLDED) for width in widths) + 2 * (len(header) - 1)

@@ -62,6 +62,38 @@ def test_a_table_is_coloured_and_no_wider_than_the_window(columns: int) -> None:
     assert max(map(len, table_of(seen, "NODE"))) <= columns
 
 
+ONE = "one.yaml"
+
+
+@pytest.mark.parametrize("columns", [40, 60])
+@pytest.mark.parametrize(
+    ("header", "asked"),
+    [
+        ("NODE", ("explain", "-f", ONE)),
+        ("REPLICA", ("simulate", "-f", ONE, "--replicas", "9")),
+        ("NODE", ("inventory",)),
+    ],
+    ids=["explain", "simulate", "inventory"],
+)
+def test_in_a_narrow_window_each_row_has_a_line_for_each_of_its_cells(
+    tmp_path: Path, header: str, asked: tuple[str, ...], columns: int
+) -> None:
+    """And what has room there is in one piece."""
+    one = tmp_path / ONE
+    one.write_text(PODS.read_text().split("---")[1])
+    arguments = [one if word == ONE else word for word in asked]
+    seen = ESCAPE.sub("", on_terminal(columns, *arguments, "--snapshot", CLUSTER))
+    lines = [line.rstrip() for line in seen.splitlines()]
+    plain = table_of(run(*arguments, "--snapshot", CLUSTER).stdout, header)
+    rows = [re.split(r"\s{2,}", line) for line in plain[1:]]
+    assert [row[0] for row in rows if row[0] not in lines] == []
+    told = {line.partition(": ")[2] for line in lines if line.startswith("  ")}
+    room = columns - len("  MEMORY FREE: ")
+    cells = {cell for row in rows for cell in row[1:] if cell != "-" and len(cell) <= room}
+    assert {"ready"} <= cells <= told
+    assert max(len(line) for line in lines if re.match("  [A-Z]", line)) <= columns
+
+
 def test_remedies_follow_the_table_in_one_piece_so_that_they_can_be_pasted() -> None:
     seen = ESCAPE.sub("", on_terminal(80, "explain", "-f", PODS, "--snapshot", CLUSTER))
     remedies = seen.partition("what would help:\n")[2].partition("\n\n")[0].splitlines()
