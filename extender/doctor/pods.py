@@ -21,21 +21,12 @@ from extender.workload.stacks.view import ContainerView
 from extender.workload.volumes import locate
 
 _OF_VOLUMES = {
-    "VolumeTooSmall": (Severity.WARNING, "raise {volume}.emptyDir.sizeLimit"),
-    "ModelExceedsLimit": (
-        Severity.WARNING,
-        "raise {limits}",
-    ),
-    "OversizedMemoryVolume": (
-        Severity.WARNING,
-        "raise {limits}, or lower {volume}.emptyDir.sizeLimit",
-    ),
-    "UnsizedMemoryVolume": (
-        Severity.NOTE,
-        "set {volume}.emptyDir.sizeLimit to what will be written there",
-    ),
+    "VolumeTooSmall": Severity.WARNING,
+    "ModelExceedsLimit": Severity.WARNING,
+    "OversizedMemoryVolume": Severity.WARNING,
+    "UnsizedMemoryVolume": Severity.NOTE,
 }
-"""Of ``explain``'s warnings, with where to mend them; a mount of /dev/shm is as it should be."""
+"""Of ``explain``'s warnings; a mount of /dev/shm is as it should be."""
 
 _CERTAIN = frozenset({"VolumeTooSmall", "ModelExceedsLimit"})
 """Those that are errors where the model's size is known, and not only guessed from its name."""
@@ -62,44 +53,16 @@ def _memory(group: Group, _examined: Examined) -> Iterator[Finding]:
     if not references:
         return
     known = any(one.bytes for r in references for one in (r, r.origin) if one is not None)
-    for volume in group.request.demand.volumes:
-        demand = msgspec.structs.replace(group.request.demand, volumes=(volume,))
-        alone = msgspec.structs.replace(group.request, demand=demand)
-        for reason, message in volume_warnings(alone):
-            if reason not in _OF_VOLUMES:
-                continue
-            severity, remedy = _OF_VOLUMES[reason]
+    for one in volume_warnings(group.request, group.pod, group.owner.at):
+        if one.reason in _OF_VOLUMES:
+            certain = known and one.reason in _CERTAIN
             yield Finding(
-                severity=Severity.ERROR if known and reason in _CERTAIN else severity,
-                check=reason,
+                severity=Severity.ERROR if certain else _OF_VOLUMES[one.reason],
+                check=one.reason,
                 object=group.name,
-                message=message.rpartition("; ")[0],
-                remedy=remedy.format(
-                    volume=_volume(group, volume.name), limits=_limits(group, volume.name)
-                ),
+                message=one.message,
+                remedy=one.remedy,
             )
-
-
-def _volume(group: Group, name: str) -> str:
-    """Name a volume by its place in the manifest of the pods' owner."""
-    volumes = group.pod.spec.volumes
-    index = next(index for index, volume in enumerate(volumes) if volume.name == name)
-    return group.owner.at(f"spec.volumes[{index}]")
-
-
-def _limits(group: Group, volume: str) -> str:
-    """Name the memory limits that hold for what is in a volume: the pod's, or its mounters'."""
-    field = "resources.limits.memory"
-    whole = group.pod.spec.resources
-    if whole is not None and "memory" in whole.limits:
-        return group.owner.at(f"spec.{field}")
-    mounters = (
-        view
-        for init in (True, False)
-        for view in containers_of(group.pod, init=init)
-        if any(mount.name == volume for mount in view.container.volume_mounts)
-    )
-    return ", ".join(group.owner.at(f"spec.{view.field}.{field}") for view in mounters)
 
 
 def _writable(group: Group, _examined: Examined) -> Iterator[Finding]:

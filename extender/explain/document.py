@@ -93,7 +93,7 @@ def explain(
             {"reason": reason, "message": message}
             for reason, message in (
                 *_of_others(pod, asking, judge, context),
-                *_warnings(judge, answers, None if goes_to else _alike(judge, pods)),
+                *_warnings(pod, judge, answers, None if goes_to else _alike(judge, pods)),
             )
         ],
     }
@@ -235,12 +235,12 @@ def _of_others(
 
 
 def _warnings(
-    judge: Judge, answers: Sequence[NodeAnswer], alike: int | None
+    pod: Pod, judge: Judge, answers: Sequence[NodeAnswer], alike: int | None
 ) -> list[tuple[str, str]]:
     """Return what is to be said of a pod; ``alike`` are such pods, None where it is not placed."""
     request = judge.request
     found = [(warning.reason, warning.message) for warning in request.workload.warnings]
-    found += volume_warnings(request)
+    found += [one.told for one in volume_warnings(request, pod)]
     untrusted = {loader for answer in judge.answers.values() for loader in answer.untrusted}
     found += [
         (

@@ -100,7 +100,7 @@ def eviction_remark(judge: Judge) -> Warned:
 
 def volume_remarks(request: PodRequest) -> Iterator[Warned]:
     """Yield what is to be said of memory-backed volumes that have the pod fail once filled."""
-    yield from (warned for warned in volume_warnings(request) if warned[0] in _WILL_FAIL)
+    yield from (one.told for one in volume_warnings(request) if one.reason in _WILL_FAIL)
 
 
 def _as_it_is_now(judge: Judge, refused: Collection[Reason]) -> frozenset[Reason]:

@@ -158,7 +158,7 @@ def _smaller(spec: PodSpec, missing: int) -> Iterator[tuple[PodSpec, str, int]]:
         ("init_containers", spec.init_containers, n) for n in range(len(spec.init_containers))
     ]
     for field, containers, number in sorted(
-        places, key=lambda place: -_requested(place[1][place[2]].resources)
+        places, key=lambda place: -requested(place[1][place[2]].resources)
     ):
         container = containers[number]
         size = _less(container.resources, missing)
@@ -177,14 +177,15 @@ def _name(field: str, container: Container) -> str:
     return f"{'' if field == 'containers' else 'init '}container {container.name}"
 
 
-def _requested(resources: ResourceRequirements) -> int:
+def requested(resources: ResourceRequirements) -> int:
+    """Return the memory that a container requests, its limit where it says nothing (bytes)."""
     quantity = resources.requests.get(MEMORY, resources.limits.get(MEMORY, 0))
     return parse_quantity(quantity)
 
 
 def _less(resources: ResourceRequirements, missing: int) -> int:
     """Return a request that is smaller by so much, in whole mebibytes; 0 where it cannot be."""
-    return max(0, (_requested(resources) - missing) // _MIB * _MIB)
+    return max(0, (requested(resources) - missing) // _MIB * _MIB)
 
 
 def _requesting(resources: ResourceRequirements, size: int) -> ResourceRequirements:

@@ -127,7 +127,7 @@ def test_a_field_is_named_by_its_whole_path_in_what_one_edits(
     assert (mounted.object, mounted.remedy) == (
         owner, f"{spec}.containers[0].volumeMounts[0].readOnly: true"
     )  # fmt: skip
-    assert f"raise {spec}.volumes[0].emptyDir.sizeLimit" in {
+    assert f"set {spec}.volumes[0].emptyDir.sizeLimit: 17Gi" in {
         each.remedy for each in found if each.check == "VolumeTooSmall"
     }
 
