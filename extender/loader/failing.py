@@ -47,7 +47,9 @@ def failure_of(error: Exception) -> Failure:
     if isinstance(error, ReadingStoppedError):
         return Failure(message=str(error), cause=LocalCause.STOPPED.value, permanent=False)
     if isinstance(error, ExtenderError):
-        permanent = isinstance(error, ForeignError | IncompleteError)
+        permanent = isinstance(error, ForeignError) or (
+            isinstance(error, IncompleteError) and error.permanent
+        )
         return Failure(message=str(error), cause=_token(error), permanent=permanent)
     message = "a fault of the loader; its log has the details"
     return Failure(message=message, cause=OwnCause.FAULT, permanent=False)

@@ -57,6 +57,9 @@ _SHARED_SECONDS = 5.0
 _REMEDIES = {
     errno.EPERM: "look at its owner and at its flags (lsattr)",
     errno.EBUSY: "something is mounted there: unmount it",
+    **dict.fromkeys(
+        (errno.EEXIST, errno.ENOTDIR), "a file lies where a directory has to be: move it away"
+    ),
     errno.EXDEV: "it lies on a file system of its own: unmount it, or move it away",
 }
 """Beside those of a directory that cannot be written."""

@@ -72,7 +72,8 @@ def nearby(directory: Path, origin: Origin, open_source: Callable[[Origin], Sour
     except (OSError, MarkerError) as error:
         told = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise NotNearbyError(told) from error
-    if not verdict.ok:
+    without = {part.value for part in origin.without}
+    if any(problem.kind.value not in without for problem in verdict.problems):
         raise NotNearbyError(verdict.told())
     if marker is not None and marker.source:
         _same_model(marker, origin, open_source)

@@ -257,7 +257,7 @@ class Obtainer:
                 raise
             except DamagedError as error:
                 if error.verdict.problems == before:
-                    raise IncompleteError(held.path, error.verdict) from error
+                    raise IncompleteError(held.path, error.verdict, listing) from error
                 if not left:
                     raise
                 before = error.verdict.problems
@@ -312,7 +312,7 @@ def _expect_whole(held: Writing, listing: Listing) -> None:
     problems = lacking(files, may_lack=listing.may_lack)
     if problems:
         verdict = Verdict(ok=False, level=Level.SIZES, problems=tuple(problems))
-        raise IncompleteError(held.path, verdict)
+        raise IncompleteError(held.path, verdict, listing)
 
 
 def _lacking(

@@ -54,10 +54,16 @@ class DamagedError(CacheError):
 
 
 class IncompleteError(DamagedError):
-    """A model that is not whole at its source: to fetch it again is in vain."""
+    """A model that is not whole at its source: to fetch it again is in vain.
 
-    def __init__(self, path: str, verdict: Verdict) -> None:
+    ``permanent``: unless somebody changes the source or what is asked of it; else it may be that
+    somebody is still copying to it.
+    """
+
+    def __init__(self, path: str, verdict: Verdict, listing: Listing) -> None:
         super().__init__(path, verdict)
+        self.permanent = listing.vouched
+        wait = "" if self.permanent else "wait until all is copied there, or "
         parts = sorted({each.kind.value for each in verdict.problems} & _PARTS)
         without = (
             f", or, if it is meant to have none, say so (without: [{', '.join(parts)}] in the "
@@ -66,8 +72,8 @@ class IncompleteError(DamagedError):
             else ""
         )
         self.args = (
-            f"{self}; this is so at the source, and to fetch it again does not help: correct the "
-            f"source, or include and exclude{without}",
+            f"{self}; this is so at the source, and to fetch it again does not help: {wait}correct "
+            f"the source, or include and exclude{without}",
         )
 
 
@@ -136,7 +142,9 @@ class Publisher(Placing):
                 wrong = came_wrong(staging, verdict.problems, listing, reader)
                 for path in wrong:
                     self.disk.unlink(staging / path)
-                raise (DamagedError if wrong else IncompleteError)(held.path, verdict)
+                if wrong:
+                    raise DamagedError(held.path, verdict)
+                raise IncompleteError(held.path, verdict, listing)
             marker = self._marker(held, verdict, listing, asked)
             self.disk.write(staging / MARKER, marker_text(marker))
             if not held.directory.in_place(held.path):

@@ -22,7 +22,7 @@ from extender.loader.mend import condemn
 from extender.loader.origin import Origin
 from extender.loader.proof.marker import Marker, read_marker
 from extender.loader.publish import Publisher
-from extender.loader.sources import Cause, Credentials, SourceError
+from extender.loader.sources import Cause, Credentials, Part, SourceError
 from tests.loader.hub import TOKEN, Hub, Repository, Trouble
 from tests.loader.loader_process import wait_for
 from tests.loader.models import contents, put, small_model
@@ -178,6 +178,14 @@ def test_what_it_was_not_able_to_check_is_said(hub: Hub, fast: Path) -> None:
         assert "not checked: the content of 1 files: read, but there is no hash" in told.log
 
 
+def test_a_file_in_the_place_of_a_directory_is_what_is_said_to_be_in_the_way(
+    hub: Hub, fast: Path
+) -> None:
+    (fast / "models").write_text("")
+    with pytest.raises(CacheError, match="a file lies where a directory has to be"):
+        fill(hub, fast / "models" / "small")
+
+
 def test_neither_token_nor_signed_links_are_said(hub: Hub, fast: Path) -> None:
     hub.troubles[SHARD] = [Trouble(status=503), Trouble(cut_after=MEBIBYTE)]
     process = Process(hub, fast / "small")
@@ -307,6 +315,16 @@ def test_a_directory_that_another_tool_filled_is_copied_where_it_is_whole(
     fill(hub, fast / "small", tmp_path / "claim")
     assert contents(fast / "small") == FILES
     assert hub.asked == []
+
+
+def test_what_a_model_is_meant_to_have_none_of_is_not_missed_nearby(
+    hub: Hub, fast: Path, tmp_path: Path
+) -> None:
+    head = {path: data for path, data in FILES.items() if path != "tokenizer.json"}
+    nearby = put(tmp_path / "head", head)
+    origin = Origin(source="hf://org/none", without=(Part.TOKENIZER,))
+    fill(hub, fast / "small", nearby, origin=origin)
+    assert contents(fast / "small") == head
 
 
 def test_a_claim_that_another_tool_filled_up_to_its_root_is_proven_and_kept(

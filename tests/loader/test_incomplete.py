@@ -89,6 +89,8 @@ def test_what_lacks_a_part_where_nobody_vouches_for_the_list_is_not_shown_unless
     refused = here.refused(at.origin)
     assert SAID[part] in str(refused)
     assert f"fill --without {part}" in str(refused)
+    assert "wait until all is copied there, or correct the source" in str(refused)
+    assert not failure_of(refused).permanent
     if part is not Part.TOKENIZER:  # the names tell
         assert here.received == 0
     meant = Origin(source=at.origin.source, without=(part,))

@@ -126,6 +126,11 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     may_lack: frozenset[Part] = ANY_PART
 
     @property
+    def vouched(self) -> bool:
+        """Whether somebody says that these are all of its files, and not only some by now."""
+        return self.may_lack == ANY_PART
+
+    @property
     def bytes(self) -> int:
         """The sum of the sizes that are known."""
         return sum(file.size or 0 for file in self.files)
