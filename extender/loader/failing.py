@@ -7,9 +7,9 @@ from enum import StrEnum
 import msgspec
 
 from extender.errors import CacheError, ExtenderError, NotRemovedError
+from extender.loader.damaged import DamagedError, IncompleteError
 from extender.loader.foreign import ForeignError
 from extender.loader.proof.reading import ReadingStoppedError
-from extender.loader.publish import DamagedError, IncompleteError
 from extender.loader.sources import Cause, SourceError
 from extender.loader.transfer.failures import LocalCause, TransferError
 

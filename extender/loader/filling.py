@@ -15,6 +15,7 @@ import structlog
 from extender.addresses import shown
 from extender.errors import CacheError, LockHeldError
 from extender.kube.quantity import format_bytes
+from extender.loader.damaged import DamagedError
 from extender.loader.disk_space import disk_space, is_memory
 from extender.loader.layout import CacheDirectory, Writing, unwritable, writing
 from extender.loader.mend import condemn_found
@@ -26,7 +27,7 @@ from extender.loader.proof.marker import Marker, MarkerError, read_marker
 from extender.loader.proof.reading import Reader, ReadingStoppedError
 from extender.loader.proof.verdict import Level
 from extender.loader.proof.verify import verify
-from extender.loader.publish import DamagedError, Publisher
+from extender.loader.publish import Publisher
 from extender.loader.sources import Cause, Credentials, Source, SourceError
 from extender.loader.stored import bytes_on_disk
 from extender.loader.sweep import bound_quarantine, sweep

@@ -11,11 +11,12 @@ import os
 from pathlib import Path
 
 from extender.errors import CacheError
+from extender.loader.damaged import DamagedError
 from extender.loader.layout import Writing, holds_something
 from extender.loader.proof.marker import Marker
 from extender.loader.proof.reading import Reader
 from extender.loader.proof.scan import Found, scan
-from extender.loader.publish import DamagedError, Publisher
+from extender.loader.publish import Publisher
 from extender.loader.sources import Listing
 
 

@@ -16,6 +16,7 @@ import structlog
 
 from extender.errors import CacheError, ExtenderError, NotRemovedError
 from extender.loader.catalog import Catalog, CatalogModel
+from extender.loader.damaged import DamagedError
 from extender.loader.disk_space import read_speed
 from extender.loader.layout import CacheDirectory, writing
 from extender.loader.looking import Looker
@@ -24,7 +25,7 @@ from extender.loader.metrics import LoaderMetrics
 from extender.loader.proof.marker import Marker
 from extender.loader.proof.reading import Reader, ReadingStoppedError
 from extender.loader.proof.verdict import Level, Verdict
-from extender.loader.publish import DamagedError, Publisher
+from extender.loader.publish import Publisher
 from extender.loader.rereading import Reread, Rereader, confirm
 from extender.loader.table import ModelRow, ModelTable
 from extender.loader.transfer.limits import Limits

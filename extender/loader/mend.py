@@ -14,6 +14,7 @@ from urllib.parse import quote
 import msgspec
 
 from extender.errors import CacheError
+from extender.loader.damaged import DamagedError
 from extender.loader.disk_space import is_memory
 from extender.loader.layout import Writing, make_parents, unwritable
 from extender.loader.proof.manifest import of_listing, of_marker
@@ -27,7 +28,7 @@ from extender.loader.proof.marker import (
 from extender.loader.proof.reading import Reader
 from extender.loader.proof.verdict import Level, Verdict
 from extender.loader.proof.verify import prove_file, verify
-from extender.loader.publish import DamagedError, Publisher
+from extender.loader.publish import Publisher
 from extender.loader.sources import Listing
 
 

@@ -22,7 +22,9 @@ import msgspec
 import structlog
 
 from extender.errors import CacheError
+from extender.loader.beforehand import bytes_lacking, bytes_taken, expect_whole
 from extender.loader.comparing import same, unchanged, with_versions
+from extender.loader.damaged import DamagedError, IncompleteError
 from extender.loader.downloading import Download, Means, Repeat
 from extender.loader.foreign import ForeignError, Foreigners, left_by_others
 from extender.loader.layout import CacheDirectory, Writing, writing
@@ -37,10 +39,8 @@ from extender.loader.proof.marker import (
     read_marker,
 )
 from extender.loader.proof.reading import Reader
-from extender.loader.proof.scan import Found
-from extender.loader.proof.verdict import Level, Problem, Verdict
-from extender.loader.proof.weights import lacking
-from extender.loader.publish import DamagedError, IncompleteError, Publisher
+from extender.loader.proof.verdict import Problem
+from extender.loader.publish import Publisher
 from extender.loader.sources import TRANSIENT, Listing, Source, SourceError
 from extender.loader.telling import Tell
 from extender.loader.transfer.fetching import NOTHING
@@ -235,10 +235,10 @@ class Obtainer:
 
     def _fetched(self, work: _Work, found: Marker | None, *, again: bool) -> Marker:
         held, listing, download = work.held, work.listing, work.download
-        _expect_whole(held, listing)
+        expect_whole(held.path, listing)
         at_hand = self._at_hand(held, listing, found)
-        lacking = _lacking(held, listing, found, at_hand)
-        work.make_room(lacking, sum(_blocks(file) for file in at_hand.values()))
+        lacking = bytes_lacking(held, listing, found, at_hand)
+        work.make_room(lacking, sum(bytes_taken(file) for file in at_hand.values()))
         download.at_hand = self._at_hand(held, listing, found)  # what is there may have gone for it
         if again:
             download.again = Repeat.DAMAGED
@@ -304,37 +304,6 @@ class Obtainer:
         except DamagedError as error:
             log.warning("not mended; fetched as a whole", model=found.path, error=str(error))
             return None
-
-
-def _expect_whole(held: Writing, listing: Listing) -> None:
-    """Raise IncompleteError where the names of the files alone tell that one is missing."""
-    files = {file.path: Found(file.size or 0, 0, 0) for file in listing.files}
-    problems = lacking(files, may_lack=listing.may_lack)
-    if problems:
-        verdict = Verdict(ok=False, level=Level.SIZES, problems=tuple(problems))
-        raise IncompleteError(held.path, verdict, listing)
-
-
-def _lacking(
-    held: Writing, listing: Listing, found: Marker | None, at_hand: Mapping[str, Path]
-) -> int:
-    """Return how many bytes more than now the disk will hold once everything is fetched."""
-    lacks = sum(
-        (file.size or 0) - _blocks(held.staging / file.path)
-        for file in listing.files
-        if file.path not in at_hand
-    )
-    if found is not None and held.directory.in_place(held.path):  # the rest of it goes first
-        kept = {file.path for file in listing.files}
-        lacks -= sum(_blocks(held.final / f.path) for f in found.files if f.path not in kept)
-    return max(0, lacks)
-
-
-def _blocks(file: Path) -> int:
-    try:
-        return file.lstat().st_blocks * 512
-    except OSError:
-        return 0
 
 
 def _marker(held: Writing) -> Marker | None:

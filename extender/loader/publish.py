@@ -23,8 +23,8 @@ from pathlib import Path
 
 import msgspec
 
-from extender.errors import CacheError
 from extender.kube.times import time_text
+from extender.loader.damaged import DamagedError, IncompleteError
 from extender.loader.disk import Disk
 from extender.loader.layout import MARKER, Writing, make_parents, unwritable
 from extender.loader.placing import Damage, InUse, Placing, Uses
@@ -40,41 +40,7 @@ from extender.loader.proof.reading import Reader
 from extender.loader.proof.scan import walk_files
 from extender.loader.proof.verdict import Level, Problem, ProblemKind, ProvenFile, Verdict
 from extender.loader.proof.verify import verify
-from extender.loader.sources import Listing, Part
-
-_PARTS = frozenset(part.value for part in Part)
-
-
-class DamagedError(CacheError):
-    """A model that is not what it should be; ``verdict`` lists what is wrong."""
-
-    def __init__(self, path: str, verdict: Verdict) -> None:
-        super().__init__(f"model {path}: {verdict.told()}")
-        self.verdict = verdict
-
-
-class IncompleteError(DamagedError):
-    """A model that is not whole at its source: to fetch it again is in vain.
-
-    ``permanent``: unless somebody changes the source or what is asked of it; else it may be that
-    somebody is still copying to it.
-    """
-
-    def __init__(self, path: str, verdict: Verdict, listing: Listing) -> None:
-        super().__init__(path, verdict)
-        self.permanent = listing.vouched
-        wait = "" if self.permanent else "wait until all is copied there, or "
-        parts = sorted({each.kind.value for each in verdict.problems} & _PARTS)
-        without = (
-            f", or, if it is meant to have none, say so (without: [{', '.join(parts)}] in the "
-            f"catalog, fill --without {parts[0]})"
-            if parts
-            else ""
-        )
-        self.args = (
-            f"{self}; this is so at the source, and to fetch it again does not help: {wait}correct "
-            f"the source, or include and exclude{without}",
-        )
+from extender.loader.sources import Listing
 
 
 class Publisher(Placing):

@@ -13,6 +13,7 @@ import msgspec
 import structlog
 
 from extender.errors import CacheError
+from extender.loader.damaged import DamagedError
 from extender.loader.disk import Disk, regular_file
 from extender.loader.layout import CacheDirectory, Writing, keep
 from extender.loader.proof.manifest import of_marker
@@ -25,7 +26,7 @@ from extender.loader.proof.marker import (
 from extender.loader.proof.reading import Reader
 from extender.loader.proof.verdict import Level, Problem, ProvenFile
 from extender.loader.proof.verify import prove_file, verify
-from extender.loader.publish import DamagedError, Publisher
+from extender.loader.publish import Publisher
 
 log = structlog.get_logger("extender.loader")
 

@@ -13,13 +13,13 @@ import msgspec
 import pytest
 
 from extender.loader.catalog import Catalog, CatalogModel
+from extender.loader.damaged import DamagedError
 from extender.loader.layout import MARKER, writing
 from extender.loader.looking import Looker
 from extender.loader.mend import condemn
 from extender.loader.proof.marker import marker_text
 from extender.loader.proof.verdict import Level, Verdict
 from extender.loader.proof.verify import verify
-from extender.loader.publish import DamagedError
 from extender.report import ReportedState
 from tests.loader.guarded import FILES, SHARD, SHORT, Scene, change
 from tests.loader.loader_process import wait_for

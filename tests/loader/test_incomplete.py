@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from extender.loader.damaged import IncompleteError
 from extender.loader.failing import OwnCause, failure_of
 from extender.loader.layout import CacheDirectory
 from extender.loader.obtaining import Obtainer
 from extender.loader.origin import Origin, opener
 from extender.loader.proof.reading import Digests, Reader
-from extender.loader.publish import IncompleteError, Publisher
+from extender.loader.publish import Publisher
 from extender.loader.sources import Cause, Credentials, Part, SourceError
 from extender.loader.transfer.limits import Limits
 from tests.loader.hub import Hub, Repository, Trouble

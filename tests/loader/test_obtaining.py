@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from extender.errors import LockHeldError
+from extender.loader.damaged import DamagedError
 from extender.loader.downloading import Repeat
 from extender.loader.foreign import ForeignError
 from extender.loader.layout import IN_PLACE, MARKER, CacheDirectory, escaped, writing
@@ -21,7 +22,7 @@ from extender.loader.obtaining import Obtainer
 from extender.loader.origin import Origin, opener
 from extender.loader.proof.marker import WHOLE, Marker, marker_text, read_marker
 from extender.loader.proof.reading import Digests, Reader
-from extender.loader.publish import DamagedError, Publisher
+from extender.loader.publish import Publisher
 from extender.loader.sources import Cause, Credentials, SourceError
 from extender.loader.sweep import sweep
 from extender.loader.transfer.failures import LocalCause, TransferError

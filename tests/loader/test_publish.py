@@ -12,6 +12,7 @@ from safetensors import safe_open
 from structlog.testing import capture_logs
 
 from extender.errors import CacheError
+from extender.loader.damaged import DamagedError
 from extender.loader.disk import Disk
 from extender.loader.disk_space import is_memory
 from extender.loader.layout import IN_PLACE, MARKER, CacheDirectory, Writing, writing
@@ -19,7 +20,7 @@ from extender.loader.mend import condemn, mend, missing
 from extender.loader.proof.marker import Marker, read_marker
 from extender.loader.proof.verdict import Level
 from extender.loader.proof.verify import verify
-from extender.loader.publish import DamagedError, Publisher
+from extender.loader.publish import Publisher
 from extender.loader.sweep import sweep
 from tests.clock import Clock
 from tests.loader.dying import WithoutExchange

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from extender.loader.damaged import DamagedError
 from extender.loader.layout import CacheDirectory, writing
 from extender.loader.mend import condemn
 from extender.loader.proof.marker import read_marker
 from extender.loader.proof.reading import Reader, ReadingStoppedError
 from extender.loader.proof.verdict import Level
-from extender.loader.publish import DamagedError, Publisher
+from extender.loader.publish import Publisher
 from extender.loader.rereading import Reread, Rereader, confirm
 from extender.loader.transfer.limits import Limits
 from tests.clock import Clock
