@@ -18,7 +18,7 @@ from extender.verbs.preempt import no_eviction, preempt
 from extender.verbs.prioritize import prioritize_nodes
 from extender.waiting.nominate import NOMINATION_SECONDS
 from extender.waiting.pods import WaitingPods
-from extender.waiting.rounds import Rounds, Told, Word
+from extender.waiting.rounds import Rounds, TakenBack, Told, Woken, Word
 from extender.wire import BindArgs, ExtenderArgs, FilterResult, PreemptArgs, Victims
 from simulation.apiserver import KINDS, Apiserver
 from simulation.choices import Choices
@@ -180,14 +180,11 @@ class Extender:
         args = PreemptArgs(pod=pod, candidates=candidates)
         kept, made = preempt(args, self.context)
         self._laws.preempted(self, pod, candidates, kept)
-        if not kept:
-            waits = no_eviction(args, made, self.context)
-            self.waiting.refuse_preemption(
-                pod.metadata.uid,
-                victims=waits.victims,
-                nodes=self.state.view().nodes,
-                again_at=waits.again_at,
-            )
+        if kept:
+            self.waiting.lost.drop_of(pod.metadata.uid)
+        else:
+            nodes = self.state.view().nodes
+            self.waiting.refuse_preemption(no_eviction(args, made, self.context), nodes=nodes)
             self._look_soon()
         return kept
 
@@ -371,9 +368,8 @@ class Extender:
             return
         self._waking = True
         try:
-            for woken in self._rounds.wake(self):
-                name, told = woken.pod.request.name, woken.word.told
-                self._say(f"{name} woken{f' for {woken.node}' * bool(woken.node)}: {told}")
+            for told in self._rounds.wake(self):
+                self._say(_in_words(told))
         finally:
             self._waking = False
 
@@ -384,6 +380,10 @@ class Extender:
         self._laws.nominated(self, request.uid, node)
         until = self._timeline.now + NOMINATION_SECONDS
         return self._tell(lambda: self._nominate(request, node, until))
+
+    def take_back(self, request: PodRequest, node: str) -> Word:
+        """Clear the nomination of a pod."""
+        return self._tell(lambda: self._take_back(request, node))
 
     def touch(self, request: PodRequest) -> Word:
         """Mark a pod."""
@@ -412,6 +412,16 @@ class Extender:
         self._api.put(msgspec.structs.replace(pod, status=status))
         return Told.WRITTEN
 
+    def _take_back(self, request: PodRequest, node: str) -> Told:
+        pod = self._api.get(Pod, request.name, request.uid)
+        if pod is None:
+            return Told.GONE
+        if pod.spec.node_name or pod.status.nominated_node_name != node:
+            return Told.OVERTAKEN
+        status = msgspec.structs.replace(pod.status, nominated_node_name="")
+        self._api.put(msgspec.structs.replace(pod, status=status))
+        return Told.WRITTEN
+
     def _mark(self, name: str, uid: str) -> Pod | None:
         pod = self._api.get(Pod, name, uid)
         if pod is None:
@@ -421,3 +431,12 @@ class Extender:
         marked = msgspec.structs.replace(pod, metadata=metadata)
         self._api.put(marked)
         return marked
+
+
+def _in_words(told: Woken | TakenBack) -> str:
+    if isinstance(told, TakenBack):
+        return (
+            f"{told.lost.request.name} not nominated to {told.lost.node} any more: {told.word.told}"
+        )
+    name, node = told.pod.request.name, told.node
+    return f"{name} woken{f' for {node}' * bool(node)}: {told.word.told}"

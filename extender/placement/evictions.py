@@ -5,14 +5,31 @@ Whoever answers about them and whoever looks later whether the answer has change
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
 
 from extender.cluster.view import NodeView, PodFacts
 from extender.placement.reasons import Reason
+from extender.placement.request import PodRequest
 from extender.placement.verdict import Judge
 
 PodOf = Callable[[str], PodFacts | None]
 """Returns what is known of a pod by its UID."""
+
+
+class NoEviction(msgspec.Struct, frozen=True, kw_only=True):
+    """What a pod for which nobody is evicted waits for.
+
+    The ``victims`` that were not worth it, by node, as UIDs; and ``again_at`` (the state's steady
+    time) it is tried in any case, None where that is all. ``lost`` is the node that it is nominated
+    to where that leads nowhere, else empty.
+    """
+
+    request: PodRequest
+    victims: Mapping[str, tuple[str, ...]] = {}
+    again_at: float | None = None
+    lost: str = ""
 
 
 def refused_eviction(

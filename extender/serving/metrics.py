@@ -77,7 +77,8 @@ class Metrics:
         )
         self.wakes = Counter(
             f"{PREFIX}_wakes",
-            "Waiting pods that were woken, by result: touched, nominated, gone, failed.",
+            "Waiting pods that were woken, by result: touched, nominated, gone, failed; takenBack, "
+            "of a nomination that led nowhere.",
             ["result"],
             registry=self.registry,
         )
@@ -136,7 +137,7 @@ class Metrics:
             (self.decisions, (_VERBS, Strategy, _OUTCOMES)),
             (self.refused, (Reason,)),
             (self.binds, (BindOutcome,)),
-            (self.wakes, (("touched", "nominated", "gone", "failed"),)),
+            (self.wakes, (("touched", "nominated", "gone", "failed", "takenBack"),)),
             (self.wishes, (("written", "conflict", "failed"),)),
             (self.retries, (("woken", "scheduler"),)),
             (self.observed, (Strategy, Outcome)),

@@ -158,7 +158,9 @@ class Service:
         late = self._deadline()
         args = read_preempt_args(body)
         kept, made = self._timed(args.pod, lambda: preempt(args, self.context, late=late))
-        if not kept:
+        if kept:
+            self.waiting.lost.drop_of(args.pod.metadata.uid)
+        else:
             self._note_no_eviction(args, made)
         return write_preempt_result(kept)
 
@@ -227,13 +229,8 @@ class Service:
 
     def _note_no_eviction(self, args: PreemptArgs, made: Decision | None) -> None:
         """Remember which evictions were not worth it, or that it is not known of any."""
-        waits = no_eviction(args, made, self.context)
-        self.waiting.refuse_preemption(
-            args.pod.metadata.uid,
-            victims=waits.victims,
-            nodes=self.context.state.view().nodes,
-            again_at=waits.again_at,
-        )
+        nodes = self.context.state.view().nodes
+        self.waiting.refuse_preemption(no_eviction(args, made, self.context), nodes=nodes)
         self._look_soon()
 
     def _look_soon(self) -> None:

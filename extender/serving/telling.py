@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -14,6 +14,7 @@ from extender.watch.client import Fence, Transport
 from extender.watch.paths import pod_path
 
 _JSON_PATCH = {"Content-Type": "application/json-patch+json"}
+_NOMINATED = "/status/nominatedNodeName"
 _TOLD = {404: Told.GONE, 422: Told.OVERTAKEN}
 """A test of a JSON patch that fails is a 422. A 409 proves nothing: the apiserver gives it for
 another pod by that name, of which the watch tells soon, and for a write that met others again and
@@ -48,12 +49,22 @@ class ApiTelling:
 
     def nominate(self, request: PodRequest, node: str) -> Word:
         """Write the node, unless the pod is bound, nominated already, or another by its name."""
-        nominated = "/status/nominatedNodeName"
+        add = {"op": "add", "path": _NOMINATED, "value": node}
+        return self._patch(request, nominated=None, change=add)
+
+    def take_back(self, request: PodRequest, node: str) -> Word:
+        """Clear the nomination, if it is to that node and the pod neither bound nor another one."""
+        return self._patch(request, nominated=node, change={"op": "remove", "path": _NOMINATED})
+
+    def _patch(
+        self, request: PodRequest, *, nominated: str | None, change: Mapping[str, str]
+    ) -> Word:
+        """Change the nomination of a pod that is not bound and has this one."""
         patch = [
             {"op": "test", "path": "/metadata/uid", "value": request.uid},
             {"op": "test", "path": "/spec/nodeName", "value": None},
-            {"op": "test", "path": nominated, "value": None},
-            {"op": "add", "path": nominated, "value": node},
+            {"op": "test", "path": _NOMINATED, "value": nominated},
+            change,
         ]
         return _word(
             lambda: self._transport.request(

@@ -16,7 +16,7 @@ import structlog
 from extender.serving.telling import ApiTelling, while_leading
 from extender.verbs.context import Context
 from extender.waiting.pods import WaitingPods
-from extender.waiting.rounds import Lead, Rounds, Told, Woken
+from extender.waiting.rounds import Lead, Rounds, TakenBack, Told, Woken
 from extender.waiting.wake import PLAN_SECONDS_PER_POD
 from extender.watch.client import Transport
 
@@ -90,9 +90,9 @@ class Waking:
         if self._context.unsynced():
             return True
         began = monotonic()
-        for woken in self._rounds.wake(self._lead):
-            self._tell(woken)
-            if woken.word.told is Told.UNREACHED:
+        for told in self._rounds.wake(self._lead):
+            self._tell(told)
+            if told.word.told is Told.UNREACHED:
                 return False
             self._stopping.wait(max(0.0, self._pause - (monotonic() - began)))
             if self._stopping.is_set() or self._context.unsynced():
@@ -100,7 +100,33 @@ class Waking:
             began = monotonic()
         return True
 
-    def _tell(self, woken: Woken) -> None:
+    def _tell(self, told: Woken | TakenBack) -> None:
+        if isinstance(told, TakenBack):
+            self._tell_taken_back(told)
+        else:
+            self._tell_woken(told)
+
+    def _tell_taken_back(self, taken: TakenBack) -> None:
+        request, word = taken.lost.request, taken.word
+        if word.told is Told.WRITTEN:
+            self._count("takenBack")
+            log.info(
+                "nomination that led nowhere taken back",
+                namespace=request.namespace,
+                pod=request.name,
+                node=taken.lost.node,
+            )
+        elif word.told not in {Told.GONE, Told.OVERTAKEN}:
+            self._count("failed")
+            log.warning(
+                "nomination that led nowhere not taken back; it keeps others out of the node",
+                namespace=request.namespace,
+                pod=request.name,
+                node=taken.lost.node,
+                error=word.error,
+            )
+
+    def _tell_woken(self, woken: Woken) -> None:
         request, word = woken.pod.request, woken.word
         if word.told is Told.GONE:
             self._count("gone")

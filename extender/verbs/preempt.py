@@ -21,12 +21,10 @@ is about where pods may go, which they can leave again. An eviction on a guess c
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
-
-import msgspec
+from collections.abc import Container
 
 from extender.cluster.view import Nominated, View
-from extender.placement.evictions import becomes_free, freed, refused_eviction
+from extender.placement.evictions import NoEviction, becomes_free, freed, refused_eviction
 from extender.placement.reasons import Reason
 from extender.placement.verdict import Judge
 from extender.verbs.context import Context, Late, never
@@ -46,24 +44,16 @@ AGAIN_SECONDS = 5.0
 """After so long a pod is tried again of which it was not judged whether evictions help."""
 
 
-class NoEviction(msgspec.Struct, frozen=True, kw_only=True):
-    """What a pod for which nobody is evicted waits for.
-
-    The ``victims`` that were not worth it, by node; and ``again_at`` (the state's steady time) it
-    is tried in any case, None where that is all.
-    """
-
-    victims: Mapping[str, tuple[str, ...]] = {}
-    again_at: float | None = None
-
-
 def no_eviction(args: PreemptArgs, made: Decision | None, context: Context) -> NoEviction:
     """Return what follows from an answer that kept nothing; ``made`` is its decision."""
+    request = context.request(args.pod)
     if made is None or Reason.OTHERS_LEAVE.value in made.refused:
-        return NoEviction(again_at=context.state.steady() + AGAIN_SECONDS)
+        return NoEviction(request=request, again_at=context.state.steady() + AGAIN_SECONDS)
     return NoEviction(
+        request=request,
         victims={name: victims.uids for name, victims in args.candidates.items()},
         again_at=context.state.awaits_nomination(args.candidates),
+        lost="" if made.stale else args.pod.status.nominated_node_name,
     )
 
 

@@ -15,9 +15,11 @@ from cachetools import FIFOCache, LRUCache
 from extender.cluster.state import ClusterState
 from extender.cluster.view import NodeView, PodFacts
 from extender.kube.times import unix_time
+from extender.placement.evictions import NoEviction
 from extender.placement.request import PodRequest
 from extender.waiting.asked import AskedNodes, asked_nodes
 from extender.waiting.evictions import RefusedEvictions, refused_evictions
+from extender.waiting.lost import LostNominations
 
 MAX_WAITING = 20_000
 _KEPT_NODE_SETS = 1024
@@ -75,6 +77,7 @@ class WaitingPods:
         self._pods: FIFOCache[str, WaitingPod] = FIFOCache(size)
         self._node_sets: LRUCache[AskedNodes, AskedNodes] = LRUCache(_KEPT_NODE_SETS)
         self._evictions = refused_evictions()
+        self.lost = LostNominations()
         self._lock = Lock()
         self.refusals = 0
         """How many pods were added so far, again and again the same ones: what has changed."""
@@ -147,32 +150,25 @@ class WaitingPods:
             )
         )
 
-    def refuse_preemption(
-        self,
-        uid: str,
-        *,
-        victims: Mapping[str, tuple[str, ...]],
-        nodes: Mapping[str, NodeView],
-        again_at: float | None = None,
-    ) -> None:
+    def refuse_preemption(self, none: NoEviction, *, nodes: Mapping[str, NodeView]) -> None:
         """Note that no eviction was worth it for a pod that filter has refused: it waits for these.
-
-        ``victims`` has the UIDs of those that were proposed, by node. ``again_at``: until when
-        another pod is expected where one would have been.
 
         Where filter was not asked, because no node at all passed in-tree, kube-scheduler heeds its
         own plugins' events alone (pkg/scheduler/backend/queue, isPodWorthRequeuing): nothing that
         may be written to such a pod has it tried again, so it is not kept.
         """
+        uid = none.request.uid
+        if none.lost:
+            self.lost.put(none.request, none.lost)
         if uid not in self:
             return
-        also, refused = asked_nodes(victims, nodes), RefusedEvictions(victims)
+        also, refused = asked_nodes(none.victims, nodes), RefusedEvictions(none.victims)
 
         def joined(pod: WaitingPod) -> WaitingPod:
             if refused.size <= self._evictions.maxsize:
                 self._evictions[uid] = refused
             both = None if pod.asked is None else self._shared(pod.asked.and_these(also))
-            return msgspec.structs.replace(pod, asked=both, again_at=again_at)
+            return msgspec.structs.replace(pod, asked=both, again_at=none.again_at)
 
         self._change(uid, joined)
 
@@ -260,6 +256,7 @@ class WaitingPods:
 
     def clear(self) -> None:
         """Forget all pods."""
+        self.lost.clear()
         with self._lock:
             self._pods.clear()
             self._evictions.clear()

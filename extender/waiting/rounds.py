@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator
 from enum import StrEnum
+from itertools import chain
 from typing import Protocol
 
 import msgspec
@@ -17,6 +18,7 @@ from extender.cluster.state import ClusterState
 from extender.cluster.view import PodFacts
 from extender.placement.policy import Policy
 from extender.placement.request import PodRequest
+from extender.waiting.lost import Lost
 from extender.waiting.nominate import Nominations
 from extender.waiting.pods import WaitingPod, WaitingPods
 from extender.waiting.wake import Waker
@@ -26,7 +28,7 @@ class Told(StrEnum):
     """What came of telling kube-scheduler of a pod."""
 
     WRITTEN = "written"
-    OVERTAKEN = "bound, nominated, or another pod by its name, before it could be nominated"
+    OVERTAKEN = "bound, nominated otherwise, or another pod by its name, before that was written"
     GONE = "gone"
     REFUSED = "refused"
     UNANSWERED = "not answered"
@@ -34,6 +36,7 @@ class Told(StrEnum):
 
 
 _PERHAPS_WRITTEN = (Told.WRITTEN, Told.UNANSWERED)
+_PERHAPS_NOT_READ = (Told.UNANSWERED, Told.UNREACHED)
 
 
 class Word(msgspec.Struct, frozen=True):
@@ -56,6 +59,9 @@ class Telling(Protocol):
 
     def nominate(self, request: PodRequest, node: str) -> Word:
         """Write the node to a pod that is not bound and not nominated."""
+
+    def take_back(self, request: PodRequest, node: str) -> Word:
+        """Clear the nomination of a pod that is not bound, if it is to this node."""
 
     def touch(self, request: PodRequest) -> Word:
         """Change a pod without changing what it asks for."""
@@ -80,6 +86,13 @@ class Woken(msgspec.Struct, frozen=True, kw_only=True):
 
     pod: WaitingPod
     node: str
+    word: Word
+
+
+class TakenBack(msgspec.Struct, frozen=True, kw_only=True):
+    """A nomination that led nowhere, and what came of taking it back."""
+
+    lost: Lost
     word: Word
 
 
@@ -110,20 +123,20 @@ class Rounds:
         self._term: str | None = None
         self._complete = False
 
-    def wake(self, lead: Lead) -> Iterator[Woken]:
+    def wake(self, lead: Lead) -> Iterator[Woken | TakenBack]:
         """Tell of whom it is time to tell, for as long as this service leads.
 
-        A round ends early where the apiserver is not there: nobody else is worth a try then.
+        What keeps others out comes first. A round ends early where the apiserver is not there:
+        nobody else is worth a try then.
         """
         self._follow(lead)
         if not lead.leads():
             return
-        for pod in self._waker.due():
-            if not lead.leads():
-                return
-            woken = self._wake(pod)
-            yield woken
-            if woken.word.told is Told.UNREACHED:
+        lost, due = self._pods.lost.all(), self._waker.due()
+        both: Iterator[Woken | TakenBack] = chain(map(self._take_back, lost), map(self._wake, due))
+        for told in both:
+            yield told
+            if told.word.told is Told.UNREACHED or not lead.leads():
                 return
 
     def _follow(self, lead: Lead) -> None:
@@ -149,6 +162,12 @@ class Rounds:
             self._pods.renew()
         self._term, self._complete = term, complete
         self._pods.recover(self._state, self._schedulers, self._request_of)
+
+    def _take_back(self, lost: Lost) -> TakenBack:
+        word = self._telling.take_back(lost.request, lost.node)
+        if word.told not in _PERHAPS_NOT_READ:
+            self._pods.lost.drop(lost)
+        return TakenBack(lost=lost, word=word)
 
     def _wake(self, pod: WaitingPod) -> Woken:
         state, request = self._state, pod.request

@@ -57,6 +57,13 @@ def test_the_one_node_that_is_right_is_asked_about_alone(stage: Stage, shared: s
     assert 'retries_total{by="woken"} 1.0' in stage.extender.get("/metrics")[1]
 
 
+def nominate(stage: Stage, name: str, node: str) -> None:
+    patch = json.dumps({"status": {"nominatedNodeName": node}})
+    stage.control_plane.kubectl(
+        "patch", "pod", name, "-n", stage.namespace, "--subresource=status", f"-p={patch}"
+    )
+
+
 def test_a_wrong_nomination_costs_one_call_and_is_cleared(stage: Stage) -> None:
     """The node is full for the pod: kube-scheduler goes on with all nodes, and forgets the name."""
     control_plane = stage.control_plane
@@ -66,10 +73,7 @@ def test_a_wrong_nomination_costs_one_call_and_is_cleared(stage: Stage) -> None:
     stage.pod("a", ram="20Gi")
     stage.wait_said("a", TEXTS[Reason.INSUFFICIENT_MEMORY])
     before = len(stage.decisions("a", "filter"))
-    patch = json.dumps({"status": {"nominatedNodeName": "wrong-1"}})
-    control_plane.kubectl(
-        "patch", "pod", "a", "-n", stage.namespace, "--subresource=status", f"-p={patch}"
-    )
+    nominate(stage, "a", "wrong-1")
     control_plane.wait_for(
         lambda: len(stage.decisions("a", "filter")) > before and not stage.nominated("a"),
         10,
@@ -81,3 +85,28 @@ def test_a_wrong_nomination_costs_one_call_and_is_cleared(stage: Stage) -> None:
     assert stage.node_of("a") is None
     stage.pod("b", ram="2Gi")  # what the nomination kept is free again for everybody
     stage.wait_bound("b")
+
+
+def test_a_nomination_that_kube_scheduler_would_keep_for_good_keeps_nobody_out(
+    stage: Stage,
+) -> None:
+    """It clears one where it finds nobody to evict, not where no eviction is worth it.
+
+    It would count the pod on that node against all others of no higher priority.
+    """
+    control_plane = stage.control_plane
+    control_plane.add_nodes(["stays-1", "stays-2"], ROOM)
+    control_plane.apply([taker(name, "60Gi") for name in ("stays-1", "stays-2")], stage.namespace)
+    stage.schedule()
+    stage.pod("low", cpu="3500m", priority=f"low-{stage.namespace}", node="stays-2")
+    stage.wait_bound("low")
+    stage.pod("high", ram="20Gi", cpu="1", priority=f"high-{stage.namespace}")
+    stage.wait_said("high", TEXTS[Reason.INSUFFICIENT_MEMORY])
+    nominate(stage, "high", "stays-1")
+    stage.pod("other", cpu="3500m")
+    stage.wait_bound("other")
+    assert stage.node_of("other") == "stays-1"
+    assert stage.nominated("high") == ""
+    assert stage.node_of("high") is None
+    assert stage.node_of("low") == "stays-2"
+    assert all(made["passed"] == 0 for made in stage.decisions("high", "preempt"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from extender.cluster.state import ClusterState
 from extender.kube.objects import Pod
+from extender.placement.evictions import NoEviction
 from extender.placement.policy import Policy
 from extender.verbs.context import Context
 from extender.verbs.preempt import no_eviction, preempt
@@ -51,6 +52,11 @@ class Room:
             )
         )
 
+    def evict_nobody(self, pod: Pod, on: str, *, again_at: float | None = None) -> None:
+        """Tell that an eviction on a node, of nobody in particular, was not worth it for a pod."""
+        none = NoEviction(request=self.context.request(pod), victims={on: ()}, again_at=again_at)
+        self.pods.refuse_preemption(none, nodes=self.state.view().nodes)
+
     def preempted(self, pod: Pod, **victims: tuple[str, ...]) -> set[str]:
         """Ask preempt for a pod that filter has refused; return the nodes that it leaves.
 
@@ -59,11 +65,11 @@ class Room:
         proposed = {name: Victims(uids=uids, pdb_violations=0) for name, uids in victims.items()}
         args = PreemptArgs(pod=pod, candidates=proposed)
         kept, made = preempt(args, self.context)
-        if not kept:
-            waits, nodes = no_eviction(args, made, self.context), self.state.view().nodes
-            self.pods.refuse_preemption(
-                pod.metadata.uid, victims=waits.victims, nodes=nodes, again_at=waits.again_at
-            )
+        if kept:
+            self.pods.lost.drop_of(pod.metadata.uid)
+        else:
+            nodes = self.state.view().nodes
+            self.pods.refuse_preemption(no_eviction(args, made, self.context), nodes=nodes)
         return set(kept)
 
     def nominated(self) -> dict[str, str]:

@@ -12,6 +12,7 @@ from extender.placement.request import PodRequest
 from extender.waiting.pods import UNSEEN_SECONDS
 from extender.waiting.rounds import Rounds, Told, Word
 from tests.builders import node, tmpfs
+from tests.verbs.test_preempt import above, nominated
 from tests.waiting.room import Room
 
 TAKER = tmpfs("taker", size="60Gi", on="a")
@@ -27,6 +28,7 @@ class Leading(Room):
         self.open = False
         self.complete = True
         self.told: list[str] = []
+        self.answer = Told.WRITTEN
         self.state.upsert(node("a"))
         self.state.upsert(TAKER)
         self.rounds = Rounds(
@@ -51,6 +53,10 @@ class Leading(Room):
     def touch(self, request: PodRequest) -> Word:
         self.told.append(request.name)
         return Word(Told.WRITTEN)
+
+    def take_back(self, request: PodRequest, node: str) -> Word:
+        self.told.append(f"{request.name} not to {node}")
+        return Word(self.answer)
 
     def see(self, term: str | None, *, open_: bool = True, complete: bool = True) -> None:
         """Look at the Lease, then wake whom it is time to wake."""
@@ -146,3 +152,55 @@ def test_a_pod_that_went_meanwhile_is_not_kept_over_terms(leading: Leading) -> N
     leading.now += UNSEEN_SECONDS
     leading.see("own 3")
     assert leading.waiting() == []
+
+
+MEANT = nominated(above(tmpfs("meant", size="20Gi")), "a")
+"""kube-scheduler has it nominated to the node, which is full for it."""
+
+
+@pytest.mark.parametrize("refused", [True, False], ids=["filter was asked", "it was not"])
+def test_a_nomination_that_leads_nowhere_is_taken_back_once(
+    leading: Leading, *, refused: bool
+) -> None:
+    """kube-scheduler keeps it where no eviction is worth it, and everybody else out."""
+    if refused:
+        leading.refuse(MEANT, "a")
+    assert leading.preempted(MEANT, b=("uid-nobody",)) == set()
+    for _ in range(2):
+        leading.see("own 1")
+    assert leading.told == ["meant not to a"]
+
+
+@pytest.mark.parametrize("answer", [Told.UNANSWERED, Told.UNREACHED])
+def test_a_nomination_that_could_not_be_taken_back_is_taken_back_later(
+    leading: Leading, answer: Told
+) -> None:
+    leading.preempted(MEANT, b=("uid-nobody",))
+    leading.answer = answer
+    leading.see("own 1")
+    leading.answer = Told.OVERTAKEN
+    leading.see("own 1")
+    leading.see("own 1")
+    assert leading.told == ["meant not to a"] * 2
+
+
+def test_a_nomination_stays_where_others_are_evicted_after_all(leading: Leading) -> None:
+    leading.preempted(MEANT, b=("uid-nobody",))
+    assert leading.preempted(MEANT, a=("uid-taker",)) == {"a"}
+    leading.see("own 1")
+    assert leading.told == []
+
+
+def test_a_nomination_stays_while_nobody_can_tell_where_it_leads(leading: Leading) -> None:
+    leading.stale = ("Pod",)
+    leading.preempted(MEANT, b=("uid-nobody",))
+    leading.see("own 1")
+    assert leading.told == []
+
+
+def test_who_does_not_lead_takes_no_nomination_back(leading: Leading) -> None:
+    leading.see("own 1")
+    leading.preempted(MEANT, b=("uid-nobody",))
+    leading.see(None, open_=False)
+    leading.see("own 2")
+    assert "meant not to a" not in leading.told

@@ -248,9 +248,8 @@ def test_pods_that_cannot_be_told_keep_no_other_waiting(room: Room) -> None:
 
 def test_a_pod_waits_too_for_nodes_on_which_no_eviction_was_worth_it(room: Room) -> None:
     room.refuse(vllm("llama"), "a")
-    nodes = room.state.view().nodes
-    room.pods.refuse_preemption("uid-llama", victims={"b": ()}, nodes=nodes)
-    room.pods.refuse_preemption("uid-other", victims={"b": ()}, nodes=nodes)
+    room.evict_nobody(vllm("llama"), "b")
+    room.evict_nobody(vllm("other"), "b")
     room.state.upsert(loader_pod("b", READY))
     assert room.woken() == ["llama"]
 
@@ -263,10 +262,7 @@ def test_a_pod_that_was_to_evict_nobody_for_another_ones_sake_is_woken_when_that
     room.refuse(vllm("llama"), "a")
     if woken_before:
         room.pods.touched("uid-llama", room.state)
-    nodes = room.state.view().nodes
-    room.pods.refuse_preemption(
-        "uid-llama", victims={"b": ()}, nodes=nodes, again_at=room.now + 5.0
-    )
+    room.evict_nobody(vllm("llama"), "b", again_at=room.now + 5.0)
     room.now += 4.9
     assert room.woken() == []
     room.now += 0.1
@@ -290,8 +286,7 @@ def test_a_pod_for_which_others_make_way_already_waits_for_that_room_alone(room:
 
 def test_a_pod_that_could_not_be_told_of_a_decided_eviction_is_told_again(room: Room) -> None:
     room.refuse(vllm("llama"), "a")
-    nodes = room.state.view().nodes
-    room.pods.refuse_preemption("uid-llama", victims={"b": ()}, nodes=nodes, again_at=room.now)
+    room.evict_nobody(vllm("llama"), "b", again_at=room.now)
     assert room.woken() == ["llama"]
     room.pods.missed("uid-llama", room.state, reached=False)
     assert room.woken() == []
