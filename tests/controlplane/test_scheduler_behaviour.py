@@ -5,16 +5,24 @@ Every test has a kube-scheduler and an extender of its own, under a scheduler na
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from extender.placement.reasons import TEXTS, Reason
-from tests.controlplane.cluster import is_ready
+from extender.watch.resources import PODS
+from tests.controlplane.cluster import KubectlError, is_ready
+from tests.controlplane.faults.kinds_of_fault import late
+from tests.controlplane.faults.scene import kubeconfig_through, proxy_for
 from tests.controlplane.shipped import Object, example, taker
 from tests.controlplane.stage import ROOM, Stage
+from tests.controlplane.test_binding import GIB
+from tests.controlplane.test_leaders import promised
 
 CALM_SECONDS = float(os.environ.get("CALM_SECONDS") or 15)
 """How long the calls about a pod that cannot be helped are counted; 60 for the whole minute."""
@@ -258,6 +266,70 @@ def test_two_pods_that_preempt_at_once_evict_on_a_node_each(stage: Stage) -> Non
     first, second = (stage.decisions(f"high-{number}", "preempt") for number in (1, 2))
     assert first[0]["passed"] == 2
     assert second[0]["passed"] == 1
+
+
+def test_where_the_watch_lags_behind_kube_scheduler_no_second_pod_is_evicted(
+    stage: Stage, tmp_path: Path
+) -> None:
+    """It hears before the extender that the one is gone, and takes a node that is refused for lost.
+
+    Both nodes would do. The victim ends when the test says.
+    """
+    plane, low = stage.control_plane, f"low-{stage.namespace}"
+    go_on = threading.Event()
+    with proxy_for(plane) as proxy:
+        kubeconfig = kubeconfig_through(proxy, plane, tmp_path)
+        stage.extender = plane.start_extender(kubeconfig=kubeconfig)
+        plane.add_nodes(["behind-1", "behind-2"], ROOM)
+        stage.schedule()
+        for number in (1, 2):
+            pod = stage.manifest(
+                f"low-{number}", ram="40Gi", cpu="3500m", priority=low, node=f"behind-{number}"
+            )
+            pod["metadata"]["finalizers"] = ["test.modelcache.dev/ends-later"]
+            plane.apply(pod, stage.namespace)
+        stage.wait_bound("low-1", "low-2")
+        try:
+            stage.pod("high", ram="40Gi", cpu="1", priority=f"high-{stage.namespace}")
+            plane.wait_for(lambda: stage.nominated("high"), 30, "the pod to be nominated")
+            node = stage.nominated("high")
+            victim, other = f"low-{node[-1]}", f"low-{3 - int(node[-1])}"
+            plane.wait_for(lambda: leaves(stage, victim), 10, "the victim to be evicted")
+            plane.apply(taker(node, "1Gi"), stage.namespace)
+            plane.wait_for(
+                lambda: promised(stage.extender)[node] > 41 * GIB, 10, "the watch to tell of that"
+            )
+            proxy.meet("event", late(go_on), paths=[PODS.path])
+            let_end(stage, victim)
+            plane.wait_for(
+                lambda: stage.decisions("high", "preempt")[-1]["passed"] == 0,
+                10,
+                "nobody else to be evicted",
+            )
+            assert stage.decisions("high", "preempt")[-1]["refused"] == {"OthersLeave": 1}
+            assert not leaves(stage, other)
+            go_on.set()
+            stage.wait_bound("high")
+            assert stage.node_of("high") == node
+            assert not leaves(stage, other)
+        finally:
+            go_on.set()
+            for number in (1, 2):
+                let_end(stage, f"low-{number}")
+
+
+def let_end(stage: Stage, name: str) -> None:
+    """Let a pod end, if it has not."""
+    without = json.dumps({"metadata": {"finalizers": None}})
+    with contextlib.suppress(KubectlError):
+        stage.control_plane.kubectl(
+            "patch", "pod", name, "-n", stage.namespace, "--type=merge", f"-p={without}"
+        )
+
+
+def leaves(stage: Stage, name: str) -> bool:
+    pod = stage.control_plane.get_json("pod", name, "-n", stage.namespace)
+    return "deletionTimestamp" in pod["metadata"]
 
 
 def test_every_node_is_tried_for_an_eviction_and_not_a_sample_of_them(stage: Stage) -> None:

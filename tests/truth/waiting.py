@@ -49,13 +49,24 @@ def in_vain(
 ) -> list[InVain]:
     """Return those of the waiting pods that could run."""
     on: dict[str, list[Object]] = {node["metadata"]["name"]: [] for node in lists.nodes}
-    meant: dict[str, list[Object]] = {name: [] for name in on}
     for pod in lists.pods:
-        bound, nominated = pod["spec"].get("nodeName"), pod["status"].get("nominatedNodeName")
+        bound = pod["spec"].get("nodeName")
         if bound in on and not finished(pod):
             on[bound].append(pod)
-        if not bound and nominated in on:
-            meant[nominated].append(pod)
+
+    def has_it(pod: Object, node: str) -> bool:
+        cached = pod["spec"]["containers"][0]["name"] == reads_cache
+        return not cached or world.loaded[node].now or not world.owned.now
+
+    meant = {
+        node["metadata"]["name"]: [
+            pod
+            for pod in lists.pods
+            if _comes(pod, node, on[node["metadata"]["name"]])
+            and has_it(pod, node["metadata"]["name"])
+        ]
+        for node in lists.nodes
+    }
     filled = {one["metadata"]["name"] for one in lists.jobs if _is_complete(one)}
     bound_claims = {
         one["metadata"]["name"] for one in lists.claims if one["status"]["phase"] == "Bound"
@@ -67,11 +78,7 @@ def in_vain(
         if not set(claims) <= filled & bound_claims:
             continue
         there = {name: [*on[name], *_before(pod, meant[name])] for name in on}
-        have_it = [
-            node
-            for node in lists.nodes
-            if not cached or world.loaded[node["metadata"]["name"]].now or not world.owned.now
-        ]
+        have_it = [node for node in lists.nodes if has_it(pod, node["metadata"]["name"])]
         nodes, evicting = _places(pod, have_it, there), _evicting(pod, have_it, there, lists)
         if nodes or evicting:
             kinds = [PODS, NODES]
@@ -80,6 +87,19 @@ def in_vain(
             name, paths = pod["metadata"]["name"], frozenset(kind.path for kind in kinds)
             found.append(InVain(name=name, nodes=nodes, evicting=evicting, kinds=paths))
     return found
+
+
+def _comes(pod: Object, node: Object, others: Iterable[Object]) -> bool:
+    """Tell whether a node is kept for a pod: it is nominated there, and has room or will have.
+
+    A nomination that leads nowhere keeps nobody out.
+    """
+    if pod["spec"].get("nodeName"):
+        return False
+    if pod["status"].get("nominatedNodeName") != node["metadata"]["name"]:
+        return False
+    stay = [other for other in others if "deletionTimestamp" not in other["metadata"]]
+    return takes(node, pod, stay) and _fits(node, pod, stay)
 
 
 def _before(pod: Object, nominated: Iterable[Object]) -> list[Object]:
