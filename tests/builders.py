@@ -199,8 +199,12 @@ def loader_lease(
     namespace: str = "inference",
     progress: Progress | str | None = None,
     wanted: Wanted | None = None,
+    seconds: int = 90,
 ) -> Lease:
-    """Build the Lease that our loader keeps for a node; ``renewed`` is an RFC 3339 time."""
+    """Build the Lease that our loader keeps for a node; ``renewed`` is an RFC 3339 time.
+
+    After so many ``seconds`` without another renewal it gives no sign of life.
+    """
     annotations = {}
     if progress is not None:
         text = progress if isinstance(progress, str) else write(progress)
@@ -213,7 +217,7 @@ def loader_lease(
         "labels": {LEASE_LABEL: "true"},
         "annotations": annotations,
     }
-    spec = {"renewTime": renewed, "leaseDurationSeconds": 90}
+    spec = {"renewTime": renewed, "leaseDurationSeconds": seconds}
     return convert({"metadata": metadata, "spec": spec}, Lease)
 
 

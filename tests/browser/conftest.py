@@ -15,7 +15,7 @@ from tests.serving.running import Running, running
 
 NODES = 5_000
 
-expect.set_options(timeout=20_000)  # other tests run beside, on the same two cores
+expect.set_options(timeout=60_000)  # other tests run beside, on the same two cores
 
 
 @pytest.fixture(scope="session")

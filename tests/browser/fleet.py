@@ -26,6 +26,8 @@ MODELS = (
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 """Named by one node's loader and by one waiting pod."""
 GB = 10**9
+_NOBODY_RENEWS = 86_400
+"""Time goes on from the dump's: however long the tests take, its loaders live."""
 
 
 def node_name(index: int) -> str:
@@ -64,7 +66,8 @@ def _loader(index: int) -> Iterator[KubeObject]:
         if m.state is ReportedState.LOADING
     )  # fmt: skip
     disk = Disk(free_bytes=500 * GB, total_bytes=2000 * GB, read_bytes_per_second=2.4 * GB)
-    yield loader_lease(name, time_text(NOW), progress=Progress(transfers=transfers, disk=disk))
+    progress = Progress(transfers=transfers, disk=disk)
+    yield loader_lease(name, time_text(NOW), progress=progress, seconds=_NOBODY_RENEWS)
 
 
 def _started(index: int) -> KubeObject:

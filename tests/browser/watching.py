@@ -43,7 +43,7 @@ class Watched:
         """Open a page; at the end nothing may have been wrong, and nobody else asked."""
         context = browser.new_context(base_url=base, viewport={"width": 1440, "height": 900},
                                       **options)  # type: ignore[arg-type] # fmt: skip
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(60_000)  # other tests run beside, on the same two cores
         watched = cls(context.new_page(), base)
         try:
             yield watched

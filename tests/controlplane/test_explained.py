@@ -12,6 +12,7 @@ import yaml
 from extender.snapshot import DUMP_COMMAND
 from tests.cli.program import start
 from tests.controlplane.cluster import ControlPlane, Extender
+from tests.controlplane.shipped import scheduler_config
 
 ZONE = "topology.kubernetes.io/zone"
 NODES = ("claims-a", "claims-b")
@@ -204,6 +205,80 @@ def test_a_pod_of_a_statefulset_goes_where_its_own_claim_is(
         60,
         "the set's first pod to be where its claim is",
     )
+
+
+def test_what_its_scheduler_could_not_ask_is_told_in_its_words(
+    control_plane: ControlPlane, claims: str
+) -> None:
+    """Whatever fits: a kube-scheduler whose extender is not there places nobody."""
+    config = scheduler_config("http://127.0.0.1:9")
+    config["profiles"][0]["schedulerName"] = "lost-scheduler"
+    control_plane.start_scheduler(config, name="lost-scheduler")
+    waits = pod("lost")
+    waits["spec"] |= {"schedulerName": "lost-scheduler", "volumes": []}
+    control_plane.apply([waits], claims)
+
+    def failed() -> bool:
+        status = control_plane.get_json("pod", "lost", "-n", claims)["status"]
+        return any(one.get("reason") == "SchedulerError" for one in status.get("conditions", ()))
+
+    control_plane.wait_for(failed, 60, "kube-scheduler to say that it could not ask")
+    done, document = explained("lost", "-n", claims, "--kubeconfig", control_plane.kubeconfig())
+    assert (done, document["held"]["reason"]) == (1, "SchedulerError")
+    assert "127.0.0.1:9: connect: connection refused" in document["summary"]
+    assert {one["fits"] for one in document["nodes"] if one["name"] in NODES} == {True}
+
+
+def test_of_a_daemon_set_it_is_told_whose_pod_waits(
+    control_plane: ControlPlane, claims: str, tmp_path: Path
+) -> None:
+    """As its controller makes them: each for one node, which is the only one that matters."""
+    takes = pod("takes")
+    takes["spec"] |= {"nodeName": "claims-a", "volumes": []}
+    takes["spec"]["containers"][0]["resources"] = {"requests": {"memory": "50Gi"}}
+    control_plane.apply([takes], claims)
+    template = pod("agent")["spec"] | {"volumes": []}
+    template["containers"][0]["resources"] = {"requests": {"memory": "20Gi"}}
+    labels = {"app": "agent"}
+    daemons = {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": {"name": "agent", "namespace": claims},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": template},
+        },
+    }
+    manifest = tmp_path / "agent.yaml"
+    manifest.write_text(yaml.safe_dump(daemons))
+    kubeconfig = ("--kubeconfig", control_plane.kubeconfig())
+    done, document = explained("-f", manifest, *kubeconfig)
+    assert (done, document["wanted"]["pods"]) == (1, 2)
+    summary = document["summary"]
+    assert summary.startswith("1 of its 2 pods, one for each node that it is for, waits, that of ")
+    assert (
+        f"; node claims-a would fit if pod {claims}/takes (priority 0, 50.0 GiB) went;" in summary
+    )
+    control_plane.apply([daemons])
+
+    def placed() -> dict[str, str]:
+        found = control_plane.get_json("pods", "-n", claims, "-l", "app=agent")["items"]
+        return {one["metadata"]["name"]: one["spec"].get("nodeName", "") for one in found}
+
+    control_plane.wait_for(
+        lambda: sorted(placed().values()) == ["", "claims-b"],
+        60,
+        "the pod of claims-b to be placed",
+    )
+    (waits,) = (name for name, node in placed().items() if not node)
+    reasons = told(waits, "-n", claims, *kubeconfig)
+    assert reasons == {waits: {"claims-a": "InsufficientMemory", "claims-b": "AnotherNodeNamed"}}
+
+
+def explained(*arguments: str | Path) -> tuple[int, dict[str, Any]]:
+    """Return the exit code of ``explain`` for one pod, and its document."""
+    done = start("explain", *arguments, "-o", "json")
+    return done.code, json.loads(done.stdout)
 
 
 def expected(name: str) -> dict[str, str | None]:

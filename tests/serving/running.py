@@ -19,7 +19,7 @@ import msgspec
 
 from extender.config import ServerSection
 
-START_SECONDS = 30.0
+START_SECONDS = 120.0
 ANSWER_SECONDS = 30.0
 STOP_SECONDS = 30.0
 GRACE_SECONDS = ServerSection().graceful_seconds
