@@ -154,6 +154,7 @@ class Extender:
         if made.passed or not made.asked:
             self.waiting.drop(made.uid)
         elif request is not None:
+            self.state.let_go(made.uid)
             self.waiting.refuse(
                 request,
                 asked=names,

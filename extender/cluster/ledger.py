@@ -217,6 +217,12 @@ class Ledger:
         """Give back what was kept for a pod on a node for one claim."""
         self._kept_changed(uid, self._reservations.drop(uid, node, claim))
 
+    def let_go(self, uid: str) -> bool:
+        """Give back what is held for a pod by a guess; false where nothing is."""
+        changed = self._reservations.let_go(uid)
+        self._kept_changed(uid, changed)
+        return bool(changed)
+
     def expire(self, now: float) -> bool:
         """Forget what is kept or awaited past its time; true where there was any."""
         expired, awaited = self._reservations.expire(now), self._awaited.expire(now)

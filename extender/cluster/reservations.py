@@ -78,15 +78,17 @@ class Reservations:
         """Keep an entry in place of the pod's hold; return the nodes that this changes."""
         if not entry.firm and self.reserved(entry.uid):
             return set()
-        changed = {entry.node}
-        for node, claims in list(self._of_pod.get(entry.uid, {}).items()):
-            if HOLD in claims:
-                changed |= self.drop(entry.uid, node)
+        changed = self.let_go(entry.uid) | {entry.node}
         on_node = self._of_pod.setdefault(entry.uid, {}).setdefault(entry.node, {})
         on_node[entry.claim] = entry
         self._sum_up(entry.uid, entry.node)
         self._next_expiry = min(self._next_expiry, entry.expires)
         return changed
+
+    def let_go(self, uid: str) -> set[str]:
+        """Forget a pod's hold; return the nodes that this changes."""
+        held = [node for node, claims in self._of_pod.get(uid, {}).items() if HOLD in claims]
+        return {node for one in held for node in self.drop(uid, one, HOLD)}
 
     def drop(self, uid: str, node: str | None = None, claim: int | None = None) -> set[str]:
         """Forget what is kept for a pod, on a node or on all, for one claim or for all.

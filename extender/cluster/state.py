@@ -197,6 +197,12 @@ class ClusterState:
             self._ledger.release(uid, node, claim)
             self._settle()
 
+    def let_go(self, uid: str) -> None:
+        """Give back what is held for a pod by a guess, which has proved wrong."""
+        with self._lock:
+            if self._ledger.let_go(uid):
+                self._settle()
+
     def has_reservation(self, uid: str) -> bool:
         """Tell whether bind has reserved memory somewhere for a pod that was not seen there."""
         with self._lock:

@@ -215,6 +215,7 @@ class Service:
         if made.passed or not made.asked:
             self.waiting.drop(made.uid)
         elif request is not None:
+            self.context.state.let_go(made.uid)  # it does not go where it was expected
             self.waiting.refuse(
                 request,
                 asked=args.names,

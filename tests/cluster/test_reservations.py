@@ -156,6 +156,13 @@ def test_the_end_of_a_hold_is_not_the_end_of_the_reservation_in_its_place(
     assert free(state, "a") == 43
 
 
+@pytest.mark.parametrize("claim", [HOLD, 1], ids=["a hold", "a reservation"])
+def test_what_is_held_for_a_pod_by_a_guess_alone_is_let_go(state: ClusterState, claim: int) -> None:
+    state.hold(entry(on="a", claim=claim))
+    state.let_go("uid-ram")
+    assert free(state, "a") == (64 if claim == HOLD else 43)
+
+
 def test_a_second_reservation_leaves_the_first_where_a_lost_binding_may_need_it(
     state: ClusterState,
 ) -> None:

@@ -371,7 +371,7 @@ class Changes:
             assert not late, f"could run and wait: {'; '.join(map(str, late))}"
             time.sleep(0.2)
         end = time.time()
-        if end - max(quiet, known) > self.slowest:
+        if last and end - max(quiet, known) > self.slowest:
             self.slowest, self.slowest_were = end - max(quiet, known), "; ".join(map(str, last))
         self.slowest_of_all = max(self.slowest_of_all, end - quiet)
 

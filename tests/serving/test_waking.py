@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
+from extender.cluster.state import ClusterState
+from extender.config import ExtenderConfiguration
+from extender.serving.knowledge import FileKnowledge
+from extender.serving.service import Service, Verb
 from extender.serving.waking import Waking
+from extender.verbs.context import Context
 from extender.waiting.wake import FIRST_RETRY_SECONDS
 from extender.watch.client import connect
 from tests.builders import node, tmpfs
 from tests.controlplane.processes import free_port
 from tests.serving.answering import answering, kubeconfig
+from tests.verbs.test_preempt import above, nominated
 from tests.waiting.room import Room
 
 PODS = [f"ram-{number}" for number in range(3)]
@@ -137,3 +146,34 @@ def test_a_touch_that_fails_takes_no_nomination_back_that_was_written_before(
         assert room.waking.wake()
     assert room.results["failed"] == 1
     assert room.state.view().nodes["a"].reserved == kept
+
+
+def test_a_nomination_that_leads_nowhere_is_taken_back(tmp_path: Path) -> None:
+    with answering() as apiserver:
+        apiserver.status = 200
+        room = Woken(apiserver.url, tmp_path)
+        meant = nominated(above(tmpfs("meant", size="20Gi")), "a")
+        assert room.preempted(meant, b=("uid-nobody",)) == set()
+        assert room.waking.wake()
+    method, path, body = apiserver.seen[0]
+    assert (method, path.split("/")[-2:]) == ("PATCH", ["meant", "status"])
+    assert {"op": "remove", "path": "/status/nominatedNodeName"} in body
+    assert room.results["takenBack"] == 1
+
+
+def test_what_is_held_for_a_pod_is_free_again_when_it_is_refused_everywhere() -> None:
+    """It does not go where it was expected: kube-scheduler has not even asked about that node."""
+    state = ClusterState(clock=lambda: 1_000.0)
+    for name in ("a", "b"):
+        state.upsert(node(name))
+    state.upsert(tmpfs("taker", size="60Gi", on="b"))
+    service = Service(Context(state=state), FileKnowledge(), ExtenderConfiguration())
+
+    def ask(verb: Verb, name: str, on: str) -> Any:
+        pod = msgspec.to_builtins(tmpfs(name, size="40Gi"))
+        return json.loads(verb(json.dumps({"Pod": pod, "NodeNames": [on]}).encode()))
+
+    ask(service.prioritize, "first", "a")
+    assert ask(service.filter, "second", "a")["NodeNames"] == []
+    assert ask(service.filter, "first", "b")["NodeNames"] == []
+    assert ask(service.filter, "second", "a")["NodeNames"] == ["a"]
