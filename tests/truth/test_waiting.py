@@ -46,6 +46,7 @@ class Scene:
             },
         }
         self.other = pod("other", 20, nodeName="n")
+        self.meant: list[Object] = []
         volume = {"name": "v", "persistentVolumeClaim": {"claimName": "store"}}
         self.pod = pod("waits", 12, volumes=[volume])
         self.pod["spec"]["containers"][0]["name"] = READER
@@ -55,7 +56,7 @@ class Scene:
     def in_vain(self) -> list[InVain]:
         lists = Lists(
             nodes=[self.node],
-            pods=[self.other, self.pod],
+            pods=[self.other, self.pod, *self.meant],
             claims=[self.claim],
             jobs=[self.job],
         )
@@ -119,6 +120,23 @@ def test_a_pod_that_has_ended_is_no_obstacle() -> None:
     _tmpfs(scene)
     scene.other["status"]["phase"] = "Failed"
     assert scene.in_vain()
+
+
+@pytest.mark.parametrize(
+    ("gib", "leaves", "keeps_out"),
+    [(8, False, True), (14, False, False), (24, True, True)],
+    ids=["it has room", "it leads nowhere", "room is being made"],
+)
+def test_a_nomination_is_an_obstacle_where_it_leads_somewhere(
+    gib: int, leaves: bool, keeps_out: bool
+) -> None:
+    scene = Scene()
+    meant = pod("meant", gib)
+    meant["status"]["nominatedNodeName"] = "n"
+    scene.meant = [meant]
+    if leaves:
+        scene.other["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert bool(scene.in_vain()) is not keeps_out
 
 
 # -- for how long --------------------------------------------------------------------------------
