@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -22,6 +23,9 @@ from extender.placement.reasons import Reason
 from extender.placement.verdict import Judge
 
 _MIB = 2**20
+_OF_KUBERNETES = re.compile(r"([\w-]+\.)*(kubernetes|k8s)\.io/.*")
+"""Labels that the kubelet and controllers set, which say what is so
+(https://kubernetes.io/docs/reference/labels-annotations-taints/)."""
 IF_EMPTY = "even if all pods left that can"
 TOGETHER = "to end one alone would not help"
 
@@ -53,10 +57,12 @@ def _fixed(objection: Objection, node: str, judge: Judge, pod: Pod) -> str:
     match objection.reason:
         case InTree.CORDONED | InTree.TAINT:
             return taints_remedy(objection.taints, node)
+        case InTree.AFFINITY if objection.labels:
+            return _to_be_selected(objection.labels, node, judge)
         case InTree.AFFINITY:
             return (
-                "change spec.nodeSelector or spec.affinity.nodeAffinity, or the labels of the "
-                f"node: kubectl get node {shlex.quote(node)} --show-labels"
+                "change spec.affinity.nodeAffinity, or the labels of the node: kubectl get node "
+                f"{shlex.quote(node)} --show-labels"
             )
         case InTree.NODE_NAMED if pod.spec.node_name:
             return "leave out spec.nodeName"
@@ -69,6 +75,21 @@ def _fixed(objection: Objection, node: str, judge: Judge, pod: Pod) -> str:
             return claim_remedy(
                 objection.reason, objection.claim, judge, storage_class=objection.storage_class
             )
+
+
+def _to_be_selected(labels: Mapping[str, str], node: str, judge: Judge) -> str:
+    """Say how a node gets the labels that a pod selects, where it is for people to give them."""
+    if any(_OF_KUBERNETES.fullmatch(key) for key in labels):
+        return (
+            "change spec.nodeSelector; what the node says of itself: kubectl get node "
+            f"{shlex.quote(node)} --show-labels"
+        )
+    given = " ".join(shlex.quote(f"{key}={value}") for key, value in labels.items())
+    changed = " --overwrite" if labels.keys() & judge.view.nodes[node].labels.keys() else ""
+    return (
+        "change spec.nodeSelector, or, if the node is one of those: kubectl label node "
+        f"{shlex.quote(node)} {given}{changed}"
+    )
 
 
 def _room(answer: NodeAnswer, judge: Judge, pod: Pod) -> Iterator[str]:

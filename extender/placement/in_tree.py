@@ -190,12 +190,7 @@ def _fixed(node: NodeView, asked: Constraints) -> Iterator[Objection]:
     )
     if taints:
         yield _kept_out(taints)
-    if not _selected(node, asked):
-        yield Objection(
-            reason=InTree.AFFINITY,
-            text="node selector or affinity does not match",
-            detail=_mismatch(node, asked),
-        )
+    yield from _not_selected(node, asked)
 
 
 def _kept_out(taints: tuple[Taint, ...]) -> Objection:
@@ -213,20 +208,20 @@ def _kept_out(taints: tuple[Taint, ...]) -> Objection:
     return Objection(reason=reason, text=text, taints=taints)
 
 
-def _selected(node: NodeView, asked: Constraints) -> bool:
+def _not_selected(node: NodeView, asked: Constraints) -> Iterator[Objection]:
+    """Say which labels are not as asked; of terms with expressions only that none holds."""
+    refused = Objection(reason=InTree.AFFINITY, text="node selector or affinity does not match")
+    labels = {
+        key: value for key, value in asked.node_selector.items() if node.labels.get(key) != value
+    }
+    if labels:
+        told = (
+            f"{key}: {value}, "
+            + (f"the node has {node.labels[key]}" if key in node.labels else "a label it has not")
+            for key, value in labels.items()
+        )
+        detail = f"nodeSelector {' and '.join(told)}"
+        yield msgspec.structs.replace(refused, detail=detail, labels=labels)
     required = asked.required_affinity
-    return asked.node_selector.items() <= node.labels.items() and (
-        required is None or selects(required, node.name, node.labels)
-    )
-
-
-def _mismatch(node: NodeView, asked: Constraints) -> str:
-    """Say which label is not as asked; of terms with expressions only that none holds."""
-    for key, value in asked.node_selector.items():
-        has = node.labels.get(key)
-        if has != value:
-            return f"nodeSelector {key}: {value}, " + (
-                "a label that the node has not" if has is None else f"the node has {has}"
-            )
-    required = asked.required_affinity
-    return f"it requires {in_words(required)}" if required is not None else ""
+    if required is not None and not selects(required, node.name, node.labels):
+        yield msgspec.structs.replace(refused, detail=f"it requires {in_words(required)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 import msgspec
@@ -58,8 +58,9 @@ class Objection(msgspec.Struct, frozen=True, kw_only=True):
 
     ``text`` is its own, as far as that is short; ``detail`` is ours. ``short`` has what is lacking
     by resource (memory in bytes, CPU in thousandths), also beside another reason. ``taints`` are
-    all that keep the pod out, a cordon among them; ``claim`` is the one that does, and
-    ``storage_class`` its class where that is why. ``besides`` is what else is in the way, which
+    all that keep the pod out, a cordon among them; ``labels`` what its node selector asks for and
+    the node has not; ``claim`` is the one that keeps it out, and ``storage_class`` its class where
+    that is why. ``besides`` is what else is in the way, which
     kube-scheduler does not come to.
     """
 
@@ -68,6 +69,7 @@ class Objection(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
     short: Amounts = {}
     taints: tuple[Taint, ...] = ()
+    labels: Mapping[str, str] = {}
     claim: str = ""
     storage_class: str = ""
     besides: tuple[Objection, ...] = ()

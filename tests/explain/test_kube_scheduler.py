@@ -75,12 +75,31 @@ REFUSED: dict[str, tuple[dict[str, Any], list[KubeObject], str, str, str]] = {
     ),
     "another zone": (
         manifest(**FAR), [machine(labels={"zone": "near"})],
-        "NodeAffinityMismatch", "nodeSelector zone: far, the node has near",
+        "NodeAffinityMismatch", "nodeSelector zone: far, the node has near; change spec."
+        "nodeSelector, or, if the node is one of those: kubectl label node a zone=far --overwrite",
         "a node that its selector and affinity match",
     ),
     "no zone": (
         manifest(**FAR), [machine()],
-        "NodeAffinityMismatch", "nodeSelector zone: far, a label that the node has not",
+        "NodeAffinityMismatch", "nodeSelector zone: far, a label it has not; change spec."
+        "nodeSelector, or, if the node is one of those: kubectl label node a zone=far",
+        "a node that its selector and affinity match",
+    ),
+    "labels that are not for people to give": (
+        manifest(nodeSelector={"gpu": "big", "topology.kubernetes.io/zone": "b"}), [machine()],
+        "NodeAffinityMismatch", "nodeSelector gpu: big, a label it has not and "
+        "topology.kubernetes.io/zone: b, a label it has not; change spec.nodeSelector; what the "
+        "node says of itself: kubectl get node a --show-labels",
+        "a node that its selector and affinity match",
+    ),
+    "neither selected nor affine": (
+        manifest(**FAR, affinity={"nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+                {"matchExpressions": [{"key": "gpu", "operator": "Exists"}]}
+            ]}}}), [machine()],
+        "NodeAffinityMismatch", "kubectl label node a zone=far; besides, node selector or affinity "
+        "does not match: it requires gpu Exists; change spec.affinity.nodeAffinity, or the labels "
+        "of the node: kubectl get node a --show-labels; to end one alone would not help",
         "a node that its selector and affinity match",
     ),
     "not as its affinity requires": (
