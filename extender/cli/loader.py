@@ -19,6 +19,7 @@ from extender.errors import InvalidObjectError, UsageError
 from extender.explain.table import table
 from extender.kube.quantity import format_bytes
 from extender.loader.proof.verdict import Level, Verdict
+from extender.loader.sources import as_text
 
 if TYPE_CHECKING:
     from extender.kube.objects import KubeObject, Pod
@@ -208,7 +209,7 @@ def _print_json(document: dict[str, Any]) -> None:
 
 def _verdict(path: Path, verdict: Verdict) -> dict[str, Any]:
     return {
-        "path": str(path),
+        "path": as_text(str(path)),
         "ok": verdict.ok,
         "level": verdict.level,
         "kind": verdict.kind,
@@ -228,7 +229,7 @@ def _print_verdicts(verdicts: list[tuple[Path, Verdict]]) -> None:
     header = ("PATH", "WHOLE", "LEVEL", "KIND", "FILES", "SIZE")
     rows = [
         (
-            str(path),
+            as_text(str(path)),
             "yes" if verdict.ok else "no",
             verdict.level.value,
             verdict.kind,
@@ -244,7 +245,7 @@ def _print_verdicts(verdicts: list[tuple[Path, Verdict]]) -> None:
             *(f"  not checked: {note}" for note in verdict.unchecked),
         ]
         if notes:
-            click.echo("\n".join(["", f"{path}:", *notes]))
+            click.echo("\n".join(["", f"{as_text(str(path))}:", *notes]))
 
 
 def _decided(decided: Decided, undone: Undone, *, dry_run: bool) -> dict[str, Any]:

@@ -122,6 +122,16 @@ def test_verify_tells_a_directory_without_a_model_as_damaged(tmp_path: Path) -> 
     assert run("loader", "verify", tmp_path).code == 1
 
 
+def test_verify_tells_of_names_that_are_no_text(tmp_path: Path) -> None:
+    model = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xfe"))
+    put(model, {**small_model(), os.fsdecode(b"\xff.part"): b""})
+    for output in ("table", "json"):
+        done = run("loader", "verify", model, "-o", output)
+        assert done.code == 1
+        assert ("\\xfe" if output == "table" else "\\\\xfe") in done.stdout
+        assert "a download that has not ended" in done.stdout
+
+
 def test_verify_of_what_is_not_there_is_wrong_use(tmp_path: Path) -> None:
     assert "No such file" in run("loader", "verify", tmp_path / "nowhere").refusal()
 

@@ -327,6 +327,17 @@ def test_what_a_model_is_meant_to_have_none_of_is_not_missed_nearby(
     assert contents(fast / "small") == head
 
 
+def test_a_name_that_is_no_text_is_refused_at_the_source_and_no_harm_at_the_destination(
+    hub: Hub, fast: Path, tmp_path: Path
+) -> None:
+    odd = os.fsdecode(b"\xff.txt")
+    put(fast / "small", {**FILES, odd: b""})
+    assert fill(hub, fast / "small").adopted
+    origin = put(tmp_path / "origin", {**FILES, odd: b""})
+    with pytest.raises(SourceError, match=r"origin: \\xff\.txt: is not UTF-8; rename it"):
+        fill(hub, fast / "other", origin=Origin(source=f"file://{origin}"))
+
+
 def test_a_claim_that_another_tool_filled_up_to_its_root_is_proven_and_kept(
     hub: Hub, memory: Path
 ) -> None:

@@ -208,6 +208,10 @@ def archive() -> bytes:
     return data.getvalue()
 
 
+PYTORCH_INDEX = json.dumps(
+    {"weight_map": {f"w{n}": f"pytorch_model-0000{n}-of-00002.bin" for n in (1, 2)}}
+).encode()
+
 OTHER_KINDS = {
     "gguf": ({"llama-q4.gguf": b"GGUF" + bytes(40)}, "gguf", True),
     "gguf that is another file": ({"llama-q4.gguf": b"<html>" + bytes(40)}, "gguf", False),
@@ -221,11 +225,36 @@ OTHER_KINDS = {
     "pytorch, one shard of two": (
         {
             "pytorch_model-00001-of-00002.bin": archive(),
-            "pytorch_model.bin.index.json": json.dumps(
-                {"weight_map": {f"w{n}": f"pytorch_model-0000{n}-of-00002.bin" for n in (1, 2)}}
-            ).encode(),
+            "pytorch_model.bin.index.json": PYTORCH_INDEX,
             "config.json": b"{}",
         },
+        "pytorch",
+        False,
+    ),
+    "safetensors, and pytorch left out but for its index": (
+        {**small_model(), "pytorch_model.bin.index.json": PYTORCH_INDEX},
+        "safetensors",
+        True,
+    ),
+    "safetensors, and one pytorch shard of two": (
+        {
+            **small_model(),
+            "pytorch_model.bin.index.json": PYTORCH_INDEX,
+            "pytorch_model-00001-of-00002.bin": archive(),
+        },
+        "safetensors",
+        False,
+    ),
+    "half of the safetensors, and an index of pytorch": (
+        {
+            **{path: data for path, data in small_model().items() if path != SHARD},
+            "pytorch_model.bin.index.json": PYTORCH_INDEX,
+        },
+        "safetensors",
+        False,
+    ),
+    "pytorch, and an index of safetensors, which readers take first": (
+        {"pytorch_model.bin": archive(), "config.json": b"{}", INDEX: small_model()[INDEX]},
         "pytorch",
         False,
     ),
@@ -335,3 +364,13 @@ def test_a_file_under_a_write_lease_is_waited_for_and_not_damaged(
         assert done(fast / SHARD)
         assert process.poll() is None
         process.kill()
+
+
+def test_a_name_that_is_no_text_is_said_and_belongs_to_no_model(tmp_path: Path) -> None:
+    put(tmp_path, small_model())
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.txt")).write_bytes(b"")
+    verdict = verify(tmp_path)
+    assert verdict.ok
+    assert "\\xff.txt: its name is not UTF-8" in verdict.unchecked
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xfe.part")).write_bytes(b"")
+    assert kinds(verify(tmp_path)) == {("\\xfe.part", "unfinished")}

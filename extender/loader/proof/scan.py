@@ -10,6 +10,7 @@ import msgspec
 
 from extender.loader.layout import MARKER, WORK_AREA
 from extender.loader.proof.verdict import Problem, ProblemKind
+from extender.loader.sources import as_text, is_text
 
 MAX_FILES = 100_000
 
@@ -50,7 +51,7 @@ def scan(directory: Path) -> Scan:
             path = (below / name).as_posix()
             if name.endswith(_SUFFIXES):
                 found.problems.append(
-                    Problem(path, ProblemKind.UNFINISHED, "a download that has not ended")
+                    Problem(as_text(path), ProblemKind.UNFINISHED, "a download that has not ended")
                 )
             if not in_metadata and path not in {MARKER, f"{MARKER}.new"}:
                 _look_at(found, Path(parent, name), path)
@@ -69,11 +70,14 @@ def _leave_out(found: Scan, parent: str, below: Path, directories: list[str]) ->
         if name in _NOT_THE_MODEL and (top or name == "__pycache__"):
             directories.remove(name)
         elif Path(parent, name).is_symlink():
-            found.unchecked.append(f"{(below / name).as_posix()}: a link to a directory")
+            found.unchecked.append(f"{as_text((below / name).as_posix())}: a link to a directory")
     directories.sort()
 
 
 def _look_at(found: Scan, file: Path, path: str) -> None:
+    if not is_text(path):
+        found.unchecked.append(f"{as_text(path)}: its name is not UTF-8")
+        return
     try:
         seen = file.stat()
     except OSError as error:
@@ -91,7 +95,7 @@ def _look_at(found: Scan, file: Path, path: str) -> None:
 
 def _unread(found: Scan, error: OSError) -> None:
     found.problems.append(
-        Problem(str(error.filename), ProblemKind.UNREADABLE, error.strerror or str(error))
+        Problem(as_text(str(error.filename)), ProblemKind.UNREADABLE, error.strerror or str(error))
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import posixpath
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -23,6 +23,7 @@ from extender.loader.sources import Part
 
 MAX_JSON_BYTES = 64 * 1024 * 1024
 _INDEX = ".index.json"
+_SAFETENSORS_INDEX = ".safetensors.index.json"
 _NUMBERED = re.compile(
     r"(?P<stem>.+)-(?P<of>\d{5})-of-(?P<all>\d{5})(?P<suffix>\.[a-z]+)", re.ASCII
 )
@@ -84,9 +85,7 @@ def shape(directory: Path, scan: Scan, *, may_lack: frozenset[Part]) -> Weights:
     What the model ``may_lack`` (see ``sources.Listing``) and has none of is said, and no damage.
     """
     weights = Weights(kind=_kind(scan))
-    for path in scan.files:
-        if path.endswith(_INDEX):
-            _check_index(directory, path, scan)
+    _check_indexes(directory, scan)
     _check_numbers(scan)
     problem = _lacking_by_name(scan.files, weights.kind) or _without_tokenizer(
         directory, scan, weights.kind
@@ -137,26 +136,57 @@ def _kind(scan: Scan) -> str:
     return next((kind for suffix, kind in KINDS.items() if suffix in suffixes), "unknown")
 
 
-def _check_index(directory: Path, path: str, scan: Scan) -> None:
+def _check_indexes(directory: Path, scan: Scan) -> None:
+    indexes = [path for path in scan.files if path.endswith(_INDEX)]
+    named = {path: _shards(directory, path, scan) for path in indexes}
+    told = {problem.file for problem in scan.problems}
+    for path, shards in named.items():
+        absent = [shard for shard in shards if shard not in scan.files]
+        if len(absent) == len(shards) and _is_spare(path, named, scan):
+            if shards:
+                scan.unchecked.append(f"{path}: none of its shards is there, safetensors are")
+            continue
+        scan.problems += [
+            Problem(shard, ProblemKind.MISSING, f"{path} names this shard, it is not there")
+            for shard in absent
+            if shard not in told
+        ]
+
+
+def _shards(directory: Path, path: str, scan: Scan) -> list[str]:
+    """Return the files that an index names; what is wrong with it goes to ``scan``."""
     index = _json(directory, path, scan, ProblemKind.INDEX)
     if index is None:
-        return
+        return []
     named = index.get("weight_map")
     if not isinstance(named, dict):
         scan.unchecked.append(f"{path}: an index without a weight_map")
-        return
-    base = posixpath.dirname(path)
-    told = {problem.file for problem in scan.problems}
+        return []
+    shards = []
     for shard in sorted({str(name) for name in named.values()}):
-        full = posixpath.normpath(posixpath.join(base, shard))
+        full = posixpath.normpath(posixpath.join(posixpath.dirname(path), shard))
         if full.startswith(("../", "/")):
             scan.problems.append(
                 Problem(path, ProblemKind.INDEX, f"names {shard[:100]!r}, outside of the model")
             )
-        elif full not in scan.files and full not in told:
-            scan.problems.append(
-                Problem(full, ProblemKind.MISSING, f"{path} names this shard, it is not there")
-            )
+        else:
+            shards.append(full)
+    return shards
+
+
+def _is_spare(path: str, named: Mapping[str, Sequence[str]], scan: Scan) -> bool:
+    """Tell whether nobody needs what an index names: all of it is there as safetensors beside it.
+
+    Who reads a model takes these before any other format (transformers, vLLM, SGLang), so that the
+    others are left out (``exclude: ["*.bin"]``) and their index, by its name no weights, is not.
+    """
+    base = posixpath.dirname(path)
+    if path.endswith(_SAFETENSORS_INDEX):
+        return False
+    for other, shards in named.items():
+        if other.endswith(_SAFETENSORS_INDEX) and posixpath.dirname(other) == base:
+            return bool(shards) and all(shard in scan.files for shard in shards)
+    return posixpath.join(base, "model.safetensors") in scan.files
 
 
 def _check_numbers(scan: Scan) -> None:

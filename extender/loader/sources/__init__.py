@@ -7,6 +7,7 @@ many at once is not its business but that of ``extender.loader.transfer``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from enum import StrEnum
@@ -70,16 +71,28 @@ class SourceError(ExtenderError):
         self.permanent = cause not in TRANSIENT if permanent is None else permanent
 
 
+def is_text(path: str) -> bool:
+    """Tell whether a path can be written down: one of a file system may hold any bytes."""
+    return not any("\ud800" <= character <= "\udfff" for character in path)
+
+
+def as_text(path: str) -> str:
+    """Return a path as it can be shown and written down."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
 def path_problem(path: str) -> str | None:
     """Say what is wrong with a relative path inside a model or a cache; None: nothing."""
     parts = path.split("/")
+    if not is_text(path):
+        return "is not UTF-8; rename it"
     if not path or path.startswith("/"):
         return "is not relative"
     if "\\" in path or "\0" in path or any(part in {"", ".", ".."} for part in parts):
         return "is not a plain path (no empty, . or .. component, no backslash)"
     if any(part.startswith(RESERVED) for part in parts):
         return f"has a component that begins with {RESERVED}, which is the loader's own"
-    if any(len(part.encode(errors="surrogatepass")) > 255 for part in parts) or len(path) > 1024:
+    if any(len(part.encode()) > 255 for part in parts) or len(path) > 1024:
         return "is too long (255 bytes a component)"
     return None
 

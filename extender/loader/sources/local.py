@@ -24,6 +24,8 @@ from extender.loader.sources import (
     Listing,
     RemoteFile,
     SourceError,
+    as_text,
+    path_problem,
 )
 from extender.loader.sources.patterns import chosen, is_wanted
 from extender.loader.sources.urls import Location
@@ -168,6 +170,8 @@ class LocalSource:
                     )
                 status = target.stat()
                 path = at.relative_to(root).as_posix()
+                if (problem := path_problem(path)) is not None:
+                    raise self._error(f"{as_text(path)}: ", problem, Cause.INVALID)
                 yield RemoteFile(
                     path=path,
                     size=status.st_size,
