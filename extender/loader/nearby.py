@@ -15,11 +15,12 @@ import msgspec
 from extender.addresses import shown
 from extender.errors import ExtenderError
 from extender.loader.origin import Origin
+from extender.loader.proof.manifest import fetched_by_hub_tools, folder_of
 from extender.loader.proof.marker import Marker, MarkerError, read_marker
 from extender.loader.proof.verdict import Level
 from extender.loader.proof.verify import verify
 from extender.loader.sources import Listing, RemoteFile, Source
-from extender.loader.sources.urls import FILE, Location, locate
+from extender.loader.sources.urls import FILE, HUB, Location, locate
 
 
 class NotNearbyError(ExtenderError):
@@ -62,9 +63,10 @@ def nearby(directory: Path, origin: Origin, open_source: Callable[[Origin], Sour
     """Return a directory as the source of a model that it holds whole.
 
     Sizes and headers are looked at here; the content is compared with the marker's hashes when it
-    is copied. A directory without a marker (filled by another tool) is taken at its word for being
-    this model. Where the origin names no revision, the one that is there is taken; a branch or a
-    tag is looked up at the origin. Raises NotNearbyError, and SourceError where that fails.
+    is copied. What the hub's tools filled tells which repository or commit it is; any other
+    directory without a marker is taken at its word for being this model. Where the origin names no
+    revision, the one that is there is taken; a branch or a tag is looked up at the origin. Raises
+    NotNearbyError, and SourceError where that fails.
     """
     try:
         verdict = verify(directory, level=Level.HEADERS)
@@ -77,6 +79,8 @@ def nearby(directory: Path, origin: Origin, open_source: Callable[[Origin], Sour
         raise NotNearbyError(verdict.told())
     if marker is not None and marker.source:
         _same_model(marker, origin, open_source)
+    else:
+        _same_as_hub_tools_left(directory, origin, open_source)
     copy = msgspec.structs.replace(origin, source=f"{FILE}://{directory.absolute()}", revision=None)
     return Nearby(open_source(copy), marker)
 
@@ -89,11 +93,32 @@ def _same_model(marker: Marker, origin: Origin, open_source: Callable[[Origin], 
         raise NotNearbyError(
             f"holds {shown(marker.source)}; give that as SOURCE if it is the same model"
         )
-    revision = wanted.revision
-    if revision is not None and not wanted.pinned:
-        revision = open_source(origin).list().revision
+    revision = _commit(wanted, origin, open_source)
     if revision is not None and revision != marker.revision:
         raise NotNearbyError(f"holds revision {marker.revision} and not {revision}")
+
+
+def _same_as_hub_tools_left(
+    directory: Path, origin: Origin, open_source: Callable[[Origin], Source]
+) -> None:
+    wanted = locate(shown(origin.source), origin.revision)
+    if wanted.scheme != HUB:
+        return
+    held = fetched_by_hub_tools(directory)
+    if held.folder not in {"", folder_of(wanted.place)}:
+        raise NotNearbyError(f"holds {held.folder}; give that as SOURCE if it is the same model")
+    revision = _commit(wanted, origin, open_source) if held.commits else None
+    if revision is not None and held.commits != {revision}:
+        raise NotNearbyError(f"holds revision {', '.join(sorted(held.commits))} and not {revision}")
+
+
+def _commit(
+    wanted: Location, origin: Origin, open_source: Callable[[Origin], Source]
+) -> str | None:
+    """Return the commit that is asked for, None where any will do."""
+    if wanted.revision is None or wanted.pinned:
+        return wanted.revision
+    return open_source(origin).list().revision
 
 
 def _place(location: Location) -> tuple[str, str]:

@@ -78,10 +78,10 @@ def git_oid(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
-def hub_cache(root: Path, files: dict[str, bytes]) -> Path:
+def hub_cache(root: Path, files: dict[str, bytes], *, commit: str = "c" * 40) -> Path:
     """Lay files out as huggingface_hub's cache does; return the snapshot."""
     model = root / "models--org--small"
-    snapshot = model / "snapshots" / ("c" * 40)
+    snapshot = model / "snapshots" / commit
     tree: dict[str, object] = {}
     for name, data in files.items():
         sha256, oid = hashlib.sha256(data).hexdigest(), git_oid(data)
@@ -100,7 +100,7 @@ def hub_cache(root: Path, files: dict[str, bytes]) -> Path:
                 "lfs_size": len(data),
             }
     text = json.dumps({"format_version": 1, "files": tree}).encode()
-    put(model, {f"trees/{'c' * 40}.json": text, "refs/main": b"c" * 40})
+    put(model, {f"trees/{commit}.json": text, "refs/main": commit.encode()})
     return snapshot
 
 

@@ -25,7 +25,7 @@ from extender.loader.publish import Publisher
 from extender.loader.sources import Cause, Credentials, Part, SourceError
 from tests.loader.hub import TOKEN, Hub, Repository, Trouble
 from tests.loader.loader_process import wait_for
-from tests.loader.models import contents, put, small_model
+from tests.loader.models import contents, hub_cache, put, small_model
 
 MEBIBYTE = 2**20
 FILES = small_model(size=2 * MEBIBYTE)
@@ -315,6 +315,27 @@ def test_a_directory_that_another_tool_filled_is_copied_where_it_is_whole(
     fill(hub, fast / "small", tmp_path / "claim")
     assert contents(fast / "small") == FILES
     assert hub.asked == []
+
+
+@pytest.mark.parametrize("place", ["snapshot", "cache", "local_dir"])
+def test_what_the_hubs_tools_fetched_is_copied_only_for_what_it_is(
+    hub: Hub, fast: Path, tmp_path: Path, place: str
+) -> None:
+    commit = hub.repositories["org/small"].commit
+    snapshot = hub_cache(tmp_path, NEWER, commit=commit)
+    nearby = {"snapshot": snapshot, "cache": snapshot.parent.parent}.get(place, tmp_path / "local")
+    metadata = f".cache/huggingface/download/{SHARD}.metadata"
+    put(tmp_path / "local", {**NEWER, metadata: f"{commit}\n\n1.0\n".encode()})
+    pinned = Origin(source="hf://org/small", revision=commit)
+    fill(hub, fast / "small", nearby, origin=pinned)
+    assert contents(fast / "small") == NEWER  # this very commit, so the tools say
+    others = [Origin(source="hf://org/small", revision="d" * 40)]
+    if place != "local_dir":
+        others.append(Origin(source="hf://org/other", revision=commit))
+    for other in others:
+        with pytest.raises(SourceError, match="org/"):
+            fill(hub, fast / "other", nearby, origin=other)
+        assert not (fast / "other").exists()
 
 
 def test_what_a_model_is_meant_to_have_none_of_is_not_missed_nearby(

@@ -95,6 +95,37 @@ def left_by_hub_tools(directory: Path, files: list[str]) -> Manifest:
     return Manifest(files={p: e for p, e in known.items() if e is not None}, complete=False)
 
 
+class Fetched(msgspec.Struct, frozen=True):
+    """What the hub's tools tell of what they fetched.
+
+    ``folder`` is what their cache calls the repository (``folder_of``), empty where nothing tells;
+    ``commits`` are those that the files came from.
+    """
+
+    folder: str = ""
+    commits: frozenset[str] = frozenset()
+
+
+def folder_of(repository: str) -> str:
+    """Return the name that a repository has in the hub's cache."""
+    return f"models--{repository.replace('/', '--')}"
+
+
+def fetched_by_hub_tools(directory: Path) -> Fetched:
+    """Tell of a snapshot, a whole cache of one model or a ``local_dir`` what was fetched there."""
+    if is_snapshot(directory):
+        return Fetched(directory.parent.parent.name, frozenset({directory.name}))
+    if (directory / "snapshots").is_dir():
+        try:
+            named = {(directory / "refs" / "main").read_text(encoding="ascii").strip()}
+        except (OSError, ValueError):
+            named = {each.name for each in (directory / "snapshots").iterdir()}
+        return Fetched(directory.name, frozenset(named))
+    told = (directory / HUB_METADATA / "download").rglob("*.metadata")
+    commits = {lines[0].strip() for file in told if (lines := _metadata(file))}
+    return Fetched("", frozenset(commit for commit in commits if _GIT_OID.fullmatch(commit)))
+
+
 def unfinished_blobs(directory: Path, files: list[str]) -> list[tuple[str, str]]:
     """Return what of a snapshot is still being fetched: its path (or the blob's), and the blob.
 
@@ -122,13 +153,17 @@ def _of_blob(file: Path) -> Expected | None:
 
 
 def _of_metadata(directory: Path, path: str) -> Expected | None:
-    file = directory / HUB_METADATA / "download" / f"{path}.metadata"
+    lines = _metadata(directory / HUB_METADATA / "download" / f"{path}.metadata")
+    return _of_etag(lines[1].strip()) if len(lines) > 1 else None
+
+
+def _metadata(file: Path) -> list[str]:
+    """Read what the hub's tools wrote beside a file: commit, ETag, time; empty: nothing."""
     try:
         with file.open("rb") as stream:
-            lines = stream.read(1024).decode("ascii", "replace").split("\n")
+            return stream.read(1024).decode("ascii", "replace").split("\n")
     except OSError:
-        return None
-    return _of_etag(lines[1].strip()) if len(lines) > 1 else None
+        return []
 
 
 def _of_etag(etag: str) -> Expected | None:
