@@ -31,6 +31,7 @@ from extender.loader.layout import CacheDirectory, Writing, writing
 from extender.loader.mend import mend, missing
 from extender.loader.origin import Origin
 from extender.loader.placing import Fate, InUseError
+from extender.loader.proof.blame import without_hash
 from extender.loader.proof.marker import (
     WHOLE,
     Marker,
@@ -256,11 +257,12 @@ class Obtainer:
             except IncompleteError:
                 raise
             except DamagedError as error:
-                if error.verdict.problems == before:
+                problems = error.verdict.problems
+                if problems == before and without_hash(problems, listing):
                     raise IncompleteError(held.path, error.verdict, listing) from error
                 if not left:
                     raise
-                before = error.verdict.problems
+                before = problems
                 log.warning("fetched again", model=held.path, error=str(error))
                 download.again = Repeat.DAMAGED
                 download.at_hand = NOTHING  # what lies there may be what is damaged

@@ -15,6 +15,7 @@ import pytest
 from extender.errors import LockHeldError
 from extender.loader.damaged import DamagedError
 from extender.loader.downloading import Repeat
+from extender.loader.failing import OwnCause, failure_of
 from extender.loader.foreign import ForeignError
 from extender.loader.layout import IN_PLACE, MARKER, CacheDirectory, escaped, writing
 from extender.loader.mend import condemn
@@ -318,8 +319,9 @@ def test_bytes_that_stay_wrong_are_an_error_and_never_shown(
     obtainer: Obtainer, cache: CacheDirectory, hub: Hub
 ) -> None:
     hub.troubles[SHARD] = [Trouble(flip=True, at_hub=False) for _ in range(9)]
-    with pytest.raises(DamagedError, match="SHA-256"):
+    with pytest.raises(DamagedError, match="SHA-256") as refused:
         obtainer.obtain("small", ORIGIN)
+    assert failure_of(refused.value).cause == OwnCause.DAMAGED  # and not so at the source
     assert not cache.final("small").exists()
 
 

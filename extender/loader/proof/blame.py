@@ -43,5 +43,14 @@ def came_wrong(
     return sorted(wrong)
 
 
+def without_hash(problems: tuple[Problem, ...], listing: Listing) -> bool:
+    """Tell whether no file with a problem has a hash: what comes twice alike is so at its source.
+
+    With a hash it is not: somebody in between gives other bytes.
+    """
+    listed = of_listing(listing).files
+    return not any(_has_hash(listed[each.file]) for each in problems if each.file in listed)
+
+
 def _has_hash(expected: Expected) -> bool:
     return bool(expected.sha256 or expected.git_oid)

@@ -148,6 +148,7 @@ class LocalSource:
             path
             for path in proven.keys() - {file.path for file in files}
             if is_wanted(path, include=self._include, exclude=self._exclude)
+            and _NOT_OF_THE_MODEL.isdisjoint(path.split("/"))
         )
         if gone:
             raise self._error(
