@@ -15,6 +15,7 @@ import click
 from bench import (
     answer,
     churn,
+    evictions,
     growth,
     loader,
     loader_cut,
@@ -53,6 +54,10 @@ def _relist(folder: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
 
 def _storm(folder: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
     return storm.measure(folder, quick=quick)
+
+
+def _evictions(folder: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
+    return evictions.measure(folder, quick=quick)
 
 
 def _growth(folder: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
@@ -101,6 +106,7 @@ BENCHMARKS: dict[str, Measure] = {
 }
 BESIDE: dict[str, Measure] = {
     "storm": _storm,
+    "evictions": _evictions,
     "churn": _churn,
     "loader-cut": _loader_cut,
 }

@@ -197,9 +197,12 @@ def _binds(transport: Transport, number: int) -> list[float]:
     return times
 
 
-def delete_pods(transport: Transport) -> None:
-    """Delete every pod of the benchmark's namespace at once."""
+def delete_pods(transport: Transport, labels: str = "") -> None:
+    """Delete the pods of the benchmark's namespace that have these labels, at once."""
     body = msgspec.json.encode({"gracePeriodSeconds": 0, "propagationPolicy": "Background"})
-    answer = transport.request("DELETE", PODS, body=body, headers=_JSON, read_timeout=300.0)
+    query: dict[str, str | int] = {"labelSelector": labels}
+    answer = transport.request(
+        "DELETE", PODS, query=query, body=body, headers=_JSON, read_timeout=300.0
+    )
     if not answer.ok:
         raise RuntimeError(f"{PODS}: {answer.problem().message}")
