@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
 from extender import __version__
 from extender.kube.decode import convert
 from extender.kube.objects import DaemonSet
@@ -71,8 +77,27 @@ def test_it_runs_without_root_and_writes_its_cache_alone() -> None:
 def test_root_gives_the_directory_away_and_nothing_in_it() -> None:
     owner = LOADER.container("owner")
     assert owner["command"] == ["chown", "-R", "65532:65532", "/cache"]
-    assert owner["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["CHOWN"]}
+    capabilities = {"drop": ["ALL"], "add": ["CHOWN", "DAC_OVERRIDE"]}
+    assert owner["securityContext"]["capabilities"] == capabilities
     assert owner["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_root_gives_the_directory_away_at_every_start(tmp_path: Path) -> None:
+    """A disk of its own has a lost+found that is closed to others, whoever has it."""
+    cache = tmp_path / "cache"
+    for name, user in (("lost+found", 0), ("another-loaders", 1000)):
+        (cache / name / "below").mkdir(parents=True)
+        os.chown(cache / name, user, user)
+        (cache / name).chmod(0o700)
+    owner = LOADER.container("owner")
+    added = owner["securityContext"]["capabilities"]["add"]
+    bounds = ",".join(["-all", *(f"+{name.lower()}" for name in added)])
+    command = [str(cache) if word == "/cache" else word for word in owner["command"]]
+    limited = ["setpriv", "--bounding-set", bounds, *command]
+    for _ in range(2):
+        subprocess.run(limited, check=True)
+    assert {file.stat().st_uid for file in (cache, *cache.rglob("*"))} == {65532}
 
 
 def test_both_containers_have_the_image_of_the_extender() -> None:
