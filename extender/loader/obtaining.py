@@ -15,6 +15,7 @@ by two processes at once, and again after each was killed at any point.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -117,6 +118,12 @@ class Obtainer:
         """
         known = self._need_not_be_asked_for(path, origin)
         if known is not None:
+            if _left_over(self.directory, path):  # of another revision, which was taken back
+                with (
+                    suppress(CacheError),
+                    writing(self.directory, path, name=self._name) as held,
+                ):
+                    self._forget(held)
             return known
         source = self._open_source(origin)
         try:
@@ -154,13 +161,12 @@ class Obtainer:
 
         And the journals: what they tell of is published, or waits to be.
         """
-        directory, path = held.directory, held.path
         try:
-            if not directory.in_place(path) and held.staging.exists():
-                self.publisher.discard(held, held.staging)
-            for journal in (directory.journal(path), directory.mending_journal(path)):
-                if journal.exists():
-                    self.publisher.disk.unlink(journal)
+            for left in _left_over(held.directory, held.path):
+                if left == held.staging:
+                    self.publisher.discard(held, left)
+                else:
+                    self.publisher.disk.unlink(left)
         except OSError as error:
             log.warning("not deleted; it is tried again", model=held.path, error=str(error))
 
@@ -306,6 +312,13 @@ class Obtainer:
         except DamagedError as error:
             log.warning("not mended; fetched as a whole", model=found.path, error=str(error))
             return None
+
+
+def _left_over(directory: CacheDirectory, path: str) -> list[Path]:
+    """Return what downloads of a model have begun, and the journals that tell of it."""
+    staging = () if directory.in_place(path) else (directory.staging(path),)
+    begun = (*staging, directory.journal(path), directory.mending_journal(path))
+    return [each for each in begun if each.exists()]
 
 
 def _marker(held: Writing) -> Marker | None:

@@ -83,17 +83,24 @@ def test_a_new_revision_takes_the_place_of_the_old_one(
     assert contents(cache.final("small")) == newer
 
 
+@pytest.mark.parametrize("pinned", [False, True])
 def test_half_of_a_revision_that_was_taken_back_is_deleted(
-    obtainer: Obtainer, cache: CacheDirectory, hub: Hub
+    obtainer: Obtainer, cache: CacheDirectory, hub: Hub, *, pinned: bool
 ) -> None:
-    obtainer.obtain("small", ORIGIN)
+    commit = hub.repositories["org/small"].commit
+    first = Origin(source="hf://org/small", revision=commit) if pinned else ORIGIN
+    obtainer.obtain("small", first)
     hub.repositories["org/small"] = Repository(files=small_model(seed=1), large=500)
     hub.troubles[SHARD] = [Trouble(status=404) for _ in range(20)]
     with pytest.raises(TransferError):
         obtainer.obtain("small", ORIGIN)
     assert cache.staging("small").exists()
     hub.repositories["org/small"] = Repository(files=dict(FILES), large=500)
-    obtainer.obtain("small", ORIGIN)
+    with writing(cache, "small"):
+        if pinned:
+            assert obtainer.obtain("small", first).revision == commit  # who is at work goes on
+    assert cache.staging("small").exists()
+    obtainer.obtain("small", first)
     assert not cache.staging("small").exists()
     assert not cache.journal("small").exists()
 
