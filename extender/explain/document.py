@@ -93,7 +93,7 @@ def explain(
             {"reason": reason, "message": message}
             for reason, message in (
                 *_of_others(pod, asking, judge, context),
-                *_warnings(pod, judge, answers, None if goes_to else _alike(judge, pods)),
+                *_warnings(pod, judge, answers, None if goes_to else _alike(judge, pods, wanted)),
             )
         ],
     }
@@ -208,8 +208,10 @@ def _cache_message(verdict: Verdict, judge: Judge) -> str:
     return ", ".join(filter(None, said))
 
 
-def _alike(judge: Judge, pods: Iterable[PodFacts]) -> int:
-    """Count the pods that ask for the very same, this one included."""
+def _alike(judge: Judge, pods: Iterable[PodFacts], wanted: Wanted | None) -> int:
+    """Count the pods that ask for the very same, this one included; of a manifest those wanted."""
+    if wanted is not None and wanted.pods:
+        return wanted.pods
     request = judge.request
     same = (pod.uid for pod in pods if pod.workload == request.workload)
     return len({*same, request.uid or "this one"})

@@ -11,6 +11,7 @@ from extender.cluster.state import ClusterState
 from extender.explain.document import explain
 from extender.kube.objects import KubeObject, Node, NodeSpec, Pod
 from extender.verbs.context import Context
+from extender.workload.counts import Wanted
 from tests.builders import (
     CRASHING,
     LOADING,
@@ -70,6 +71,28 @@ def test_a_download_at_every_start_is_compared_with_a_node_cache() -> None:
     assert "a node cache (hostPath) would start it in about 28 s" in said
     assert "with its memory-backed volume it takes 103 s at best" in said
     assert "every start downloads 16.0 GB anew" in said
+
+
+@pytest.mark.parametrize(
+    ("others", "wanted", "said"),
+    [
+        (2, None, "each of 3 pods downloads"),
+        (2, Wanted(8, "spec.replicas"), "each of 8 pods downloads"),
+        (0, Wanted(1, "spec.replicas"), "every start downloads"),
+    ],
+    ids=["of the cluster", "of a manifest", "one"],
+)
+def test_it_is_told_how_many_pods_download(others: int, wanted: Wanted | None, said: str) -> None:
+    """Those of a manifest that is there already are not counted twice."""
+    asker = filled_from_the_hub()
+    state = ClusterState(clock=lambda: 1_000.0)
+    state.upsert(node("a"))
+    for number in range(others):
+        metadata = msgspec.structs.replace(asker.metadata, name=f"p-{number}", uid=f"{number}")
+        state.upsert(msgspec.structs.replace(asker, metadata=metadata))
+    warnings = explain(asker, Context(state=state), wanted=wanted)["warnings"]
+    (told,) = (one["message"] for one in warnings if one["reason"] == "BetterStrategy")
+    assert f", and {said} 16.0 GB anew" in told
 
 
 def test_memory_that_no_node_has_is_compared_with_a_node_cache() -> None:
