@@ -16,6 +16,7 @@ from extender.doctor.finding import Finding, Severity
 from extender.doctor.owners import Owner, daemon_set_owner
 from extender.explain.naming import some
 from extender.kube.objects import Pod
+from extender.workload.commands import Call
 from extender.workload.downloads import Fill
 from extender.workload.names import Kind, parse_name
 from extender.workload.stacks.initializers import fills
@@ -38,6 +39,9 @@ _PYTHON_FILE = re.compile(r"hf_hub_download\s*\([^)]*?[\"']([^\"']+\.(?:bin|pt|p
 _WEB = ("http://", "https://")
 """How an address of a hub's page begins: one file of a model, fetched by a program for any."""
 
+_PICKLES = ("*.bin", "*.pt", "*.pth")
+_OPTIONS = ("--include", "--exclude")
+_GLOB = re.compile(r"[*?\[]")
 _LOAD_FORMAT = re.compile(r"--load-format[\s=]+(pt|npcache)\b")
 
 
@@ -95,32 +99,72 @@ def _patterns(
 ) -> Iterator[Finding]:
     """Look at which files of a repository or bucket are chosen."""
     name, field = view.container.name, owner.at(f"spec.{view.field}")
-    wanted = unwanted = ""
-    for choice in _CHOOSES.finditer(script):
-        if choice["which"].startswith(("ignore", "--exclude")):
-            unwanted += choice["what"]
-        else:
-            wanted += choice["what"]
+    apart = next(filter(None, map(_one_each, view.after("hf", "download"))), "")
+    if apart:
+        yield Finding(
+            severity=Severity.WARNING,
+            check="SeveralPatterns",
+            object=str(owner),
+            message=f"container {name} gives an option of hf download several patterns: since "
+            "huggingface_hub 1.0 those after the first are files, which alone are fetched",
+            remedy=f"{apart} in {field}",
+        )
+        return
+    choices = list(_CHOOSES.finditer(script))
+    unwanted = "".join(c["what"] for c in choices if _leaves_out(c))
+    wanted = "".join(c["what"] for c in choices if not _leaves_out(c))
+    hub = _HUB.search(script) is not None
     if ("safetensors" not in wanted and _PICKLED.search(wanted)) or "safetensors" in unwanted:
+        instead = _without(*_PICKLES) if hub else "choose *.safetensors, not *.bin, *.pt or *.pth,"
         yield Finding(
             severity=Severity.WARNING,
             check="PickledWeights",
             object=str(owner),
             message=f"container {name} downloads .bin or .pt weights and leaves the "
             "safetensors out",
-            remedy='ignore_patterns=["*.bin", "*.pt", "*.pth"] (hf download --exclude "*.bin" '
-            f'"*.pt" "*.pth") in {field}',
+            remedy=f"{instead} in place of {some([c[0].strip() for c in choices])} in {field}",
         )
-    elif _HUB.search(script) and not (wanted or unwanted or any(files)):
+    elif hub and not (wanted or unwanted or any(files)):
         yield Finding(
             severity=Severity.NOTE,
             check="EveryFormatFetched",
             object=str(owner),
             message=f"container {name} downloads every file of the repository: many "
             "hold their weights as .bin or .pt as well as safetensors",
-            remedy='ignore_patterns=["*.bin", "*.pt", "*.pth", "original/*"] (hf download '
-            f'--exclude "*.bin" "*.pt" "*.pth" "original/*") in {field}',
+            remedy=f"{_without(*_PICKLES, 'original/*')} in {field}",
         )
+
+
+def _leaves_out(choice: re.Match[str]) -> bool:
+    return choice["which"].startswith(("ignore", "--exclude"))
+
+
+def _without(*patterns: str) -> str:
+    """Say how huggingface_hub leaves files out.
+
+    Its command takes one pattern after each option, and what follows as files to fetch
+    (``_build_click_param`` in huggingface_hub/cli/_framework.py, since 1.0).
+    """
+    quoted = [f'"{pattern}"' for pattern in patterns]
+    options = " ".join(f"--exclude {pattern}" for pattern in quoted)
+    return f"ignore_patterns=[{', '.join(quoted)}] (hf download {options})"
+
+
+def _one_each(call: Call) -> str:
+    """Return the patterns of an ``hf download`` with an option before each.
+
+    Empty where that is so already.
+    """
+    given: list[tuple[str, list[str]]] = []
+    for text in (word.shown for word in call.words):
+        if text.startswith("-"):
+            given.append((text, []))
+        elif given and (not given[-1][1] or _GLOB.search(text)):
+            given[-1][1].append(text)
+    chosen = [(option, patterns) for option, patterns in given if option in _OPTIONS]
+    if all(len(patterns) < 2 for _, patterns in chosen):
+        return ""
+    return " ".join(f'{option} "{text}"' for option, patterns in chosen for text in patterns)
 
 
 def _brings(fill: Fill, view: ContainerView) -> bool:
@@ -145,10 +189,13 @@ def _files_of_hub(view: ContainerView, script: str) -> Iterator[str]:
     """Yield the files of a repository that a call names, by their own names."""
     for program in ("hf", "huggingface-cli"):
         for call in view.after(program, "download"):
-            left_out = call.options("--exclude", "--include")
+            left_out = call.options(*_OPTIONS)
             yield from (
-                posixpath.basename(word.text)
+                posixpath.basename(name)
                 for word in call.words
-                if word.text and _FILE.fullmatch(word.text) and word not in left_out
+                if (name := word.text or "")
+                and _FILE.fullmatch(name)
+                and not name.startswith("-")
+                and word not in left_out
             )
     yield from (posixpath.basename(found) for found in _PYTHON_FILE.findall(script))
