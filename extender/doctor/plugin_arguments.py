@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from functools import singledispatch
 
 from extender.doctor.decoded import Path, Refusal, seconds
-from extender.doctor.scheduler_names import is_label_value, is_qualified_name
 from extender.doctor.scheduler_types import (
     Arguments,
     BalancedAllocationArgs,
@@ -25,6 +24,7 @@ from extender.doctor.scheduler_types import (
     ShapePoint,
     VolumeBindingArgs,
 )
+from extender.kube.names import is_label_value, is_qualified_name
 
 _RATIO = "RequestedToCapacityRatio"
 _STRATEGIES = ("LeastAllocated", "MostAllocated", _RATIO)

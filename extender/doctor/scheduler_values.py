@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from extender.doctor.decoded import Path, Refusal, from_base64, seconds
-from extender.doctor.scheduler_names import is_extended_resource
 from extender.doctor.scheduler_plugins import refused_plugins
 from extender.doctor.scheduler_types import (
     ExtenderEntry,
@@ -20,6 +19,7 @@ from extender.doctor.scheduler_types import (
     SchedulerConfiguration,
     Tls,
 )
+from extender.kube.names import is_extended_resource
 
 _JITTER = 1.2
 """``JitterFactor``: a leader tries to renew its Lease after so many retry periods at the latest."""

@@ -17,6 +17,7 @@ from msgspec import Meta
 
 from extender.documents import API_VERSION, Section, load_yaml, read_document
 from extender.errors import InvalidQuantityError
+from extender.kube.names import is_label_value, is_qualified_name
 from extender.kube.quantity import parse_quantity
 from extender.loader.layout import model_path_problem
 from extender.loader.sources import Part, SourceError
@@ -149,7 +150,9 @@ def read_catalog(document: Any, *, name: str = "catalog") -> Catalog:
         Catalog,
         name=name,
         kind=KIND,
-        further=lambda read: _limit_errors(read) + _errors_of_models(document.get("models")),
+        further=lambda read: (
+            _limit_errors(read, document) + _errors_of_models(document.get("models"))
+        ),
     )
     return msgspec.structs.replace(read, models=tuple(_revised(model) for model in read.models))
 
@@ -170,6 +173,7 @@ class _Given(msgspec.Struct, frozen=True, kw_only=True):
     source: str | None
     revision: str | None
     directory: str | None
+    selector: dict[Any, Any]
 
 
 def _errors_of_models(models: Any) -> list[str]:
@@ -193,10 +197,11 @@ def _given(place: str, model: dict[Any, Any]) -> _Given:
         source=source,
         revision=revision,
         directory=proper if model.get("path") is None else path,
+        selector=selector if isinstance(selector := model.get("nodeSelector"), dict) else {},
     )
 
 
-def _limit_errors(read: Catalog) -> list[str]:
+def _limit_errors(read: Catalog, document: dict[str, Any]) -> list[str]:
     sizes = {
         "watermarks.reserve": read.watermarks.reserve,
         "limits.bytesPerSecond": read.limits.bytes_per_second,
@@ -208,8 +213,11 @@ def _limit_errors(read: Catalog) -> list[str]:
             parse_quantity(size)
         except InvalidQuantityError as error:
             errors.append(f"{field}: {error}")
-    marks = read.watermarks
-    if marks.low_percent >= marks.high_percent:
+    marks, given = read.watermarks, document.get("watermarks")
+    percents = {"lowPercent": marks.low_percent, "highPercent": marks.high_percent}
+    # What was refused has its default here, of which nobody has spoken.
+    told = not isinstance(given, dict) or {**percents, **given}.items() >= percents.items()
+    if told and marks.low_percent >= marks.high_percent:
         errors.append(
             f"watermarks.lowPercent: {marks.low_percent:g} is not below highPercent "
             f"({marks.high_percent:g}); lower it"
@@ -231,6 +239,11 @@ def _model_errors(given: _Given) -> list[str]:
         errors.append(
             f"path: {given.directory!r} {problem}; write it relative to the cache's directory"
         )
+    for key, value in given.selector.items():
+        if isinstance(key, str) and not is_qualified_name(key):
+            errors.append(f"nodeSelector: {key!r} can be no label's name; write it like zone")
+        if isinstance(value, str) and not is_label_value(value):
+            errors.append(f"nodeSelector: {value!r} can be no label's value: no node has it")
     return errors
 
 

@@ -28,7 +28,9 @@ class IncompleteError(DamagedError):
         super().__init__(path, verdict)
         self.permanent = listing.vouched
         wait = "" if self.permanent else "wait until all is copied there, or "
-        parts = sorted({each.kind.value for each in verdict.problems} & _PARTS)
+        listed = {file.path for file in listing.files}
+        absent = {each.kind.value for each in verdict.problems if each.file not in listed}
+        parts = sorted(absent & _PARTS)
         without = (
             f", or, if it is meant to have none, say so (without: [{', '.join(parts)}] in the "
             f"catalog, fill --without {parts[0]})"

@@ -65,6 +65,9 @@ _REMEDIES = {
 """Beside those of a directory that cannot be written."""
 
 
+NO_MODELS = frozenset({"lost+found", ".locks", ".cache", ".git"})
+"""The file system's, and what huggingface_hub and git keep beside models."""
+
 BESIDE = "+"
 """Between a model's escaped path, which has none, and what else a name says."""
 
@@ -323,6 +326,10 @@ def _is_removed(root: Path) -> bool:
 def model_path_problem(path: str) -> str | None:
     """Say what is wrong with a path for a model in the cache; None: nothing."""
     problem = path_problem(path)
+    if problem is None and not NO_MODELS.isdisjoint(path.split("/")):
+        problem = f"has a component of {', '.join(sorted(NO_MODELS))}: no model is looked for there"
+    if problem is None and not path.isprintable():
+        problem = "has a character that cannot be shown"
     if problem is None and path.count("/") >= DEEPEST:
         problem = f"has more than {DEEPEST} components"
     if problem is None and len(escaped(path)) > _LONGEST_NAME:

@@ -14,6 +14,7 @@ from extender.loader.layout import (
     DEEPEST,
     IN_PLACE,
     MARKER,
+    NO_MODELS,
     WORK_AREA,
     CacheDirectory,
     model_path_problem,
@@ -29,8 +30,6 @@ from extender.loader.proof.marker import (
 log = structlog.get_logger("extender.loader")
 
 _HUB_MODEL = "models--"
-_NO_MODELS = frozenset({WORK_AREA, "lost+found", ".locks", ".cache", ".git"})
-"""Ours, the file system's, and what huggingface_hub and git keep beside models."""
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,7 +106,7 @@ def _below(root: Path, path: str, depth: int) -> Iterator[Stored]:
         return
     below: list[Stored] = []
     for entry in inside:
-        plain = entry.is_dir(follow_symlinks=False) and entry.name not in _NO_MODELS
+        plain = entry.is_dir(follow_symlinks=False) and entry.name not in (WORK_AREA, *NO_MODELS)
         if plain and depth and not (path and is_hub_model(directory)):
             name = f"{path}/{entry.name}" if path else entry.name
             problem = model_path_problem(name)

@@ -94,6 +94,10 @@ def test_every_error_is_named_at_once_with_object_field_and_remedy() -> None:
         ({"path": ".modelcache/x"}, "loader's own"),
         ({"path": "x/.modelcache.json"}, "loader's own"),
         ({"path": "x" * 300}, "too long"),
+        ({"path": "lost+found/x"}, "no model is looked for there"),
+        ({"path": "a\nb"}, "a character that cannot be shown"),
+        ({"nodeSelector": {"bad key!!": "x"}}, "'bad key!!' can be no label's name"),
+        ({"nodeSelector": {"zone": "a b"}}, "'a b' can be no label's value"),
         ({"name": "a/b"}, "name"),
         ({"source": "hf://a/b/c"}, "write hf://organisation/name"),
         ({"source": "hf://a/b@v1", "revision": "v2"}, "two revisions"),
@@ -108,6 +112,13 @@ def test_every_error_is_named_at_once_with_object_field_and_remedy() -> None:
 def test_a_model_that_cannot_be_meant_is_refused(wrong: dict[str, Any], named: str) -> None:
     with pytest.raises(InvalidConfigurationError, match=named):
         read_catalog({**HEAD, "models": [model(**wrong)] if "name" not in wrong else [wrong]})
+
+
+def test_a_limit_is_not_compared_with_the_default_of_one_that_was_refused() -> None:
+    marks = {"highPercent": 0, "lowPercent": 90}
+    with pytest.raises(InvalidConfigurationError, match="highPercent") as refused:
+        read_catalog({**HEAD, "watermarks": marks})
+    assert "1 error(s)" in str(refused.value)
 
 
 def test_credentials_in_an_address_are_refused_and_not_repeated() -> None:

@@ -178,7 +178,7 @@ def test_a_shard_that_only_the_index_names_costs_one_download_and_no_reading_of_
         refused = counted.refused(ORIGIN)
         assert "rest.safetensors: model.safetensors.index.json names this shard" in str(refused)
         assert "correct the source, or include and exclude" in str(refused)
-        assert "without" not in str(refused)
+        assert "without" not in str(refused)  # nothing that a model can have none of
     assert hub.bytes_sent() == counted.received == size
     assert not [name for name in read if name.endswith(".safetensors")]
     failure = failure_of(refused)
@@ -201,6 +201,15 @@ def test_what_cannot_be_read_because_it_came_wrong_is_fetched_again(
     counted.obtain("m", ORIGIN)
     assert contents(counted.cache.final("m")) == files
     assert hub.bytes_sent(path) == 2 * len(files[path])
+
+
+def test_of_a_config_that_is_none_it_is_not_said_that_the_model_may_have_none(
+    counted: Counted, hub: Hub
+) -> None:
+    hub.repositories["org/small"].files["config.json"] = b"<html>"
+    refused = counted.refused(ORIGIN)
+    assert "config.json: cannot be read" in str(refused)
+    assert "without" not in str(refused)
 
 
 @pytest.mark.parametrize("hashes", [True, False])

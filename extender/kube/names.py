@@ -1,4 +1,4 @@
-"""Names as the apiserver and kube-scheduler check them.
+"""Names of labels and resources, as the apiserver and kube-scheduler check them.
 
 Sources, of kubernetes v1.37: apimachinery/pkg/util/validation/validation.go (``IsQualifiedName``,
 ``IsValidLabelValue``) and pkg/apis/core/v1/helper/helpers.go (``IsExtendedResourceName``).
