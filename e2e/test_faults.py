@@ -200,7 +200,10 @@ def test_a_disk_that_fills_up_in_mid_download_is_said_and_the_download_goes_on_w
             another_loader(whole)
             fetched(whole, hub, sent, 0.4, size)
             free = int(machine.run("df", "--output=avail", "-B1", str(CACHE)).split()[-1])
-            machine.run("fallocate", f"--length={free - (1 << 20)}", ballast)
+            machine.run("fallocate", f"--length={free - size}", ballast)
+            # The download takes of the rest meanwhile: how much is left of it nobody can know.
+            until_full = f"! dd if=/dev/zero of={ballast} bs=1M oflag=append conv=notrunc"
+            machine.run("sh", "-c", until_full)
             whole.wait_for(lambda: beliefs.now == "failed", 60, "the full disk to be known")
             (model,) = (m for m in report(whole)["models"] if m["path"] == MODEL)
             assert "free" in model["reason"]
