@@ -49,6 +49,8 @@ UNSHARE = (
     "--mount-proc",
     "--kill-child",
 )
+HELD = "held"
+"""What a keeper says once it holds the run's lock."""
 TOO_LONG = 124
 """The exit status of a command that took too long, as of timeout(1)."""
 
@@ -217,10 +219,11 @@ def new_run() -> Iterator[StartedRun]:
 
 
 def told(keeper: subprocess.Popen[bytes]) -> None:
-    """Wait until a keeper says that it holds the lock. Raises OSError where it ends instead."""
+    """Wait until a keeper says that it holds the lock. Raises OSError with what kept it from it."""
     assert keeper.stdout is not None
-    if not keeper.stdout.readline():
-        raise OSError("the keeper of the run was killed")
+    word = keeper.stdout.readline().decode().rstrip("\n")
+    if word != HELD:
+        raise OSError(word or "the keeper of the run was killed")
 
 
 @contextlib.contextmanager
@@ -244,12 +247,18 @@ def sweep() -> None:
 def keep(folder: Path) -> None:
     """Be the keeper: wait until the pipe's holder ends the run, or ends, then clean up."""
     run = Run(folder)
-    with locked(run.lock, fcntl.LOCK_SH):
+    with contextlib.ExitStack() as until_end:
+        word = HELD
+        try:
+            until_end.enter_context(locked(run.lock, fcntl.LOCK_SH))
+        except OSError as error:
+            word = str(error)
         with contextlib.suppress(BrokenPipeError):  # who started it has ended meanwhile
-            os.write(1, b"held\n")
-        while os.read(0, 1024):
-            pass
-        run.clean()
+            os.write(1, f"{word}\n".encode())
+        if word == HELD:
+            while os.read(0, 1024):
+                pass
+            run.clean()
 
 
 if __name__ == "__main__":

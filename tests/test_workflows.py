@@ -20,6 +20,9 @@ from extender import __version__ as VERSION  # noqa: N812
 ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yaml"))
 
+FIRST_BUILD_SECONDS = 15 * 60
+"""Of the real node's parts, on two cores: docs/real-node.md."""
+
 Document = dict[str, Any]
 
 
@@ -188,7 +191,9 @@ def test_the_real_nodes_steps_have_limits_of_their_own_within_that_of_their_job(
     job = loaded("ci.yaml")["jobs"]["e2e"]
     limits = {step["run"]: step.get("timeout-minutes", 0) for step in job["steps"] if "run" in step}
     run, kills = limits["make e2e"], limits["make e2e-kills"]
-    assert run * 60 > TEST_SECONDS, "its own limit comes first, and has it keep its logs"
+    assert run * 60 > FIRST_BUILD_SECONDS + TEST_SECONDS, (
+        "its own limit comes first, and has it keep its logs"
+    )
     assert kills > 0
     assert run + kills < job["timeout-minutes"]
 
