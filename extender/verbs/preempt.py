@@ -161,8 +161,10 @@ def _await(
     state, request = context.state, judge.request
     left = {node for node in args.candidates if node not in refused}
     known = [judge.view.nodes[node] for node in left if node in judge.view.nodes]
-    demand = max((request.demand.on(node.allocatable) for node in known), default=0)
-    if not (request.uid and demand):
+    demand = max(
+        (request.demand.on(node.allocatable) for node in known), default=request.demand.bytes
+    )
+    if not (request.uid and left and demand):
         state.stop_awaiting(request.uid)
         return {}
 

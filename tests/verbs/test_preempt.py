@@ -133,6 +133,18 @@ def test_room_is_not_made_for_a_second_pod_before_the_watch_tells_of_the_first(
     assert ask(second, **evicts) == evicts, "the nomination did not come"
 
 
+def test_room_is_not_made_twice_on_a_node_that_the_watch_shows_between_the_two(
+    state: ClusterState,
+) -> None:
+    """kube-scheduler has heard of the node before, and until then nothing speaks against it."""
+    evicts = {"new": victims("uid-there")}
+    assert kept(state, requesting("first", memory="40Gi"), **evicts) == evicts
+    state.upsert(node("new", memory="64Gi"))
+    state.upsert(tmpfs("there", size="40Gi", on="new"))
+    assert kept(state, tmpfs("second", size="40Gi"), **evicts) == {}
+    assert kept(state, tmpfs("second", size="20Gi"), **evicts) == evicts
+
+
 @pytest.mark.parametrize("nominated", ["warm", "cold"])
 def test_what_the_watch_tells_of_a_pod_counts_in_place_of_the_answer(
     state: ClusterState, nominated: str
