@@ -24,6 +24,7 @@ from simulation.apiserver import KINDS, Apiserver
 from simulation.choices import Choices
 from simulation.faults import Fate, Faults
 from simulation.fencing import Fencing
+from simulation.fetching import LOOK_SECONDS, Fetching
 from simulation.laws import Laws
 from simulation.scenario import Fence, Scenario
 from simulation.timeline import Timeline
@@ -99,6 +100,9 @@ class Extender:
             stale=self.stale,
             request_of=self.context.request_of,
         )
+        self._fetching = Fetching(
+            self.context, self.waiting, api=api, faults=faults, touch=self.touch, say=say
+        )
         self.witness = Witness(self.state, timeline, reporting=bool(scenario.reported))
         self.watches = [
             Watch(
@@ -117,6 +121,8 @@ class Extender:
         self._fencing: Fencing | None = None
         self._lose_lead: Callable[[], None]
         self._tick()
+        if scenario.on_demand:
+            self._fetch()
 
     def stale(self) -> tuple[str, ...]:
         """Name the kinds that were not heard of for too long."""
@@ -344,6 +350,14 @@ class Extender:
             faults=self._faults,
         )
 
+    # -- fetching --------------------------------------------------------------------------------
+
+    def _fetch(self) -> None:
+        if self.running:
+            if self.leads():
+                self._fetching.look()
+            self._timeline.after(LOOK_SECONDS, self._fetch)
+
     # -- waking ----------------------------------------------------------------------------------
 
     def _tick(self) -> None:
@@ -368,9 +382,12 @@ class Extender:
             self._look_soon()
             return
         self._waking = True
+        knows = self.leads() and not self._closed()
         try:
             for told in self._rounds.wake(self):
                 self._say(_in_words(told))
+            if knows:
+                self._laws.remembered(self)
         finally:
             self._waking = False
 

@@ -25,6 +25,7 @@ from simulation.choices import Choices
 from simulation.scenario import Delays, Seconds
 from simulation.timeline import Timeline
 
+_EVICTED = Condition(type="DisruptionTarget", status="True", reason="PreemptionByScheduler")
 _GONE_WITH_NODE_SECONDS = (0.0, 40.0)
 _CRASHED = (
     ContainerStatus(
@@ -79,6 +80,14 @@ class Kubelets:
         self._api.put(msgspec.structs.replace(pod, metadata=metadata))
         delay = self._choices.between(*self._delays.end)
         self._timeline.after(delay, lambda: self._api.delete(pod))
+
+    def evict(self, pod: Pod) -> None:
+        """Delete a pod to make room for another, as kube-scheduler does, which says so on it."""
+        if not pod.metadata.deletion_timestamp:
+            status = msgspec.structs.replace(
+                pod.status, conditions=(*pod.status.conditions, _EVICTED)
+            )
+            self.end(msgspec.structs.replace(pod, status=status))
 
     def finish(self, pod: Pod) -> None:
         """End a pod's containers by themselves; the pod stays."""
@@ -149,6 +158,9 @@ class Kubelets:
             if present.metadata.controller():
                 said = "ready" if status.conditions[0].status == "True" else "not ready"
                 self._say(f"{present.metadata.name} {said}")
+            if is_evicted(present):
+                conditions = (*status.conditions, _EVICTED)
+                status = msgspec.structs.replace(status, conditions=conditions)
             self._api.put(msgspec.structs.replace(present, status=status))
 
     def _conditions(self, *, ready: bool, initialized: bool) -> tuple[Condition, ...]:
@@ -157,6 +169,11 @@ class Kubelets:
             Condition(type="Ready", status=str(ready), last_transition_time=stamp),
             Condition(type="Initialized", status=str(initialized), last_transition_time=stamp),
         )
+
+
+def is_evicted(pod: Pod) -> bool:
+    """Tell whether a pod ends to make room for another."""
+    return _EVICTED in pod.status.conditions
 
 
 def _loader_pod(loader: DaemonSet, node: str, name: str, uid: str, created: str) -> Pod:

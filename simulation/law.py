@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import NoReturn
 
 
 class Law(StrEnum):
@@ -24,6 +25,7 @@ class Law(StrEnum):
     SCORES = "scores lie between 0 and 10"
     VICTIMS = "victims are those proposed"
     EVICTIONS_HELP = "evictions help"
+    HELP_IS_KEPT = "evictions that help are kept"
     OLD_KNOWLEDGE_EVICTS_NOBODY = "old knowledge evicts nobody"
     UNLOCKED = "the apiserver is not called under the lock"
     DECISION = "the decision is written with the Binding"
@@ -34,7 +36,10 @@ class Law(StrEnum):
     HAS_MEMORY = "what may come has its memory"
     NOMINATED_HELD = "a nominated pod's memory is held"
     GIVEN_ONCE = "a node is given to one pod at a time"
+    REMEMBERED = "who was refused is remembered"
     NOBODY_WAITS = "no pod waits that could run"
+    NOBODY_WAITS_FOR_ROOM = "no pod waits that others could make room for"
+    NOBODY_WAITS_FOR_A_LOADER = "no pod waits for a model that nobody asks a loader for"
 
 
 class BrokenLawError(AssertionError):
@@ -43,3 +48,8 @@ class BrokenLawError(AssertionError):
     def __init__(self, law: Law, text: str) -> None:
         super().__init__(f"{law}: {text}")
         self.law = law
+
+
+def broken(law: Law, text: str) -> NoReturn:
+    """Say that a law does not hold."""
+    raise BrokenLawError(law, text)

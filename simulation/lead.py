@@ -28,6 +28,7 @@ class Loss(StrEnum):
     RELEASED = "gives the lead up"
     STALLED = "stands still"
     KILLED = "is killed"
+    CRASHED = "loses its kube-scheduler alone"
 
 
 class Lead:
@@ -59,10 +60,14 @@ class Lead:
         """Tell whether somebody leads and renews."""
         return self._renewing
 
-    def lose(self, loss: Loss) -> None:
-        """Let the present holder stop renewing; the other one takes over in time."""
+    def lose(self, loss: Loss) -> int:
+        """Let the present holder stop renewing; return which replica leads next, in time.
+
+        It is the other one, unless a kube-scheduler that has crashed is back before.
+        """
         self._renewing = False
-        heir = 1 - self.holder
+        again = loss is Loss.CRASHED and self._choices.chance(50)
+        heir = self.holder if again else 1 - self.holder
         if loss is Loss.RELEASED:
             self.spec = msgspec.structs.replace(self.spec, holder_identity="")
             delay = self._choices.between(0.0, _RENEW_SECONDS)
@@ -75,6 +80,7 @@ class Lead:
             self._taken(heir)
 
         self._timeline.after(delay, take)
+        return heir
 
     def _acquire(self, replica: int) -> None:
         self._processes += 1

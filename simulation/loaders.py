@@ -17,6 +17,8 @@ from extender.report import (
     LEASE_LABEL,
     PROGRESS_ANNOTATION,
     REPORT_ANNOTATION,
+    WANTED_ANNOTATION,
+    Disk,
     Progress,
     Report,
     ReportedModel,
@@ -35,17 +37,22 @@ LEASE_SECONDS = 90
 
 _START_SECONDS = 0.01
 _BEAT_SECONDS = 25.0
+_LOOK_SECONDS = 1.0
 _HANG_SECONDS = (10.0, 400.0)
 _TOTAL_BYTES = 16 * 10**9
 
 
 class Loaders:
-    """The processes in the loaders' pods. ``path`` is the model's host path."""
+    """The processes in the loaders' pods. ``path`` is the model's host path.
+
+    ``on_demand``: they fetch it where they are asked to on their Lease, and nowhere else.
+    """
 
     def __init__(
         self,
         path: str,
         *,
+        on_demand: bool,
         api: Apiserver,
         timeline: Timeline,
         choices: Choices,
@@ -53,6 +60,7 @@ class Loaders:
         say: Callable[[str], None],
     ) -> None:
         self._directory, _, self._model = path.rpartition("/")
+        self._on_demand = on_demand
         self._api = api
         self._timeline = timeline
         self._choices = choices
@@ -73,8 +81,12 @@ class Loaders:
         node = pod.spec.node_name
         if self._works(pod) and self._disks.get(node) is ReportedState.READY:
             self._say(f"{pod.metadata.name} takes its model back")
-            self._put(pod, self._choices.one((ReportedState.FAILED, ReportedState.ABSENT)))
-            self._fetch(pod)
+            state = self._choices.one((ReportedState.FAILED, ReportedState.ABSENT))
+            self._put(pod, state)
+            if self._on_demand and state is ReportedState.ABSENT:
+                self._timeline.after(_LOOK_SECONDS, lambda: self._look(node))
+            else:
+                self._fetch(pod)
 
     def hang(self, pod: Pod) -> None:
         """Let a loader's process stand still for a while."""
@@ -100,6 +112,8 @@ class Loaders:
             began = _ready(now) and not (isinstance(before, Pod) and _ready(before))
             if began:  # not at once: others have to hear of the pod as it is first
                 self._timeline.after(_START_SECONDS, lambda: self._begin(now))
+        elif isinstance(now, Lease) and _wanted(now) not in {_wanted(before), ""}:
+            self._look(now.metadata.name.removeprefix(lease_name("")))
 
     def _begin(self, pod: Pod) -> None:
         """Start a process: it looks at the disk, reports, and fetches what is not there."""
@@ -113,8 +127,28 @@ class Loaders:
         if state is ReportedState.READY:
             self._put(pod, state)
         else:
+            self._begin_to_fetch(pod)
+
+    def _begin_to_fetch(self, pod: Pod) -> None:
+        """Fetch the model, if it is wanted here."""
+        if not self._on_demand or self._is_wanted(pod.spec.node_name):
             self._put(pod, ReportedState.LOADING)
             self._fetch(pod)
+        else:
+            self._put(pod, ReportedState.ABSENT)
+
+    def _is_wanted(self, node: str) -> bool:
+        lease = self._api.get(Lease, lease_name(node))
+        return lease is not None and bool(_wanted(lease))
+
+    def _look(self, node: str) -> None:
+        """Fetch what was asked for on a node's Lease, if its loader works and has it not."""
+        if self._disks.get(node) is not ReportedState.ABSENT or not self._is_wanted(node):
+            return
+        for pod in list(self._api.all(Pod)):
+            on = pod.metadata.controller() is not None and pod.spec.node_name == node
+            if on and self._works(pod):
+                self._begin_to_fetch(pod)
 
     def _fetch(self, pod: Pod) -> None:
         run = self._running[pod.metadata.uid]
@@ -132,7 +166,8 @@ class Loaders:
         if present is None:
             return
         report = Report(
-            directory=self._directory, models=(ReportedModel(path=self._model, state=state),)
+            directory=self._directory,
+            models=(ReportedModel(path=self._model, state=state, on_demand=self._on_demand),),
         )
         text = write(report)
         if present.metadata.annotations.get(REPORT_ANNOTATION) != text:
@@ -146,15 +181,19 @@ class Loaders:
         if not self._works(pod, run):
             return
         node = pod.spec.node_name
-        done = 0 if self._disks.get(node) is ReportedState.READY else _TOTAL_BYTES // 2
-        transfers = (
-            (Transfer(path=self._model, bytes_done=done, bytes_total=_TOTAL_BYTES),) if done else ()
-        )
+        transfers: tuple[Transfer, ...] = ()
+        if self._disks.get(node) is ReportedState.LOADING:
+            done = _TOTAL_BYTES // 2
+            transfers = (Transfer(path=self._model, bytes_done=done, bytes_total=_TOTAL_BYTES),)
+        disk = Disk(free_bytes=2 * _TOTAL_BYTES, total_bytes=4 * _TOTAL_BYTES)
+        progress = write(Progress(transfers=transfers, disk=disk))
+        before = self._api.get(Lease, lease_name(node))
+        annotations = {} if before is None else before.metadata.annotations
         metadata = ObjectMeta(
             name=lease_name(node),
             namespace=pod.metadata.namespace,
             labels={LEASE_LABEL: "true"},
-            annotations={PROGRESS_ANNOTATION: write(Progress(transfers=transfers))},
+            annotations={**annotations, PROGRESS_ANNOTATION: progress},
         )
         spec = LeaseSpec(
             renew_time=time_text(self._timeline.now), lease_duration_seconds=LEASE_SECONDS
@@ -181,3 +220,7 @@ class Loaders:
 
 def _ready(pod: Pod) -> bool:
     return any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions)
+
+
+def _wanted(lease: KubeObject) -> str:
+    return lease.metadata.annotations.get(WANTED_ANNOTATION, "")

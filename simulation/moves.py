@@ -19,8 +19,14 @@ _REST_SECONDS = 450
 _CALM_SECONDS = 110
 """Until what the last faults delayed is made good."""
 
-_WAVES = (_CALM_SECONDS, _CALM_SECONDS + 40, _CALM_SECONDS + 80)
-"""When some pods end."""
+_WAVES = range(_CALM_SECONDS, _CALM_SECONDS + 160, 20)
+"""When some pods end, and some come."""
+
+_ENDS_PERCENT = 30
+
+_CLOUD = _WAVES[1] - 5
+_CLOUDED_SECONDS = 30.0
+"""When one watch breaks before that, and for how long at most."""
 
 
 class Move(msgspec.Struct, frozen=True):
@@ -68,6 +74,12 @@ def _next(player: Player) -> None:
 
 
 def _come(player: Player) -> None:
+    """Create some pods."""
+    for _ in range(1 + player.world.choices.below(player.world.scenario.at_once)):
+        _create(player)
+
+
+def _create(player: Player) -> None:
     """Create a pod; now and then under the name of one that is gone."""
     world = player.world
     if len(world.asked()) >= world.scenario.max_pods:
@@ -203,20 +215,44 @@ def _rest(player: Player) -> None:
     for extender in world.extenders:
         for watch in extender.watches:
             watch.cut(0.0, 0.0)
+    _mend(world)
     for second in range(_REST_SECONDS):
         world.timeline.until(world.timeline.now + 1.0)
+        if second == _CLOUD:
+            _cloud(player)
         if second in _WAVES:
             _end_some(player)
+            _come(player)
         if second >= _CALM_SECONDS:
-            world.laws.nobody_waits(world.timeline.now, world.could_run())
+            world.laws.nobody_waits(world.could() if world.sees() else {})
     world.laws.at_rest()
     world.faults.on = True
+
+
+def _mend(world: World) -> None:
+    """Bring back every machine, and let it take pods: where there is none nobody waits in vain."""
+    for machine in world.machines:
+        node = world.api.get(Node, machine.name)
+        if node is None:
+            world.add_machine(machine)
+        elif node.spec.unschedulable:
+            world.api.put(msgspec.structs.replace(node, spec=NodeSpec()))
+
+
+def _cloud(player: Player) -> None:
+    """Break one watch for about as long as makes old knowledge of new, where that is soon.
+
+    What happens meanwhile is over when it is known: then nothing more has anybody tried again.
+    """
+    world = player.world
+    away = world.choices.between(0.0, min(2 * world.scenario.stale_seconds, _CLOUDED_SECONDS))
+    world.choices.one(world.extender.watches).cut(away, 0.0)
 
 
 def _end_some(player: Player) -> None:
     world = player.world
     for pod in world.asked():
-        if pod.spec.node_name and world.choices.chance(50):
+        if pod.spec.node_name and world.choices.chance(_ENDS_PERCENT):
             world.say(f"{pod.metadata.name} deleted")
             world.kubelets.end(pod)
 

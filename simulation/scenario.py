@@ -76,10 +76,12 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """``ask`` makes the pod with a number. Loaders run on every node.
 
     ``reported`` is the host path of the model that they report; where it is empty, they report
-    nothing, and are done when they are Ready. ``fence`` makes the fence of an extender from its
+    nothing, and are done when they are Ready. ``on_demand``: those that report fetch it where a pod
+    waits for it, and nowhere else. ``fence`` makes the fence of an extender from its
     host's name, a monotonic clock and a UNIX one; with one there are two replicas, of which one
     leads, and the lead is lost now and then.
     ``stale_seconds``: a kind that was not heard of for longer is old knowledge.
+    Pods come up to so many ``at_once``, and none while there are ``max_pods``.
     A world begins with the first few ``machines``: at least ``fewest``, all where that is 0.
     """
 
@@ -87,9 +89,11 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     fewest: int = 0
     loaders: tuple[DaemonSet, ...]
     reported: str = ""
+    on_demand: bool = False
     fence: Callable[[str, Clock, Clock], Fence] | None = None
     ask: Callable[[int, Choices], Ask]
     max_pods: int = 24
+    at_once: int = 1
     policy: Policy = Policy()
     stale_seconds: float = 120.0
     delays: Delays = Delays()

@@ -10,9 +10,13 @@ After kubernetes/pkg/scheduler (schedule_one.go, backend/queue/scheduling_queue.
   part in refusing it, else one that gives something back (the hints of its own plugins), which a
   change of the pod itself does not. Then it
   waits for its backoff of 1 to 2 s (``podMaxBackoffSeconds: 2``); with nothing else to do the
-  backoff is skipped. A failed bind goes to the error backoff, which is never skipped.
+  backoff is skipped. A failed bind goes to the error backoff, which is never skipped; to the other
+  pods it is the end of one that had a place.
 - Why a bind failed is written to the pod.
-- Preemption is for nodes that failed in-tree. Its dry run never asks filter.
+- Preemption is for nodes that failed in-tree. Its dry run never asks filter. A pod whose Binding is
+  on its way is a victim like any other: the cache has it on its node from the scheduling cycle on.
+  A pod whose victims are still ending evicts nobody more, unless its node is out of the question by
+  now. Where an extender refuses every eviction, a nomination stays as it was.
 """
 
 from __future__ import annotations
@@ -28,10 +32,10 @@ from simulation.apiserver import Apiserver
 from simulation.choices import Choices
 from simulation.extender import Extender
 from simulation.faults import Faults
-from simulation.kubelet import Kubelets
-from simulation.laws import allocatable
+from simulation.kubelet import Kubelets, is_evicted
 from simulation.scenario import Ask, Delays
 from simulation.timeline import Timeline
+from simulation.truth import allocatable, priority
 
 FIRST_BACKOFF_SECONDS = 1.0
 LAST_BACKOFF_SECONDS = 2.0
@@ -120,12 +124,16 @@ class Scheduler:
             if ask is None or pod.status.phase in FINISHED:
                 continue
             uid = pod.metadata.uid
-            node = pod.spec.node_name or self._assumed.get(uid, "")
-            if not node and uid != asking.metadata.uid and _priority(pod) >= _priority(asking):
+            node = self._place(pod)
+            if not node and uid != asking.metadata.uid and priority(pod) >= priority(asking):
                 node = pod.status.nominated_node_name
             if node:
                 table[node] = table.get(node, 0) + ask.request
         return table
+
+    def _place(self, pod: Pod) -> str:
+        """Return the node that a pod is on, or on its way to: the cache has it there already."""
+        return pod.spec.node_name or self._assumed.get(pod.metadata.uid, "")
 
     # -- the queue -------------------------------------------------------------------------------
 
@@ -135,7 +143,10 @@ class Scheduler:
         elif isinstance(before, Pod):
             after = now if isinstance(now, Pod) else None
             if after is None or after.spec.node_name or after.metadata.deletion_timestamp:
+                gave_up = after is None and before.metadata.uid in self._assumed
                 self._forget(before.metadata.uid)
+                if gave_up:
+                    self._move(list(self._unschedulable))
                 if before.spec.node_name or (after is not None and after.spec.node_name):
                     free = after is None or after.status.phase in FINISHED
                     self._move(list(self._unschedulable if free else self._ours))
@@ -226,8 +237,9 @@ class Scheduler:
             self._unschedulable[uid] = self._timeline.now
             if fitting:
                 self._ours[uid] = None
-            if not self._preempt(pod, fitting) and nominated:
-                self._nominate(pod, "")
+            target = self._preempt(pod, fitting)
+            if target != nominated:
+                self._nominate(pod, target)
             return
         chosen = passed[0] if len(passed) == 1 else self._choose(pod, passed)
         self._say(f"{name} chosen for {chosen}")
@@ -236,11 +248,11 @@ class Scheduler:
         self._timeline.after(delay, lambda: self._bind(pod, chosen))
 
     def _choose(self, pod: Pod, names: list[str]) -> str:
-        """Take one of the best; sometimes the in-tree plugins outvote the extender."""
+        """Take one of the best; sometimes, faults or not, in-tree plugins outvote the extender."""
         scores = self.extender.prioritize(pod, tuple(names))
         top = max(score for _, score in scores)
         best = [name for name, score in scores if score == top]
-        return self._choices.one(names if self._faults.happens(20) else best)
+        return self._choices.one(names if self._choices.chance(20) else best)
 
     def _bind(self, pod: Pod, node: str) -> None:
         """End a binding cycle. Sometimes it is given up, whatever the answer will be."""
@@ -256,8 +268,10 @@ class Scheduler:
 
         def end(backoff: float) -> None:
             nonlocal over
-            if not over and self._assumed.pop(uid, None) is not None and self._pod(uid) is not None:
-                self._back_off(uid, backoff)
+            if not over and self._assumed.pop(uid, None) is not None:
+                if self._pod(uid) is not None:
+                    self._back_off(uid, backoff)
+                self._move(list(self._unschedulable))
             over = True
 
         if self._faults.happens(3):
@@ -282,17 +296,32 @@ class Scheduler:
         status = msgspec.structs.replace(pod.status, nominated_node_name=node)
         self._api.put(msgspec.structs.replace(pod, status=status))
 
-    def _preempt(self, pod: Pod, fitting: list[str]) -> bool:
+    def _preempt(self, pod: Pod, fitting: list[str]) -> str:
+        """Evict pods for one that fits nowhere; return where it is nominated to from now on."""
+        nominated = pod.status.nominated_node_name
+        if nominated not in fitting and self.makes_way(nominated, pod):
+            return nominated
         candidates = self.candidates(pod, fitting)
-        kept = self.extender.preempt(pod, candidates) if candidates else {}
+        if not candidates:
+            return ""
+        kept = self.extender.preempt(pod, candidates)
         if not kept:
-            return False
+            return nominated
         node = min(kept, key=lambda name: len(kept[name].uids))
         self._say(f"{pod.metadata.name} evicts {', '.join(kept[node].uids)} from {node}")
         for victim in [p for p in self._api.all(Pod) if p.metadata.uid in kept[node].uids]:
-            self._kubelets.end(victim)
-        self._nominate(pod, node)
-        return True
+            self._kubelets.evict(victim)
+        return node
+
+    def makes_way(self, name: str, pod: Pod) -> bool:
+        """Tell whether a node takes pods, and one that was evicted there for it still ends."""
+        node = self._api.get(Node, name)
+        if node is None or node.spec.unschedulable:
+            return False
+        return any(
+            other.spec.node_name == name and is_evicted(other) and priority(other) < priority(pod)
+            for other in self._api.all(Pod)
+        )
 
     def candidates(self, pod: Pod, fitting: list[str]) -> dict[str, Victims]:
         """Return whom the pod could have evicted where it does not fit, by node."""
@@ -305,18 +334,14 @@ class Scheduler:
                 continue
             lacking = taken.get(name, 0) + wanted - allocatable(node)
             victims = []
-            for other in sorted(self._api.all(Pod), key=_priority):
+            for other in sorted(self._api.all(Pod), key=priority):
                 ask = self._asks.get(other.metadata.uid)
-                if ask is None or other.spec.node_name != name:
+                if ask is None or self._place(other) != name or other.status.phase in FINISHED:
                     continue
-                if lacking <= 0 or _priority(other) >= _priority(pod):
+                if lacking <= 0 or priority(other) >= priority(pod):
                     continue
                 victims.append(other.metadata.uid)
                 lacking -= ask.request
             if lacking <= 0 and victims:
                 candidates[name] = Victims(uids=tuple(victims), pdb_violations=0)
         return candidates
-
-
-def _priority(pod: Pod) -> int:
-    return pod.spec.priority or 0

@@ -6,14 +6,14 @@ from collections import Counter, deque
 from collections.abc import Sequence
 
 from extender.kube.objects import Node, NodeStatus, ObjectMeta, Pod
+from extender.report import ReportedState
 from extender.verbs.bind import BindOutcome
-from extender.verbs.preempt import refused_candidates
-from extender.wire import PreemptArgs
 from simulation.apiserver import Apiserver
 from simulation.choices import Choices
 from simulation.extender import Extender
 from simulation.faults import Faults
 from simulation.kubelet import Kubelets
+from simulation.law import Law
 from simulation.laws import Laws
 from simulation.lead import HOSTS, Lead, Loss
 from simulation.loaders import Loaders
@@ -23,6 +23,8 @@ from simulation.timeline import Timeline
 
 BEGIN = 1_767_225_600.0
 """2026-01-01T00:00:00Z."""
+
+_ABSENT = {ReportedState.ABSENT}
 
 
 class World:
@@ -89,20 +91,21 @@ class World:
     def restart(self) -> None:
         """End the process of the leader's extender and start another."""
         self.scheduler.extender = self._renew(self.leader)
+        self.laws.goes_on(self.scheduler.extender)
 
     def lose_lead(self) -> None:
-        """Let the leader lose the lead in one of three ways, if somebody leads."""
+        """Let the leader lose the lead in one of several ways, if somebody leads."""
         if self.lead is None or not self.lead.stable:
             return
         loss = self.choices.one(tuple(Loss))
         self.say(f"{HOSTS[self.leader]} {loss}")
-        if self.faults.happens(30):  # what is in the way of one is often in the way of both
-            away, listing = self.choices.between(1.0, 60.0), self.choices.between(0.01, 5.0)
-            self.extenders[1 - self.leader].pods.cut(away, listing)
         self.scheduler.stop(stalled=loss is Loss.STALLED)
         if loss is Loss.KILLED:
             self._renew(self.leader)
-        self.lead.lose(loss)
+        heir = self.lead.lose(loss)
+        if self.faults.happens(30):  # what is in the way of one is often in the way of both
+            away, listing = self.choices.between(1.0, 60.0), self.choices.between(0.01, 5.0)
+            self.extenders[heir].pods.cut(away, listing)
 
     def _renew(self, number: int) -> Extender:
         old = self.extenders[number]
@@ -115,6 +118,7 @@ class World:
         self.scheduler = self._schedule(number)
 
     def _schedule(self, number: int) -> Scheduler:
+        self.laws.leads(self.extenders[number])
         return Scheduler(
             self.extenders[number],
             api=self.api,
@@ -146,25 +150,41 @@ class World:
         """Return the pods that were asked for: all but those of loaders."""
         return [pod for pod in self.api.all(Pod) if pod.metadata.uid in self.laws.asks]
 
-    def could_run(self) -> list[str]:
-        """Return the pods that wait though both kube-scheduler and the extender would let them."""
-        found = []
-        for pod in self.scheduler.waiting():
-            names = tuple(self.scheduler.fitting(pod))
-            judge = self.extender.context.judge(pod)
-            if any(judge.reason(name) is None for name in names) or self._could_evict(pod, names):
-                found.append(pod.metadata.uid)
-        return found
+    def sees(self) -> bool:
+        """Tell whether the leader's extender was told of everything that is not quite new."""
+        latest = self.scenario.delays.watch[1]
+        return all(watch.age() <= latest for watch in self.extender.watches)
 
-    def _could_evict(self, pod: Pod, names: Sequence[str]) -> bool:
-        """Tell whether a pod waits that would be given room if kube-scheduler asked."""
-        if pod.status.nominated_node_name or not self.scheduler.heeds(pod.metadata.uid):
+    def could(self) -> dict[Law, list[str]]:
+        """Return the pods that wait in vain, by the law that they break if that lasts.
+
+        They could run by what is so, or could if others were evicted where kube-scheduler would,
+        or if a loader were asked for their model.
+        """
+        runs, evicts, asks = [], [], []
+        for pod in self.scheduler.waiting():
+            names = self.scheduler.fitting(pod)
+            if any(self.laws.truth.could_run(pod, name) for name in names):
+                runs.append(pod.metadata.uid)
+            elif self._could_evict(pod, names):
+                evicts.append(pod.metadata.uid)
+            elif self.scenario.on_demand and self.laws.truth.states(pod, names) == _ABSENT:
+                asks.append(pod.metadata.uid)
+        return {
+            Law.NOBODY_WAITS: runs,
+            Law.NOBODY_WAITS_FOR_ROOM: evicts,
+            Law.NOBODY_WAITS_FOR_A_LOADER: asks,
+        }
+
+    def _could_evict(self, pod: Pod, names: list[str]) -> bool:
+        """Tell whether a pod could run in place of others, and is tried again when it is told."""
+        scheduler, nominated = self.scheduler, pod.status.nominated_node_name
+        if scheduler.makes_way(nominated, pod) or not scheduler.heeds(pod.metadata.uid):
             return False
-        candidates = self.scheduler.candidates(pod, list(names))
-        args = PreemptArgs(pod=pod, candidates=candidates)
-        context = self.extender.context
-        refused = refused_candidates(args, context.judge(pod), context)
-        return bool(candidates.keys() - refused.keys())
+        return any(
+            self.laws.truth.could_run(pod, name, without=victims.uids)
+            for name, victims in scheduler.candidates(pod, names).items()
+        )
 
     def say(self, text: str) -> None:
         """Note what happens, for people."""
@@ -173,6 +193,7 @@ class World:
     def _loaders(self) -> Loaders:
         return Loaders(
             self.scenario.reported,
+            on_demand=self.scenario.on_demand,
             api=self.api,
             timeline=self.timeline,
             choices=self.choices,

@@ -13,13 +13,14 @@ from threading import Event, Thread
 import msgspec
 import structlog
 
-from extender.cluster.view import Key, LoaderLease
-from extender.report import WANTED_ANNOTATION, Wanted, WantedModel, write
+from extender.cluster.view import Key
+from extender.report import WANTED_ANNOTATION, Wanted, write
 from extender.serving.telling import ApiTelling, while_leading
 from extender.verbs.context import Context
-from extender.waiting.fetching import Bounds, Wishing
+from extender.waiting.fetching import Bounds
 from extender.waiting.pods import WaitingPod, WaitingPods
 from extender.waiting.rounds import Told, note
+from extender.waiting.wishes import Models, changes
 from extender.watch.answers import UnreachableError
 from extender.watch.client import Transport
 from extender.watch.paths import MERGE_PATCH, lease_path
@@ -75,23 +76,11 @@ class Fetching:
         context = self._context
         if context.unsynced() or context.stale() or not self._leads():
             return
-        waiting, view = self._pods.present(context.state), context.state.view()
-        asked = {key for key, lease in view.leases.items() if lease.wanted.models}
-        if not waiting and not asked:
-            return
-        pending = {
-            f"{pod.namespace}/{pod.name}"
-            for pod in context.state.pods()
-            if pod.counts and not pod.node
-        }
-        wishing = Wishing(view, context.policy, self._bounds, pending=pending)
-        wishes = wishing.wishes(waiting)
-        for key in sorted(asked | set(wishes)):
-            models = wishes.get(key, ())
-            before = view.leases.get(key, LoaderLease()).wanted.models
-            if models != before and not self._stopping.is_set():
+        found = changes(context.state, self._pods, context.policy, self._bounds)
+        for key, (before, models) in found.leases.items():
+            if not self._stopping.is_set():
                 self._write(key, before, models)
-        for pod in wishing.unasked:
+        for pod in found.unasked:
             if not self._stopping.is_set():
                 self._have_asked(pod)
 
@@ -109,9 +98,7 @@ class Fetching:
                 error=word.error,
             )
 
-    def _write(
-        self, key: Key, before: tuple[WantedModel, ...], models: tuple[WantedModel, ...]
-    ) -> None:
+    def _write(self, key: Key, before: Models, models: Models) -> None:
         lease = self._context.state.lease(key)
         if lease is None:
             return
@@ -142,9 +129,7 @@ class Fetching:
             problem = answer.problem().message or f"HTTP {answer.status}"
             self._failed(key, f"{problem}; {_REMEDY}" if answer.status == 403 else problem)
 
-    def _log(
-        self, key: Key, before: tuple[WantedModel, ...], models: tuple[WantedModel, ...]
-    ) -> None:
+    def _log(self, key: Key, before: Models, models: Models) -> None:
         old, new = ({(model.path, model.pod) for model in some} for some in (before, models))
         for path, pod in sorted(new - old):
             log.info("loader asked", node=key[1], loader=key[0], model=path, pod=pod)

@@ -1,39 +1,87 @@
-"""The scenario of the tests: few nodes, little room, pods of every kind."""
+"""The scenario of the tests: few nodes, little room, pods of every kind.
+
+What a pod requests and may take is counted from its JSON by ``tests/truth``, not by the core.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import msgspec
 
 from extender.serving.leadership import Fence
 from simulation.choices import Choices
 from simulation.scenario import Ask, Delays, Machine, Scenario
-from tests.builders import HOST_MODEL, loader, our_loader, tmpfs, vllm
+from tests.builders import HOST_MODEL, MODEL, loader, our_loader, pod
+from tests.truth.memory import demand, requested
 
 GIB = 2**30
 NODE_GIB = 64
 VOLUME_GIB = (40, 20, 16, 8, 4)
 """The biggest first: what takes few pods makes a short history."""
 
+Spec = dict[str, Any]
 
-def ask(number: int, choices: Choices) -> Ask:
-    """Half the pods bring memory-backed volumes, half need the model on a node's disk."""
-    name = f"pod-{number}"
-    priority = 1000 if choices.chance(15) else 0
-    if choices.chance(50):
-        request = choices.one((8, 24, 1))
-        pod, demand = vllm(name, memory=f"{request}Gi"), request
-        needs_model = True
-    else:
-        request, volume = 1, choices.one(VOLUME_GIB)
-        pod, demand = tmpfs(name, size=f"{volume}Gi", memory="1Gi"), request + volume
-        needs_model = False
-    spec = msgspec.structs.replace(pod.spec, priority=priority)
+
+def reading(gib: int) -> Spec:
+    """Return a pod that opens a model which has to be on the node's disk."""
+    source = {"hostPath": {"path": "/var/lib/models", "type": "Directory"}}
+    return {
+        "containers": [
+            {
+                "name": "vllm",
+                "image": "vllm/vllm-openai:v0.11.0",
+                "args": ["--model", MODEL],
+                "resources": {"requests": {"memory": f"{gib}Gi"}},
+                "volumeMounts": [{"name": "models", "mountPath": "/models", "readOnly": True}],
+            }
+        ],
+        "volumes": [{"name": "models", **source}],
+    }
+
+
+def filling(size: int, *, gib: int, at: str = "/ram", limited: bool = False) -> Spec:
+    """Return a pod with a memory-backed volume, which its request covers where it is its limit."""
+    spec = plain(gib)
+    (container,) = spec["containers"]
+    container["volumeMounts"] = [{"name": "ram", "mountPath": at}]
+    if limited:
+        container["resources"]["limits"] = container["resources"]["requests"]
+    volume = {"name": "ram", "emptyDir": {"medium": "Memory", "sizeLimit": f"{size}Gi"}}
+    return {**spec, "volumes": [volume]}
+
+
+def plain(gib: int) -> Spec:
+    """Return a pod with no volume at all, of which kube-scheduler counts everything."""
+    resources = {"requests": {"memory": f"{gib}Gi"}}
+    return {"containers": [{"name": "main", "image": "busybox:1.37", "resources": resources}]}
+
+
+PLAIN = (plain(24), plain(8), filling(12, gib=16, limited=True), filling(16, gib=4, at="/dev/shm"))
+"""Pods that ask for nothing but what kube-scheduler counts, too."""
+
+
+def asked(number: int, spec: Spec, *, priority: int, needs_model: bool = False) -> Ask:
+    """Return a pod that comes, with its memory as the words of the documentation count it."""
+    manifest = {"spec": {**spec, "priority": priority}}
     return Ask(
-        pod=msgspec.structs.replace(pod, spec=spec),
-        request=request * GIB,
-        demand=demand * GIB,
+        pod=pod(f"pod-{number}", spec=manifest["spec"], status={"phase": "Pending"}),
+        request=int(requested(manifest)),
+        demand=int(demand(manifest)),
         needs_model=needs_model,
     )
+
+
+def ask(number: int, choices: Choices) -> Ask:
+    """Of ten pods four bring memory-backed volumes, four need a model, two are plain."""
+    priority = 1000 if choices.chance(15) else 0
+    kind = choices.below(10)
+    if kind < 4:
+        return asked(number, filling(choices.one(VOLUME_GIB), gib=1), priority=priority)
+    if kind < 8:
+        spec = reading(choices.one((8, 24, 1)))
+        return asked(number, spec, priority=priority, needs_model=True)
+    return asked(number, choices.one(PLAIN), priority=priority)
 
 
 CROWDED = Scenario(
@@ -46,6 +94,9 @@ CROWDED = Scenario(
 REPORTING = msgspec.structs.replace(CROWDED, loaders=(our_loader(),), reported=HOST_MODEL)
 """The same with loaders of ours, which report what they hold and keep Leases."""
 
+FETCHING = msgspec.structs.replace(REPORTING, on_demand=True)
+"""The same with loaders that fetch their model where it is asked for."""
+
 PAIR = msgspec.structs.replace(
     CROWDED,
     delays=Delays(late=(0.1, 2.4)),  # less than a client waits
@@ -55,34 +106,42 @@ PAIR = msgspec.structs.replace(
 
 
 def contending(number: int, choices: Choices) -> Ask:
-    """Half the pods are large by requests, half by their volume, and half may evict others."""
-    name = f"pod-{number}"
+    """Most pods are large by requests or by their volume, some plain; half may evict others."""
     priority = 1000 if choices.chance(50) else 0
-    if choices.chance(50):
-        pod, request, demand = vllm(name, memory="30Gi"), 30, 30
-        needs_model = True
-    else:
-        pod, request, demand = tmpfs(name, size="12Gi", memory="8Gi"), 8, 20
-        needs_model = False
-    spec = msgspec.structs.replace(pod.spec, priority=priority)
-    return Ask(
-        pod=msgspec.structs.replace(pod, spec=spec),
-        request=request * GIB,
-        demand=demand * GIB,
-        needs_model=needs_model,
-    )
+    kind = choices.below(5)
+    if kind < 2:
+        return asked(number, filling(12, gib=8), priority=priority)
+    if kind < 4:
+        return asked(number, reading(30), priority=priority, needs_model=True)
+    return asked(number, plain(12), priority=priority)
 
 
 EVICTING = msgspec.structs.replace(
     CROWDED,
     machines=CROWDED.machines[:2],
     ask=contending,
-    max_pods=12,
+    max_pods=14,
+    at_once=4,
     stale_seconds=6.0,
     delays=Delays(watch=(0.001, 2.0)),
 )
 """Two nodes at most that are full by requests as often as by what pods may take, a watch that often
 tells of it later than kube-scheduler's own, and knowledge that is soon old."""
 
-SCENARIOS = (CROWDED, REPORTING, PAIR, EVICTING)
+
+def hoarding(number: int, choices: Choices) -> Ask:
+    """Pods that may take far more than they request, small ones to evict, and who would evict."""
+    kind = choices.below(10)
+    if kind < 3:
+        return asked(number, filling(30, gib=1), priority=1000)
+    if kind < 7:
+        return asked(number, plain(40), priority=1000)
+    return asked(number, plain(33), priority=0)
+
+
+HOARDING = msgspec.structs.replace(EVICTING, machines=CROWDED.machines, fewest=4, ask=hoarding)
+"""Nodes that are full by what pods may take long before they are full by requests: an eviction
+there is in vain until something else has gone."""
+
+SCENARIOS = (CROWDED, REPORTING, PAIR, EVICTING, FETCHING, HOARDING)
 """In turns, by seed."""

@@ -1,0 +1,44 @@
+"""What loaders are asked for from now on, beside what their Leases say that they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from extender.cluster.state import ClusterState
+from extender.cluster.view import Key, LoaderLease
+from extender.placement.policy import Policy
+from extender.report import WantedModel
+from extender.waiting.fetching import Bounds, Wishing
+from extender.waiting.pods import WaitingPod, WaitingPods
+
+Models = tuple[WantedModel, ...]
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What has to be written, and whom kube-scheduler has to be made to ask about.
+
+    ``leases`` has, by a loader's namespace and node, what it is asked for and what it should be;
+    those that need no change are left out. ``unasked``: see ``Wishing``.
+    """
+
+    leases: Mapping[Key, tuple[Models, Models]] = {}
+    unasked: Sequence[WaitingPod] = ()
+
+
+def changes(state: ClusterState, pods: WaitingPods, policy: Policy, bounds: Bounds) -> Changes:
+    """Work out what the waiting pods need now, and nothing else any more."""
+    waiting, view = pods.present(state), state.view()
+    asked = {key for key, lease in view.leases.items() if lease.wanted.models}
+    if not waiting and not asked:
+        return Changes()
+    pending = {f"{pod.namespace}/{pod.name}" for pod in state.pods() if pod.counts and not pod.node}
+    wishing = Wishing(view, policy, bounds, pending=pending)
+    wishes = wishing.wishes(waiting)
+    both = {
+        key: (view.leases.get(key, LoaderLease()).wanted.models, wishes.get(key, ()))
+        for key in sorted(asked | set(wishes))
+    }
+    new = {key: (before, models) for key, (before, models) in both.items() if before != models}
+    return Changes(new, wishing.unasked)

@@ -1,0 +1,168 @@
+"""The laws of preempt: what is kept must help, what would help is kept, and a room is made once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from extender.cluster.view import NodeView, View
+from extender.kube.objects import Pod
+from extender.wire import Victims
+from simulation.apiserver import Apiserver
+from simulation.kubelet import is_evicted
+from simulation.law import Law, broken
+from simulation.scenario import Ask
+from simulation.truth import place, priority
+
+if TYPE_CHECKING:
+    from simulation.extender import Extender
+
+
+class Room(msgspec.Struct, frozen=True):
+    """The only node where pods were let be evicted for one, and until when it is expected there.
+
+    ``before`` is where it was told to be nominated to by then.
+    """
+
+    node: str
+    until: float
+    before: str
+
+
+class Evictions:
+    """What was said of evictions, and what is expected of it."""
+
+    def __init__(self, api: Apiserver, asks: Mapping[str, Ask]) -> None:
+        self._api = api
+        self._asks = asks
+        self._rooms: dict[tuple[Extender, str], Room] = {}
+        """What was made room for last, by whom that was told and the pod's UID."""
+
+    def expected(self, extender: Extender) -> dict[str, Room]:
+        """Return for whom room was made that the extender was told nothing else of since.
+
+        What was told once is over for good: a nomination that is cleared again is no news.
+        """
+        now, witness = self._api.now, extender.witness
+        self._rooms = {key: room for key, room in self._rooms.items() if room.until > now}
+        standing = {}
+        for (told_by, uid), room in list(self._rooms.items()):
+            if told_by is not extender:
+                continue
+            pod = witness.pods.get(uid)
+            nominated = pod.status.nominated_node_name if pod is not None else room.before
+            if nominated != room.before or (pod is not None and place(pod)):
+                del self._rooms[told_by, uid]
+            else:
+                standing[uid] = room
+        return standing
+
+    def answered(
+        self,
+        extender: Extender,
+        pod: Pod,
+        candidates: Mapping[str, Victims],
+        kept: Mapping[str, Victims],
+        *,
+        left_for: float,
+        may_be_silent: float,
+    ) -> None:
+        """Look at an answer, as far as could be known of what was told.
+
+        ``left_for``: for how many seconds what a loader left is good for anything, at most.
+        ``may_be_silent``: for how many seconds a loader may say nothing, and is believed for sure.
+        """
+        view = extender.state.view()
+        for name, victims in kept.items():
+            if victims != candidates.get(name):
+                broken(Law.VICTIMS, f"{name}: {victims.uids}")
+        if not extender.stale():
+            nominated = view.nodes.get(pod.status.nominated_node_name)
+            made_way = nominated is not None and self._makes_way(extender, nominated, pod)
+            for name, victims in candidates.items():
+                node = view.nodes.get(name)
+                if node is None:
+                    continue
+                if name in kept:
+                    self._see_that_it_helps(extender, node, pod, victims, left_for)
+                elif not made_way and self._would_help(extender, node, pod, victims, may_be_silent):
+                    broken(Law.HELP_IS_KEPT, f"{victims.uids} on {name} for {pod.metadata.name}")
+        self._expect(extender, pod, kept)
+
+    def _see_that_it_helps(
+        self, extender: Extender, node: NodeView, pod: Pod, victims: Victims, left_for: float
+    ) -> None:
+        ask, view = self._asks[pod.metadata.uid], extender.state.view()
+        what = f"{victims.uids} on {node.name} for {pod.metadata.name}"
+        taken = ask.demand + self._others(extender, node, pod, victims)
+        for uid, room in self.expected(extender).items():
+            other = extender.witness.pods.get(uid)
+            ahead = other is not None and priority(other) >= priority(pod)
+            counted = is_kept_somewhere(view, uid, besides="")
+            if room.node == node.name and ahead and not counted and uid != pod.metadata.uid:
+                taken += self._asks[uid].demand
+        if ask.demand and taken > node.allocatable:
+            broken(Law.EVICTIONS_HELP, what)
+        if ask.needs_model and extender.witness.vouched(node.name) > left_for:
+            broken(Law.EVICTIONS_HELP, f"{what}: there is no model")
+
+    def _would_help(
+        self, extender: Extender, node: NodeView, pod: Pod, victims: Victims, may_be_silent: float
+    ) -> bool:
+        """Tell whether the pod could run for sure once its victims are gone."""
+        ask = self._asks[pod.metadata.uid]
+        if not self._has_room(extender, node, pod, victims):
+            return False
+        witness = extender.witness
+        vouched = not witness.vouched(node.name) and witness.silent(node.name) < may_be_silent
+        return vouched or not ask.needs_model
+
+    def _makes_way(self, extender: Extender, node: NodeView, pod: Pod) -> bool:
+        """Tell whether a node has the memory once those are gone that were evicted for the pod."""
+        evicted = (
+            other.metadata.uid
+            for other in extender.witness.on(node.name)
+            if is_evicted(other) and priority(other) < priority(pod)
+        )
+        return self._has_room(extender, node, pod, Victims(uids=tuple(evicted), pdb_violations=0))
+
+    def _has_room(self, extender: Extender, node: NodeView, pod: Pod, victims: Victims) -> bool:
+        """Tell whether a node has the memory for a pod once its victims are gone."""
+        demand, own = self._asks[pod.metadata.uid].demand, pod.metadata.uid
+        ahead = sum(
+            one.bytes for one in node.nominated if one.uid != own and one.priority >= priority(pod)
+        )
+        taken = demand + ahead + self._others(extender, node, pod, victims)
+        return not demand or taken <= node.allocatable
+
+    def _others(self, extender: Extender, node: NodeView, pod: Pod, victims: Victims) -> int:
+        """Return the bytes that a node's pods have, there or on their way, but for the victims."""
+        gone = {*victims.uids, pod.metadata.uid}
+        there = (p.metadata.uid for p in extender.witness.on(node.name))
+        on_way = sum(entry.bytes for entry in node.reserved if entry.uid not in gone)
+        return on_way + sum(
+            self._asks[uid].demand for uid in there if uid in self._asks and uid not in gone
+        )
+
+    def _expect(self, extender: Extender, pod: Pod, kept: Mapping[str, Victims]) -> None:
+        self._rooms.pop((extender, pod.metadata.uid), None)
+        if len(kept) == 1:
+            told = extender.witness.pods.get(pod.metadata.uid)
+            self._rooms[extender, pod.metadata.uid] = Room(
+                node=next(iter(kept)),
+                until=self._api.now + extender.context.hold_seconds,
+                before="" if told is None else told.status.nominated_node_name,
+            )
+
+
+def is_kept_somewhere(view: View, uid: str, *, besides: str) -> bool:
+    """Tell whether memory is kept for a pod on any node, known or not."""
+    for name in view.own.get(uid, ()):
+        node = view.nodes.get(name)
+        if node is None and name != besides:
+            return True
+        if node is not None and any(entry.uid == uid for entry in node.reserved):
+            return True
+    return False
