@@ -67,13 +67,6 @@ def held_back(
             message=f"waits: spec.schedulingGates holds it back ({gates})",
             remedy="whoever set a gate takes it away; see that this controller runs",
         )
-    return _by_its_scheduler(pod, schedulers, pods, now)
-
-
-def _by_its_scheduler(
-    pod: Pod, schedulers: Collection[str], pods: Collection[PodFacts], now: float
-) -> Held | None:
-    """Say that its scheduler is not there, does not look at it, or fails at it."""
     name = pod.spec.scheduler_name or DEFAULT_SCHEDULER
     looked = condition_of(pod, "PodScheduled")
     if looked is not None:
@@ -90,11 +83,39 @@ def _by_its_scheduler(
     is_there = any(facts.uid == pod.metadata.uid for facts in pods)
     if not is_there or created is None or now - created < UNSEEN_SECONDS:
         return None
+    return _unseen(pod, asked, now - created, schedulers)
+
+
+def _unseen(pod: Pod, asked: Constraints, waited: float, schedulers: Collection[str]) -> Held:
+    """Say why no scheduler may have looked at a pod: it does not run, or keeps it out of its queue.
+
+    Without a word on the pod where a gang lacks members, or a resource claim (``PreEnqueue`` of
+    gangscheduling and dynamicresources in kubernetes/pkg/scheduler/framework/plugins).
+    """
+    name = pod.spec.scheduler_name or DEFAULT_SCHEDULER
+    unseen, see = f"no scheduler has looked at it in {in_words(waited)}", _see(name, schedulers)
+    space = f"-n {shlex.quote(pod.metadata.namespace)}"
+    kept_out = [
+        (
+            pod.spec.scheduling_group is not None,
+            "the gang of spec.schedulingGroup is complete",
+            f"kubectl get podgroups.scheduling.k8s.io,pods {space}",
+        ),
+        (
+            bool(asked.resource_claims),
+            "the claims of spec.resourceClaims are there",
+            f"kubectl get resourceclaims {space}",
+        ),
+    ]
+    before = [(until, look) for holds, until, look in kept_out if holds]
+    if not before:
+        message = f"waits: {unseen}, {name} does not run or is stuck"
+        return Held(reason="SchedulerSilent", message=message, remedy=see)
+    untils, looks = zip(*before, strict=True)
     return Held(
         reason="SchedulerSilent",
-        message=f"waits: no scheduler has looked at it in {in_words(now - created)}, {name} does "
-        "not run or is stuck",
-        remedy=_see(name, schedulers),
+        message=f"waits: {unseen}; {name} does so once {' and '.join(untils)}, or does not run",
+        remedy="; ".join((f"see {' and '.join(looks)}", see)),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from extender.cluster.state import ClusterState
@@ -11,6 +12,7 @@ from extender.explain.document import explain, is_well
 from extender.kube.objects import KubeObject, Pod
 from extender.kube.times import time_text
 from extender.verbs.context import Context
+from extender.workload.manifest import parts_of
 from tests.builders import node, pod, requesting
 
 NOW = 1_000_000.0
@@ -60,6 +62,49 @@ def test_a_pod_that_no_scheduler_has_looked_at_for_a_minute_is_held_back(
         "without that: fits on 2 of 2 nodes"
     )
     assert not is_well(document)
+
+
+GANG = {"schedulingGroup": {"podGroupName": "g"}}
+CLAIMED = {"resourceClaims": [{"name": "gpu", "resourceClaimName": "gpu"}]}
+
+
+@pytest.mark.parametrize(
+    ("spec", "until", "look"),
+    [
+        (
+            GANG, "the gang of spec.schedulingGroup is complete",
+            "kubectl get podgroups.scheduling.k8s.io,pods -n inference",
+        ),
+        (
+            CLAIMED, "the claims of spec.resourceClaims are there",
+            "kubectl get resourceclaims -n inference",
+        ),
+        (
+            GANG | CLAIMED, "the gang of spec.schedulingGroup is complete and the claims of "
+            "spec.resourceClaims are there",
+            "kubectl get podgroups.scheduling.k8s.io,pods -n inference and kubectl get "
+            "resourceclaims -n inference",
+        ),
+    ],
+    ids=["a gang", "resource claims", "both"],
+)  # fmt: skip
+def test_one_that_kube_scheduler_keeps_out_of_its_queue_is_told_until_when(
+    spec: dict[str, Any], until: str, look: str
+) -> None:
+    """That it writes no condition for."""
+    asks = {"kind": "Pod", **msgspec.to_builtins(asker())}
+    asks["spec"] = {"schedulerName": OURS, "containers": [{"name": "main"}], **spec}
+    (part,) = parts_of(asks)
+    state = ClusterState(clock=lambda: NOW)
+    for obj in (node("a"), part.pod):
+        state.upsert(obj)
+    held = explain(part.pod, Context(state=state), part.asked)["held"]
+    assert held == {
+        "reason": "SchedulerSilent",
+        "message": f"waits: no scheduler has looked at it in 5 min; {OURS} does so once {until}, "
+        "or does not run",
+        "remedy": f"see {look}; {OF_OURS}",
+    }
 
 
 def test_one_that_is_run_by_others_and_looks_at_nothing_is_told_as_well() -> None:
