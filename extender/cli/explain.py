@@ -17,7 +17,7 @@ from extender.explain.document import Document, is_well
 from extender.explain.table import NODE_HEADER, node_rows
 from extender.explain.workloads import explain_all
 from extender.kube.decode import NO_NAME
-from extender.workload.manifest import parts_of
+from extender.workload.manifest import POD_SPEC, parts_of
 
 DOES_NOT_FIT = 1
 
@@ -119,4 +119,7 @@ def _readable(document: Document) -> list[str]:
         if reference["readFrom"]
     ]
     lines += [f"warning: {w['message']}" for w in document["warnings"]]
+    told = (*lines, *(node["remedy"] or "" for node in document["nodes"]))
+    if document["template"] and any(f"{POD_SPEC}." in text for text in told):
+        lines.append(f"fields of {POD_SPEC} are those of the pod: {document['template']}")
     return [*lines, ""]

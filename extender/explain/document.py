@@ -34,6 +34,7 @@ from extender.verbs.context import Context
 from extender.verbs.prioritize import node_scores
 from extender.workload.constraints import ANYWHERE, Constraints
 from extender.workload.counts import EACH_NODE, Wanted
+from extender.workload.manifest import POD_SPEC
 from extender.workload.model import ModelReference, Need, Source
 
 Document = dict[str, Any]
@@ -45,15 +46,17 @@ def explain(
     asked: Constraints = ANYWHERE,
     *,
     part: str = "",
+    field: str = POD_SPEC,
     only: str | None = None,
     wanted: Wanted | None = None,
 ) -> Document:
     """Judge a pod on all nodes and say everything in one document.
 
     ``asked`` is what its spec asks of kube-scheduler. ``part`` tells it from the other pods of its
-    workload, where there are several. ``only`` is the one node to list: scores, and what is said of
-    the pod, are by all nodes all the same. ``wanted`` is how many of it its workload asks for; of a
-    DaemonSet that is told by the nodes.
+    workload, where there are several, and ``field`` is where its spec stands in the manifest: what
+    is said of its fields begins with ``spec`` all the same. ``only`` is the one node to list:
+    scores, and what is said of the pod, are by all nodes all the same. ``wanted`` is how many of it
+    its workload asks for; of a DaemonSet that is told by the nodes.
     """
     view, pods = without_its_own(context.state.view(), context.state.pods(), pod)
     judge = Judge(context.request(pod), view, context.policy, stale=context.stale())
@@ -73,6 +76,7 @@ def explain(
         "pod": request.name or None,
         "namespace": request.namespace or None,
         "part": part or None,
+        "template": None if field == POD_SPEC else field,
         "wanted": None if wanted is None else msgspec.to_builtins(wanted),
         "references": [_reference(reference) for reference in request.workload.references],
         "memory": {

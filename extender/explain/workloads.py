@@ -20,6 +20,14 @@ def explain_all(
     """
     wanted = wanted_of(manifest, parts)
     return [
-        explain(one.pod, context, one.asked, part=one.name, only=only, wanted=wanted.get(one.name))
+        explain(
+            one.pod,
+            context,
+            one.asked,
+            part=one.name,
+            field=one.field,
+            only=only,
+            wanted=wanted.get(one.name),
+        )
         for one in parts
     ]

@@ -25,6 +25,9 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "PodTemplate": ("template",),
 }
 
+POD_SPEC = "spec"
+"""The field of a pod that has its spec."""
+
 LEADER = "leader"
 """The part of a LeaderWorkerSet beside its workers."""
 
@@ -51,12 +54,14 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     """A pod of a workload.
 
     ``name`` tells it from the other parts (``leader``), empty where it is the whole; where workers
-    are all there is, it is told. ``asked`` is what its spec asks of kube-scheduler.
+    are all there is, it is told. ``asked`` is what its spec asks of kube-scheduler, ``field`` where
+    that spec stands in the manifest.
     """
 
     name: str
     pod: Pod
     asked: Constraints
+    field: str = POD_SPEC
 
 
 def _leader_and_worker(manifest: Any) -> Iterator[Raw]:
@@ -116,7 +121,7 @@ def parts_of(manifest: Any) -> tuple[Part, ...]:
         raise UsageError(f"kind {kind!r} carries no pod; known kinds: {', '.join(CARRIERS)}")
     if kind == "Pod":
         pod = convert(manifest, Pod)
-        return (_part("", pod, object_name(manifest), "spec", manifest.get("spec")),)
+        return (_part("", pod, object_name(manifest), POD_SPEC, manifest.get("spec")),)
     parts = [
         _part(
             name,
@@ -196,7 +201,7 @@ def _part(name: str, pod: Pod, who: str, field: str, spec: Any) -> Part:
     if wrong:
         raise InvalidObjectError(f"{who}: {wrong}")
     try:
-        return Part(name=name, pod=pod, asked=read_constraints(spec))
+        return Part(name=name, pod=pod, asked=read_constraints(spec), field=field)
     except InvalidObjectError as error:
         raise InvalidObjectError(f"{who}: {field}: {error}") from error
 

@@ -14,6 +14,7 @@ KEYS = [
     "pod",
     "namespace",
     "part",
+    "template",
     "wanted",
     "references",
     "memory",
@@ -174,6 +175,27 @@ def test_a_pod_of_the_cluster_is_found_by_namespace_and_name() -> None:
 @pytest.mark.parametrize("name", ["pod/qwen-0", "pods/qwen-0", "po/qwen-0"])
 def test_a_pod_may_be_named_as_kubectl_prints_it(name: str) -> None:
     assert explain(name, "-n", "inference", "-o", "json").json()["pod"] == "qwen-0"
+
+
+def test_of_a_template_it_is_told_where_the_fields_stand_that_are_to_be_changed(
+    tmp_path: Path,
+) -> None:
+    pod = {"kind": "Pod", "metadata": {"name": "p"}, "spec": {
+        "nodeSelector": {"pool": "big"}, "containers": [{"name": "c"}],
+    }}  # fmt: skip
+    cron = {"kind": "CronJob", "metadata": {"name": "p"}, "spec": {
+        "jobTemplate": {"spec": {"template": {"spec": pod["spec"]}}},
+    }}  # fmt: skip
+    anywhere = {"kind": "Job", "metadata": {"name": "p"}, "spec": {
+        "template": {"spec": {"containers": [{"name": "c"}]}},
+    }}  # fmt: skip
+    where = "spec.jobTemplate.spec.template.spec"
+    said = explain("-f", manifest(tmp_path, cron))
+    assert f"\nfields of spec are those of the pod: {where}\n\nNODE" in said.stdout
+    assert explain("-f", manifest(tmp_path, cron), "-o", "json").json()["template"] == where
+    for other in (pod, anywhere):
+        assert "fields of spec" not in explain("-f", manifest(tmp_path, other)).stdout
+    assert explain("-f", manifest(tmp_path, pod), "-o", "json").json()["template"] is None
 
 
 def test_one_node_can_be_asked_about(tmp_path: Path) -> None:
