@@ -334,10 +334,19 @@ def owned(found: Pod, kind: str, name: str = "owner") -> Pod:
     return msgspec.structs.replace(found, metadata=metadata)
 
 
-def claim(name: str = "model-store", *, phase: str = "Bound", **spec: Any) -> PersistentVolumeClaim:
+def claim(
+    name: str = "model-store",
+    *,
+    phase: str = "Bound",
+    selected_node: str = "",
+    **spec: Any,
+) -> PersistentVolumeClaim:
+    """Build a claim; ``selected_node`` is where kube-scheduler has its volume made."""
+    chosen = {"volume.kubernetes.io/selected-node": selected_node} if selected_node else {}
+    metadata = {"name": name, "namespace": "inference", "annotations": chosen}
     return convert(
         {
-            "metadata": {"name": name, "namespace": "inference"},
+            "metadata": metadata,
             "spec": {"volumeName": f"pv-{name}", "accessModes": ["ReadWriteMany"], **spec},
             "status": {"phase": phase},
         },

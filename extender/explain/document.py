@@ -67,7 +67,7 @@ def explain(
     answers = asking.nodes
     if is_template(pod):
         wanted = Wanted(len(meant(answers)), EACH_NODE)
-    held = held_back(pod, asked, context.schedulers, pods, view.now)
+    held = held_back(pod, asked, context.schedulers, pods, view)
     goes_to = "" if judge.request.node else asked.node_name
     stands = named(goes_to, judge, answers) if goes_to else standing(pod, judge, answers)
     scores = node_scores(judge, tuple(answer.node for answer in answers if answer.fits))

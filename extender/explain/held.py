@@ -9,16 +9,12 @@ import msgspec
 
 from extender.cluster.ledger import FINISHED
 from extender.cluster.namespaces import DEFAULT_SCHEDULER, LEFT_ALONE, OPT_IN
-from extender.cluster.view import PodFacts
+from extender.cluster.view import PodFacts, View
+from extender.explain.chosen import chosen_node, unheard_of
 from extender.kube.lives import condition_of, statuses, troubles
 from extender.kube.objects import Pod
-from extender.kube.times import unix_time
 from extender.placement.progress import in_words
 from extender.workload.constraints import Constraints
-
-UNSEEN_SECONDS = 60.0
-"""A pod that no scheduler has looked at for so long waits for no queue any more: kube-scheduler
-writes what came of each try, and goes through a queue of thousands in that time."""
 
 _FAILED = "SchedulerError"
 """The reason that kube-scheduler gives where no node was at fault: an extender that did not answer,
@@ -38,11 +34,11 @@ def held_back(
     asked: Constraints,
     schedulers: Collection[str],
     pods: Collection[PodFacts],
-    now: float,
+    view: View,
 ) -> Held | None:
     """Say why a pod is not placed at all; None where it may be, or runs already.
 
-    ``schedulers`` are those that ask this program, ``now`` is UNIX time in seconds.
+    ``schedulers`` are those that ask this program.
     """
     status = pod.status
     if status.phase in FINISHED:
@@ -79,11 +75,19 @@ def held_back(
             remedy=f"spec.schedulerName: {' or '.join(schedulers)}; a name of your own belongs "
             "into waking.schedulerNames of the extender's configuration",
         )
-    created = unix_time(pod.metadata.creation_timestamp)
-    is_there = any(facts.uid == pod.metadata.uid for facts in pods)
-    if not is_there or created is None or now - created < UNSEEN_SECONDS:
+    own = next((facts for facts in pods if facts.uid == pod.metadata.uid), None)
+    waited = unheard_of(own, view) if own is not None else None
+    if own is None or waited is None:
         return None
-    return _unseen(pod, asked, now - created, schedulers)
+    chosen = chosen_node(own, view)
+    if chosen is None:
+        return _unseen(pod, asked, waited, schedulers)
+    return Held(
+        reason="SchedulerSilent",
+        message=f"waits: {chosen}, and did not bind it in {in_words(waited)}: {name} does not run "
+        "or is stuck",
+        remedy=_see(name, schedulers),
+    )
 
 
 def _unseen(pod: Pod, asked: Constraints, waited: float, schedulers: Collection[str]) -> Held:

@@ -8,6 +8,8 @@ from collections.abc import Collection, Sequence
 from extender.cluster.view import PodFacts
 from extender.explain.answers import NodeAnswer
 from extender.explain.causes import all_that_refuses
+from extender.explain.chosen import chosen_node
+from extender.explain.claims import claim_remedy
 from extender.explain.daemons import meant, where_they_go
 from extender.explain.held import Held
 from extender.explain.naming import some
@@ -74,15 +76,18 @@ def _chosen(judge: Judge, pods: Sequence[PodFacts]) -> str:
     It evicts those that are in the way, and tries again when they are gone.
     """
     uid = judge.request.uid
-    node = next((one.nominated for one in pods if uid and one.uid == uid and not one.node), "")
-    if not node:
+    own = next((one for one in pods if uid and one.uid == uid), None)
+    chosen = chosen_node(own, judge.view) if own is not None else None
+    if chosen is None:
         return ""
-    said = f"kube-scheduler means it for {node} (status.nominatedNodeName)"
-    if node not in judge.view.nodes:
-        return f"{said}, which is not in the cluster"
-    leaving = [f"{one.namespace}/{one.name}" for one in pods if one.node == node and one.leaving]
+    if chosen.node not in judge.view.nodes:
+        return f"{chosen}, which is not in the cluster"
+    if chosen.claim:
+        return f"{chosen}; {claim_remedy(Reason.CLAIM_NOT_BOUND, chosen.claim, judge)}"
+    gone = (one for one in pods if one.node == chosen.node and one.leaving)
+    leaving = [f"{one.namespace}/{one.name}" for one in gone]
     verb = "is" if len(leaving) == 1 else "are"
-    return f"{said}, where {some(leaving)} {verb} being deleted" if leaving else said
+    return f"{chosen}, where {some(leaving)} {verb} being deleted" if leaving else f"{chosen}"
 
 
 def asks_for(judge: Judge) -> str:

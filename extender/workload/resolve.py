@@ -87,9 +87,13 @@ class _Resolver:
             )
         if volume.empty_dir is not None or volume.ephemeral is not None:
             return self._in_scratch(place)
-        return self._unknown(
-            f"volume {volume.name} is of a kind that is not followed", volume=volume.name
-        )
+        why = "is of a kind that is not followed"
+        if volume not in self.view.spec.volumes:
+            why = (
+                "is not among spec.volumes: a claim that a StatefulSet makes for each pod "
+                "(spec.volumeClaimTemplates) is followed once that pod is there"
+            )
+        return self._unknown(f"volume {volume.name} {why}", volume=volume.name)
 
     def _in_image(self, path: str) -> ModelReference:
         writers = own_downloads(path, self.view)

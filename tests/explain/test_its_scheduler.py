@@ -9,11 +9,12 @@ import pytest
 
 from extender.cluster.state import ClusterState
 from extender.explain.document import explain, is_well
-from extender.kube.objects import KubeObject, Pod
+from extender.kube.decode import convert
+from extender.kube.objects import KubeObject, Pod, PodSpec
 from extender.kube.times import time_text
 from extender.verbs.context import Context
 from extender.workload.manifest import parts_of
-from tests.builders import node, pod, requesting
+from tests.builders import claim, node, pod, requesting, storage_class
 
 NOW = 1_000_000.0
 OURS = "model-cache-scheduler"
@@ -126,6 +127,59 @@ def test_a_pod_that_was_looked_at_or_has_just_come_is_not(asks: Pod) -> None:
     document = told(asks)
     assert document["held"] is None
     assert is_well(document)
+
+
+def of_a_claim(where: str = "", **pvc: Any) -> list[KubeObject]:
+    """A claim whose volume is made once a node is chosen, ``where`` it was."""
+    unbound = {"phase": "Pending", "volumeName": "", "storageClassName": "late", **pvc}
+    return [claim(selected_node=where, **unbound), storage_class(provisioner="csi.example")]
+
+
+def with_claim(asks: Pod) -> Pod:
+    named = {"name": "models", "persistentVolumeClaim": {"claimName": "model-store"}}
+    mounted = convert({"volumes": [named]}, PodSpec).volumes
+    spec = msgspec.structs.replace(asks.spec, volumes=mounted)
+    return msgspec.structs.replace(asks, spec=spec)
+
+
+def test_a_pod_that_kube_scheduler_has_chosen_a_node_for_is_not_one_that_nobody_looks_at() -> None:
+    """It writes no condition while it waits for a volume, or a plugin's permission."""
+    document = told(asker(nominatedNodeName="b"))
+    assert document["held"] is None
+    assert is_well(document)
+    assert document["summary"].startswith(
+        "fits on 2 of 2 nodes; kube-scheduler means it for b (status.nominatedNodeName); asks for"
+    )
+
+
+def test_the_claim_that_it_waits_for_is_told_and_how_to_see_what_keeps_it() -> None:
+    document = told(with_claim(asker()), *of_a_claim("b"))
+    assert document["held"] is None
+    assert is_well(document)
+    assert (
+        "; kube-scheduler waits for claim model-store, whose volume is being made for node b; see "
+        "why: kubectl describe persistentvolumeclaim -n inference model-store; asks for"
+    ) in document["summary"]
+
+
+def test_a_claim_that_nothing_was_chosen_for_excuses_no_scheduler() -> None:
+    assert told(with_claim(asker()), *of_a_claim())["held"]["reason"] == "SchedulerSilent"
+    made = of_a_claim("b", phase="Bound", volumeName="v")
+    assert told(with_claim(asker()), *made)["held"]["reason"] == "SchedulerSilent"
+
+
+@pytest.mark.parametrize(("age", "silent"), [(950, False), (970, True)])
+def test_a_choice_of_which_nothing_comes_for_longer_than_it_is_waited_for_is_told(
+    age: float, *, silent: bool
+) -> None:
+    """By then kube-scheduler has given up, and says so, unless it does not run."""
+    document = told(asker(age=age, nominatedNodeName="b"))
+    assert (document["held"] is not None) is silent
+    if silent:
+        assert document["summary"].startswith(
+            "waits: kube-scheduler means it for b (status.nominatedNodeName), and did not bind it "
+            f"in 16 min: {OURS} does not run or is stuck; {OF_OURS}"
+        )
 
 
 def test_a_manifest_is_not_even_where_it_says_when_it_was_made() -> None:

@@ -328,6 +328,28 @@ def test_where_a_class_makes_volumes_is_asked_of_the_class() -> None:
     assert nowhere["remedy"] == "make late, or name one of: kubectl get storageclasses"
 
 
+def test_a_model_in_a_claim_that_a_stateful_set_makes_is_said_to_be_told_later() -> None:
+    serving = {
+        "name": "vllm",
+        "image": "vllm/vllm-openai:v0.11.0",
+        "args": ["--model", "/m/q"],
+        "volumeMounts": [{"name": "data", "mountPath": "/m"}],
+    }
+    asker = {
+        "kind": "StatefulSet",
+        "metadata": {"name": "web"},
+        "spec": {
+            "template": {"spec": {"containers": [serving]}},
+            "volumeClaimTemplates": [{"metadata": {"name": "data"}}],
+        },
+    }
+    assert (
+        "from a place that cannot be told (need unknown: volume data is not among spec.volumes: a "
+        "claim that a StatefulSet makes for each pod (spec.volumeClaimTemplates) is followed once "
+        "that pod is there)"
+    ) in document(asker, machine())["summary"]
+
+
 def test_no_node_that_is_large_enough_is_said_though_the_model_is_nowhere_too() -> None:
     asker = served(resources={"requests": {"memory": "900Gi"}})
     assert document(asker, machine("a"), machine("b"), loader())["summary"].startswith(

@@ -44,15 +44,7 @@ def deleted(found: PersistentVolumeClaim) -> PersistentVolumeClaim:
 
 
 def being_made_on(name: str) -> PersistentVolumeClaim:
-    metadata = {
-        "name": "model-store",
-        "namespace": "inference",
-        "annotations": {"volume.kubernetes.io/selected-node": name},
-    }
-    spec = {"storageClassName": "late"}
-    return convert(
-        {"metadata": metadata, "spec": spec, "status": {"phase": "Pending"}}, PersistentVolumeClaim
-    )
+    return claim(selected_node=name, **PENDING)
 
 
 LOCAL = storage_class(provisioner="kubernetes.io/no-provisioner")

@@ -240,29 +240,36 @@ def test_a_pod_that_kube_scheduler_refused_by_itself_is_on_the_page(
         ("no-gpu", "model-cache-scheduler", said, 300),
         ("new", "model-cache-scheduler", "", 5),
         ("unseen", "model-cache-scheduler", "", 300),
+        ("chosen", "model-cache-scheduler", "", 300),
         ("elsewhere", "default-scheduler", said, 300),
     ):
         found = created(vllm(name), now - age)
         condition = Condition(type="PodScheduled", status="False", message=message)
-        status = msgspec.structs.replace(found.status, conditions=(condition,))
+        status = msgspec.structs.replace(
+            found.status,
+            conditions=(condition,),
+            nominated_node_name="gpu-1" if name == "chosen" else "",
+        )
         spec = msgspec.structs.replace(found.spec, scheduler_name=scheduler)
         state.upsert(msgspec.structs.replace(found, spec=spec, status=status))
     text = client.get("/?view=waiting").text
     assert f'<b>kube-scheduler</b> <bdi class="name">{said}</bdi>' in text
     assert "not tried yet" in text
-    assert "no scheduler has looked at it" in text
-    assert "3 pods wait" in text
+    assert text.count("no scheduler has looked at it</bdi>; explain says why") == 1
+    assert "kube-scheduler means it for gpu-1 (status.nominatedNodeName)" in text
+    assert "4 pods wait" in text
     listed = msgspec.json.decode(client.get("/api/v1/waiting").data)["waiting"]
     assert {one["pod"]: (one["refusedBy"], one["message"]) for one in listed} == {
         "no-gpu": ("kube-scheduler", said), "new": (None, None), "unseen": (None, None),
+        "chosen": (None, None),
     }  # fmt: skip
     assert [now - one["since"] for one in listed] == [
-        pytest.approx(s, abs=1) for s in (300, 300, 5)
+        pytest.approx(s, abs=1) for s in (300, 300, 300, 5)
     ]
     assert "elsewhere" not in text
     assert "no-gpu" in client.get("/?view=waiting&reason=kube-scheduler").text
     assert "no-gpu" not in client.get("/?view=waiting&reason=ModelAbsent").text
-    for name in ("no-gpu", "new", "unseen", "elsewhere"):
+    for name in ("no-gpu", "new", "unseen", "chosen", "elsewhere"):
         state.delete(vllm(name))
     assert "No pod waits." in client.get("/?view=waiting").text
 

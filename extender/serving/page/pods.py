@@ -7,9 +7,9 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 import msgspec
 
 from extender.cluster.starts import Started
-from extender.cluster.view import PodFacts
+from extender.cluster.view import PodFacts, View
 from extender.explain.answers import KUBE_SCHEDULER
-from extender.explain.held import UNSEEN_SECONDS
+from extender.explain.chosen import chosen_node, unheard_of
 from extender.kube.times import unix_time
 from extender.placement.reasons import TEXTS, WAITS_FOR, Reason
 from extender.placement.request import PodRequest
@@ -32,8 +32,9 @@ class Because(msgspec.Struct, frozen=True, kw_only=True):
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """One waiting pod; times are seconds before now.
 
-    ``unscheduled`` is what kube-scheduler says, where no reason of ours does; ``unseen``: it has
-    said nothing for so long that it does not run or is stuck.
+    ``unscheduled`` is what kube-scheduler says, where no reason of ours does, ``chosen`` what it
+    has chosen without a word; ``unseen``: it has said nothing for so long that it does not run or
+    is stuck.
     """
 
     namespace: str
@@ -47,6 +48,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     right_node: str = ""
     because: Sequence[Because] = ()
     unscheduled: str = ""
+    chosen: str = ""
 
 
 def unscheduled_pods(
@@ -73,7 +75,7 @@ def waiting_pods(
     refused: Sequence[WaitingPod],
     others: Sequence[PodFacts],
     known: Callable[[str], PodFacts | None],
-    now: float,
+    view: View,
 ) -> tuple[Page[Waiting], list[str]]:
     """Return one page of the waiting pods, and all their reasons.
 
@@ -93,8 +95,8 @@ def waiting_pods(
 
     def row(pod: WaitingPod | PodFacts) -> Waiting:
         if isinstance(pod, WaitingPod):
-            return _refused(pod, known(pod.request.uid), now)
-        return _unscheduled(pod, now)
+            return _refused(pod, known(pod.request.uid), view.now)
+        return _unscheduled(pod, view)
 
     return cut(found, question, row), reasons
 
@@ -150,11 +152,14 @@ def _refused(pod: WaitingPod, facts: PodFacts | None, now: float) -> Waiting:
     )
 
 
-def _unscheduled(facts: PodFacts, now: float) -> Waiting:
+def _unscheduled(facts: PodFacts, view: View) -> Waiting:
     created = unix_time(facts.created)
-    row = _row(facts, 0.0 if created is None else now - created)
-    unseen = not facts.unscheduled and row.waited >= UNSEEN_SECONDS
-    return msgspec.structs.replace(row, unscheduled=facts.unscheduled, unseen=unseen)
+    return msgspec.structs.replace(
+        _row(facts, 0.0 if created is None else view.now - created),
+        unscheduled=facts.unscheduled,
+        unseen=not facts.unscheduled and unheard_of(facts, view) is not None,
+        chosen=str(chosen_node(facts, view) or ""),
+    )
 
 
 def _example(example: str, text: str) -> str:

@@ -94,7 +94,7 @@ def _shown(question: Asked, service: Service, holdings: Holdings) -> dict[str, A
     }
     match question.view:
         case "waiting":
-            page, reasons = waiting_pods(question, refused, others, state.pod, view.now)
+            page, reasons = waiting_pods(question, refused, others, state.pod, view)
             return shown | {"page": page, "reasons": reasons}
         case "decisions":
             recent = service.decisions.recent()
