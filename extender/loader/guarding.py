@@ -270,9 +270,9 @@ class Guard:
             log.warning("nothing removed", why=str(error))
         except (CacheError, OSError) as error:
             log.warning("the cache directory refuses", error=str(error))
-            self._stopping.wait(self._look_seconds / 10)
+            self._stopping.wait(min(self._look_seconds / 10, _MARK_SECONDS))
         except ExtenderError as error:
             log.warning("not looked at", error=str(error))
         except Exception:
             log.exception("not looked at: a fault of the loader")
-            self._stopping.wait(self._look_seconds / 10)
+            self._stopping.wait(min(self._look_seconds / 10, _MARK_SECONDS))
