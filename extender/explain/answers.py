@@ -28,12 +28,14 @@ KUBE_SCHEDULER, EXTENDER = "kube-scheduler", "extender"
 class NodeAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """One node's answer; ``beyond`` is what the pod wants beyond what the node could ever give.
 
+    ``without`` are the resources that the pod wants and the node has none of.
     ``elsewhere``: what keeps the pod from starting there that nobody refuses it for.
     """
 
     verdict: Verdict
     objection: Objection | None = None
     beyond: Amounts = {}
+    without: tuple[str, ...] = ()
     elsewhere: str = ""
 
     @property
@@ -79,8 +81,11 @@ class NodeAnswer(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def would_end(self) -> str:
         """Return what a pod that waits for this node waits for; empty where it fits."""
-        if self.beyond and (self.lacking or (self.objection and self.objection.is_shortage)):
-            return "a node that is large enough"
+        if self.lacking or (self.objection and self.objection.is_shortage):
+            needs = [f"has {' and '.join(self.without)}"] if self.without else []
+            needs += ["is large enough"] if self.beyond else []
+            if needs:
+                return f"a node that {' and '.join(needs)}"
         if self.objection is not None:
             return ends_taints(self.objection.taints) or WOULD_END[self.objection.reason]
         return WAITS_FOR[self.verdict.reason] if self.verdict.reason is not None else ""
@@ -141,6 +146,7 @@ def answers_for(
             verdict=judge.verdict(name),
             objection=None if name == request.node else objections.of(wanted, name, number=number),
             beyond=sizes.beyond(name),
+            without=sizes.without(name),
             elsewhere=objections.elsewhere(name, number=number) if has_claims else "",
         )
         for name in sorted(view.nodes)

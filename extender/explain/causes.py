@@ -95,7 +95,7 @@ def _causes(answer: NodeAnswer) -> Iterator[_Cause]:
     short = set(objection.short) if objection is not None else set()
     for resource in sorted(short | ({MEMORY} if verdict.missing else set())):
         room = "that is large enough" if answer.beyond else "that has room for it"
-        yield _Cause(resource, room)
+        yield _Cause(resource, f"that has {resource}" if resource in answer.without else room)
     if verdict.reason not in {None, Reason.INSUFFICIENT_MEMORY} and not verdict.refusals:
         yield _cause(verdict.reason, WAITS_FOR[verdict.reason])
 

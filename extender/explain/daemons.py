@@ -25,6 +25,20 @@ def is_template(pod: Pod) -> bool:
     return owner is not None and owner.kind == "DaemonSet" and not pod.metadata.uid
 
 
+def made_for(answers: Sequence[NodeAnswer]) -> list[NodeAnswer]:
+    """Return the answers of the nodes that a pod may be for: of a DaemonSet's the one of its own.
+
+    All where the node that it was made for is not there.
+    """
+    own = [
+        answer
+        for answer in answers
+        if answer.objection is None
+        or all(one.reason is not InTree.NODE_NAMED for one in answer.objection.everything)
+    ]
+    return own or list(answers)
+
+
 def meant(answers: Sequence[NodeAnswer]) -> list[NodeAnswer]:
     """Return the answers of the nodes that a DaemonSet has a pod on."""
     return [

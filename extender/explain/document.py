@@ -16,7 +16,7 @@ from extender.cluster.holdings import Evidence
 from extender.cluster.ledger import FINISHED
 from extender.cluster.view import PodFacts
 from extender.explain.answers import Answers, NodeAnswer, answers_for, refusal_message
-from extender.explain.daemons import is_template, meant
+from extender.explain.daemons import is_template, made_for, meant
 from extender.explain.held import held_back, not_asked
 from extender.explain.instead import without_its_own
 from extender.explain.remarks import eviction_remark, evicts_in_vain, fetched_remarks
@@ -67,6 +67,7 @@ def explain(
     answers = asking.nodes
     if is_template(pod):
         wanted = Wanted(len(meant(answers)), EACH_NODE)
+    own = answers if judge.request.node else made_for(answers)
     held = held_back(pod, asked, context.schedulers, pods, view)
     goes_to = "" if judge.request.node else asked.node_name
     stands = named(goes_to, judge, answers) if goes_to else standing(pod, judge, answers)
@@ -92,12 +93,25 @@ def explain(
         "nodes": [
             _node(answer, judge, pod, scores) for answer in answers if only in {None, answer.node}
         ],
-        "summary": summarize(judge, answers, pods, held=held, stands=stands, wanted=wanted),
+        "summary": summarize(
+            judge,
+            own,
+            pods,
+            held=held,
+            stands=stands,
+            wanted=wanted,
+            pinned=len(own) < len(answers),
+        ),
         "warnings": [
             {"reason": reason, "message": message}
             for reason, message in (
                 *_of_others(pod, asking, judge, context),
-                *_warnings(pod, judge, answers, None if goes_to else _alike(judge, pods, wanted)),
+                *_warnings(
+                    pod,
+                    judge,
+                    own,
+                    None if goes_to or len(own) < len(answers) else _alike(judge, pods, wanted),
+                ),
             )
         ],
     }

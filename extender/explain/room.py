@@ -9,15 +9,14 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from extender.cluster.memory import MEMORY, memory_demand
-from extender.cluster.requests import PODS, Amounts
+from extender.cluster.requests import CPU, PODS, Amounts, amount, pod_requests
 from extender.cluster.requests import in_words as resource_in_words
 from extender.explain.answers import NodeAnswer
 from extender.explain.causes import of_models
 from extender.explain.claims import claim_remedy
 from extender.explain.taints import taints_remedy
 from extender.kube.objects import Container, Pod, PodSpec, ResourceRequirements
-from extender.kube.quantity import format_bytes, format_quantity, parse_quantity
-from extender.placement.in_tree import node_has
+from extender.kube.quantity import format_bytes, format_quantity
 from extender.placement.objections import InTree, Objection
 from extender.placement.reasons import Reason
 from extender.placement.verdict import Judge
@@ -42,7 +41,7 @@ def in_tree_remedy(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
     for other in objection.besides:
         detail = f": {other.detail}" if other.detail else ""
         said.append(f"besides, {other.text}{detail}; {_fixed(other, answer.node, judge, pod)}")
-    said += _room(answer, judge, pod)
+    said += _room(answer, pod)
     told = frozenset(one.reason.value for one in objection.everything)
     ours = of_models(answer, judge, frozenset(r for r in Reason if r.value not in told))
     if ours:
@@ -92,7 +91,7 @@ def _to_be_selected(labels: Mapping[str, str], node: str, judge: Judge) -> str:
     )
 
 
-def _room(answer: NodeAnswer, judge: Judge, pod: Pod) -> Iterator[str]:
+def _room(answer: NodeAnswer, pod: Pod) -> Iterator[str]:
     """Say what lacks by requests, whether the node has so much at all, and what would fit."""
     objection = answer.objection
     if objection is None or not objection.short:
@@ -105,22 +104,28 @@ def _room(answer: NodeAnswer, judge: Judge, pod: Pod) -> Iterator[str]:
     ]
     if lacking:
         yield f"{'' if objection.is_shortage else 'besides, it '}lacks {' and '.join(lacking)}"
-    never = [n for n in objection.short if not node_has(judge.view.nodes[answer.node], n)]
-    if never:
-        yield f"the node has no {' and no '.join(never)} at all"
-    elif answer.beyond:
+    node = shlex.quote(answer.node)
+    there = f"kubectl get pods --all-namespaces --field-selector spec.nodeName={node}"
+    if answer.without:
+        yield f"the node has no {' and no '.join(answer.without)} at all"
+    if any(map(_is_of_a_plugin, answer.without)):
+        yield f"see whether its device plugin runs: {there}; kubectl describe node {node}"
+    if answer.beyond:
         yield too_small(answer)
     if not objection.is_shortage:
         return
-    if set(objection.short) == {MEMORY} and answer.lacking:
-        smaller = smaller_request(pod, memory)
+    if len(objection.short) == 1 and answer.lacking:
+        (name, short), *_ = objection.short.items()
+        smaller = smaller_request(pod, memory if name == MEMORY else short, name)
         if smaller:
             yield f"it would fit with {smaller}"
-    if not never and not answer.beyond:
-        yield (
-            "see who takes it: kubectl get pods --all-namespaces "
-            f"--field-selector spec.nodeName={shlex.quote(answer.node)}"
-        )
+    if not answer.without and not answer.beyond:
+        yield f"see who takes it: {there}"
+
+
+def _is_of_a_plugin(resource: str) -> bool:
+    """Tell whether a device plugin tells of a resource (``nvidia.com/gpu``), not the kubelet."""
+    return "/" in resource
 
 
 def too_small(answer: NodeAnswer) -> str:
@@ -151,27 +156,40 @@ def _memory(lacking: int, by_requests: int) -> str:
     return f"{format_bytes(lacking)} of memory{seen}"
 
 
-def smaller_request(pod: Pod, missing: int) -> str:
+def smaller_request(pod: Pod, missing: int, resource: str = MEMORY) -> str:
     """Return the one request of a pod that, so much smaller, would have it fit; else empty.
 
-    Of several containers the largest whose request alone can make the difference (bytes).
+    Of several containers the largest whose request alone can make the difference.
     """
-    whole = memory_demand(pod).bytes
-    for spec, where, size in _smaller(pod.spec, missing):
+    whole = _whole(pod, resource)
+    for spec, where, size in _smaller(pod.spec, missing, resource):
         smaller = msgspec.structs.replace(pod, spec=spec)
-        if whole - memory_demand(smaller).bytes >= missing:
-            return f"{where}: {format_quantity(size)}"
+        if whole - _whole(smaller, resource) >= missing:
+            return f"{where}: {_quantity(resource, size)}"
     return ""
 
 
-def _smaller(spec: PodSpec, missing: int) -> Iterator[tuple[PodSpec, str, int]]:
+def _whole(pod: Pod, resource: str) -> int:
+    if resource == MEMORY:
+        return memory_demand(pod).bytes
+    return pod_requests(pod).get(resource, 0)
+
+
+def _quantity(resource: str, size: int) -> str:
+    if resource == CPU:
+        return f"{size}m" if size % 1000 else str(size // 1000)
+    return str(size) if _is_of_a_plugin(resource) else format_quantity(size)
+
+
+def _smaller(spec: PodSpec, missing: int, resource: str) -> Iterator[tuple[PodSpec, str, int]]:
     """Yield the spec with one request smaller, the field of that request, and its new size."""
-    if spec.resources is not None and MEMORY in spec.resources.requests:
-        size = _less(spec.resources, missing)
+    field_of = f"resources.{'limits' if _is_of_a_plugin(resource) else 'requests'}.{resource}"
+    if spec.resources is not None and resource in spec.resources.requests:
+        size = _less(spec.resources, missing, resource)
         if size:
-            level = _requesting(spec.resources, size)
+            level = _requesting(spec.resources, size, resource)
             changed = msgspec.structs.replace(spec, resources=level)
-            yield changed, "spec.resources.requests.memory", size
+            yield changed, f"spec.{field_of}", size
         return
     alone = len(spec.containers) + len(spec.init_containers) == 1
     places = [("containers", spec.containers, n) for n in range(len(spec.containers))]
@@ -179,15 +197,16 @@ def _smaller(spec: PodSpec, missing: int) -> Iterator[tuple[PodSpec, str, int]]:
         ("init_containers", spec.init_containers, n) for n in range(len(spec.init_containers))
     ]
     for field, containers, number in sorted(
-        places, key=lambda place: -requested(place[1][place[2]].resources)
+        places, key=lambda place: -requested(place[1][place[2]].resources, resource)
     ):
         container = containers[number]
-        size = _less(container.resources, missing)
+        size = _less(container.resources, missing, resource)
         if not size:
             continue
-        new = msgspec.structs.replace(container, resources=_requesting(container.resources, size))
+        less = _requesting(container.resources, size, resource)
+        new = msgspec.structs.replace(container, resources=less)
         others = (*containers[:number], new, *containers[number + 1 :])
-        where = "resources.requests.memory" + ("" if alone else f" of {_name(field, container)}")
+        where = field_of + ("" if alone else f" of {_name(field, container)}")
         if field == "containers":
             yield msgspec.structs.replace(spec, containers=others), where, size
         else:
@@ -198,17 +217,17 @@ def _name(field: str, container: Container) -> str:
     return f"{'' if field == 'containers' else 'init '}container {container.name}"
 
 
-def requested(resources: ResourceRequirements) -> int:
-    """Return the memory that a container requests, its limit where it says nothing (bytes)."""
-    quantity = resources.requests.get(MEMORY, resources.limits.get(MEMORY, 0))
-    return parse_quantity(quantity)
+def requested(resources: ResourceRequirements, resource: str = MEMORY) -> int:
+    """Return what a container requests of a resource, its limit where it says nothing."""
+    return amount(resource, resources.requests.get(resource, resources.limits.get(resource, 0)))
 
 
-def _less(resources: ResourceRequirements, missing: int) -> int:
-    """Return a request that is smaller by so much, in whole mebibytes; 0 where it cannot be."""
-    return max(0, (requested(resources) - missing) // _MIB * _MIB)
+def _less(resources: ResourceRequirements, missing: int, resource: str) -> int:
+    """Return a request that is smaller by so much, of bytes whole MiB; 0 where none can be."""
+    unit = 1 if resource == CPU or _is_of_a_plugin(resource) else _MIB
+    return max(0, (requested(resources, resource) - missing) // unit * unit)
 
 
-def _requesting(resources: ResourceRequirements, size: int) -> ResourceRequirements:
-    requests = {**resources.requests, MEMORY: size}
+def _requesting(resources: ResourceRequirements, size: int, resource: str) -> ResourceRequirements:
+    requests = {**resources.requests, resource: _quantity(resource, size)}
     return msgspec.structs.replace(resources, requests=requests)

@@ -1,4 +1,4 @@
-"""Whether a node is large enough for a pod at all, whoever leaves it."""
+"""Whether a node has what a pod wants at all, and is large enough for it, whoever leaves it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from extender.cluster.memory import MEMORY
-from extender.cluster.requests import Amounts
+from extender.cluster.requests import PODS, Amounts
 from extender.cluster.view import PodFacts, View
 from extender.placement.in_tree import node_has
 from extender.placement.request import PodRequest
@@ -30,13 +30,26 @@ class Sizes:
                     self._own[pod.node][name] += size
 
     def beyond(self, name: str) -> dict[str, int]:
-        """Return what the pod wants beyond what the node could ever give, by resource."""
+        """Return what the pod wants beyond what the node could ever give, by resource.
+
+        Of what the node has none of, see ``without``.
+        """
         node, own = self._view.nodes.get(name), self._own.get(name, {})
         if node is None:
             return {}
+        without = self.without(name)
         found = {}
         for resource, size in self._wanted.items():
             room = node_has(node, resource)
-            if size and room is not None and size + own.get(resource, 0) > room:
-                found[resource] = size + own.get(resource, 0) - room
+            over = size + own.get(resource, 0) - room if size and room is not None else 0
+            if over > 0 and resource not in without:
+                found[resource] = over
         return found
+
+    def without(self, name: str) -> tuple[str, ...]:
+        """Return the resources that the pod wants and the node has none of, places apart."""
+        node = self._view.nodes.get(name)
+        if node is None:
+            return ()
+        wanted = (name for name, size in self._wanted.items() if size and name != PODS)
+        return tuple(name for name in wanted if node_has(node, name) == 0)

@@ -47,9 +47,10 @@ def why_it_waits(judge: Judge, answers: Sequence[NodeAnswer], pods: Iterable[Pod
 
 def _too_large(answers: Sequence[NodeAnswer]) -> str:
     """Say that no node is large enough, whatever else refuses it, and by how much; else empty."""
-    if not all(answer.beyond for answer in answers):
+    near = [answer for answer in answers if answer.beyond and not answer.without]
+    if not near or not all(answer.beyond or answer.without for answer in answers):
         return ""
-    closest = min(answers, key=lambda answer: (*answer.beyond.values(), answer.node))
+    closest = min(near, key=lambda answer: (*answer.beyond.values(), answer.node))
     lacks = in_words(closest.beyond)
     return f"no node is large enough: on {closest.node} {lacks} would lack {IF_EMPTY}"
 
@@ -94,7 +95,7 @@ def _has_them(answer: NodeAnswer, cached: Sequence[ModelReference], judge: Judge
 def _who_has_it(having: Sequence[NodeAnswer], total: int, it: str, judge: Judge) -> str:
     """Say on how many nodes ``it`` is, and what those lack."""
     if not having:
-        return f"none of {total} nodes has {it}"
+        return f"none of {total} nodes has {it}" if total > 1 else f"the one node lacks {it}"
     count = len(having)
     has = f"{count} of {total} nodes {'has' if count == 1 else 'have'} {it}"
     others = Counter(all_that_refuses(a, judge) for a in having if not a.lacking)

@@ -34,12 +34,14 @@ def summarize(
     held: Held | None = None,
     stands: Standing | None = None,
     wanted: Wanted | None = None,
+    pinned: bool = False,
 ) -> str:
     """Say where a pod can go, or why it waits, and then what it asks for.
 
     What holds it back from every node comes first, then what would be so without that; of one that
     has a node how it ``stands`` there, then what would be so if it were placed again. One that
     names its node itself is not placed. ``wanted`` are the pods that its workload asks for.
+    ``pinned``: it was made for these nodes and no other, as a DaemonSet makes them.
     """
     if held is None and stands is not None and not judge.request.node:
         return f"{stands.message}; {asks_for(judge)}"
@@ -47,6 +49,8 @@ def summarize(
         can_go = where_they_go(judge, answers, pods, _soonest(meant(answers)))
     else:
         can_go = _can_go(judge, answers, pods)
+    if pinned:
+        can_go = f"is for {some(answer.node for answer in answers)} alone and {can_go}"
     first = ""
     chosen = _chosen(judge, pods)
     fits = any(answer.fits for answer in answers)

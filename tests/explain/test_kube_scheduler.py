@@ -29,8 +29,10 @@ GPU = "nvidia.com/gpu"
 TAINT = {"key": GPU, "value": "yes", "effect": "NoSchedule"}
 
 
-def machine(name: str = "a", labels: dict[str, str] | None = None, **spec: Any) -> Node:
-    allocatable = {"cpu": "4", "memory": "64Gi", "pods": "110", GPU: "2"}
+def machine(
+    name: str = "a", labels: dict[str, str] | None = None, *, gpus: str = "2", **spec: Any
+) -> Node:
+    allocatable = {"cpu": "4", "memory": "64Gi", "pods": "110", GPU: gpus}
     return convert(
         {
             "metadata": {"name": name, "labels": labels or {}},
@@ -116,11 +118,24 @@ REFUSED: dict[str, tuple[dict[str, Any], list[KubeObject], str, str, str]] = {
     "more CPU than there is": (
         manifest(requests={"cpu": "5"}), [machine()],
         "InsufficientResources", "Insufficient cpu; lacks 1 cpu; the node is too small: 1 cpu "
-        "would lack even if all pods left that can", "a node that is large enough",
+        "would lack even if all pods left that can; it would fit with resources.requests.cpu: 4",
+        "a node that is large enough",
     ),
     "GPUs where there are none": (
         manifest(requests={GPU: "1"}), [node("a")],
-        "InsufficientResources", "the node has no nvidia.com/gpu at all",
+        "InsufficientResources", "the node has no nvidia.com/gpu at all; see whether its device "
+        "plugin runs: kubectl get pods --all-namespaces --field-selector spec.nodeName=a; kubectl "
+        "describe node a",
+        "a node that has nvidia.com/gpu",
+    ),
+    "GPUs that no plugin tells of any more": (
+        manifest(requests={GPU: "1"}), [machine(gpus="0")],
+        "InsufficientResources", "the node has no nvidia.com/gpu at all; see whether its device ",
+        "a node that has nvidia.com/gpu",
+    ),
+    "more GPUs than there are": (
+        manifest(requests={GPU: "3"}), [machine()],
+        "InsufficientResources", "it would fit with resources.limits.nvidia.com/gpu: 2",
         "a node that is large enough",
     ),
     "plain memory": (

@@ -203,7 +203,7 @@ def test_a_pod_that_no_node_would_take_is_not_said_to_wait_where_it_runs() -> No
         state.upsert(one)
     document = explain(pod, Context(state=state))
     assert document["summary"].startswith(
-        f"runs on a (where now: {NO_MODEL}); placed again, it waits: none of 1 nodes has the model"
+        f"runs on a (where now: {NO_MODEL}); placed again, it waits: the one node lacks the model"
     )
     assert is_well(document)
 

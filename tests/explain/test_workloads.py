@@ -13,7 +13,7 @@ from extender.explain.workloads import explain_all
 from extender.kube.objects import KubeObject, Node, Taint
 from extender.verbs.context import Context
 from extender.workload.manifest import parts_of
-from tests.builders import node, requesting, tmpfs
+from tests.builders import MODEL, READY, loader, loader_pod, node, requesting, tmpfs
 
 BUSY = Taint(key="busy", effect="NoSchedule")
 
@@ -101,19 +101,46 @@ def test_a_daemon_set_that_is_for_no_node_is_not_well() -> None:
     assert not is_well(document)
 
 
-def test_a_pod_that_a_daemon_set_made_is_for_its_node_and_nobodys_labels_are_in_the_way() -> None:
-    term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["b"]}]}
+def made_by_a_daemon_set(spec: dict[str, Any], node_name: str) -> dict[str, Any]:
+    """A pod that DaemonSet w made for one node."""
+    term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node_name]}]}
     required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
-    made = {
+    return {
         "kind": "Pod",
         "metadata": {"name": "w-x", "namespace": "inference", "uid": "w-x", "ownerReferences": [
             {"kind": "DaemonSet", "name": "w", "controller": True}
         ]},
-        "spec": {**workload("DaemonSet")["spec"]["template"]["spec"],
-                 "affinity": {"nodeAffinity": required}},
+        "spec": {**spec, "affinity": {"nodeAffinity": required}},
     }  # fmt: skip
-    (document,) = told(made, *THREE, FULL)
-    assert document["summary"].startswith("waits: 1 of 3 nodes lacks 7.0 GiB of memory, 2 of 3: ")
+
+
+def test_a_pod_that_a_daemon_set_made_waits_for_its_own_node_s_model_and_no_other_node() -> None:
+    """No autoscaler adds a node for it, and what others hold is nothing to it."""
+    container = {
+        "name": "vllm",
+        "image": "vllm/vllm-openai:v0.11.0",
+        "args": ["--model", MODEL],
+        "volumeMounts": [{"name": "models", "mountPath": "/models", "readOnly": True}],
+    }
+    held = {"name": "models", "hostPath": {"path": "/var/lib/models", "type": "Directory"}}
+    spec = {"schedulerName": "model-cache-scheduler", "containers": [container], "volumes": [held]}
+    loaders = (loader(), loader_pod("a", READY), loader_pod("c", READY))
+    (document,) = told(made_by_a_daemon_set(spec, "b"), *THREE, *loaders)
+    assert document["summary"].startswith(
+        "is for b alone and waits: the one node lacks the model; waits for a loader to put the "
+        "model on a node; asks for"
+    )
+    assert document["warnings"] == []
+    (gone,) = told(made_by_a_daemon_set(spec, "z"), *THREE, *loaders)
+    assert "the pod is for another node" in gone["summary"]
+
+
+def test_a_pod_that_a_daemon_set_made_is_for_its_node_and_nobodys_labels_are_in_the_way() -> None:
+    spec = workload("DaemonSet")["spec"]["template"]["spec"]
+    (document,) = told(made_by_a_daemon_set(spec, "b"), *THREE, FULL)
+    assert document["summary"].startswith(
+        "is for b alone and waits: the one node lacks 7.0 GiB of memory; node b would fit if pod "
+    )
     others = {one["name"]: one["message"] for one in document["nodes"] if one["name"] != "b"}
     said = (
         "the pod is for another node: b; none: it was made for b alone (spec.affinity."
