@@ -21,7 +21,7 @@ PROGRAMS = (
     (".venv/bin/model-cache-extender",),
     ("kubectl", "modelcache"),
 )
-SECONDS = 120
+SECONDS = 240
 
 
 class Command(NamedTuple):
