@@ -98,8 +98,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     long preempt expects a nomination.
     ``reservation_seconds``: how long bind does, if the watch never shows the pod there; ``claims``
     numbers the Bindings that it does so for.
-    ``recent`` has what was read of pods, ``lost`` the node that a pod is nominated to where filter
-    has just refused it.
+    ``recent`` has what was read of pods, ``refused_nominations`` the nodes that pods are nominated
+    to where filter has just refused them.
     ``pause`` lets so many seconds pass, or none where nothing is worth waiting for.
     ``offered_percentage`` is how many of the nodes filter offers at most (``narrowing.enough``),
     ``draw`` tells where to begin among equal ones.
@@ -120,7 +120,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     pause: Callable[[float], None] | None = None
     claims: Iterator[int] = msgspec.field(default_factory=_claims)
     recent: Recent[PodRequest] = msgspec.field(default_factory=Recent)
-    lost: Recent[str] = msgspec.field(default_factory=Recent)
+    refused_nominations: Recent[str] = msgspec.field(default_factory=Recent)
     refusals: Tables[Refusals] = msgspec.field(default_factory=refusals)
     starts: Tables[Starts] = msgspec.field(default_factory=starts)
 

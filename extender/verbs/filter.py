@@ -65,9 +65,9 @@ def _note_nomination(args: ExtenderArgs, found: Found, context: Context) -> None
     """Note for preempt whether the node that the pod is nominated to was refused just now."""
     uid, nominated = args.pod.metadata.uid, args.pod.status.nominated_node_name
     if nominated and nominated in args.asked and nominated not in found.passed:
-        context.lost.put(uid, nominated)
+        context.refused_nominations.put(uid, nominated)
     elif nominated:
-        context.lost.drop(uid)
+        context.refused_nominations.drop(uid)
 
 
 def _offered(

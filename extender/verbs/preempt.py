@@ -71,7 +71,7 @@ def preempt(
         refused = dict.fromkeys(args.candidates, Reason.OTHERS_LEAVE)
     else:
         judge, refused = _decide(args, judge, context, late)
-    context.lost.drop(judge.request.uid)
+    context.refused_nominations.drop(judge.request.uid)
     kept = {node: victims for node, victims in args.candidates.items() if node not in refused}
     made = decision(
         "preempt",
@@ -112,7 +112,7 @@ def _becomes_free(args: PreemptArgs, judge: Judge, context: Context) -> bool:
     Soon is when those are gone that kube-scheduler has evicted there.
     """
     nominated, request = args.pod.status.nominated_node_name, judge.request
-    if not nominated or context.lost.get(request.uid) != nominated or judge.stale:
+    if not nominated or context.refused_nominations.get(request.uid) != nominated or judge.stale:
         return False
     if judge.reason(nominated) is None:
         return True
