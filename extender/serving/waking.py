@@ -108,23 +108,13 @@ class Waking:
 
     def _tell_taken_back(self, taken: TakenBack) -> None:
         request, word = taken.lost.request, taken.word
+        said = log.bind(namespace=request.namespace, pod=request.name, node=taken.lost.node)
         if word.told is Told.WRITTEN:
             self._count("takenBack")
-            log.info(
-                "nomination that led nowhere taken back",
-                namespace=request.namespace,
-                pod=request.name,
-                node=taken.lost.node,
-            )
+            said.info("nomination that led nowhere taken back")
         elif word.told not in {Told.GONE, Told.OVERTAKEN}:
             self._count("failed")
-            log.warning(
-                "nomination that led nowhere not taken back; it keeps others out of the node",
-                namespace=request.namespace,
-                pod=request.name,
-                node=taken.lost.node,
-                error=word.error,
-            )
+            said.warning("nomination not taken back; it keeps others out", error=word.error)
 
     def _tell_woken(self, woken: Woken) -> None:
         request, word = woken.pod.request, woken.word
