@@ -42,6 +42,9 @@ from tests.simulation.clusters import CROWDED, EVICTING, FETCHING, HOARDING, PAI
 SEEDS = 120
 STEPS = 1_500
 
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+"""Some take a minute of a processor, which others may have as well."""
+
 Plant = Callable[[pytest.MonkeyPatch], None]
 
 

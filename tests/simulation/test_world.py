@@ -22,7 +22,7 @@ SEEDS = 40
 SHRINK_SECONDS = 60
 """Less than what is left of a test's time: the seed has to be told."""
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 
 def test_no_seed_breaks_a_law() -> None:
