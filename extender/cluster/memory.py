@@ -7,24 +7,18 @@ tmpfs pages to the pod, also after the init container that wrote them has ended.
         min(effective pod limit, requests of the app containers + counted volumes not included))
 
 The request and limit rules are those of k8s.io/component-helpers/resource (PodRequests, PodLimits).
+Of a resize in place that is not carried out, the larger side counts (``cluster.resizes``).
 All figures are bytes. Huge pages are a resource of their own and never part of ``memory``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import StrEnum
 
 import msgspec
 
-from extender.kube.objects import (
-    Container,
-    ContainerStatus,
-    Pod,
-    PodSpec,
-    Resources,
-    Volume,
-)
+from extender.cluster.resizes import Amount, Resizes
+from extender.kube.objects import Container, Pod, PodSpec, Resources, Volume
 from extender.kube.quantity import parse_quantity
 from extender.workload.volumes import normal
 
@@ -33,10 +27,6 @@ SHARED_MEMORY_MOUNT = "/dev/shm"  # noqa: S108 - a mount path in containers, not
 
 NO_SIZE_LIMIT = "no sizeLimit"
 CAPACITY = f"{SHARED_MEMORY_MOUNT} is capacity, not use"
-
-
-Amount = Callable[[Resources], int | None]
-"""Reads one resource out of requests or limits; None where it is not among them."""
 
 
 class VolumeCounting(StrEnum):
@@ -93,11 +83,12 @@ def memory_demand(
     Raises InvalidQuantityError where a quantity of the pod cannot be read.
     """
     spec = pod.spec
-    overhead = _memory(spec.overhead)
-    apps, request = _requests(pod, _memory_in)
-    limit = _limit(spec)
+    overhead = _memory_in(spec.overhead) or 0
+    resizes = Resizes(pod, _memory_in)
+    apps, request = _requests(spec, resizes)
+    limit = _limit(spec, resizes)
     volumes = tuple(
-        _memory_volume(volume, spec, counting, (model_bytes or {}).get(volume.name))
+        _memory_volume(volume, spec, counting, (model_bytes or {}).get(volume.name), resizes)
         for volume in spec.volumes
         if volume.empty_dir is not None and volume.empty_dir.medium == "Memory"
     )
@@ -116,10 +107,6 @@ def memory_demand(
     )
 
 
-def _memory(resources: Resources) -> int:
-    return _memory_in(resources) or 0
-
-
 def _memory_in(resources: Resources) -> int | None:
     quantity = resources.get(MEMORY)
     return None if quantity is None else parse_quantity(quantity)
@@ -130,99 +117,56 @@ def effective_request(pod: Pod, amount: Amount) -> int:
 
     Raises InvalidQuantityError where a quantity of the pod cannot be read.
     """
-    return _requests(pod, amount)[1]
+    return _requests(pod.spec, Resizes(pod, amount))[1]
 
 
-def _requests(pod: Pod, amount: Amount) -> tuple[int, int]:
+def _requests(spec: PodSpec, resizes: Resizes) -> tuple[int, int]:
     """Return the long-running containers' requests, and the pod's effective request."""
-    infeasible = _resize_infeasible(pod)
-    running = {status.name: status for status in pod.status.container_statuses}
-    sidecars = {status.name: status for status in pod.status.init_container_statuses}
-    apps = sum(
-        _request(c, running.get(c.name), amount, infeasible=infeasible) for c in pod.spec.containers
-    )
+    apps = sum(resizes.request(container) for container in spec.containers)
     before = peak = 0
-    for container in pod.spec.init_containers:
+    for container in spec.init_containers:
+        request = resizes.request(container)
+        peak = max(peak, before + request)
         if container.restart_policy == "Always":
-            status = sidecars.get(container.name)
-            before += _request(container, status, amount, infeasible=infeasible)
-            peak = max(peak, before)
-        else:
-            once = _request(container, None, amount, infeasible=infeasible)
-            peak = max(peak, before + once)
+            before += request
     apps += before
-    whole = max(apps, peak)
-    return apps, _pod_level_request(pod, amount, whole, infeasible=infeasible)
+    return apps, resizes.pod_request(max(apps, peak))
 
 
-def _request(
-    container: Container, status: ContainerStatus | None, amount: Amount, *, infeasible: bool
-) -> int:
-    """Return one container's request; while it is resized, the larger of wanted and given."""
-    resources = container.resources
-    wanted = amount(resources.requests)
-    if wanted is None:
-        wanted = amount(resources.limits) or 0
-    if status is None:
-        return wanted
-    given = max(
-        amount(status.allocated_resources) or 0,
-        (amount(status.resources.requests) or 0) if status.resources else 0,
-    )
-    return given if infeasible and given else max(wanted, given)
-
-
-def _pod_level_request(pod: Pod, amount: Amount, containers: int, *, infeasible: bool) -> int:
-    level = pod.spec.resources
-    if level is None:
-        return containers
-    # As the apiserver fills in a missing request (pkg/apis/core/v1/defaults.go).
-    wanted = amount(level.requests)
-    if wanted is None and not containers:
-        wanted = amount(level.limits)
-    if wanted is None:
-        return containers
-    given = max(
-        amount(pod.status.allocated_resources) or 0,
-        (amount(pod.status.resources.requests) or 0) if pod.status.resources else 0,
-    )
-    return given if infeasible and given else max(wanted, given)
-
-
-def _resize_infeasible(pod: Pod) -> bool:
-    if pod.status.resize == "Infeasible":
-        return True
-    return any(
-        condition.type == "PodResizePending" and condition.reason == "Infeasible"
-        for condition in pod.status.conditions
-    )
-
-
-def _limit(spec: PodSpec) -> int | None:
+def _limit(spec: PodSpec, resizes: Resizes) -> int | None:
     """Return the effective pod limit, or None where the kernel is given none.
 
     Pod-level limits win; else the kubelet sets one only where every container has one
     (kubernetes/kubernetes#125852).
     """
-    if spec.resources is not None and MEMORY in spec.resources.limits:
-        return _memory(spec.resources.limits)
-    everyone = (*spec.containers, *spec.init_containers)
-    if not everyone or any(not _memory(c.resources.limits) for c in everyone):
+    return resizes.pod_limit(_limit_of_containers(spec, resizes))
+
+
+def _limit_of_containers(spec: PodSpec, resizes: Resizes) -> int | None:
+    if not (spec.containers or spec.init_containers):
         return None
-    before = peak = 0
+    before = peak = apps = 0
     for container in spec.init_containers:
-        limit = _memory(container.resources.limits)
+        limit = resizes.limit(container)
+        if not limit:
+            return None
+        peak = max(peak, before + limit)
         if container.restart_policy == "Always":
             before += limit
-            peak = max(peak, before)
-        else:
-            peak = max(peak, before + limit)
-    apps = before + sum(_memory(c.resources.limits) for c in spec.containers)
-    return max(apps, peak)
+    for container in spec.containers:
+        limit = resizes.limit(container)
+        if not limit:
+            return None
+        apps += limit
+    return max(before + apps, peak)
 
 
 def _memory_volume(
-    volume: Volume, spec: PodSpec, counting: VolumeCounting, model_bytes: int | None
+    volume: Volume,
+    spec: PodSpec,
+    counting: VolumeCounting,
+    model_bytes: int | None,
+    resizes: Resizes,
 ) -> MemoryVolume:
     assert volume.empty_dir is not None
     stated = volume.empty_dir.size_limit
@@ -230,11 +174,17 @@ def _memory_volume(
     if size == 0:  # the API takes a sizeLimit of 0 for none
         size = None
     known = min((value for value in (size, model_bytes) if value is not None), default=None)
-    why = _not_counted(volume, spec, counting, size)
+    why = _not_counted(volume, spec, counting, size, resizes)
     return MemoryVolume(name=volume.name, bytes=known, counted=not why, why=why)
 
 
-def _not_counted(volume: Volume, spec: PodSpec, counting: VolumeCounting, size: int | None) -> str:
+def _not_counted(
+    volume: Volume,
+    spec: PodSpec,
+    counting: VolumeCounting,
+    size: int | None,
+    resizes: Resizes,
+) -> str:
     """Return why a memory-backed volume is not counted; empty where it is."""
     if counting is VolumeCounting.OFF:
         return "memory.volumes is off"
@@ -245,7 +195,7 @@ def _not_counted(volume: Volume, spec: PodSpec, counting: VolumeCounting, size: 
         if mount.name == volume.name
     ]
     sidecars = [c for c in spec.init_containers if c.restart_policy == "Always"]
-    if any(c in spec.containers or c in sidecars for c, _ in mounts if _guaranteed(c)):
+    if any(c in spec.containers or c in sidecars for c, _ in mounts if _guaranteed(c, resizes)):
         return "a container that mounts it has request = limit, which already holds it"
     if counting is VolumeCounting.STRICT:
         return ""
@@ -256,7 +206,7 @@ def _not_counted(volume: Volume, spec: PodSpec, counting: VolumeCounting, size: 
     return ""
 
 
-def _guaranteed(container: Container) -> bool:
-    limit = _memory(container.resources.limits)
-    wanted = _memory_in(container.resources.requests)
-    return limit > 0 and wanted in {None, limit}
+def _guaranteed(container: Container, resizes: Resizes) -> bool:
+    """Tell whether what counts as a container's request is all that its limit lets it take."""
+    limit = resizes.limit(container) or 0
+    return 0 < limit <= resizes.request(container)

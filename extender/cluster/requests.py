@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from extender.cluster.memory import MEMORY, Amount, effective_request
+from extender.cluster.memory import MEMORY, effective_request
+from extender.cluster.resizes import Amount
 from extender.kube.objects import Node, Pod, Quantity, Resources
 from extender.kube.quantity import format_bytes, parse_milli, parse_quantity
 

@@ -278,6 +278,68 @@ def test_an_infeasible_resize_counts_what_was_given() -> None:
     assert memory_demand(pod(spec=spec, status=status)).bytes == 4 * GI
 
 
+def told(limit: str, request: str = "1Gi") -> dict[str, Any]:
+    """Return what a kubelet tells that a container has."""
+    resources = {"requests": {"memory": request}, "limits": {"memory": limit}}
+    return {"name": "a", "allocatedResources": {"memory": request}, "resources": resources}
+
+
+def lowered(limit: str, request: str = "1Gi") -> dict[str, Any]:
+    """Return a spec with this limit and a tmpfs of 50Gi."""
+    return {
+        "containers": [container("a", request, limit, mounts=("ram",))],
+        "volumes": [ram(size="50Gi")],
+    }
+
+
+def test_a_limit_that_is_lowered_counts_once_the_kubelet_has_carried_it_out() -> None:
+    def bytes_with(given: str) -> int:
+        status = {"containerStatuses": [told(given)]}
+        return memory_demand(pod(spec=lowered("8Gi"), status=status)).bytes
+
+    assert (bytes_with("60Gi"), bytes_with("8Gi")) == (51 * GI, 8 * GI)
+
+
+def test_so_does_a_limit_of_the_whole_pod() -> None:
+    """The containers' own are lowered first, the pod's once no more than that is used."""
+    whole = {**lowered("8Gi"), "resources": {"limits": {"memory": "8Gi"}}}
+    whole["containers"] = [container("a", "1Gi", mounts=("ram",))]
+    status = {"resources": {"limits": {"memory": "60Gi"}}}
+    assert memory_demand(pod(spec=whole, status=status)).bytes == 51 * GI
+    status["containerStatuses"] = [told("8Gi")]  # type: ignore[assignment]
+    assert memory_demand(pod(spec=lowered("8Gi"), status=status)).bytes == 51 * GI
+
+
+def test_what_the_kubelet_tells_of_a_pod_has_its_overhead_in_it() -> None:
+    spec = {**lowered("8Gi"), "overhead": {"memory": "2Gi"}}
+    status = {"resources": {"limits": {"memory": "10Gi"}}}
+    assert memory_demand(pod(spec=spec, status=status)).bytes == 10 * GI
+
+
+def test_an_infeasible_limit_is_not_the_limit() -> None:
+    status = {
+        "containerStatuses": [told("8Gi")],
+        "conditions": [{"type": "PodResizePending", "status": "True", "reason": "Infeasible"}],
+    }
+    assert memory_demand(pod(spec=lowered("60Gi"), status=status)).bytes == 8 * GI
+
+
+def test_a_limit_that_is_new_bounds_nothing_yet() -> None:
+    had = {"name": "a", "resources": {"requests": {"memory": "1Gi"}}}
+    status = {"containerStatuses": [had]}
+    assert memory_demand(pod(spec=lowered("8Gi"), status=status)).bytes == 51 * GI
+
+
+def test_a_limit_holds_a_volume_only_as_far_as_it_is_requested() -> None:
+    """Request and limit were 60Gi and are to be 8Gi; the request is lowered at once."""
+    spec = lowered("8Gi", "8Gi")
+    spec["containers"].append(container("b"))
+    one = pod(spec=spec, status={"containerStatuses": [told("60Gi", "8Gi")]})
+    assert memory_demand(one).bytes == 58 * GI
+    one = pod(spec=spec, status={"containerStatuses": [told("60Gi", "60Gi")]})
+    assert memory_demand(one).bytes == 60 * GI
+
+
 def test_a_quantity_that_cannot_be_read_is_refused_for_that_pod() -> None:
     with pytest.raises(InvalidQuantityError):
         memory_demand(pod(spec={"containers": [container(request="lots")]}))

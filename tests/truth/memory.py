@@ -34,18 +34,22 @@ def finished(pod: Object) -> bool:
 def requested(pod: Object, resource: str = "memory") -> Decimal:
     """Return what kube-scheduler counts for a pod."""
     spec = pod["spec"]
-    apps = _together(spec, "requests", resource)
-    containers = max(apps, _peak(spec, "requests", resource))
+    apps = _together(pod, "requests", resource)
+    containers = max(apps, _peak(pod, "requests", resource))
     whole = spec.get("resources", {}).get("requests", {}).get(resource)
-    return (containers if whole is None else amount(whole)) + _overhead(spec, resource)
+    if whole is None:
+        return containers + _overhead(spec, resource)
+    status = pod.get("status", {})
+    has = [status.get("allocatedResources", {}), status.get("resources", {}).get("requests", {})]
+    return _in_force(pod, amount(whole), has, resource) + _overhead(spec, resource)
 
 
 def demand(pod: Object) -> Decimal:
     """Return the bytes that a pod may take: what it requests, and its tmpfs, up to its limit."""
     spec = pod["spec"]
-    tmpfs = sum((_counted(volume, spec) for volume in spec.get("volumes", [])), Decimal())
-    takes = _together(spec, "requests", "memory") + tmpfs + _overhead(spec, "memory")
-    limit = _limit(spec)
+    tmpfs = sum((_counted(volume, pod) for volume in spec.get("volumes", [])), Decimal())
+    takes = _together(pod, "requests", "memory") + tmpfs + _overhead(spec, "memory")
+    limit = _limit(pod)
     return max(requested(pod), takes if limit is None else min(takes, limit))
 
 
@@ -54,33 +58,59 @@ def taken(pods: Iterable[Object]) -> Decimal:
     return sum((demand(pod) for pod in pods if not finished(pod)), Decimal())
 
 
-def _of(container: Object, kind: str, resource: str) -> Decimal:
+def _in_force(pod: Object, wanted: Decimal, has: list[Object], resource: str) -> Decimal:
+    """Return the larger of what is wanted and had; what is had, of a resize that cannot be."""
+    status = pod.get("status", {})
+    had = max((amount(one[resource]) for one in has if resource in one), default=Decimal())
+    never = any(
+        (one["type"], one.get("reason")) == ("PodResizePending", "Infeasible")
+        for one in status.get("conditions", [])
+    )
+    return had if never and had else max(wanted, had)
+
+
+def _of(pod: Object, container: Object, kind: str, resource: str) -> Decimal:
     """Return a container's request or limit; a request that is left out is the limit."""
     resources = container.get("resources", {})
     stated = resources.get(kind, {}).get(resource)
     if stated is None and kind == "requests":
         stated = resources.get("limits", {}).get(resource)
-    return amount(stated) if stated is not None else Decimal()
+    wanted = amount(stated) if stated is not None else Decimal()
+    status = _status(pod, container)
+    has = [status.get("resources", {}).get(kind, {})]
+    if kind == "requests":
+        has.append(status.get("allocatedResources", {}))
+    elif not wanted or ("resources" in status and not amount(has[0].get(resource, "0"))):
+        return Decimal()  # none is wanted, or none is there yet
+    return _in_force(pod, wanted, has, resource)
+
+
+def _status(pod: Object, container: Object) -> Object:
+    told = pod.get("status", {})
+    every = [*told.get("containerStatuses", []), *told.get("initContainerStatuses", [])]
+    of_it: list[Object] = [one for one in every if one["name"] == container.get("name")]
+    return of_it[0] if of_it else {}
 
 
 def _is_sidecar(container: Object) -> bool:
     return bool(container.get("restartPolicy") == "Always")
 
 
-def _together(spec: Object, kind: str, resource: str) -> Decimal:
+def _together(pod: Object, kind: str, resource: str) -> Decimal:
     """Return what the containers have that run side by side."""
+    spec = pod["spec"]
     sidecars = [one for one in spec.get("initContainers", []) if _is_sidecar(one)]
     running = [*spec["containers"], *sidecars]
-    return sum((_of(one, kind, resource) for one in running), Decimal())
+    return sum((_of(pod, one, kind, resource) for one in running), Decimal())
 
 
-def _peak(spec: Object, kind: str, resource: str) -> Decimal:
+def _peak(pod: Object, kind: str, resource: str) -> Decimal:
     """Return the most that the init containers have, each beside the sidecars before it."""
     beside = peak = Decimal()
-    for container in spec.get("initContainers", []):
-        peak = max(peak, beside + _of(container, kind, resource))
+    for container in pod["spec"].get("initContainers", []):
+        peak = max(peak, beside + _of(pod, container, kind, resource))
         if _is_sidecar(container):
-            beside += _of(container, kind, resource)
+            beside += _of(pod, container, kind, resource)
     return peak
 
 
@@ -88,20 +118,31 @@ def _overhead(spec: Object, resource: str) -> Decimal:
     return amount(spec.get("overhead", {}).get(resource, "0"))
 
 
-def _limit(spec: Object) -> Decimal | None:
-    """Return a pod's limit; it has one only where all containers do, or the pod itself."""
+def _limit(pod: Object) -> Decimal | None:
+    """Return a pod's limit; it has one only where all containers do, or the pod itself.
+
+    What the kubelet tells of a pod has its overhead in it.
+    """
+    spec = pod["spec"]
     whole = spec.get("resources", {}).get("limits", {}).get("memory")
-    if whole is not None:
-        return amount(whole) + _overhead(spec, "memory")
     containers = [*spec["containers"], *spec.get("initContainers", [])]
-    if not all(_of(one, "limits", "memory") for one in containers):
-        return None
-    limits = max(_together(spec, "limits", "memory"), _peak(spec, "limits", "memory"))
-    return limits + _overhead(spec, "memory")
+    limits: Decimal | None = None
+    if all(_of(pod, one, "limits", "memory") for one in containers):
+        together, peak = _together(pod, "limits", "memory"), _peak(pod, "limits", "memory")
+        limits = max(together, peak) + _overhead(spec, "memory")
+    wanted = limits if whole is None else amount(whole) + _overhead(spec, "memory")
+    told = pod.get("status", {}).get("resources")
+    if wanted is None or told is None:
+        return wanted
+    has = told.get("limits", {})
+    if not amount(has.get("memory", "0")):
+        return limits
+    return max(_in_force(pod, wanted, [has], "memory"), _overhead(spec, "memory"))
 
 
-def _counted(volume: Object, spec: Object) -> Decimal:
+def _counted(volume: Object, pod: Object) -> Decimal:
     """Return the bytes of a tmpfs that no request covers; /dev/shm is capacity, not use."""
+    spec = pod["spec"]
     directory = volume.get("emptyDir", {})
     size = amount(directory.get("sizeLimit", "0"))
     if directory.get("medium") != "Memory" or not size:
@@ -115,10 +156,10 @@ def _counted(volume: Object, spec: Object) -> Decimal:
     running = [*spec["containers"], *filter(_is_sidecar, spec.get("initContainers", []))]
     if mounts and all(path == "/dev/shm" for _, path in mounts):
         return Decimal()
-    covered = any(one in running and _is_guaranteed(one) for one, _ in mounts)
+    covered = any(one in running and _is_guaranteed(pod, one) for one, _ in mounts)
     return Decimal() if covered else size
 
 
-def _is_guaranteed(container: Object) -> bool:
-    limit = _of(container, "limits", "memory")
-    return bool(limit) and limit == _of(container, "requests", "memory")
+def _is_guaranteed(pod: Object, container: Object) -> bool:
+    limit = _of(pod, container, "limits", "memory")
+    return bool(limit) and limit <= _of(pod, container, "requests", "memory")

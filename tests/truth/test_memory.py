@@ -78,6 +78,14 @@ def test_what_has_ended_takes_nothing() -> None:
     assert taken([one, {**one, "status": {"phase": "Succeeded"}}]) == 4 * GIB
 
 
+def test_a_lowered_limit_counts_once_the_kubelet_has_lowered_it() -> None:
+    one = pod(container("1Gi", "8Gi", mounts=("/ram",)), size="50Gi")
+    had = {"name": "one", "resources": {"limits": {"memory": "60Gi"}}}
+    assert demand({**one, "status": {"containerStatuses": [had]}}) == 51 * GIB
+    had["resources"] = {"limits": {"memory": "8Gi"}}
+    assert demand({**one, "status": {"containerStatuses": [had]}}) == 8 * GIB
+
+
 SIZES = st.sampled_from(["", "1Gi", "3Gi", "500Mi", "0"])
 MOUNTS = st.lists(st.sampled_from(["/ram", "/dev/shm", "/dev/shm/"]), max_size=2).map(tuple)
 CONTAINERS = st.builds(container, SIZES, SIZES, MOUNTS)
@@ -99,9 +107,30 @@ PODS = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
-@given(PODS)
-def test_the_ledger_counts_the_same(one: Object) -> None:
-    for number, each in enumerate([*one["spec"]["containers"], *one["spec"]["initContainers"]]):
-        each["name"] = f"container-{number}"
+def has(request: str, limit: str) -> Object:
+    """Return what a kubelet tells of resources; nothing of those that are empty."""
+    return {
+        kind: {"memory": quantity} if quantity else {}
+        for kind, quantity in (("requests", request), ("limits", limit))
+    }
+
+
+HAD = st.none() | st.builds(has, SIZES, SIZES)
+INFEASIBLE = {"type": "PodResizePending", "status": "True", "reason": "Infeasible"}
+
+
+@settings(max_examples=500, deadline=None)
+@given(PODS, st.lists(HAD, min_size=6, max_size=6), st.booleans())
+def test_the_ledger_counts_the_same(one: Object, had: list[Object | None], never: bool) -> None:
+    status: Object = {"conditions": [INFEASIBLE] if never else []}
+    whole, *each_had = had
+    for kind in ("container", "initContainer"):
+        status[f"{kind}Statuses"] = statuses = []
+        for number, each in enumerate(one["spec"][f"{kind}s"]):
+            each["name"] = f"{kind}-{number}"
+            if given_to := each_had.pop():
+                statuses.append({"name": each["name"], "resources": given_to})
+    if whole is not None:
+        status |= {"resources": whole, "allocatedResources": whole["requests"]}
+    one = {**one, "status": status}
     assert memory_demand(convert(one, Pod)).bytes == demand(one)
