@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from extender.cluster.holdings import Holding
+from extender.cluster.memory import MEMORY
 from extender.explain.answers import NodeAnswer
 from extender.explain.claims import claim_remedy
 from extender.explain.filling import how_to_fill
 from extender.explain.logs import follow, see_why
 from extender.explain.room import TOGETHER, in_tree_remedy, smaller_request, too_small
+from extender.explain.volumes import smaller_volume
 from extender.kube.lives import ContainerLog
 from extender.kube.objects import Pod
 from extender.kube.quantity import format_bytes, format_quantity
@@ -22,7 +24,7 @@ _LOOK = "look at its loader"
 def remedy(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
     """Say what would end a node's refusal; empty where it fits."""
     if answer.objection is not None:
-        return in_tree_remedy(answer, judge, pod)
+        return in_tree_remedy(answer, judge, pod) + _smaller_volume(answer, judge, pod)
     match answer.verdict.reason:
         case Reason.INSUFFICIENT_MEMORY:
             return _memory(answer, judge, pod)
@@ -79,6 +81,7 @@ def _memory(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
     verdict = answer.verdict
     lacking = f"lacks {format_bytes(verdict.missing)}"
     small = f"; {too_small(answer)}" if answer.beyond else ""
+    small += _smaller_volume(answer, judge, pod)
     request = memory_request(judge)
     if request:
         return (
@@ -87,6 +90,13 @@ def _memory(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
         )
     smaller = smaller_request(pod, verdict.missing)
     return lacking + (f"; it would fit with {smaller}" if smaller else "") + small
+
+
+def _smaller_volume(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
+    """Say which smaller volume would have the pod fit, where memory is all that lacks."""
+    missing = answer.lacking.get(MEMORY, 0) if len(answer.lacking) == 1 else 0
+    smaller = smaller_volume(judge.request, pod, missing) if missing else ""
+    return f"; it would fit with {smaller}" if smaller else ""
 
 
 def _told_by(holding: Holding | None) -> tuple[str, str, ContainerLog | None] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from extender.cluster.holdings import ModelState
+from extender.cluster.memory import MEMORY
 from extender.explain.answers import NodeAnswer
 from extender.explain.volumes import model_size
 from extender.kube.quantity import format_bytes
@@ -55,10 +56,15 @@ def _a_node_cache(
     Nodes that refuse it for anything else are none of its business.
     """
     total = len(answers)
-    volumes = judge.request.demand.volume_bytes
-    ours = [answer.verdict for answer in answers if answer.objection is None]
+    demand = judge.request.demand
+    counted = sum(volume.bytes or 0 for volume in demand.volumes if volume.counted)
+    volumes = demand.volume_bytes or counted  # of what the pod requests, where it requests them
     if reference.strategy is Strategy.MEMORY:
-        full = [v for v in ours if v.reason is Reason.INSUFFICIENT_MEMORY and v.missing <= volumes]
+        full = [
+            answer
+            for answer in answers
+            if len(answer.lacking) == 1 and 0 < answer.lacking.get(MEMORY, 0) <= volumes
+        ]
         if not full:
             return ""
         lack = "no node has" if len(full) == total else _lack(len(full), total)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from extender.cluster.memory import CAPACITY, MEMORY, NO_SIZE_LIMIT, MemoryVolume
+from extender.cluster.memory import CAPACITY, MEMORY, NO_SIZE_LIMIT, MemoryVolume, memory_demand
 from extender.explain.room import requested
 from extender.kube.objects import Container, Pod, PodSpec
 from extender.kube.quantity import format_bytes, format_quantity, parse_quantity
@@ -104,6 +104,36 @@ def volume_warnings(
     for volume in request.demand.volumes:
         yield from _of_size(request, volume, fields)
         yield from _too_small(request, volume, fields)
+
+
+def smaller_volume(request: PodRequest, pod: Pod, missing: int) -> str:
+    """Return the size of a memory-backed volume with which the pod would fit; else empty.
+
+    Of one that is larger than what goes into it, where so much less (bytes) is enough. What the pod
+    requests as a whole is smaller by as much: it holds what the volume may take.
+    """
+    whole = memory_demand(pod).bytes
+    for number, volume in enumerate(pod.spec.volumes):
+        needed, empty = _filled(request, volume.name), volume.empty_dir
+        has = next((one for one in request.demand.volumes if one.name == volume.name), None)
+        if not needed or empty is None or has is None or (has.bytes or 0) <= needed:
+            continue
+        less = msgspec.structs.replace(
+            volume, empty_dir=msgspec.structs.replace(empty, size_limit=needed)
+        )
+        volumes = (*pod.spec.volumes[:number], less, *pod.spec.volumes[number + 1 :])
+        spec = msgspec.structs.replace(pod.spec, volumes=volumes)
+        said = f"spec.volumes[{number}].emptyDir.sizeLimit: {_quantity(needed)}"
+        level = spec.resources
+        if level is not None and MEMORY in level.requests:
+            others = {name: size for name, size in level.requests.items() if name != MEMORY}
+            level = msgspec.structs.replace(level, requests=others)
+            spec = msgspec.structs.replace(spec, resources=level)
+            size = memory_demand(msgspec.structs.replace(pod, spec=spec)).bytes
+            said += f" and spec.resources.requests.memory: {_quantity(size)}"
+        if whole - memory_demand(msgspec.structs.replace(pod, spec=spec)).bytes >= missing:
+            return said
+    return ""
 
 
 def _of_size(request: PodRequest, volume: MemoryVolume, fields: _Fields) -> Iterator[VolumeWarning]:

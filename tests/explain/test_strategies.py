@@ -9,7 +9,7 @@ import pytest
 
 from extender.cluster.state import ClusterState
 from extender.explain.document import explain
-from extender.kube.objects import KubeObject, Node, NodeSpec, Pod
+from extender.kube.objects import KubeObject, Node, NodeSpec, Pod, ResourceRequirements
 from extender.verbs.context import Context
 from extender.workload.counts import Wanted
 from tests.builders import (
@@ -99,6 +99,45 @@ def test_memory_that_no_node_has_is_compared_with_a_node_cache() -> None:
     said = advice(filled_from_the_hub(), node("a", memory="8Gi"))
     assert said.startswith("a node cache (hostPath) would take none of the 20.0 GiB of memory")
     assert "about 28 s to start from disk" in said
+
+
+@pytest.mark.parametrize(
+    ("level", "refused_by", "smaller"),
+    [
+        (None, "extender", "spec.volumes[0].emptyDir.sizeLimit: 17Gi"),
+        (
+            "28Gi",
+            "kube-scheduler",
+            "spec.volumes[0].emptyDir.sizeLimit: 17Gi and spec.resources.requests.memory: 25Gi",
+        ),
+    ],
+    ids=["that nobody requests", "that is requested"],
+)
+def test_a_volume_that_is_larger_than_its_model_can_be_smaller_and_a_cache_needs_none(
+    level: str | None, refused_by: str, smaller: str
+) -> None:
+    """The request that was advised before does not take the other ways out along."""
+
+    def asking(size: str, whole: str | None) -> Pod:
+        found = filled_from_the_hub(size)
+        requests = ResourceRequirements(requests={"memory": "8Gi"})
+        serving = msgspec.structs.replace(found.spec.containers[0], resources=requests)
+        asked = ResourceRequirements(requests={"memory": whole}) if whole else None
+        spec = msgspec.structs.replace(found.spec, containers=(serving,), resources=asked)
+        return msgspec.structs.replace(found, spec=spec)
+
+    state = ClusterState(clock=lambda: 1_000.0)
+    state.upsert(node("a", memory="24Gi"))
+    state.upsert(node("b", memory="26Gi"))
+    document = explain(asking("20Gi", level), Context(state=state))
+    small, larger = document["nodes"]
+    assert {small["refusedBy"], larger["refusedBy"]} == {refused_by}
+    assert "it would fit with" not in small["remedy"]
+    assert larger["remedy"].endswith(f"; it would fit with {smaller}")
+    (better,) = (o["message"] for o in document["warnings"] if o["reason"] == "BetterStrategy")
+    assert better.startswith("a node cache (hostPath) would take none of the 20.0 GiB of memory")
+    pasted = explain(asking("17Gi", level and "25Gi"), Context(state=state))
+    assert [one["name"] for one in pasted["nodes"] if one["fits"]] == ["b"]
 
 
 def test_a_slow_shared_volume_is_compared_with_a_node_cache() -> None:
