@@ -11,7 +11,7 @@ After kubernetes/pkg/scheduler (schedule_one.go, backend/queue/scheduling_queue.
   change of the pod itself does not. Then it
   waits for its backoff of 1 to 2 s (``podMaxBackoffSeconds: 2``); with nothing else to do the
   backoff is skipped. A failed bind goes to the error backoff, which is never skipped; to the other
-  pods it is the end of one that had a place.
+  pods it is the end of one that had a place, as is a nomination that goes to those it went before.
 - Why a bind failed is written to the pod.
 - Preemption is for nodes that failed in-tree. Its dry run never asks filter. A pod whose Binding is
   on its way is a victim like any other: the cache has it on its node from the scheduling cycle on.
@@ -142,6 +142,8 @@ class Scheduler:
             self._move(list(self._unschedulable))
         elif isinstance(before, Pod):
             after = now if isinstance(now, Pod) else None
+            if _leaves_its_nomination(before, after):
+                self._move([uid for uid in self._unschedulable if self._gives_way(uid, before)])
             if after is None or after.spec.node_name or after.metadata.deletion_timestamp:
                 gave_up = after is None and before.metadata.uid in self._assumed
                 self._forget(before.metadata.uid)
@@ -155,6 +157,10 @@ class Scheduler:
                 self._activate(after.metadata.uid)
             elif self.heeds(after.metadata.uid):
                 self._move([after.metadata.uid])
+
+    def _gives_way(self, uid: str, other: Pod) -> bool:
+        """Tell whether a pod was tried as if another one that is nominated were there already."""
+        return priority(self._asks[uid].pod) <= priority(other)
 
     def _forget(self, uid: str) -> None:
         self._names.pop(uid, None)
@@ -345,3 +351,13 @@ class Scheduler:
             if lacking <= 0 and victims:
                 candidates[name] = Victims(uids=tuple(victims), pdb_violations=0)
         return candidates
+
+
+def _leaves_its_nomination(before: Pod, after: Pod | None) -> bool:
+    """Tell whether a pod that is on no node is not meant any more for the node that it was."""
+    nominated = before.status.nominated_node_name
+    if not nominated or before.spec.node_name:
+        return False
+    return after is None or (
+        not after.spec.node_name and after.status.nominated_node_name != nominated
+    )
