@@ -42,9 +42,10 @@ NODES = [f"lead-{number}" for number in range(6)]
 PODS, FIT = 200, 180  # thirty of 4 GiB and a bit on each node
 DEMAND = 4 * GIB + 64 * 2**20
 """Bytes of memory that one of these pods takes."""
-IN_DOUBT_SECONDS = LOST_SECONDS + 15
-"""On a busy machine Bindings are not answered in time. The memory of each is kept until it is
-certain that it was not carried out, and for all to be placed there must be nothing kept."""
+IN_DOUBT_SECONDS = LOST_SECONDS + 45
+"""On a busy machine Bindings are not answered in time, also those of the first half a minute after
+the other leads. The memory of each is kept until it is certain that it was not carried out, and for
+all to be placed there must be nothing kept."""
 
 WAYS = ("killed", "paused", "released", "robbed")
 """The node dies; the machine stands still and goes on later; kube-scheduler stops in good order;
