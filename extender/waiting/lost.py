@@ -3,7 +3,7 @@
 It clears a pod's nomination where it finds nobody to evict, and keeps it where an extender finds no
 eviction worth it (kubernetes/pkg/scheduler/framework/preemption, Preempt: a nil result). From then
 on it would count the pod on that node, and so would the ledger, against all others of no higher
-priority, which could run there.
+priority, which could run there. Nobody else clears it, so it is tried again until that is answered.
 """
 
 from __future__ import annotations
@@ -16,15 +16,20 @@ from cachetools import FIFOCache
 from extender.placement.request import PodRequest
 
 MAX_LOST = 10_000
-"""So many are remembered: a round of waking writes them all. What is forgotten comes back with the
-next try of its pod."""
+"""So many are remembered. What is forgotten comes back with the next try of its pod."""
 
 
 class Lost(msgspec.Struct, frozen=True):
-    """A pod's nomination to a ``node`` that led nowhere."""
+    """A pod's nomination to a ``node`` that led nowhere.
+
+    ``misses`` counts the times that it could not be taken back; it is tried again ``again_at``, by
+    the clock that nobody sets.
+    """
 
     request: PodRequest
     node: str
+    misses: int = 0
+    again_at: float = 0.0
 
 
 class LostNominations:
@@ -35,9 +40,28 @@ class LostNominations:
         self._lock = Lock()
 
     def put(self, request: PodRequest, node: str) -> None:
-        """Note one in place of the pod's last one."""
+        """Note one in place of the pod's last one, unless that is still to be taken back."""
         with self._lock:
-            self._of_pod[request.uid] = Lost(request, node)
+            before = self._of_pod.get(request.uid)
+            if before is None or before.node != node:
+                self._of_pod[request.uid] = Lost(request, node)
+
+    def next(self, steady: float) -> Lost | None:
+        """Return one that it is time to take back: the oldest, those that missed after all others.
+
+        Asked right before each is written: whoever has come to be nominated rightly is none.
+        """
+        with self._lock:
+            due = (lost for lost in self._of_pod.values() if lost.again_at <= steady)
+            return min(due, key=lambda lost: lost.misses, default=None)
+
+    def missed(self, lost: Lost, again_at: float) -> None:
+        """Note that one could not be taken back, unless it is forgotten meanwhile."""
+        with self._lock:
+            if self._of_pod.get(lost.request.uid) == lost:
+                self._of_pod[lost.request.uid] = msgspec.structs.replace(
+                    lost, misses=lost.misses + 1, again_at=again_at
+                )
 
     def drop(self, lost: Lost) -> None:
         """Forget one, unless another one has taken its place."""
@@ -54,8 +78,3 @@ class LostNominations:
         """Forget all."""
         with self._lock:
             self._of_pod.clear()
-
-    def all(self) -> list[Lost]:
-        """Return all, the oldest first."""
-        with self._lock:
-            return list(self._of_pod.values())

@@ -249,7 +249,8 @@ class WaitingPods:
         return "woken" if pod.touches else "scheduler"
 
     def drop(self, uid: str) -> None:
-        """Forget a pod."""
+        """Forget a pod, which goes somewhere or is gone: a nomination leads nowhere no more."""
+        self.lost.drop_of(uid)
         with self._lock:
             self._pods.pop(uid, None)
             self._evictions.pop(uid, None)

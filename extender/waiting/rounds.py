@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator
 from enum import StrEnum
-from itertools import chain
+from itertools import chain, repeat
 from typing import Protocol
 
 import msgspec
@@ -21,7 +21,7 @@ from extender.placement.request import PodRequest
 from extender.waiting.lost import Lost
 from extender.waiting.nominate import Nominations
 from extender.waiting.pods import WaitingPod, WaitingPods
-from extender.waiting.wake import Waker
+from extender.waiting.wake import Waker, missed_wait
 
 
 class Told(StrEnum):
@@ -36,7 +36,10 @@ class Told(StrEnum):
 
 
 _PERHAPS_WRITTEN = (Told.WRITTEN, Told.UNANSWERED)
-_PERHAPS_NOT_READ = (Told.UNANSWERED, Told.UNREACHED)
+
+TAKEN_BACK_AFTERWARDS = 10
+"""So many nominations a round takes back when nobody is left to wake, at most: 0.2 s by the shipped
+``waking.perSecond``, for which whoever is due meanwhile waits."""
 
 
 class Word(msgspec.Struct, frozen=True):
@@ -126,17 +129,32 @@ class Rounds:
     def wake(self, lead: Lead) -> Iterator[Woken | TakenBack]:
         """Tell of whom it is time to tell, for as long as this service leads.
 
-        What keeps others out comes first. A round ends early where the apiserver is not there:
-        nobody else is worth a try then.
+        A round ends early where the apiserver is not there: nobody else is worth a try then.
         """
         self._follow(lead)
         if not lead.leads():
             return
-        lost, due = self._pods.lost.all(), self._waker.due()
-        both: Iterator[Woken | TakenBack] = chain(map(self._take_back, lost), map(self._wake, due))
-        for told in both:
+        for told in self._tell():
             yield told
             if told.word.told is Told.UNREACHED or not lead.leads():
+                return
+
+    def _tell(self) -> Iterator[Woken | TakenBack]:
+        """After each pod that is woken, take back a nomination that keeps others out; then more.
+
+        The first that is not answered is the last of the round: it has taken seconds, the next
+        ones may, too, and those who could run have none to wait.
+        """
+        waking, answered = map(self._wake, self._waker.due()), True
+        for woken in chain(waking, repeat(None, TAKEN_BACK_AFTERWARDS)):
+            if woken is not None:
+                yield woken
+            lost = self._pods.lost.next(self._state.steady()) if answered else None
+            if lost is not None:
+                taken = self._take_back(lost)
+                answered = taken.word.told is not Told.UNANSWERED
+                yield taken
+            elif woken is None:
                 return
 
     def _follow(self, lead: Lead) -> None:
@@ -165,7 +183,10 @@ class Rounds:
 
     def _take_back(self, lost: Lost) -> TakenBack:
         word = self._telling.take_back(lost.request, lost.node)
-        if word.told not in _PERHAPS_NOT_READ:
+        if word.told in {Told.REFUSED, Told.UNANSWERED}:
+            again_at = self._state.steady() + missed_wait(lost.misses + 1)
+            self._pods.lost.missed(lost, again_at)
+        elif word.told is not Told.UNREACHED:
             self._pods.lost.drop(lost)
         return TakenBack(lost=lost, word=word)
 
@@ -173,6 +194,8 @@ class Rounds:
         state, request = self._state, pod.request
         node = self._nominations.take(pod)
         self._pods.touched(request.uid, state)
+        if node:
+            self._pods.lost.drop_of(request.uid)
         word = self._telling.nominate(request, node) if node else self._telling.touch(request)
         if node and word.told not in _PERHAPS_WRITTEN:
             self._nominations.undo(pod)

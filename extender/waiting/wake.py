@@ -214,8 +214,14 @@ def _may_be_woken(pod: WaitingPod, steady: float) -> bool:
         return True
     if pod.asked is None and pod.touches:
         return False
-    first, times = MISSED_RETRY_SECONDS, pod.misses
-    if pod.touches:
-        first, times = FIRST_RETRY_SECONDS, pod.touches
-    wait = min(LAST_RETRY_SECONDS, first * 2 ** min(max(times - 1, 0), 10))
-    return bool(steady - pod.touched_steady >= wait)
+    wait = _wait(FIRST_RETRY_SECONDS, pod.touches) if pod.touches else missed_wait(pod.misses)
+    return steady - pod.touched_steady >= wait
+
+
+def missed_wait(misses: int) -> float:
+    """Return after how many seconds it is tried again what so many times could not be written."""
+    return _wait(MISSED_RETRY_SECONDS, misses)
+
+
+def _wait(first: float, times: int) -> float:
+    return min(LAST_RETRY_SECONDS, first * 2.0 ** min(max(times - 1, 0), 10))

@@ -6,11 +6,13 @@ watch may tell of pods later than that.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from extender.placement.request import PodRequest
 from extender.waiting.pods import UNSEEN_SECONDS
-from extender.waiting.rounds import Rounds, Told, Word
+from extender.waiting.rounds import TAKEN_BACK_AFTERWARDS, Rounds, Told, Word
 from tests.builders import node, tmpfs
 from tests.verbs.test_preempt import above, nominated
 from tests.waiting.room import Room
@@ -29,6 +31,8 @@ class Leading(Room):
         self.complete = True
         self.told: list[str] = []
         self.answer = Told.WRITTEN
+        self.write_seconds = 0.0
+        self.meanwhile: Callable[[], object] = lambda: None
         self.state.upsert(node("a"))
         self.state.upsert(TAKER)
         self.rounds = Rounds(
@@ -56,6 +60,8 @@ class Leading(Room):
 
     def take_back(self, request: PodRequest, node: str) -> Word:
         self.told.append(f"{request.name} not to {node}")
+        self.now += self.write_seconds
+        self.meanwhile()
         return Word(self.answer)
 
     def see(self, term: str | None, *, open_: bool = True, complete: bool = True) -> None:
@@ -157,6 +163,8 @@ def test_a_pod_that_went_meanwhile_is_not_kept_over_terms(leading: Leading) -> N
 MEANT = nominated(above(tmpfs("meant", size="20Gi")), "a")
 """kube-scheduler has it nominated to the node, which is full for it."""
 
+ALSO_MEANT = nominated(above(tmpfs("also-meant", size="20Gi")), "a")
+
 
 @pytest.mark.parametrize("refused", [True, False], ids=["filter was asked", "it was not"])
 def test_a_nomination_that_leads_nowhere_is_taken_back_once(
@@ -171,7 +179,7 @@ def test_a_nomination_that_leads_nowhere_is_taken_back_once(
     assert leading.told == ["meant not to a"]
 
 
-@pytest.mark.parametrize("answer", [Told.UNANSWERED, Told.UNREACHED])
+@pytest.mark.parametrize("answer", [Told.REFUSED, Told.UNANSWERED, Told.UNREACHED])
 def test_a_nomination_that_could_not_be_taken_back_is_taken_back_later(
     leading: Leading, answer: Told
 ) -> None:
@@ -182,6 +190,91 @@ def test_a_nomination_that_could_not_be_taken_back_is_taken_back_later(
     leading.see("own 1")
     leading.see("own 1")
     assert leading.told == ["meant not to a"] * 2
+
+
+def test_a_nomination_that_cannot_be_taken_back_is_tried_after_one_two_four_seconds(
+    leading: Leading,
+) -> None:
+    leading.preempted(MEANT, b=("uid-nobody",))
+    leading.answer = Told.REFUSED
+    begun, tried = leading.now + 1.0, []
+    for _ in range(140):
+        leading.see("own 1")
+        leading.preempted(MEANT, b=("uid-nobody",))  # kube-scheduler has it nominated still
+        if leading.told:
+            tried.append(leading.now - begun)
+            leading.told.clear()
+    assert tried == [0, 1, 3, 7, 15, 31, 63, 123]
+
+
+def test_nominations_whose_writes_hang_keep_nobody_waiting_who_could_run(leading: Leading) -> None:
+    """Such as behind an admission webhook that does not answer, in one namespace."""
+    for number in range(20):
+        hung = nominated(above(tmpfs(f"hung-{number}", size="60Gi")), "a")
+        leading.preempted(hung, b=("uid-nobody",))
+    leading.refuse(WAITS, "a")
+    leading.answer, leading.write_seconds = Told.UNANSWERED, 5.0
+    leading.see("own 1")
+    assert len(leading.told) == 1
+    for _ in range(20):
+        leading.see("own 1")
+    leading.state.delete(TAKER)
+    could_run = leading.now
+    leading.told.clear()
+    leading.see("own 1")
+    assert leading.told[0] == "waits"
+    assert leading.now - could_run <= 1.0 + leading.write_seconds
+
+
+def test_nominations_are_taken_back_while_many_are_woken(leading: Leading) -> None:
+    waits = [tmpfs(f"waits-{number}", size="1Gi") for number in range(3)]
+    for pod in waits:
+        leading.refuse(pod, "a")
+    leading.preempted(MEANT, b=("uid-nobody",))
+    leading.state.delete(TAKER)
+    leading.see("own 1")
+    assert leading.told == ["waits-0", "meant not to a", "waits-1", "waits-2"]
+
+
+def test_of_many_nominations_a_round_takes_back_a_few(leading: Leading) -> None:
+    for number in range(2 * TAKEN_BACK_AFTERWARDS):
+        pod = nominated(above(tmpfs(f"meant-{number}", size="60Gi")), "a")
+        leading.preempted(pod, b=("uid-nobody",))
+    leading.see("own 1")
+    assert len(leading.told) == TAKEN_BACK_AFTERWARDS
+    leading.see("own 1")
+    assert len(leading.told) == 2 * TAKEN_BACK_AFTERWARDS
+
+
+def test_one_that_could_not_be_taken_back_comes_after_those_that_were_not_tried(
+    leading: Leading,
+) -> None:
+    leading.preempted(MEANT, b=("uid-nobody",))
+    leading.answer = Told.REFUSED
+    leading.see("own 1")
+    leading.preempted(nominated(above(tmpfs("later", size="60Gi")), "a"), b=("uid-nobody",))
+    leading.see("own 1")
+    assert leading.told == ["meant not to a", "later not to a", "meant not to a"]
+
+
+def test_a_nomination_that_has_come_to_be_right_in_a_round_is_not_taken_back(
+    leading: Leading,
+) -> None:
+    """It is looked at again right before each is written."""
+    leading.preempted(MEANT, b=("uid-nobody",))
+    leading.preempted(ALSO_MEANT, b=("uid-nobody",))
+    leading.meanwhile = lambda: leading.preempted(ALSO_MEANT, a=("uid-taker",))
+    leading.see("own 1")
+    assert leading.told == ["meant not to a"]
+
+
+def test_a_nomination_stays_where_there_is_room_for_its_pod_after_all(leading: Leading) -> None:
+    leading.see("own 1")
+    leading.refuse(MEANT, "a")
+    leading.preempted(MEANT, b=("uid-nobody",))
+    leading.pods.drop(MEANT.metadata.uid)  # filter has let it through
+    leading.see("own 1")
+    assert leading.told == []
 
 
 def test_a_nomination_stays_where_others_are_evicted_after_all(leading: Leading) -> None:
