@@ -199,8 +199,11 @@ def test_a_plugin_that_takes_longer_than_the_lead_lasts_keeps_the_binding_from_t
     assert 'model_cache_extender_binds_total{outcome="bound"} 1.0' in counted
 
 
-def test_as_many_binds_as_there_are_threads_keep_their_connections(tmp_path: Any) -> None:
+def test_as_many_binds_as_there_are_threads_keep_their_connections(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A connection that is not kept costs the next Binding a TLS handshake."""
+    monkeypatch.setattr("extender.serving.bindings.LOOK_UP_SECONDS", 30.0)  # all wait for the last
     all_at_once = Barrier(BIND_THREADS)
     connections: set[Any] = set()
 
