@@ -132,7 +132,8 @@ class Witness:
         conditions = {c.type: c for c in obj.status.conditions}
         ready, deleted = conditions["Ready"], obj.metadata.deletion_timestamp
         if ready.status == "True" and not deleted:
-            self._ready[node] = obj
+            if obj.metadata.creation_timestamp >= self._machines.get(node, ""):
+                self._ready[node] = obj  # else it is of another machine by this name
             return
         if before is not None:
             self._no_longer_ready(before)
