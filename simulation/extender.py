@@ -410,11 +410,13 @@ class Extender:
         )
 
     def _tell(self, write: Callable[[], Told]) -> Word:
-        """Write, or not, or without an answer; meanwhile other things happen."""
+        """Write, or be refused, or have no answer; meanwhile other things happen."""
         if self._faults.happens(10):
             self._meanwhile(slow=self._is_slow())
         if not self._faults.happens(10):
             return Word(write())
+        if self._choices.chance(50):
+            return Word(Told.REFUSED, "too many requests")
         if self._choices.chance(50):
             write()
         return Word(Told.UNANSWERED, "no answer")

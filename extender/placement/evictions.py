@@ -23,13 +23,15 @@ class NoEviction(msgspec.Struct, frozen=True, kw_only=True):
 
     The ``victims`` that were not worth it, by node, as UIDs; and ``again_at`` (the state's steady
     time) it is tried in any case, None where that is all. ``lost`` is the node that it is nominated
-    to where that leads nowhere, else empty.
+    to where that leads nowhere, else empty. ``once_fresh``: nobody can tell by old knowledge where
+    its nomination leads, and it is tried again once that is fresh.
     """
 
     request: PodRequest
     victims: Mapping[str, tuple[str, ...]] = {}
     again_at: float | None = None
     lost: str = ""
+    once_fresh: bool = False
 
 
 def refused_eviction(

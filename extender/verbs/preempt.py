@@ -49,11 +49,13 @@ def no_eviction(args: PreemptArgs, made: Decision | None, context: Context) -> N
     request = context.request(args.pod)
     if made is None or Reason.OTHERS_LEAVE.value in made.refused:
         return NoEviction(request=request, again_at=context.state.steady() + AGAIN_SECONDS)
+    nominated = args.pod.status.nominated_node_name
     return NoEviction(
         request=request,
         victims={name: victims.uids for name, victims in args.candidates.items()},
         again_at=context.state.awaits_nomination(args.candidates),
-        lost="" if made.stale else args.pod.status.nominated_node_name,
+        lost="" if made.stale else nominated,
+        once_fresh=bool(made.stale and nominated),
     )
 
 

@@ -49,7 +49,8 @@ class LostNominations:
     def next(self, steady: float) -> Lost | None:
         """Return one that it is time to take back: the oldest, those that missed after all others.
 
-        Asked right before each is written: whoever has come to be nominated rightly is none.
+        Asked right before each is written: whoever has come to be nominated rightly is none. While
+        the write is under way, that can still happen; kube-scheduler tries such a pod again.
         """
         with self._lock:
             due = (lost for lost in self._of_pod.values() if lost.again_at <= steady)

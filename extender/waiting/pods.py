@@ -41,6 +41,7 @@ class WaitingPod(msgspec.Struct, frozen=True, kw_only=True):
     ``touched_at`` is set, which is when it could not be told; ``misses`` counts the times that the
     apiserver would not take it. ``again_at`` is when it is woken in any case, by the clock that
     nobody sets: what was in the way of an eviction for it is decided by then, or not known.
+    ``once_fresh``: it is woken, too, when knowledge is fresh.
     ``right_node`` is the only node that has a place for it when it is woken, empty where there are
     several.
     ``seen``: the watch has shown it.
@@ -58,6 +59,7 @@ class WaitingPod(msgspec.Struct, frozen=True, kw_only=True):
     touches: int = 0
     misses: int = 0
     again_at: float | None = None
+    once_fresh: bool = False
     right_node: str = ""
     seen: bool = False
 
@@ -168,7 +170,9 @@ class WaitingPods:
             if refused.size <= self._evictions.maxsize:
                 self._evictions[uid] = refused
             both = None if pod.asked is None else self._shared(pod.asked.and_these(also))
-            return msgspec.structs.replace(pod, asked=both, again_at=none.again_at)
+            return msgspec.structs.replace(
+                pod, asked=both, again_at=none.again_at, once_fresh=none.once_fresh
+            )
 
         self._change(uid, joined)
 

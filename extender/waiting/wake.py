@@ -98,7 +98,7 @@ class Waker:
         groups: dict[_Key, Places] = {}
         told, self._told = self._told, {}
         for pod in waiting:
-            if _is_due_again(pod, plan.made):
+            if _is_due_again(pod, plan.made, fresh=not stale):
                 plan.again.append(pod)
                 continue
             node = told.get(pod.request.uid, "") if pod.touches else ""
@@ -201,8 +201,10 @@ def _told_lately(pod: WaitingPod, steady: float) -> bool:
     return pod.touched_steady is not None and steady - pod.touched_steady < TOLD_SECONDS
 
 
-def _is_due_again(pod: WaitingPod, steady: float) -> bool:
+def _is_due_again(pod: WaitingPod, steady: float, *, fresh: bool) -> bool:
     """Tell whether a pod's time has come, and it was not told since (or could not be)."""
+    if pod.once_fresh and fresh:
+        return _may_be_woken(pod, steady)
     if pod.again_at is None or steady < pod.again_at:
         return False
     told_since = pod.touched_steady is not None and pod.touched_steady >= pod.again_at

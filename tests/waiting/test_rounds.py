@@ -291,6 +291,38 @@ def test_a_nomination_stays_while_nobody_can_tell_where_it_leads(leading: Leadin
     assert leading.told == []
 
 
+def test_where_a_nomination_leads_is_asked_again_once_knowledge_is_fresh(
+    leading: Leading,
+) -> None:
+    leading.see("own 1")
+    leading.refuse(MEANT, "a")
+    leading.stale = ("Pod",)
+    leading.preempted(MEANT, b=("uid-nobody",))
+    for _ in range(10):
+        leading.see("own 1")
+    assert leading.told == []
+    leading.stale = ()
+    leading.see("own 1")
+    assert leading.told == ["meant"]
+    leading.refuse(MEANT, "a")
+    leading.preempted(MEANT, b=("uid-nobody",))
+    for _ in range(10):
+        leading.see("own 1")
+    assert leading.told == ["meant", "meant not to a"]
+
+
+def test_who_is_not_nominated_is_not_tried_again_for_fresh_knowledge_alone(
+    leading: Leading,
+) -> None:
+    leading.see("own 1")
+    leading.refuse(above(WAITS), "a")
+    leading.stale = ("Pod",)
+    leading.preempted(above(WAITS), b=("uid-nobody",))
+    leading.stale = ()
+    leading.see("own 1")
+    assert leading.told == []
+
+
 def test_who_does_not_lead_takes_no_nomination_back(leading: Leading) -> None:
     leading.see("own 1")
     leading.preempted(MEANT, b=("uid-nobody",))
