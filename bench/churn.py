@@ -30,7 +30,7 @@ _CONFIGURATION = {
     "apiVersion": "modelcache.dev/v1alpha1",
     "kind": "ExtenderConfiguration",
     "freshness": {"boundSeconds": 60},
-    "bind": {"reservationSeconds": 61},
+    "bind": {"reservationSeconds": 136},
 }
 """Reservations of pods that never show last five minutes else: hours of this cluster."""
 

@@ -15,6 +15,7 @@ from extender.kube.quantity import parse_quantity
 from extender.placement.narrowing import THE_LEAST
 from extender.placement.policy import Bandwidths, OnStale, Policy
 from extender.verbs.context import ListRejected
+from extender.verbs.doubt import LOST_SECONDS
 
 KIND = "ExtenderConfiguration"
 
@@ -81,7 +82,7 @@ class BindSection(Section, frozen=True):
     """``bind``: how long memory is kept for a pod that the watch has not shown on its node yet."""
 
     hold_seconds: Annotated[float, Meta(ge=0, le=600)] = 5.0
-    reservation_seconds: Annotated[float, Meta(ge=30, le=3600)] = 300.0
+    reservation_seconds: Annotated[float, Meta(gt=0, le=3600)] = 300.0
 
 
 class WakingSection(Section, frozen=True):
@@ -319,9 +320,12 @@ def _size_errors(read: ExtenderConfiguration) -> list[str]:
 
 def _reservation_errors(read: ExtenderConfiguration) -> list[str]:
     kept, bound = read.bind.reservation_seconds, read.freshness.bound_seconds
-    if kept > bound:
+    least = bound + LOST_SECONDS
+    if kept > least:
         return []
     return [
-        f"bind.reservationSeconds: {kept:g} is not more than freshness.boundSeconds ({bound:g}); "
-        "raise it: until then a pod that was bound may not have been seen yet"
+        f"bind.reservationSeconds: {kept:g} is not more than {least:g}, freshness.boundSeconds "
+        f"({bound:g}) and {LOST_SECONDS:g}; raise it, or lower freshness.boundSeconds: a Binding "
+        f"whose answer was lost may take effect for {LOST_SECONDS:g} seconds, and the pod not be "
+        f"seen for {bound:g} more, and its memory would be given to another one meanwhile"
     ]

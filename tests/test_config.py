@@ -19,6 +19,7 @@ from extender.config import (
 from extender.documents import API_VERSION
 from extender.errors import InvalidConfigurationError
 from extender.placement.policy import Policy
+from extender.verbs.doubt import LOST_SECONDS
 
 HEAD = {"apiVersion": "modelcache.dev/v1alpha1", "kind": "ExtenderConfiguration"}
 SHIPPED = Path(__file__).parent.parent / "config" / "extender-config.yaml"
@@ -129,6 +130,20 @@ def test_errors_of_single_fields_hide_none_of_those_between_fields() -> None:
     assert "4 error(s)" in said
     for field in ("listen", "memory.volumes", "estimate.defaultModelSize", "bind.reservation"):
         assert field in said
+
+
+def test_a_reservation_outlasts_a_binding_whose_answer_was_lost() -> None:
+    """It may take effect until then, and the watch tell of it ``boundSeconds`` later."""
+
+    def read(kept: float) -> ExtenderConfiguration:
+        sections = {"bind": {"reservationSeconds": kept}, "freshness": {"boundSeconds": 15}}
+        return read_configuration({**HEAD, **sections})
+
+    assert read(LOST_SECONDS + 16).bind.reservation_seconds == LOST_SECONDS + 16
+    for kept in (1, LOST_SECONDS + 15):
+        said = f"reservationSeconds: {kept:g} is not more than 90, .*raise it"
+        with pytest.raises(InvalidConfigurationError, match=said):
+            read(kept)
 
 
 def test_a_bare_off_is_the_word_off(tmp_path: Path) -> None:
