@@ -99,7 +99,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     ``reservation_seconds``: how long bind does, if the watch never shows the pod there; ``claims``
     numbers the Bindings that it does so for.
     ``recent`` has what was read of pods, ``refused_nominations`` the nodes that pods are nominated
-    to where filter has just refused them.
+    to where filter has just refused them, and which version of the pod that was about.
     ``pause`` lets so many seconds pass, or none where nothing is worth waiting for.
     ``offered_percentage`` is how many of the nodes filter offers at most (``narrowing.enough``),
     ``draw`` tells where to begin among equal ones.
@@ -120,7 +120,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     pause: Callable[[float], None] | None = None
     claims: Iterator[int] = msgspec.field(default_factory=_claims)
     recent: Recent[PodRequest] = msgspec.field(default_factory=Recent)
-    refused_nominations: Recent[str] = msgspec.field(default_factory=Recent)
+    refused_nominations: Recent[tuple[str, str]] = msgspec.field(default_factory=Recent)
     refusals: Tables[Refusals] = msgspec.field(default_factory=refusals)
     starts: Tables[Starts] = msgspec.field(default_factory=starts)
 

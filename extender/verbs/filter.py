@@ -63,11 +63,11 @@ def filter_nodes(
 
 def _note_nomination(args: ExtenderArgs, found: Found, context: Context) -> None:
     """Note for preempt whether the node that the pod is nominated to was refused just now."""
-    uid, nominated = args.pod.metadata.uid, args.pod.status.nominated_node_name
+    metadata, nominated = args.pod.metadata, args.pod.status.nominated_node_name
     if nominated and nominated in args.asked and nominated not in found.passed:
-        context.refused_nominations.put(uid, nominated)
+        context.refused_nominations.put(metadata.uid, (nominated, metadata.resource_version))
     elif nominated:
-        context.refused_nominations.drop(uid)
+        context.refused_nominations.drop(metadata.uid)
 
 
 def _offered(

@@ -111,10 +111,12 @@ def refused_candidates(args: PreemptArgs, judge: Judge, context: Context) -> dic
 def _becomes_free(args: PreemptArgs, judge: Judge, context: Context) -> bool:
     """Tell whether the node that the pod is nominated to, refused just now, has room or will soon.
 
-    Soon is when those are gone that kube-scheduler has evicted there.
+    Soon is when those are gone that kube-scheduler has evicted there. Just now is in this try of
+    the pod: where kube-scheduler clears the nomination in between, it writes to the pod.
     """
     nominated, request = args.pod.status.nominated_node_name, judge.request
-    if not nominated or context.refused_nominations.get(request.uid) != nominated or judge.stale:
+    refused = nominated, args.pod.metadata.resource_version
+    if not nominated or context.refused_nominations.get(request.uid) != refused or judge.stale:
         return False
     if judge.reason(nominated) is None:
         return True

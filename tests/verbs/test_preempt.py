@@ -24,7 +24,18 @@ from extender.wire import (
     read_preempt_args,
     write_preempt_result,
 )
-from tests.builders import LOADING, READY, loader, loader_pod, node, pod, requesting, tmpfs, vllm
+from tests.builders import (
+    LOADING,
+    READY,
+    deleted,
+    loader,
+    loader_pod,
+    node,
+    pod,
+    requesting,
+    tmpfs,
+    vllm,
+)
 from tests.clock import Clock
 
 
@@ -165,6 +176,7 @@ def test_what_the_watch_tells_of_a_pod_counts_in_place_of_the_answer(
     [
         lambda state: state.delete(tmpfs("first", size="40Gi")),
         lambda state: state.upsert(tmpfs("first", size="40Gi", on="cold")),
+        lambda state: state.upsert(deleted(tmpfs("first", size="40Gi"))),
         lambda state: kept(
             state,
             tmpfs("first", size="4Gi"),
@@ -172,7 +184,7 @@ def test_what_the_watch_tells_of_a_pod_counts_in_place_of_the_answer(
             cold=victims("uid-big-cold"),
         ),
     ],
-    ids=["deleted", "bound elsewhere", "another answer leaves it two nodes"],
+    ids=["gone", "bound elsewhere", "being deleted", "another answer leaves it two nodes"],
 )
 def test_room_is_given_back_once_it_is_clear_that_its_pod_does_not_come(
     state: ClusterState, ends: Callable[[ClusterState], object]
@@ -265,11 +277,7 @@ def nominated(pod: Pod, node: str) -> Pod:
 def evicted(pod: Pod, reason: str = "PreemptionByScheduler") -> Pod:
     """Return a pod on its way out, as kube-scheduler marks those that it evicts."""
     said = Condition(type="DisruptionTarget", status="True", reason=reason)
-    return replace(
-        pod,
-        metadata=replace(pod.metadata, deletion_timestamp="2026-01-01T00:00:00Z"),
-        status=replace(pod.status, conditions=(said,)),
-    )
+    return replace(deleted(pod), status=replace(pod.status, conditions=(said,)))
 
 
 def refused_there(context: Context, pod: Pod) -> bool:
@@ -326,6 +334,22 @@ def test_a_nomination_that_does_not_come_true_keeps_no_pod_from_evicting_elsewhe
         assert refused_there(context, asks)
     candidates = {"cold": victims("uid-big-cold")}
     assert preempt(PreemptArgs(pod=asks, candidates=candidates), context)[0] == candidates
+
+
+def test_a_refusal_of_an_earlier_try_keeps_no_pod_from_evicting_elsewhere(
+    state: ClusterState,
+) -> None:
+    """kube-scheduler found no candidates then and cleared the nomination; there is another now."""
+
+    def asks(version: str) -> Pod:
+        found = nominated(above(tmpfs("asks", size="40Gi")), "warm")
+        return replace(found, metadata=replace(found.metadata, resource_version=version))
+
+    context = Context(state=state)
+    assert refused_there(context, asks("1"))
+    state.delete(tmpfs("big-warm", size="40Gi", on="warm"))
+    evicts = {"cold": victims("uid-big-cold")}
+    assert preempt(PreemptArgs(pod=asks("3"), candidates=evicts), context)[0] == evicts
 
 
 def test_before_the_first_lists_nobody_is_evicted(state: ClusterState) -> None:
