@@ -327,6 +327,12 @@ def requesting(name: str, memory: str) -> Pod:
     return pod(name, spec={"containers": [container]})
 
 
+def deleted(found: Pod) -> Pod:
+    """Return a pod that is being deleted: its grace period runs, or a finalizer keeps it."""
+    metadata = msgspec.structs.replace(found.metadata, deletion_timestamp="2026-01-01T00:00:00Z")
+    return msgspec.structs.replace(found, metadata=metadata)
+
+
 def owned(found: Pod, kind: str, name: str = "owner") -> Pod:
     """Return a pod as a controller's."""
     owner = OwnerReference(kind=kind, name=name, controller=True)

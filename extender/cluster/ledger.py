@@ -133,7 +133,7 @@ class Ledger:
         if before is not None and facts == msgspec.structs.replace(
             before,
             unscheduled=facts.unscheduled,
-            leaving=facts.leaving,
+            leaving=facts.leaving if facts.node else before.leaving,
             makes_way=facts.makes_way,
         ):
             return False
@@ -169,7 +169,7 @@ class Ledger:
             if facts is not None and facts.nominated:
                 self._nominated.pop(facts.nominated, facts.uid)
                 self._changed.add(facts.nominated)
-        if now is not None and now.nominated and not now.node and now.counts:
+        if now is not None and now.nominated and now.may_be_bound:
             self._nominated.put(now.nominated, now.uid, now)
 
     def await_nomination(

@@ -130,6 +130,15 @@ class PodFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     daemon_set: str = ""
     unscheduled: str = ""
 
+    @property
+    def may_be_bound(self) -> bool:
+        """Tell whether it waits for a node: one that is being deleted gets none.
+
+        kube-scheduler tries it no more (pkg/scheduler/schedule_one.go, skipPodSchedule) and the
+        apiserver refuses its Binding, as long as a finalizer keeps it.
+        """
+        return self.counts and not self.node and not self.leaving
+
 
 class LoaderLease(msgspec.Struct, frozen=True, kw_only=True):
     """What the Lease of one node's loader says, and what it was asked for there.

@@ -44,9 +44,9 @@ class Nominations:
         """
         state, uid, name = self._state, pod.request.uid, pod.right_node
         facts = state.pod(uid)
-        if not name or pod.touches or facts is None or facts.node or facts.nominated:
+        if not name or pod.touches or facts is None or facts.nominated:
             return ""
-        if not facts.evicts:  # a wrong one would stay
+        if not (facts.may_be_bound and facts.evicts):  # a wrong one would stay
             return ""
         now = state.steady()
         self._given = {node: given for node, given in self._given.items() if given[1] > now}

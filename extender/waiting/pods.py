@@ -190,7 +190,7 @@ class WaitingPods:
         now, steady, pods = state.now(), state.steady(), state.pods()
         least = min((facts.priority for facts in pods if facts.node and facts.counts), default=inf)
         for facts in pods:
-            waits = not facts.node and facts.counts and facts.scheduler in schedulers
+            waits = facts.may_be_bound and facts.scheduler in schedulers
             if waits and facts.uid not in self:
                 self.add(
                     WaitingPod(
@@ -272,7 +272,7 @@ class WaitingPods:
         return self.all()
 
     def prune(self, state: ClusterState, *, blind: bool = False) -> None:
-        """Forget the pods that are bound, finished or gone.
+        """Forget the pods that are bound, finished, being deleted or gone.
 
         One that the watch has not shown yet may well be there, while the watch is ``blind`` above
         all; one that it has shown before is gone.
@@ -284,7 +284,7 @@ class WaitingPods:
             uid = pod.request.uid
             facts = state.pod(uid)
             if facts is not None:
-                over = bool(facts.node) or not facts.counts
+                over = not facts.may_be_bound
             else:
                 over = pod.seen or (not blind and steady - pod.refused_steady > UNSEEN_SECONDS)
             if over:

@@ -23,6 +23,7 @@ from extender.kube.objects import (
 )
 from tests.builders import (
     claim,
+    deleted,
     job,
     loader,
     namespace,
@@ -56,6 +57,20 @@ def free(state: ClusterState, name: str = "a") -> int:
 def test_memory_that_is_promised_is_not_free(state: ClusterState) -> None:
     state.upsert(tmpfs(size="20Gi", memory="1Gi", on="a"))
     assert free(state) == 43 * GI
+
+
+def test_a_pod_that_is_deleted_while_it_is_nominated_counts_there_no_more(
+    state: ClusterState,
+) -> None:
+    """kube-scheduler does not try it again, however long a finalizer keeps it."""
+    waits = tmpfs()
+    meant = msgspec.structs.replace(
+        waits, status=msgspec.structs.replace(waits.status, nominated_node_name="a")
+    )
+    state.upsert(meant)
+    assert [one.uid for one in state.view().nodes["a"].nominated] == ["uid-ram"]
+    state.upsert(deleted(meant))
+    assert state.view().nodes["a"].nominated == ()
 
 
 @pytest.mark.parametrize("phase", ["Succeeded", "Failed"])

@@ -25,8 +25,10 @@ from extender.waiting.fetching import (
     Wishes,
     Wishing,
 )
+from extender.waiting.wishes import changes
 from tests.builders import (
     READY,
+    deleted,
     loader_lease,
     node,
     our_loader,
@@ -191,6 +193,15 @@ def test_a_wish_ends_with_the_wait() -> None:
     assert fleet.asked() == ["a"]
     fleet.state.upsert(vllm(on="a"))
     assert fleet.asked() == []
+
+
+def test_a_wish_ends_once_its_pod_is_being_deleted() -> None:
+    fleet = Fleet("a")
+    fleet.refuse(vllm(), "a")
+    (models,) = fleet.wishes().values()
+    fleet.state.upsert(deleted(vllm()))
+    found = changes(fleet.state, fleet.pods, fleet.context.policy, fleet.bounds)
+    assert found.leases == {("inference", "a"): (models, ())}
 
 
 def test_nothing_is_asked_for_a_pod_that_the_watch_has_not_shown() -> None:

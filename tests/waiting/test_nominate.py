@@ -7,7 +7,7 @@ import msgspec
 from extender.cluster.reservations import Reservation
 from extender.kube.objects import Pod
 from extender.waiting.nominate import NOMINATION_SECONDS
-from tests.builders import READY, loader_pod, node, tmpfs, vllm
+from tests.builders import READY, deleted, loader_pod, node, tmpfs, vllm
 from tests.waiting.room import Room
 
 TAKERS = [tmpfs(f"taker-{name}", size="60Gi", on=name) for name in "ab"]
@@ -96,6 +96,16 @@ def test_a_pod_for_which_nobody_may_be_evicted_is_only_touched(room: Room) -> No
     room.refuse(Pod(metadata=polite.metadata, spec=spec, status=polite.status), "a", "b")
     room.state.upsert(loader_pod("b", READY))
     assert room.nominated() == {"llama": ""}
+
+
+def test_a_pod_that_is_being_deleted_is_not_nominated(room: Room) -> None:
+    """kube-scheduler tries it no more, and would never clear it."""
+    full(room)
+    room.refuse(tmpfs("ram"), "a")
+    room.state.delete(TAKERS[0])
+    (waiting,) = list(room.waker.due())
+    room.state.upsert(deleted(tmpfs("ram")))
+    assert room.nominations.take(waiting) == ""
 
 
 def test_a_node_that_takes_no_pods_is_not_named(room: Room) -> None:

@@ -12,7 +12,19 @@ from extender.kube.objects import Pod
 from extender.placement.policy import Policy
 from extender.waiting.pods import UNSEEN_SECONDS, WaitingPods
 from extender.waiting.wake import FIRST_RETRY_SECONDS, MISSED_RETRY_SECONDS
-from tests.builders import LOADING, READY, claim, job, loader, loader_pod, node, pod, tmpfs, vllm
+from tests.builders import (
+    LOADING,
+    READY,
+    claim,
+    deleted,
+    job,
+    loader,
+    loader_pod,
+    node,
+    pod,
+    tmpfs,
+    vllm,
+)
 from tests.verbs.test_preempt import above, evicted, nominated, refused_there
 from tests.waiting.room import Room
 
@@ -306,13 +318,31 @@ def test_who_has_a_refused_pod_tried_again_is_told_apart(room: Room) -> None:
     assert room.pods.retried_by("uid-llama") == "scheduler"
 
 
-@pytest.mark.parametrize("end", ["bound", "deleted unseen"])
+@pytest.mark.parametrize("end", ["bound", "being deleted", "deleted unseen"])
 def test_a_pod_that_is_bound_or_gone_is_forgotten(room: Room, end: str) -> None:
-    room.refuse(tmpfs("ram", size="20Gi"), "a", known=end == "bound")
+    """One that is being deleted is bound no more, however long a finalizer keeps it."""
+    room.refuse(tmpfs("ram", size="20Gi"), "a", known=end != "deleted unseen")
     if end == "bound":
         room.state.upsert(tmpfs("ram", size="20Gi", on="a"))
+    elif end == "being deleted":
+        room.state.upsert(deleted(tmpfs("ram", size="20Gi")))
     room.now += UNSEEN_SECONDS + 1
     room.pods.prune(room.state)
+    assert len(room.pods) == 0
+
+
+def test_a_pod_that_is_deleted_while_others_are_woken_is_not_woken(room: Room) -> None:
+    room.refuse(tmpfs("first", size="20Gi"), "a", created="2026-01-01T00:00:00Z")
+    room.refuse(tmpfs("second", size="20Gi"), "a", created="2026-01-02T00:00:00Z")
+    due = room.waker.due()
+    assert next(due).request.name == "first"
+    room.state.upsert(deleted(tmpfs("second", size="20Gi")))
+    assert list(due) == []
+
+
+def test_after_a_restart_no_pod_that_is_being_deleted_waits(room: Room) -> None:
+    room.state.upsert(deleted(tmpfs("ram", size="20Gi")))
+    room.pods.recover(room.state, {""}, room.context.request_of)
     assert len(room.pods) == 0
 
 

@@ -62,10 +62,7 @@ def unscheduled_pods(
     found = (
         facts
         for facts in pods
-        if not facts.node
-        and facts.counts
-        and facts.scheduler in schedulers
-        and facts.uid not in ours
+        if facts.may_be_bound and facts.scheduler in schedulers and facts.uid not in ours
     )
     return sorted(found, key=lambda facts: (-facts.priority, facts.created, facts.uid))
 
