@@ -10,7 +10,7 @@ from hypothesis import settings
 
 from tests.seeds import FRESH
 
-# Examples are short; a loaded machine is no reason to fail. The same examples each time: see seeds.
+# Examples are short; a loaded machine is no reason to fail. In CI always the same.
 settings.register_profile("steady", deadline=None, derandomize=not FRESH)
 settings.load_profile("steady")
 

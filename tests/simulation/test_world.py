@@ -1,7 +1,6 @@
-"""Seeds in a row, always the same ones in ``make test``: what judges a change has to be repeatable.
+"""A minute of fresh seeds, printed, so that any failure can be run again; in CI always the same.
 
-``make test-simulation SECONDS=600`` goes on for so long from a fresh seed; with ``SEED=N`` it runs
-that one alone.
+``make test-simulation SECONDS=600`` goes on for longer, ``SEED=N`` runs that seed alone.
 """
 
 from __future__ import annotations
@@ -14,11 +13,13 @@ import pytest
 
 from extender.verbs.bind import BindOutcome
 from simulation.history import Failure, run, shrink
-from tests.seeds import seed_of
+from tests.seeds import FRESH, seed_of
 from tests.simulation.clusters import SCENARIOS
 
 STEPS = 1_500
+SECONDS = 55
 SEEDS = 40
+"""In CI: see ``tests.seeds``."""
 SHRINK_SECONDS = 60
 """Less than what is left of a test's time: the seed has to be told."""
 
@@ -30,12 +31,12 @@ def test_no_seed_breaks_a_law() -> None:
     if alone := os.environ.get("SIMULATION_SEED"):
         attempt(int(alone))
         return
-    seconds = float(os.environ.get("SIMULATION_SECONDS") or 0)
+    seconds = float(os.environ.get("SIMULATION_SECONDS") or SECONDS)
     first = seed_of("SIMULATION_SEED")
     began, end = time.process_time(), time.monotonic() + seconds
     outcomes = Counter[BindOutcome]()
     events = seeds = 0
-    while time.monotonic() < end if seconds else seeds < SEEDS:
+    while seeds < 3 or (time.monotonic() < end if FRESH else seeds < SEEDS):
         done, bound = attempt(first + seeds)
         events += done
         outcomes += bound
