@@ -20,6 +20,7 @@ from extender.explain.table import table
 from extender.kube.quantity import format_bytes
 from extender.loader.proof.verdict import Level, Verdict
 from extender.loader.sources import as_text
+from extender.serving.logs import configure_logging
 
 if TYPE_CHECKING:
     from extender.kube.objects import KubeObject, Pod
@@ -33,6 +34,7 @@ output_option = click.option(
 @click.group()
 def loader() -> None:
     """Keep models on a node: whole, proven, and within the disk's space."""
+    configure_logging(level="WARNING", pretty=True)  # stdout is for the answer alone
 
 
 for command in (run, fill):

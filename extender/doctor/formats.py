@@ -147,7 +147,8 @@ def _without(*patterns: str) -> str:
     """
     quoted = [f'"{pattern}"' for pattern in patterns]
     options = " ".join(f"--exclude {pattern}" for pattern in quoted)
-    return f"ignore_patterns=[{', '.join(quoted)}] (hf download {options})"
+    before = f"before huggingface_hub 1.0 and for huggingface-cli: --exclude {' '.join(quoted)}"
+    return f"ignore_patterns=[{', '.join(quoted)}] (hf download {options}) ({before})"
 
 
 def _one_each(call: Call) -> str:

@@ -183,13 +183,12 @@ def _quantity(resource: str, size: int) -> str:
 
 def _smaller(spec: PodSpec, missing: int, resource: str) -> Iterator[tuple[PodSpec, str, int]]:
     """Yield the spec with one request smaller, the field of that request, and its new size."""
-    field_of = f"resources.{'limits' if _is_of_a_plugin(resource) else 'requests'}.{resource}"
     if spec.resources is not None and resource in spec.resources.requests:
         size = _less(spec.resources, missing, resource)
         if size:
             level = _requesting(spec.resources, size, resource)
             changed = msgspec.structs.replace(spec, resources=level)
-            yield changed, f"spec.{field_of}", size
+            yield changed, _fields(spec.resources, resource, "spec."), size
         return
     alone = len(spec.containers) + len(spec.init_containers) == 1
     places = [("containers", spec.containers, n) for n in range(len(spec.containers))]
@@ -206,11 +205,29 @@ def _smaller(spec: PodSpec, missing: int, resource: str) -> Iterator[tuple[PodSp
         less = _requesting(container.resources, size, resource)
         new = msgspec.structs.replace(container, resources=less)
         others = (*containers[:number], new, *containers[number + 1 :])
-        where = field_of + ("" if alone else f" of {_name(field, container)}")
+        where = _fields(container.resources, resource)
+        where += "" if alone else f" of {_name(field, container)}"
         if field == "containers":
             yield msgspec.structs.replace(spec, containers=others), where, size
         else:
             yield msgspec.structs.replace(spec, init_containers=others), where, size
+
+
+def _fields(resources: ResourceRequirements, resource: str, of: str = "") -> str:
+    """Name the fields that have to change for a smaller request.
+
+    What cannot be overcommitted has a limit, and a request, where there is one, equal to it
+    (kubernetes/pkg/apis/core/validation, ValidateContainerResourceRequirements).
+    """
+    request = f"{of}resources.requests.{resource}"
+    if not _is_never_overcommitted(resource):
+        return request
+    limit = f"{of}resources.limits.{resource}"
+    return f"{request} and {limit}" if resource in resources.requests else limit
+
+
+def _is_never_overcommitted(resource: str) -> bool:
+    return _is_of_a_plugin(resource) or resource.startswith("hugepages-")
 
 
 def _name(field: str, container: Container) -> str:
@@ -229,5 +246,8 @@ def _less(resources: ResourceRequirements, missing: int, resource: str) -> int:
 
 
 def _requesting(resources: ResourceRequirements, size: int, resource: str) -> ResourceRequirements:
-    requests = {**resources.requests, resource: _quantity(resource, size)}
-    return msgspec.structs.replace(resources, requests=requests)
+    quantity = {resource: _quantity(resource, size)}
+    changed = {"requests": {**resources.requests, **quantity}}
+    if _is_never_overcommitted(resource):
+        changed["limits"] = {**resources.limits, **quantity}
+    return msgspec.structs.replace(resources, **changed)

@@ -38,6 +38,7 @@ class IncompleteError(DamagedError):
             else ""
         )
         self.args = (
-            f"{self}; this is so at the source, and to fetch it again does not help: {wait}correct "
-            f"the source, or include and exclude{without}",
+            f"{self}; this is so at the source, or include and exclude leave it out, and to fetch "
+            f"it again does not help: {wait}correct the source or the patterns (an index goes with "
+            f"its shards){without}",
         )

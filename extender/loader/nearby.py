@@ -68,6 +68,7 @@ def nearby(directory: Path, origin: Origin, open_source: Callable[[Origin], Sour
     revision, the one that is there is taken; a branch or a tag is looked up at the origin. Raises
     NotNearbyError, and SourceError where that fails.
     """
+    directory = directory.absolute()
     try:
         verdict = verify(directory, level=Level.HEADERS)
         marker = read_marker(directory)
@@ -81,7 +82,7 @@ def nearby(directory: Path, origin: Origin, open_source: Callable[[Origin], Sour
         _same_model(marker, origin, open_source)
     else:
         _same_as_hub_tools_left(directory, origin, open_source)
-    copy = msgspec.structs.replace(origin, source=f"{FILE}://{directory.absolute()}", revision=None)
+    copy = msgspec.structs.replace(origin, source=f"{FILE}://{directory}", revision=None)
     return Nearby(open_source(copy), marker)
 
 

@@ -125,6 +125,9 @@ def test_verify_tells_a_directory_without_a_model_as_damaged(tmp_path: Path) -> 
 def test_verify_tells_of_names_that_are_no_text(tmp_path: Path) -> None:
     model = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xfe"))
     put(model, {**small_model(), os.fsdecode(b"\xff.part"): b""})
+    done = run("loader", "verify", tmp_path, "-o", "json")
+    assert done.json()["models"] == []
+    assert "no model can have this path" in done.stderr
     for output in ("table", "json"):
         done = run("loader", "verify", model, "-o", output)
         assert done.code == 1

@@ -135,7 +135,8 @@ REFUSED: dict[str, tuple[dict[str, Any], list[KubeObject], str, str, str]] = {
     ),
     "more GPUs than there are": (
         manifest(requests={GPU: "3"}), [machine()],
-        "InsufficientResources", "it would fit with resources.limits.nvidia.com/gpu: 2",
+        "InsufficientResources", "it would fit with resources.requests.nvidia.com/gpu and "
+        "resources.limits.nvidia.com/gpu: 2",
         "a node that is large enough",
     ),
     "plain memory": (
@@ -144,6 +145,22 @@ REFUSED: dict[str, tuple[dict[str, Any], list[KubeObject], str, str, str]] = {
         "a node that is large enough",
     ),
 }  # fmt: skip
+
+
+def test_fewer_gpus_are_asked_for_where_they_are_requested_and_where_they_are_limited() -> None:
+    """An apiserver refuses a pod that requests other than what it is limited to."""
+    asker = manifest()
+    (container,) = asker["spec"]["containers"]
+    container["resources"] = {"requests": {GPU: "3"}, "limits": {GPU: "3"}}
+    (row,) = document(asker, machine())["nodes"]
+    where, _, size = row["remedy"].partition("it would fit with ")[2].partition(": ")
+    assert size.startswith("2")
+    for path in where.split(" and "):
+        _, kind, name = path.split(".", 2)
+        container["resources"][kind][name] = "2"
+    assert container["resources"] == {"requests": {GPU: "2"}, "limits": {GPU: "2"}}
+    (row,) = document(asker, machine())["nodes"]
+    assert row["fits"]
 
 
 @pytest.mark.parametrize("why", REFUSED)

@@ -317,20 +317,31 @@ def test_a_directory_that_another_tool_filled_is_copied_where_it_is_whole(
     assert hub.asked == []
 
 
-@pytest.mark.parametrize("place", ["snapshot", "cache", "local_dir"])
+@pytest.mark.parametrize("place", ["snapshot", "relative", "cache", "mounted", "local_dir"])
 def test_what_the_hubs_tools_fetched_is_copied_only_for_what_it_is(
-    hub: Hub, fast: Path, tmp_path: Path, place: str
+    hub: Hub, fast: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     commit = hub.repositories["org/small"].commit
     snapshot = hub_cache(tmp_path, NEWER, commit=commit)
-    nearby = {"snapshot": snapshot, "cache": snapshot.parent.parent}.get(place, tmp_path / "local")
+    cache = snapshot.parent.parent
+    if place == "relative":
+        monkeypatch.chdir(snapshot.parent)
+    if place == "mounted":  # under a name that tells nothing
+        cache = cache.rename(tmp_path / "mnt")
+    nearby = {
+        "snapshot": snapshot,
+        "relative": Path(snapshot.name),
+        "cache": cache,
+        "mounted": cache,
+        "local_dir": tmp_path / "local",
+    }[place]
     metadata = f".cache/huggingface/download/{SHARD}.metadata"
     put(tmp_path / "local", {**NEWER, metadata: f"{commit}\n\n1.0\n".encode()})
     pinned = Origin(source="hf://org/small", revision=commit)
     fill(hub, fast / "small", nearby, origin=pinned)
     assert contents(fast / "small") == NEWER  # this very commit, so the tools say
     others = [Origin(source="hf://org/small", revision="d" * 40)]
-    if place != "local_dir":
+    if place not in {"mounted", "local_dir"}:
         others.append(Origin(source="hf://org/other", revision=commit))
     for other in others:
         with pytest.raises(SourceError, match="org/"):
@@ -357,6 +368,8 @@ def test_a_name_that_is_no_text_is_refused_at_the_source_and_no_harm_at_the_dest
     origin = put(tmp_path / "origin", {**FILES, odd: b""})
     with pytest.raises(SourceError, match=r"origin: \\xff\.txt: is not UTF-8; rename it"):
         fill(hub, fast / "other", origin=Origin(source=f"file://{origin}"))
+    fill(hub, fast / "other", origin=Origin(source=f"file://{origin}", exclude=("*.txt",)))
+    assert contents(fast / "other") == FILES
 
 
 def test_a_claim_that_another_tool_filled_up_to_its_root_is_proven_and_kept(

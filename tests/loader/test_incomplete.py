@@ -156,7 +156,7 @@ def test_a_shard_that_the_names_show_to_be_missing_is_missed_before_the_first_by
     del hub.repositories["org/small"].files[SHARD]
     refused = counted.refused(ORIGIN)
     assert f"{SHARD}: one of 2 shards, it is not there" in str(refused)
-    assert "correct the source, or include and exclude" in str(refused)
+    assert "correct the source or the patterns" in str(refused)
     assert hub.bytes_sent() == 0
 
 
@@ -177,7 +177,7 @@ def test_a_shard_that_only_the_index_names_costs_one_download_and_no_reading_of_
     for _ in range(3):
         refused = counted.refused(ORIGIN)
         assert "rest.safetensors: model.safetensors.index.json names this shard" in str(refused)
-        assert "correct the source, or include and exclude" in str(refused)
+        assert "correct the source or the patterns" in str(refused)
         assert "without" not in str(refused)  # nothing that a model can have none of
     assert hub.bytes_sent() == counted.received == size
     assert not [name for name in read if name.endswith(".safetensors")]

@@ -236,6 +236,15 @@ OTHER_KINDS = {
         "safetensors",
         True,
     ),
+    "one file of safetensors, and the index of another format by its name": (
+        {
+            "model_index.json": b"{}",
+            "unet/diffusion_pytorch_model.safetensors": safetensors({"a": b"1"}),
+            "unet/diffusion_pytorch_model.bin.index.json": PYTORCH_INDEX,
+        },
+        "diffusers",
+        True,
+    ),
     "safetensors, and one pytorch shard of two": (
         {
             **small_model(),

@@ -98,8 +98,8 @@ def left_by_hub_tools(directory: Path, files: list[str]) -> Manifest:
 class Fetched(msgspec.Struct, frozen=True):
     """What the hub's tools tell of what they fetched.
 
-    ``folder`` is what their cache calls the repository (``folder_of``), empty where nothing tells;
-    ``commits`` are those that the files came from.
+    ``folder`` is what their cache calls the repository (``folder_of``), empty where nothing tells,
+    such as where it is mounted under another name; ``commits`` are those that the files came from.
     """
 
     folder: str = ""
@@ -114,16 +114,22 @@ def folder_of(repository: str) -> str:
 def fetched_by_hub_tools(directory: Path) -> Fetched:
     """Tell of a snapshot, a whole cache of one model or a ``local_dir`` what was fetched there."""
     if is_snapshot(directory):
-        return Fetched(directory.parent.parent.name, frozenset({directory.name}))
+        return _of_cache(directory.parent.parent, {directory.name})
     if (directory / "snapshots").is_dir():
         try:
             named = {(directory / "refs" / "main").read_text(encoding="ascii").strip()}
         except (OSError, ValueError):
             named = {each.name for each in (directory / "snapshots").iterdir()}
-        return Fetched(directory.name, frozenset(named))
+        return _of_cache(directory, named)
     told = (directory / HUB_METADATA / "download").rglob("*.metadata")
     commits = {lines[0].strip() for file in told if (lines := _metadata(file))}
     return Fetched("", frozenset(commit for commit in commits if _GIT_OID.fullmatch(commit)))
+
+
+def _of_cache(model: Path, named: set[str]) -> Fetched:
+    """Tell what the cache of one model holds; a snapshot has its commit for a name."""
+    folder = model.name if model.name.startswith(folder_of("")) else ""
+    return Fetched(folder, frozenset(name for name in named if _GIT_OID.fullmatch(name)))
 
 
 def unfinished_blobs(directory: Path, files: list[str]) -> list[tuple[str, str]]:

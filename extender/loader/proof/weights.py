@@ -183,10 +183,12 @@ def _is_spare(path: str, named: Mapping[str, Sequence[str]], scan: Scan) -> bool
     base = posixpath.dirname(path)
     if path.endswith(_SAFETENSORS_INDEX):
         return False
-    for other, shards in named.items():
-        if other.endswith(_SAFETENSORS_INDEX) and posixpath.dirname(other) == base:
-            return bool(shards) and all(shard in scan.files for shard in shards)
-    return posixpath.join(base, "model.safetensors") in scan.files
+    alone = posixpath.splitext(path.removesuffix(_INDEX))[0] + ".safetensors"
+    return (not {alone, posixpath.join(base, "model.safetensors")}.isdisjoint(scan.files)) or any(
+        shards and all(shard in scan.files for shard in shards)
+        for other, shards in named.items()
+        if other.endswith(_SAFETENSORS_INDEX) and posixpath.dirname(other) == base
+    )
 
 
 def _check_numbers(scan: Scan) -> None:

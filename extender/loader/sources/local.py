@@ -172,7 +172,11 @@ class LocalSource:
                 status = target.stat()
                 path = at.relative_to(root).as_posix()
                 if (problem := path_problem(path)) is not None:
-                    raise self._error(f"{as_text(path)}: ", problem, Cause.INVALID)
+                    if not is_wanted(path, include=self._include, exclude=self._exclude):
+                        continue
+                    raise self._error(
+                        f"{as_text(path)}: ", f"{problem} (or exclude it)", Cause.INVALID
+                    )
                 yield RemoteFile(
                     path=path,
                     size=status.st_size,
