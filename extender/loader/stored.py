@@ -26,6 +26,7 @@ from extender.loader.proof.marker import (
     UnreadableMarkerError,
     read_marker,
 )
+from extender.loader.sources import as_text
 
 log = structlog.get_logger("extender.loader")
 
@@ -129,7 +130,8 @@ def _below(root: Path, path: str, depth: int) -> Iterator[Stored]:
 @lru_cache(maxsize=1024)
 def _left_out(directory: str, problem: str) -> None:
     """Say once that a directory is no model's: it is met at every look."""
-    log.warning("left alone: no model can have this path", directory=directory, why=problem)
+    where = as_text(directory)
+    log.warning("left alone: no model can have this path", directory=where, why=problem)
 
 
 def _marked(directory: Path, path: str) -> Stored:
