@@ -52,7 +52,9 @@ def summarize(
     if pinned:
         can_go = f"is for {some(answer.node for answer in answers)} alone and {can_go}"
     first = ""
-    chosen = _chosen(judge, pods)
+    uid = judge.request.uid
+    facts = next((one for one in pods if uid and one.uid == uid), None)
+    chosen = "" if facts is None else _chosen(facts, judge, pods)
     fits = any(answer.fits for answer in answers)
     if held is not None:
         first = f"{held.message}; {held.remedy}; without that: "
@@ -62,26 +64,23 @@ def summarize(
         first = f"{stands.message}{see}; {again}"
     elif wanted is not None and not wanted.pods and wanted.said != EACH_NODE and answers:
         first = f"asks for no pod now ({wanted.said}); if it asked for one, that "
-    elif fits:
-        first = _kept_waiting(judge, pods)
+    elif fits and facts is not None:
+        first = _kept_waiting(facts)
     return "; ".join(filter(None, (f"{first}{can_go}", chosen, asks_for(judge))))
 
 
-def _kept_waiting(judge: Judge, pods: Sequence[PodFacts]) -> str:
+def _kept_waiting(facts: PodFacts) -> str:
     """Begin with why kube-scheduler last left a pod without a node, though some fit."""
-    uid = judge.request.uid
-    said = next((one.unscheduled for one in pods if uid and one.uid == uid), "")
+    said = facts.unscheduled
     return f"waits: kube-scheduler said last: {said}; by what is seen here it " if said else ""
 
 
-def _chosen(judge: Judge, pods: Sequence[PodFacts]) -> str:
+def _chosen(facts: PodFacts, judge: Judge, pods: Sequence[PodFacts]) -> str:
     """Say which node kube-scheduler has chosen for a pod that waits, and whom it waits for there.
 
     It evicts those that are in the way, and tries again when they are gone.
     """
-    uid = judge.request.uid
-    own = next((one for one in pods if uid and one.uid == uid), None)
-    chosen = chosen_node(own, judge.view) if own is not None else None
+    chosen = chosen_node(facts, judge.view)
     if chosen is None:
         return ""
     if chosen.node not in judge.view.nodes:
