@@ -27,7 +27,8 @@ _HUB = re.compile(r"\bsnapshot_download\s*\(|\b(?:hf|huggingface-cli)\s+download
 _CHOOSES = re.compile(
     r"""(?P<which>allow_patterns\s*=|ignore_patterns\s*=|--(?:include|exclude)(?:-pattern)?\b
     |--accept\b|\s-A\b)
-    (?P<what>\s*\[[^\]]*\]|(?:[\s=]+(?!-)["']?[^\s"'&|;,)]+["']?)+)""",
+    (?P<what>\s*\[[^\]]*\]|(?<==)\s*\\?["'][^"']*["']
+    |(?:[\s=]+(?!-)["']?[^\s"'&|;,)]+["']?)+)""",
     re.VERBOSE,
 )
 _PICKLED = re.compile(r"\.(?:bin|pt|pth)\b")
@@ -99,14 +100,14 @@ def _patterns(
 ) -> Iterator[Finding]:
     """Look at which files of a repository or bucket are chosen."""
     name, field = view.container.name, owner.at(f"spec.{view.field}")
-    apart = next(filter(None, map(_one_each, view.after("hf", "download"))), "")
-    if apart:
+    for files_alone, apart in filter(None, map(_one_each, view.after("hf", "download"))):
         yield Finding(
             severity=Severity.WARNING,
             check="SeveralPatterns",
             object=str(owner),
-            message=f"container {name} gives an option of hf download several patterns: since "
-            "huggingface_hub 1.0 those after the first are files, which alone are fetched",
+            message=f"container {name} has {some(files_alone)} beside an option of hf download "
+            "that has its pattern: since huggingface_hub 1.0 those are files, which alone are "
+            "fetched",
             remedy=f"{apart} in {field}",
         )
         return
@@ -151,21 +152,35 @@ def _without(*patterns: str) -> str:
     return f"ignore_patterns=[{', '.join(quoted)}] (hf download {options}) ({before})"
 
 
-def _one_each(call: Call) -> str:
-    """Return the patterns of an ``hf download`` with an option before each.
+def _one_each(call: Call) -> tuple[list[str], str] | None:
+    """Return what an ``hf download`` takes for files, and its patterns with an option before each.
 
-    Empty where that is so already.
+    None where nothing is meant to be a pattern that is not taken for one. What is no pattern, and
+    does not stand beside ``--include``, is a file that is asked for as such.
     """
+    named: list[str] = []  # the repository, and files
     given: list[tuple[str, list[str]]] = []
-    for text in (word.shown for word in call.words):
+    for word in call.words:
+        text, known = word.shown, word.text is not None
         if text.startswith("-"):
-            given.append((text, []))
-        elif given and (not given[-1][1] or _GLOB.search(text)):
+            option, equals, value = text.partition("=")
+            given.append((option, [value] if equals else []))
+        elif given and (
+            not given[-1][1]
+            or _GLOB.search(text)
+            or (known and named and given[-1][0] == "--include")
+        ):
             given[-1][1].append(text)
+        elif known or not named:
+            named.append(text)
     chosen = [(option, patterns) for option, patterns in given if option in _OPTIONS]
-    if all(len(patterns) < 2 for _, patterns in chosen):
-        return ""
-    return " ".join(f'{option} "{text}"' for option, patterns in chosen for text in patterns)
+    files = [text for _, patterns in chosen for text in patterns[1:]]
+    if any(option == "--include" for option, _ in chosen):
+        files += named[1:]
+        chosen.append(("--include", named[1:]))
+    if not files:
+        return None
+    return files, " ".join(f'{option} "{text}"' for option, texts in chosen for text in texts)
 
 
 def _brings(fill: Fill, view: ContainerView) -> bool:

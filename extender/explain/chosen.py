@@ -1,8 +1,10 @@
-"""The node that kube-scheduler has chosen for a pod that it has not bound yet.
+"""The node that was chosen for a pod that is not bound yet.
 
-It says nothing of such a pod in its conditions: it writes ``PodScheduled`` where no node would do,
-or once the pod is bound (``schedulingCycle`` in kubernetes/pkg/scheduler/schedule_one.go). Between
-those it waits, for a volume that is made where the pod goes or for a plugin's permission.
+kube-scheduler says nothing of such a pod in its conditions: it writes ``PodScheduled`` where no
+node would do, or once the pod is bound (``schedulingCycle`` in
+kubernetes/pkg/scheduler/schedule_one.go). Between those it waits, for a volume that is made where
+the pod goes or for a plugin's permission. A node in the pod's status may be this program's choice,
+too (``waiting.nominate``).
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ writes what came of each try, and goes through a queue of thousands in that time
 _BOUND_SECONDS = _UNSEEN_SECONDS + 15 * 60.0
 """One that a node was chosen for is bound by then, or kube-scheduler has said why not: nobody's
 permission takes longer (``maxTimeout`` in kubernetes/pkg/scheduler/framework/runtime/framework.go),
-and ``bindTimeoutSeconds``, for volumes, is 600 where it is not set."""
+and ``bindTimeoutSeconds``, for volumes, is 600 where it is not set. From the pod's creation on, as
+nothing tells when it was chosen: one that was held back until then may be well all the same."""
 
 
 class Chosen(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,11 +33,12 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         if self.claim:
-            return (
-                f"kube-scheduler waits for claim {self.claim}, whose volume is being made for node "
-                f"{self.node}"
-            )
-        return f"kube-scheduler means it for {self.node} (status.nominatedNodeName)"
+            return f"the volume of claim {self.claim} is being made for node {self.node}"
+        return f"it is meant for {self.node} (status.nominatedNodeName)"
+
+    def told(self, view: View) -> str:
+        """Say it, and whether the node is there."""
+        return f"{self}{'' if self.node in view.nodes else ', which is not in the cluster'}"
 
 
 def chosen_node(facts: PodFacts, view: View) -> Chosen | None:

@@ -12,6 +12,12 @@ _OF_ALL = "--all-containers --ignore-errors"
 """Of a Job's pod, which is not known here: one container that has not run is no reason to stop."""
 
 
+def see_claim(namespace: str, claim: str) -> str:
+    """Say how to see why a claim has no volume."""
+    space = shlex.quote(namespace or "default")
+    return f"see why: kubectl describe persistentvolumeclaim -n {space} {shlex.quote(claim)}"
+
+
 def claim_remedy(
     reason: Reason | InTree, claim: str, judge: Judge, *, storage_class: str = "", job: str = ""
 ) -> str:
@@ -20,7 +26,7 @@ def claim_remedy(
     ``storage_class`` is the claim's where that is what refuses it, ``job`` what was to fill it.
     """
     space = f"-n {shlex.quote(judge.request.namespace or 'default')}"
-    claim, job = shlex.quote(claim), shlex.quote(job)
+    quoted, job = shlex.quote(claim), shlex.quote(job)
     match reason:
         case Reason.CLAIM_MISSING | InTree.CLAIM_MISSING:
             return (
@@ -30,16 +36,16 @@ def claim_remedy(
         case Reason.CLAIM_NOT_BOUND | InTree.CLAIM_NOT_BOUND:
             if storage_class:
                 return f"make {storage_class}, or name one of: kubectl get storageclasses"
-            return f"see why: kubectl describe persistentvolumeclaim {space} {claim}"
+            return see_claim(judge.request.namespace, claim)
         case InTree.CLAIM_IN_USE:
             return (
                 "it is free once that pod has gone; for several pods it has to be ReadWriteMany: "
-                f"kubectl describe persistentvolumeclaim {space} {claim}"
+                f"kubectl describe persistentvolumeclaim {space} {quoted}"
             )
         case InTree.CLAIM_DELETED:
             return (
                 "see which pods hold it (Used By), and create it anew once it is gone: kubectl "
-                f"describe persistentvolumeclaim {space} {claim}"
+                f"describe persistentvolumeclaim {space} {quoted}"
             )
         case Reason.CLAIM_UNREACHABLE | InTree.CLAIM_UNREACHABLE:
             return _unreachable(claim, space, judge, storage_class)
@@ -63,7 +69,8 @@ def _unreachable(claim: str, space: str, judge: Judge, storage_class: str) -> st
         )
     facts = judge.view.claim(judge.request.namespace, claim)
     if facts is None or not facts.volume:
-        return f"place the pod elsewhere: kubectl describe persistentvolumeclaim {space} {claim}"
+        quoted = shlex.quote(claim)
+        return f"place the pod elsewhere: kubectl describe persistentvolumeclaim {space} {quoted}"
     return (
         "place the pod, or the volume, elsewhere: kubectl describe persistentvolume "
         f"{shlex.quote(facts.volume)}"

@@ -11,6 +11,7 @@ from extender.cluster.ledger import FINISHED
 from extender.cluster.namespaces import DEFAULT_SCHEDULER, LEFT_ALONE, OPT_IN
 from extender.cluster.view import PodFacts, View
 from extender.explain.chosen import chosen_node, unheard_of
+from extender.explain.claims import see_claim
 from extender.kube.lives import condition_of, statuses, troubles
 from extender.kube.objects import Pod
 from extender.placement.progress import in_words
@@ -19,6 +20,10 @@ from extender.workload.constraints import Constraints
 _FAILED = "SchedulerError"
 """The reason that kube-scheduler gives where no node was at fault: an extender that did not answer,
 a Binding that was refused (``PodReasonSchedulerError`` in k8s.io/api/core/v1/types.go)."""
+
+
+SILENT = "SchedulerSilent"
+"""No scheduler has said anything of the pod for too long; says what was chosen, if anything."""
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,11 +87,13 @@ def held_back(
     chosen = chosen_node(own, view)
     if chosen is None:
         return _unseen(pod, asked, waited, schedulers)
+    see = [see_claim(own.namespace, chosen.claim)] if chosen.claim else []
+    stuck = "that, or " if chosen.claim else ""
     return Held(
-        reason="SchedulerSilent",
-        message=f"waits: {chosen}, and did not bind it in {in_words(waited)}: {name} does not run "
-        "or is stuck",
-        remedy=_see(name, schedulers),
+        reason=SILENT,
+        message=f"waits: {chosen.told(view)}, and it has no node yet {in_words(waited)} after it "
+        f"was created: {stuck}{name} may be stuck",
+        remedy="; ".join([*see, _see(name, schedulers)]),
     )
 
 
@@ -114,10 +121,10 @@ def _unseen(pod: Pod, asked: Constraints, waited: float, schedulers: Collection[
     before = [(until, look) for holds, until, look in kept_out if holds]
     if not before:
         message = f"waits: {unseen}, {name} does not run or is stuck"
-        return Held(reason="SchedulerSilent", message=message, remedy=see)
+        return Held(reason=SILENT, message=message, remedy=see)
     untils, looks = zip(*before, strict=True)
     return Held(
-        reason="SchedulerSilent",
+        reason=SILENT,
         message=f"waits: {unseen}; {name} does so once {' and '.join(untils)}, or does not run",
         remedy="; ".join((f"see {' and '.join(looks)}", see)),
     )

@@ -9,9 +9,9 @@ from extender.cluster.view import PodFacts
 from extender.explain.answers import NodeAnswer
 from extender.explain.causes import all_that_refuses
 from extender.explain.chosen import chosen_node
-from extender.explain.claims import claim_remedy
+from extender.explain.claims import see_claim
 from extender.explain.daemons import meant, where_they_go
-from extender.explain.held import Held
+from extender.explain.held import SILENT, Held
 from extender.explain.naming import some
 from extender.explain.remedies import memory_request
 from extender.explain.standing import Standing
@@ -54,7 +54,8 @@ def summarize(
     first = ""
     uid = judge.request.uid
     facts = next((one for one in pods if uid and one.uid == uid), None)
-    chosen = "" if facts is None else _chosen(facts, judge, pods)
+    told = facts is None or (held is not None and held.reason == SILENT)
+    chosen = "" if facts is None or told else _chosen(facts, judge, pods)
     fits = any(answer.fits for answer in answers)
     if held is not None:
         first = f"{held.message}; {held.remedy}; without that: "
@@ -76,21 +77,20 @@ def _kept_waiting(facts: PodFacts) -> str:
 
 
 def _chosen(facts: PodFacts, judge: Judge, pods: Sequence[PodFacts]) -> str:
-    """Say which node kube-scheduler has chosen for a pod that waits, and whom it waits for there.
+    """Say which node was chosen for a pod that waits, and whom it waits for there.
 
-    It evicts those that are in the way, and tries again when they are gone.
+    kube-scheduler evicts those that are in the way, and tries again when they are gone.
     """
     chosen = chosen_node(facts, judge.view)
     if chosen is None:
         return ""
-    if chosen.node not in judge.view.nodes:
-        return f"{chosen}, which is not in the cluster"
     if chosen.claim:
-        return f"{chosen}; {claim_remedy(Reason.CLAIM_NOT_BOUND, chosen.claim, judge)}"
+        return f"{chosen.told(judge.view)}; {see_claim(facts.namespace, chosen.claim)}"
     gone = (one for one in pods if one.node == chosen.node and one.leaving)
     leaving = [f"{one.namespace}/{one.name}" for one in gone]
     verb = "is" if len(leaving) == 1 else "are"
-    return f"{chosen}, where {some(leaving)} {verb} being deleted" if leaving else f"{chosen}"
+    where = f", where {some(leaving)} {verb} being deleted" if leaving else ""
+    return f"{chosen.told(judge.view)}{where}"
 
 
 def asks_for(judge: Judge) -> str:

@@ -99,9 +99,48 @@ def test_several_patterns_after_one_option_are_told_as_the_files_that_they_are(
 
 
 @pytest.mark.parametrize(
+    ("options", "alone", "instead"),
+    [
+        (
+            '--include "*.safetensors" config.json',
+            "config.json", '--include "*.safetensors" --include "config.json"',
+        ),
+        (
+            "--include=*.safetensors config.json vocab.json",
+            "config.json, vocab.json",
+            '--include "*.safetensors" --include "config.json" --include "vocab.json"',
+        ),
+        (
+            'config.json --include "*.safetensors"',
+            "config.json", '--include "*.safetensors" --include "config.json"',
+        ),
+    ],
+    ids=["after its pattern", "after an equals sign", "before"],
+)  # fmt: skip
+def test_files_beside_a_pattern_that_is_to_be_fetched_are_told_as_fetched_alone(
+    options: str, alone: str, instead: str
+) -> None:
+    """A server finds a configuration there, and no weights."""
+    (found,) = told(options)
+    assert found.check == "SeveralPatterns"
+    assert f" has {alone} beside an option of hf download " in found.message
+    assert found.remedy == f"{instead} in spec.initContainers[0]"
+    assert told(instead) == []
+
+
+def test_files_beside_a_pattern_are_fetched_alone(tmp_path: Path) -> None:
+    options = '--include "*.safetensors" config.json'
+    assert brought(options, tmp_path / "badly") == {"config.json"}
+    instead = options.replace(" config", " --include config")
+    assert len(brought(instead, tmp_path / "well")) > 1
+
+
+@pytest.mark.parametrize(
     "options",
     [
         pytest.param("--exclude '*.bin' --exclude '*.pt'", id="one each"),
+        pytest.param("config.json vocab.json", id="files"),
+        pytest.param("--include '*.safetensors' $MORE", id="what cannot be told"),
         pytest.param("--include '*.safetensors' --exclude '*.bin'", id="one of each"),
         pytest.param("--exclude '*.bin' --max-workers 4", id="another option after it"),
         pytest.param("--exclude='*.bin' config.json", id="a file"),
@@ -109,6 +148,30 @@ def test_several_patterns_after_one_option_are_told_as_the_files_that_they_are(
 )
 def test_one_pattern_after_each_option_is_as_it_should_be(options: str) -> None:
     assert told(options) == []
+
+
+def test_the_repository_may_stand_behind_an_option() -> None:
+    behind = "hf download --include '*.safetensors' org/m --local-dir /models/m"
+    assert not {"SeveralPatterns", "EveryFormatFetched"} & {
+        finding.check for finding in findings([*NODES, filled(script=behind)])
+    }
+
+
+def in_python(patterns: str) -> list[str]:
+    """Return what doctor says of a ``snapshot_download`` with these arguments."""
+    call = f"snapshot_download('org/m', local_dir='/models/m', {patterns})"
+    script = f'python -c "from huggingface_hub import snapshot_download; {call}"'
+    checks = {"EveryFormatFetched", "PickledWeights"}
+    return [one.check for one in findings([*NODES, filled(script=script)]) if one.check in checks]
+
+
+@pytest.mark.parametrize("form", ["'{}'", "['{}']", '\\"{}\\"', " '{}'"])
+def test_one_pattern_need_not_stand_in_a_list(form: str) -> None:
+    assert in_python(f"ignore_patterns={form.format('*.bin')}") == []
+    assert in_python(f"ignore_patterns={form.format('*.safetensors')}") == ["PickledWeights"]
+    assert in_python(f"allow_patterns={form.format('*.bin')}") == ["PickledWeights"]
+    assert in_python(f"allow_patterns={form.format('*.safetensors')}") == []
+    assert in_python("max_workers=4") == ["EveryFormatFetched"]
 
 
 def test_what_is_no_hub_s_download_is_not_told_of_its_options() -> None:

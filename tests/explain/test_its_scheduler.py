@@ -148,7 +148,7 @@ def test_a_pod_that_kube_scheduler_has_chosen_a_node_for_is_not_one_that_nobody_
     assert document["held"] is None
     assert is_well(document)
     assert document["summary"].startswith(
-        "fits on 2 of 2 nodes; kube-scheduler means it for b (status.nominatedNodeName); asks for"
+        "fits on 2 of 2 nodes; it is meant for b (status.nominatedNodeName); asks for"
     )
 
 
@@ -157,7 +157,7 @@ def test_the_claim_that_it_waits_for_is_told_and_how_to_see_what_keeps_it() -> N
     assert document["held"] is None
     assert is_well(document)
     assert (
-        "; kube-scheduler waits for claim model-store, whose volume is being made for node b; see "
+        "; the volume of claim model-store is being made for node b; see "
         "why: kubectl describe persistentvolumeclaim -n inference model-store; asks for"
     ) in document["summary"]
 
@@ -177,9 +177,27 @@ def test_a_choice_of_which_nothing_comes_for_longer_than_it_is_waited_for_is_tol
     assert (document["held"] is not None) is silent
     if silent:
         assert document["summary"].startswith(
-            "waits: kube-scheduler means it for b (status.nominatedNodeName), and did not bind it "
-            f"in 16 min: {OURS} does not run or is stuck; {OF_OURS}"
+            "waits: it is meant for b (status.nominatedNodeName), and it has no node yet 16 min "
+            f"after it was created: {OURS} may be stuck; {OF_OURS}; without that: fits on 2 of 2 "
+            "nodes; asks for"
         )
+
+
+def test_of_a_volume_that_is_long_in_the_making_it_is_told_first() -> None:
+    """How long is not known: one of a gang may have waited for the others before."""
+    document = told(with_claim(asker(age=1800)), *of_a_claim("b"))
+    assert document["summary"].startswith(
+        "waits: the volume of claim model-store is being made for node b, and it has no node yet "
+        f"30 min after it was created: that, or {OURS} may be stuck; see why: kubectl describe "
+        f"persistentvolumeclaim -n inference model-store; {OF_OURS}; without that: "
+    )
+    assert document["summary"].count("model-store is being made") == 1
+    assert not is_well(document)
+
+
+def test_that_the_node_is_gone_is_told_of_one_that_is_long_overdue() -> None:
+    summary = told(asker(age=1800, nominatedNodeName="z"))["summary"]
+    assert "(status.nominatedNodeName), which is not in the cluster, and it has no" in summary
 
 
 def test_a_manifest_is_not_even_where_it_says_when_it_was_made() -> None:
@@ -215,7 +233,7 @@ def meant_for(where: str, *others: KubeObject) -> str:
 
 def test_the_node_that_room_is_made_on_is_told_with_who_leaves_it() -> None:
     five = [leaving(f"old-{number}", "b") for number in range(5)]
-    said = "; kube-scheduler means it for b (status.nominatedNodeName)"
+    said = "; it is meant for b (status.nominatedNodeName)"
     assert f"{said}; asks for" in meant_for("b")
     assert f"{said}; asks for" in meant_for("b", leaving("old", "a"), requesting("stays", "1Gi"))
     assert f"{said}, where inference/old is being deleted; asks for" in meant_for(
@@ -229,10 +247,10 @@ def test_the_node_that_room_is_made_on_is_told_with_who_leaves_it() -> None:
 
 def test_a_node_that_it_is_meant_for_and_that_is_gone_is_told() -> None:
     assert (
-        "means it for z (status.nominatedNodeName), which is not in the cluster; asks for"
+        "meant for z (status.nominatedNodeName), which is not in the cluster; asks for"
     ) in meant_for("z")
 
 
 def test_a_pod_that_has_a_node_is_meant_for_none() -> None:
     placed = pod("waits", spec={"nodeName": "a"}, status={"nominatedNodeName": "b"})
-    assert "means it for" not in told(placed)["summary"]
+    assert "meant for" not in told(placed)["summary"]

@@ -256,7 +256,7 @@ def test_a_pod_that_kube_scheduler_refused_by_itself_is_on_the_page(
     assert f'<b>kube-scheduler</b> <bdi class="name">{said}</bdi>' in text
     assert "not tried yet" in text
     assert text.count("no scheduler has looked at it</bdi>; explain says why") == 1
-    assert "kube-scheduler means it for gpu-1 (status.nominatedNodeName)" in text
+    assert "it is meant for gpu-1 (status.nominatedNodeName)" in text
     assert "4 pods wait" in text
     listed = msgspec.json.decode(client.get("/api/v1/waiting").data)["waiting"]
     assert {one["pod"]: (one["refusedBy"], one["message"]) for one in listed} == {
