@@ -16,10 +16,7 @@ from extender.cli.source import (
 )
 from extender.config import ExtenderConfiguration, check_listeners, load_configuration
 from extender.errors import InvalidConfigurationError, UsageError
-from extender.serving.knowledge import FileKnowledge
 from extender.serving.logs import configure_logging
-from extender.serving.server import Server
-from extender.serving.service import Service
 
 
 @click.command()
@@ -56,6 +53,10 @@ def serve(
     log_format: str,
 ) -> None:
     """Run the extender until SIGTERM."""
+    from extender.serving.knowledge import FileKnowledge
+    from extender.serving.server import Server
+    from extender.serving.service import Service
+
     configuration = _configuration(config, listen, status_listen)
     if observe and snapshot is not None:
         raise UsageError("--observe watches a live cluster; leave out --snapshot")

@@ -37,6 +37,15 @@ def test_the_version_is_that_of_the_package() -> None:
     assert start("--version") == (0, f"model-cache-extender, version {__version__}\n", "")
 
 
+def test_what_only_the_server_needs_is_not_loaded_by_other_commands() -> None:
+    """An init container that fills a model waits for its start."""
+    loaded = "import sys, extender.cli.main; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", loaded], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert not {"flask", "kubernetes", "urllib3"} & set(done.stdout.split())
+
+
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["explain", "--nonsense"]], ids=str)
 def test_wrong_use_is_exit_code_2_with_a_hint(arguments: list[str]) -> None:
     done = run(*arguments)
