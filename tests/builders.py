@@ -20,6 +20,7 @@ from extender.kube.objects import (
     PersistentVolume,
     PersistentVolumeClaim,
     Pod,
+    SchedulingGate,
     StorageClass,
 )
 from extender.report import (
@@ -331,6 +332,12 @@ def deleted(found: Pod) -> Pod:
     """Return a pod that is being deleted: its grace period runs, or a finalizer keeps it."""
     metadata = msgspec.structs.replace(found.metadata, deletion_timestamp="2026-01-01T00:00:00Z")
     return msgspec.structs.replace(found, metadata=metadata)
+
+
+def gated(found: Pod) -> Pod:
+    """Return a pod that a scheduling gate holds back."""
+    spec = msgspec.structs.replace(found.spec, scheduling_gates=(SchedulingGate(),))
+    return msgspec.structs.replace(found, spec=spec)
 
 
 def owned(found: Pod, kind: str, name: str = "owner") -> Pod:

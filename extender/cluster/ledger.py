@@ -346,6 +346,7 @@ def pod_facts(uid: str, pod: Pod, demand: MemoryDemand, reading: Reading) -> Pod
         comes_back=owner is not None and owner.kind in _OF_ONE_NODE,
         leaving=bool(pod.metadata.deletion_timestamp),
         makes_way=makes_way(pod),
+        gated=bool(pod.spec.scheduling_gates),
         workload=reading.workload,
         requests=reading.requests or {},
         claims=reading.claims,

@@ -105,7 +105,7 @@ class PodFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``unscheduled`` is what kube-scheduler says of why it has no node, for people alone.
     ``comes_back``: where it is evicted another one comes to the same node, as of a DaemonSet or of
     the kubelet itself. ``leaving``: it is being deleted, which frees nothing yet; ``makes_way``:
-    because kube-scheduler evicts it for another one.
+    because kube-scheduler evicts it for another one. ``gated``: scheduling gates hold it back.
     """
 
     uid: str
@@ -124,6 +124,7 @@ class PodFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     comes_back: bool
     leaving: bool
     makes_way: bool
+    gated: bool
     workload: Workload
     requests: Amounts = {}
     claims: tuple[str, ...] = ()
@@ -131,13 +132,22 @@ class PodFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     unscheduled: str = ""
 
     @property
-    def may_be_bound(self) -> bool:
-        """Tell whether it waits for a node: one that is being deleted gets none.
+    def has_no_place(self) -> bool:
+        """Tell whether it is to have a node and has none; one that is being deleted gets none.
 
         kube-scheduler tries it no more (pkg/scheduler/schedule_one.go, skipPodSchedule) and the
         apiserver refuses its Binding, as long as a finalizer keeps it.
         """
         return self.counts and not self.node and not self.leaving
+
+    @property
+    def may_be_bound(self) -> bool:
+        """Tell whether it waits for a node: one that is held back gets none before its gates go.
+
+        kube-scheduler does not try it until then (plugins/schedulinggates), and the apiserver
+        refuses its Binding (pkg/registry/core/pod/storage).
+        """
+        return self.has_no_place and not self.gated
 
 
 class LoaderLease(msgspec.Struct, frozen=True, kw_only=True):

@@ -218,6 +218,10 @@ class SpreadConstraint(KubeStruct, frozen=True):
     when_unsatisfiable: str = ""
 
 
+class SchedulingGate(KubeStruct, frozen=True):
+    """``spec.schedulingGates[]``: only that there is one matters here."""
+
+
 class PodSpec(KubeStruct, frozen=True):
     """``spec`` of a pod or of a pod template."""
 
@@ -235,6 +239,7 @@ class PodSpec(KubeStruct, frozen=True):
     affinity: Affinity = Affinity()
     topology_spread_constraints: tuple[SpreadConstraint, ...] = ()
     scheduling_group: SchedulingGroup | None = None
+    scheduling_gates: tuple[SchedulingGate, ...] = ()
 
 
 class ContainerStateTerminated(KubeStruct, frozen=True):

@@ -24,6 +24,7 @@ from extender.kube.objects import (
 from tests.builders import (
     claim,
     deleted,
+    gated,
     job,
     loader,
     namespace,
@@ -71,6 +72,19 @@ def test_a_pod_that_is_deleted_while_it_is_nominated_counts_there_no_more(
     assert [one.uid for one in state.view().nodes["a"].nominated] == ["uid-ram"]
     state.upsert(deleted(meant))
     assert state.view().nodes["a"].nominated == ()
+
+
+def test_a_nomination_of_a_pod_counts_once_no_scheduling_gate_holds_it_back(
+    state: ClusterState,
+) -> None:
+    waits = tmpfs()
+    meant = msgspec.structs.replace(
+        waits, status=msgspec.structs.replace(waits.status, nominated_node_name="a")
+    )
+    state.upsert(gated(meant))
+    assert state.view().nodes["a"].nominated == ()
+    state.upsert(meant)
+    assert [one.uid for one in state.view().nodes["a"].nominated] == ["uid-ram"]
 
 
 @pytest.mark.parametrize("phase", ["Succeeded", "Failed"])

@@ -22,7 +22,7 @@ from extender.serving.page.holdings import KEPT_SECONDS, Holdings
 from extender.serving.page.nodes import Memory
 from extender.serving.scope import status_scope
 from extender.serving.service import Service
-from tests.builders import vllm
+from tests.builders import gated, vllm
 from tests.clock import Clock
 from tests.serving.running import Running
 
@@ -272,6 +272,17 @@ def test_a_pod_that_kube_scheduler_refused_by_itself_is_on_the_page(
     for name in ("no-gpu", "new", "unseen", "chosen", "elsewhere"):
         state.delete(vllm(name))
     assert "No pod waits." in client.get("/?view=waiting").text
+
+
+def test_a_pod_that_a_scheduling_gate_holds_back_is_on_the_page(
+    client: FlaskClient, service: Service
+) -> None:
+    """Nobody has refused it. Its scheduler is the one that would."""
+    held = gated(vllm("held"))
+    spec = msgspec.structs.replace(held.spec, scheduler_name="model-cache-scheduler")
+    service.context.state.upsert(msgspec.structs.replace(held, spec=spec))
+    assert "held" in client.get("/?view=waiting").text
+    service.context.state.delete(held)
 
 
 def test_the_demo_clusters_views_say_what_is_there(client: FlaskClient) -> None:

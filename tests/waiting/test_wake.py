@@ -17,6 +17,7 @@ from tests.builders import (
     READY,
     claim,
     deleted,
+    gated,
     job,
     loader,
     loader_pod,
@@ -343,6 +344,15 @@ def test_a_pod_that_is_deleted_while_others_are_woken_is_not_woken(room: Room) -
 def test_after_a_restart_no_pod_that_is_being_deleted_waits(room: Room) -> None:
     room.state.upsert(deleted(tmpfs("ram", size="20Gi")))
     room.pods.recover(room.state, {""}, room.context.request_of)
+    assert len(room.pods) == 0
+
+
+def test_after_a_restart_no_pod_that_a_scheduling_gate_holds_back_waits(room: Room) -> None:
+    """Nobody has refused it, and kube-scheduler tries it by itself once its last gate is gone."""
+    room.state.upsert(gated(vllm("llama")))
+    room.state.upsert(loader_pod("a", READY))
+    room.pods.recover(room.state, {""}, room.context.request_of)
+    assert room.woken() == []
     assert len(room.pods) == 0
 
 

@@ -62,7 +62,7 @@ def unscheduled_pods(
     found = (
         facts
         for facts in pods
-        if facts.may_be_bound and facts.scheduler in schedulers and facts.uid not in ours
+        if facts.has_no_place and facts.scheduler in schedulers and facts.uid not in ours
     )
     return sorted(found, key=lambda facts: (-facts.priority, facts.created, facts.uid))
 
