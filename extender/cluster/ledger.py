@@ -23,7 +23,7 @@ from extender.cluster.templates import Reading
 from extender.cluster.view import Changes, NodeView, Nominated, PodFacts
 from extender.cluster.warmth import Opening, WarmKey, openings
 from extender.cluster.zones import Zones
-from extender.kube.lives import condition_of, is_ready, makes_way, statuses
+from extender.kube.lives import condition_of, is_ready, makes_way_by, statuses
 from extender.kube.objects import Node, Pod
 
 ZONE_LABEL = "topology.kubernetes.io/zone"
@@ -33,6 +33,10 @@ _OF_ONE_NODE = frozenset({"DaemonSet", "Node"})
 OPEN_LATELY = 2
 """So many models are remembered of those that were open last on a node. Beyond that its page cache
 is a guess: ``bench tune-full`` tries others."""
+
+OVERDUE_SECONDS = 30.0
+"""So long after its grace period a pod that makes way may still be there. Its containers are killed
+by then, what is left takes its kubelet seconds; a node that is not heard of ends none at all."""
 
 KEPT_CHANGES = 50_000
 """So many changes of nodes are remembered at least: a minute of a very busy cluster."""
@@ -134,7 +138,7 @@ class Ledger:
             before,
             unscheduled=facts.unscheduled,
             leaving=facts.leaving if facts.node else before.leaving,
-            makes_way=facts.makes_way,
+            makes_way_by=facts.makes_way_by,
         ):
             return False
         if before is not None and before.node and before.node != facts.node:
@@ -158,10 +162,19 @@ class Ledger:
             self._on_node.pop(facts.node, uid)
             self._changed.add(facts.node)
 
-    def making_way(self, name: str, below: int) -> list[str]:
-        """Return the UIDs of a node's pods that are evicted for one of this priority, or may be."""
+    def making_way(self, name: str, below: int, now: float) -> list[str]:
+        """Return the UIDs of a node's pods that are evicted for one of this priority, or may be.
+
+        Those that should be gone by ``now`` (UNIX seconds) are not expected to go any more.
+        """
         pods = (self.pods[uid] for uid in self._on_node.of(name))
-        return [pod.uid for pod in pods if pod.makes_way and pod.priority < below]
+        return [
+            pod.uid
+            for pod in pods
+            if pod.makes_way_by is not None
+            and now < pod.makes_way_by + OVERDUE_SECONDS
+            and pod.priority < below
+        ]
 
     def _nominate(self, before: PodFacts | None, now: PodFacts | None) -> None:
         """Note where an unbound pod is about to go once its victims are gone."""
@@ -345,7 +358,7 @@ def pod_facts(uid: str, pod: Pod, demand: MemoryDemand, reading: Reading) -> Pod
         restarted=any(status.restart_count for status in statuses(pod)),
         comes_back=owner is not None and owner.kind in _OF_ONE_NODE,
         leaving=bool(pod.metadata.deletion_timestamp),
-        makes_way=makes_way(pod),
+        makes_way_by=makes_way_by(pod),
         gated=bool(pod.spec.scheduling_gates),
         workload=reading.workload,
         requests=reading.requests or {},

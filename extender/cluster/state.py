@@ -143,7 +143,7 @@ class ClusterState:
     def making_way(self, node: str, below: int) -> list[str]:
         """Return the UIDs of a node's pods that are evicted for one of this priority, or may be."""
         with self._lock:
-            return self._ledger.making_way(node, below)
+            return self._ledger.making_way(node, below, self._clock())
 
     def opted_in(self, namespace: str) -> bool:
         """Tell whether new pods of a namespace are sent to this scheduler by its label."""

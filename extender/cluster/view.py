@@ -104,8 +104,9 @@ class PodFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``claims`` those that its volumes name, ``daemon_set`` the one that made it, if one did.
     ``unscheduled`` is what kube-scheduler says of why it has no node, for people alone.
     ``comes_back``: where it is evicted another one comes to the same node, as of a DaemonSet or of
-    the kubelet itself. ``leaving``: it is being deleted, which frees nothing yet; ``makes_way``:
-    because kube-scheduler evicts it for another one. ``gated``: scheduling gates hold it back.
+    the kubelet itself. ``leaving``: it is being deleted, which frees nothing yet;
+    ``makes_way_by``: until this time (UNIX seconds), because kube-scheduler evicts it for another
+    one, None where it does not. ``gated``: scheduling gates hold it back.
     """
 
     uid: str
@@ -123,7 +124,7 @@ class PodFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     restarted: bool
     comes_back: bool
     leaving: bool
-    makes_way: bool
+    makes_way_by: float | None
     gated: bool
     workload: Workload
     requests: Amounts = {}

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from extender.kube.objects import Condition, Container, ContainerStatus, Pod
+from extender.kube.times import unix_time
 
 _WAITING_WELL = frozenset({"", "ContainerCreating", "PodInitializing"})
 _RAN_BEFORE = "CrashLoopBackOff"
@@ -42,15 +43,17 @@ def is_ready(pod: Pod) -> bool:
     return _is_true(pod, "Ready")
 
 
-def makes_way(pod: Pod) -> bool:
-    """Tell whether kube-scheduler has evicted a pod for another one and it is not gone yet.
+def makes_way_by(pod: Pod) -> float | None:
+    """Return by when a pod has to end that kube-scheduler evicts for another one, in UNIX seconds.
 
-    By its own rule (kubernetes/pkg/scheduler/framework/preemption, PodTerminatingByPreemption).
+    None for every other pod. By its own rule (kubernetes/pkg/scheduler/framework/preemption,
+    PodTerminatingByPreemption). The time has the grace period in it: the apiserver adds that to the
+    moment of the eviction (apiserver/pkg/registry/rest/delete.go, BeforeDelete).
     """
     said = condition_of(pod, "DisruptionTarget")
-    if said is None or not pod.metadata.deletion_timestamp:
-        return False
-    return said.status == "True" and said.reason == "PreemptionByScheduler"
+    if said is None or said.status != "True" or said.reason != "PreemptionByScheduler":
+        return None
+    return unix_time(pod.metadata.deletion_timestamp)
 
 
 def tells_when_it_serves(pod: Pod) -> bool:

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from extender.cluster.ledger import OVERDUE_SECONDS
 from extender.cluster.reservations import HOLD, Reservation
 from extender.cluster.state import ClusterState
 from extender.errors import ProtocolError
 from extender.kube.objects import Condition, Pod
+from extender.kube.times import unix_time
 from extender.placement.policy import OnStale, Policy
 from extender.verbs.context import Context, Late, never
 from extender.verbs.filter import filter_nodes
@@ -311,6 +313,26 @@ def test_nobody_is_evicted_elsewhere_while_others_make_way_where_the_pod_is_nomi
         state.delete(tmpfs("big-warm", size="40Gi", on="warm"))
     assert not refused_there(context, asks), "it goes where room was made for it"
     assert preempt(args, context)[0] == args.candidates, "it was not this program that refused"
+
+
+def test_who_should_be_gone_long_since_keeps_no_pod_from_evicting_elsewhere(
+    clock: Clock, state: ClusterState
+) -> None:
+    """A container that no signal ends, or a node whose kubelet is not heard of."""
+    asks = nominated(above(tmpfs("asks", size="40Gi")), "warm")
+    leaves = evicted(tmpfs("big-warm", size="40Gi", on="warm"))
+    state.upsert(asks)
+    state.upsert(leaves)
+    context, candidates = Context(state=state), {"cold": victims("uid-big-cold")}
+    args = PreemptArgs(pod=asks, candidates=candidates)
+    gone_by = unix_time(leaves.metadata.deletion_timestamp)
+    assert gone_by is not None
+    clock.now = gone_by + OVERDUE_SECONDS - 1
+    assert refused_there(context, asks)
+    assert preempt(args, context)[0] == {}
+    clock.now += 1
+    assert refused_there(context, asks)
+    assert preempt(args, context)[0] == candidates
 
 
 @pytest.mark.parametrize("why", ["asked nobody", "too little", "not for a pod", "more important"])
