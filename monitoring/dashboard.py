@@ -204,6 +204,7 @@ _WAITING = Row(
             queries=(
                 Query(_rate("wakes_total", "result"), "woken: {{result}}"),
                 Query(_rate("retries_total", "by"), "tried again by {{by}}"),
+                Query(_rate("takebacks_total", "result"), "nomination taken back: {{result}}"),
             ),
             unit="ops",
         ),

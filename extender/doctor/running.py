@@ -103,6 +103,13 @@ def _measured(url: str, text: str) -> Iterator[Finding]:
             "give it the right to patch pods/status (deploy/write)",
         ),
         (
+            _sum(samples, "takebacks_total", result="failed"),
+            Severity.WARNING,
+            "NominationsStay",
+            "{} times a nomination that leads nowhere could not be taken back",
+            "apply deploy/write or deploy/write-alone of this version; its log names the cause",
+        ),
+        (
             _sum(samples, "events_total", result="failed"),
             Severity.WARNING,
             "EventsFailed",

@@ -77,8 +77,14 @@ class Metrics:
         )
         self.wakes = Counter(
             f"{PREFIX}_wakes",
-            "Waiting pods that were woken, by result: touched, nominated, gone, failed; takenBack, "
-            "of a nomination that led nowhere.",
+            "Waiting pods that were woken, by result: touched, nominated, gone, failed.",
+            ["result"],
+            registry=self.registry,
+        )
+        self.takebacks = Counter(
+            f"{PREFIX}_takebacks",
+            "Nominations that led nowhere, by what came of taking one back: written, overtaken, "
+            "gone (with the pod), failed.",
             ["result"],
             registry=self.registry,
         )
@@ -137,7 +143,8 @@ class Metrics:
             (self.decisions, (_VERBS, Strategy, _OUTCOMES)),
             (self.refused, (Reason,)),
             (self.binds, (BindOutcome,)),
-            (self.wakes, (("touched", "nominated", "gone", "failed", "takenBack"),)),
+            (self.wakes, (("touched", "nominated", "gone", "failed"),)),
+            (self.takebacks, (("written", "overtaken", "gone", "failed"),)),
             (self.wishes, (("written", "conflict", "failed"),)),
             (self.retries, (("woken", "scheduler"),)),
             (self.observed, (Strategy, Outcome)),
@@ -221,6 +228,12 @@ class _ClusterCollector(Collector):
         blind = bool(self._context.stale())
         waiting = self._waiting.present(self._context.state, blind=blind)
         yield _gauge("waiting_pods", "Pods refused on every node.", (), [((), len(waiting))])
+        yield _gauge(
+            "lost_nominations",
+            "Nominations that lead nowhere and keep others out, still to be taken back.",
+            (),
+            [((), len(self._waiting.lost))],
+        )
         reasons = Tally(reason for pod in waiting for reason in pod.refused)
         yield _gauge(
             "waiting_pods_by_reason",

@@ -96,6 +96,7 @@ class Service:
             per_second=section.per_second,
             lead=self._lead,
             count=lambda result: self.metrics.wakes.labels(result).inc(),
+            count_taken_back=lambda result: self.metrics.takebacks.labels(result).inc(),
         )
 
     def tell_through(self, transport: Transport) -> None:

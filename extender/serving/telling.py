@@ -11,14 +11,19 @@ from extender.serving.touching import CONNECT_SECONDS, WRITE_SECONDS, touch
 from extender.waiting.rounds import Told, Word
 from extender.watch.answers import Answer, UnreachableError
 from extender.watch.client import Fence, Transport
+from extender.watch.messages import Status
 from extender.watch.paths import pod_path
 
 _JSON_PATCH = {"Content-Type": "application/json-patch+json"}
 _NOMINATED = "/status/nominatedNodeName"
-_TOLD = {404: Told.GONE, 422: Told.OVERTAKEN}
-"""A test of a JSON patch that fails is a 422. A 409 proves nothing: the apiserver gives it for
-another pod by that name, of which the watch tells soon, and for a write that met others again and
-again (its endpoints/handlers/patch.go)."""
+_GONE = 404
+_NOT_APPLIED = 422
+"""For a JSON patch with a test that fails, and then the apiserver does not say which object that is
+about (endpoints/handlers/patch.go, applyJSPatch). With its name it is a no of an admission policy
+that gives no reason of its own (admission/plugin/policy/validating/dispatcher.go) or of validation.
+
+A 409 proves nothing: the apiserver gives it for another pod by that name, of which the watch tells
+soon, and for a write that met others again and again (endpoints/handlers/patch.go)."""
 
 
 def while_leading(leads: Callable[[], bool]) -> Fence:
@@ -83,8 +88,17 @@ def _word(write: Callable[[], Answer]) -> Word:
     try:
         answer = write()
     except UnreachableError as error:
-        return Word(Told.UNANSWERED if error.sent else Told.UNREACHED, str(error))
+        told = Told.UNANSWERED if error.sent else Told.UNREACHED
+        return Word(told, str(error), told.value)
     if answer.ok:
         return Word(Told.WRITTEN)
-    said = answer.problem().message or f"HTTP {answer.status}"
-    return Word(_TOLD.get(answer.status, Told.REFUSED), said)
+    problem = answer.problem()
+    cause = f"HTTP {answer.status} {problem.reason or ''}".strip()
+    return Word(_told(answer.status, problem), problem.message or cause, cause)
+
+
+def _told(code: int, problem: Status) -> Told:
+    if code == _GONE:
+        return Told.GONE
+    nameless = problem.details is not None and not problem.details.name
+    return Told.OVERTAKEN if code == _NOT_APPLIED and nameless else Told.REFUSED

@@ -27,9 +27,21 @@ GATHER_SECONDS = 0.02
 """Events come in crowds; so long they are gathered before anything is judged, and longer where
 thousands wait (``PLAN_SECONDS_PER_POD``)."""
 
+_TAKEN_BACK = {
+    Told.WRITTEN: "written",
+    Told.OVERTAKEN: "overtaken",
+    Told.GONE: "gone",
+    Told.REFUSED: "failed",
+    Told.UNANSWERED: "failed",
+    Told.UNREACHED: "failed",
+}
+
 
 class Waking:
-    """Wakes the refused pods of one service while it leads. ``count`` is told each result."""
+    """Wakes the refused pods of one service while it leads.
+
+    ``count`` is told each result, ``count_taken_back`` those of nominations that led nowhere.
+    """
 
     def __init__(
         self,
@@ -41,11 +53,14 @@ class Waking:
         per_second: float,
         lead: Lead,
         count: Callable[[str], None],
+        count_taken_back: Callable[[str], None],
     ) -> None:
         self._context = context
         self._pods = pods
         self._pause = 1.0 / per_second
         self._count = count
+        self._count_taken_back = count_taken_back
+        self._not_taken_back: set[str] = set()  # the causes that were said
         self._lead = lead
         self._rounds = Rounds(
             context.state,
@@ -107,14 +122,29 @@ class Waking:
             self._tell_woken(told)
 
     def _tell_taken_back(self, taken: TakenBack) -> None:
-        request, word = taken.lost.request, taken.word
+        """Count one, and say why it stays: once for each cause, for it is tried again and again.
+
+        What was said is forgotten once one that had missed is taken back, or none is left.
+        """
+        request, word, left = taken.lost.request, taken.word, len(self._pods.lost)
         said = log.bind(namespace=request.namespace, pod=request.name, node=taken.lost.node)
+        result = _TAKEN_BACK[word.told]
+        self._count_taken_back(result)
         if word.told is Told.WRITTEN:
-            self._count("takenBack")
             said.info("nomination that led nowhere taken back")
-        elif word.told not in {Told.GONE, Told.OVERTAKEN}:
-            self._count("failed")
-            said.warning("nomination not taken back; it keeps others out", error=word.error)
+            if taken.lost.misses and self._not_taken_back:
+                said.info("nominations can be taken back again", left=left)
+                self._not_taken_back.clear()
+        elif result == "failed" and word.cause not in self._not_taken_back:
+            self._not_taken_back.add(word.cause)
+            said.warning(
+                "nomination not taken back; it keeps others out",
+                error=word.error,
+                cause=word.cause,
+                left=left,
+            )
+        if not left:
+            self._not_taken_back.clear()
 
     def _tell_woken(self, woken: Woken) -> None:
         request, word = woken.pod.request, woken.word

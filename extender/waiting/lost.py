@@ -39,6 +39,9 @@ class LostNominations:
         self._of_pod: FIFOCache[str, Lost] = FIFOCache(size)
         self._lock = Lock()
 
+    def __len__(self) -> int:
+        return len(self._of_pod)
+
     def put(self, request: PodRequest, node: str) -> None:
         """Note one in place of the pod's last one, unless that is still to be taken back."""
         with self._lock:

@@ -43,10 +43,14 @@ TAKEN_BACK_AFTERWARDS = 10
 
 
 class Word(msgspec.Struct, frozen=True):
-    """What came of telling of one pod, and the error in words where it was not told."""
+    """What came of telling of one pod, and the error in words where it was not told.
+
+    ``cause`` is what the error has in common with those of other pods: few texts, without names.
+    """
 
     told: Told
     error: str = ""
+    cause: str = ""
 
 
 def note(word: Word, uid: str, pods: WaitingPods, state: ClusterState) -> None:

@@ -58,6 +58,7 @@ class StatusCause(KubeStruct, frozen=True):
 class StatusDetails(KubeStruct, frozen=True):
     """``details`` of a Status."""
 
+    name: str | None = None
     retry_after_seconds: int = 0
     causes: list[StatusCause] | None = None
 

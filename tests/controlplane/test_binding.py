@@ -18,7 +18,7 @@ from extender.placement.reasons import TEXTS, Reason
 from extender.placement.request import PodRequest
 from extender.serving.telling import ApiTelling
 from extender.verbs.context import TOO_LATE
-from extender.waiting.rounds import Told
+from extender.waiting.rounds import Told, Word
 from extender.watch.answers import Answer
 from extender.watch.client import connect
 from extender.watch.paths import MERGE_PATCH, pod_path
@@ -393,5 +393,50 @@ def test_where_kube_scheduler_has_another_account_the_extender_changes_nothing_t
     assert telling.nominate(request, "elsewhere").told is Told.OVERTAKEN
     assert "may not be changed" in patched({"nominatedNodeName": "elsewhere"})
     assert telling.take_back(request, "elsewhere").told is Told.OVERTAKEN
-    assert telling.take_back(request, "somewhere").told is Told.WRITTEN
+    control_plane.apply(_keeping_nominations(namespace))
+    refused: list[Word] = []
+
+    def is_kept() -> bool:
+        """Take the nomination back, and write it again where that was still let through."""
+        refused[:] = [telling.take_back(request, "somewhere")]
+        if refused[0].told is Told.WRITTEN:
+            telling.nominate(request, "somewhere")
+        return refused[0].told is not Told.WRITTEN
+
+    control_plane.wait_for(is_kept, 30, "a policy that keeps nominations")
+    assert refused[0].told is Told.REFUSED, "it is no nomination that has changed meanwhile"
+    assert refused[0].cause == "HTTP 422 Invalid"
+    assert "nominations stay" in refused[0].error
+    control_plane.kubectl("delete", "validatingadmissionpolicybinding", f"{namespace}-keeping")
+    control_plane.wait_for(
+        lambda: telling.take_back(request, "somewhere").told is Told.WRITTEN,
+        30,
+        "the policy to be in force no more",
+    )
     assert telling.touch(request).told is Told.WRITTEN
+
+
+def _keeping_nominations(namespace: str) -> str:
+    """Return a policy that lets no nomination of a namespace be taken back, as older ones did."""
+    return f"""
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {{name: {namespace}-keeping}}
+spec:
+  matchConstraints:
+    resourceRules:
+      - {{apiGroups: [""], apiVersions: [v1], resources: [pods/status], operations: [UPDATE]}}
+  matchConditions:
+    - name: of-this-namespace
+      expression: request.namespace == "{namespace}"
+  validations:
+    - message: nominations stay
+      expression: object.?status.?nominatedNodeName == oldObject.?status.?nominatedNodeName
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {{name: {namespace}-keeping}}
+spec:
+  policyName: {namespace}-keeping
+  validationActions: [Deny]
+"""

@@ -213,6 +213,10 @@ RUNNING: dict[str, tuple[Status, dict[str, Severity]]] = {
         Status(url="u", metrics=exposed(Watched(), wakes=("failed",))),
         {"WakesFailed": WARNING},
     ),
+    "nominations stay": (
+        Status(url="u", metrics=exposed(Watched(), takebacks=("failed",))),
+        {"NominationsStay": WARNING},
+    ),
     "events failed": (
         Status(url="u", metrics=exposed(Watched(), events=("NoNewNode", "failed"))),
         {"EventsFailed": WARNING},

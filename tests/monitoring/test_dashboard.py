@@ -46,6 +46,7 @@ def test_every_metric_of_the_reference_that_counts_something_is_shown_or_named_h
     """A new metric gets a panel, or a word why it needs none."""
     without = {
         "model_cache_extender_build_info",
+        "model_cache_extender_lost_nominations",  # an alert, where they stay
         "model_cache_extender_nodes",
         "model_cache_extender_reserved_pods",
         "model_cache_extender_start_difference_seconds",  # start_correction tells it in one figure

@@ -104,6 +104,16 @@ CASES = (
         *each(f'{P}_wakes_total{{result="failed"}}', "0+1x60", "0x60"),
     ),
     Case(
+        "ModelCacheNominationsStay",
+        "20m",
+        *each(
+            f"{P}_lost_nominations{POD}",
+            "0 2x60",
+            "1x6 0 1x6 0 1x6 0 1x40",  # each is taken back, sooner or later
+        ),
+        ON_POD,
+    ),
+    Case(
         "ModelCacheStartsCold",
         "150m",
         {WARM: "0+1x200", COLD: "0+3x200"},

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from extender.cluster.state import ClusterState
 from extender.config import ExtenderConfiguration
@@ -36,6 +37,7 @@ class Woken(Room):
         self.open = True
         self.term: str | None = "we"
         self.results: Counter[str] = Counter()
+        self.taken_back: Counter[str] = Counter()
         self.waking = Waking(
             self.context,
             self.pods,
@@ -44,6 +46,7 @@ class Woken(Room):
             per_second=1000.0,
             lead=self,
             count=lambda result: self.results.update([result]),
+            count_taken_back=lambda result: self.taken_back.update([result]),
         )
         for name in PODS:
             self.refuse(tmpfs(name, size="20Gi"), "a")
@@ -158,7 +161,73 @@ def test_a_nomination_that_leads_nowhere_is_taken_back(tmp_path: Path) -> None:
     (method, _, body), *more = (seen for seen in apiserver.seen if "/pods/meant/" in seen[1])
     assert (method, more) == ("PATCH", [])
     assert {"op": "remove", "path": "/status/nominatedNodeName"} in body
-    assert room.results["takenBack"] == 1
+    assert room.taken_back == {"written": 1}
+    assert room.results["failed"] == 0
+
+
+NOT_YOURS = {
+    "reason": "Forbidden",
+    "message": 'pods "meant-0" is forbidden: User "us" cannot patch resource "pods/status"',
+    "details": {"name": "meant-0", "kind": "pods"},
+}
+NO_SUCH_CHANGE = {
+    "reason": "Invalid",
+    "message": "pods \"meant-0\" is forbidden: ValidatingAdmissionPolicy 'own' denied request: no",
+    "details": {"name": "meant-0", "kind": "pods", "causes": [{"message": "no"}]},
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(403, NOT_YOURS), (422, NO_SUCH_CHANGE)],
+    ids=["without the right", "against a policy"],
+)
+def test_why_nominations_stay_is_said_once_for_each_cause_and_that_they_go_again(
+    tmp_path: Path, status: int, said: Any
+) -> None:
+    """They are tried again for as long as they stay, each once a minute."""
+    with answering() as apiserver, capture_logs() as logs:
+        apiserver.status = 200
+        room = Woken(apiserver.url, tmp_path)
+        room.waking.wake()
+        meant = [nominated(above(tmpfs(f"meant-{n}", size="60Gi")), "a") for n in range(3)]
+        for pod in meant:
+            room.preempted(pod, b=("uid-nobody",))
+
+        def told() -> list[str]:
+            """Let ten minutes pass; return what was logged of nominations."""
+            logs.clear()
+            for _ in range(60):
+                room.now += 10
+                room.waking.wake()
+            return [line["event"] for line in logs if "nomination" in line["event"]]
+
+        apiserver.status, apiserver.body = status, said
+        assert told() == ["nomination not taken back; it keeps others out"]
+        assert told() == []
+        assert len(room.pods.lost) == 3
+        apiserver.status = 500
+        assert told() == ["nomination not taken back; it keeps others out"]
+        apiserver.status = 200
+        taken = "nomination that led nowhere taken back"
+        assert told() == [taken, "nominations can be taken back again", taken, taken]
+        assert len(room.pods.lost) == 0
+        room.preempted(meant[0], b=("uid-nobody",))
+        apiserver.status = 403
+        assert told() == ["nomination not taken back; it keeps others out"], "it is another time"
+    assert room.taken_back["written"] == 3
+
+
+def test_a_nomination_that_is_another_one_by_now_is_none_to_take_back(tmp_path: Path) -> None:
+    """A test of the patch fails: the apiserver does not name the object then."""
+    with answering() as apiserver, capture_logs() as logs:
+        apiserver.status, apiserver.body = 422, {"reason": "Invalid", "details": {}}
+        room = Woken(apiserver.url, tmp_path)
+        room.preempted(nominated(above(tmpfs("meant", size="60Gi")), "a"), b=("uid-nobody",))
+        room.waking.wake()
+    assert room.taken_back == {"overtaken": 1}
+    assert len(room.pods.lost) == 0
+    assert not [line for line in logs if "nomination" in line["event"]]
 
 
 def test_what_is_held_for_a_pod_is_free_again_when_it_is_refused_everywhere() -> None:
