@@ -3,6 +3,7 @@
 One thing varies at a time around 5,000 names on one connection, as kube-scheduler asks: the number
 of names, connections that ask at the same moment, full node objects instead of names, and changes a
 second in the watch. The names of each body are in an order of their own, as kube-scheduler's are.
+Before any of it is measured both are asked everything once, and have to decide the same.
 """
 
 from __future__ import annotations
@@ -83,9 +84,14 @@ def _measure(fleet: Fleet, cases: Sequence[Case], folder: Path, seconds: float) 
     ):
         table = decisions(ours, fleet)
         with reference(table, folder) as theirs:
-            for case in cases:
-                bodies = write_bodies(case, fleet, table, folder)
+            written = []
+            for number, case in enumerate(cases):
+                its = folder / f"{fleet.nodes}-{number}"
+                its.mkdir()
+                written.append((case, write_bodies(case, fleet, table, its)))
+            for _, bodies in written:
                 _check(ours, theirs, bodies)
+            for case, bodies in written:
                 post(f"{apiserver}/events?rate={case.events}")
                 seen = {
                     name: _load(server, case, bodies, folder, seconds)
@@ -141,29 +147,48 @@ def write_bodies(
 
 
 def _check(ours: Extender, theirs: Extender, bodies: Mapping[str, Sequence[str]]) -> None:
-    """Make sure that both decide the same.
+    """Make sure that both decide the same about every body.
 
-    Only the memory that is held in between may differ; and where one node is clearly the best, this
-    extender offers it alone, which is its own way of answering.
+    The pods have no UID here, so that nothing is remembered or held for them: what is asked first
+    changes no later answer. To be called before a load does leave something behind.
     """
     for verb, paths in bodies.items():
         for path in paths:
             args = msgspec.json.decode(Path(path).read_bytes())
-            left, right = (one.post(f"/{verb}", args)[1] for one in (ours, theirs))
-            if verb == "filter":
-                left, right = (_passed(one) for one in (left, right))
-                if len(left) == 1 and left[0] in right:
-                    continue
-            elif "-memory-" in path:
-                left, right = (sorted(entry["Host"] for entry in one) for one in (left, right))
-            if left != right:
-                raise RuntimeError(f"{verb}: the two servers decide differently about {path}")
+            del args["Pod"]["metadata"]["uid"]
+            answers = [one.post(f"/{verb}", args)[1] for one in (ours, theirs)]
+            different = difference(verb, *answers)
+            if different:
+                raise RuntimeError(f"{verb}: the two servers differ about {path}: {different}")
 
 
-def _passed(answer: Mapping[str, Any]) -> list[str]:
-    if answer["NodeNames"] is not None:
-        return list(answer["NodeNames"])
-    return [node["metadata"]["name"] for node in answer["Nodes"]["items"]]
+def difference(verb: str, ours: Any, theirs: Any) -> str:
+    """Say where two answers decide differently; empty where they do not.
+
+    The order of the nodes in an answer decides nothing: kube-scheduler looks each one up by name.
+    """
+    read = _passed if verb == "filter" else _scored
+    left, right = read(ours), read(theirs)
+    for name in sorted(left.keys() | right.keys()):
+        if left.get(name) != right.get(name):
+            return f"{name} is {_said(left, name)} here and {_said(right, name)} in the reference"
+    return ""
+
+
+def _passed(answer: Mapping[str, Any]) -> dict[str, str]:
+    names = answer["NodeNames"]
+    if names is None:
+        nodes = answer["Nodes"] or {"items": ()}
+        names = [node["metadata"]["name"] for node in nodes["items"]]
+    return dict.fromkeys(names, "passed")
+
+
+def _scored(answer: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    return {entry["Host"]: f"scored {entry['Score']}" for entry in answer}
+
+
+def _said(answer: Mapping[str, str], name: str) -> str:
+    return answer.get(name, "left out")
 
 
 class _Seen(msgspec.Struct, frozen=True):

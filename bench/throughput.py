@@ -2,9 +2,10 @@
 
 The pods are there before kube-scheduler starts; it is measured from the first bind to the last.
 Beside no extender and this one there is the Go reference twice: answering as briefly as this one,
-and naming every refused node with its reason, as most extenders do. Each is compared with none in
-the same run. Where pods without a model are routed past, as deploy/opt-in-models does it, the
-default scheduler runs as well, as it comes: it looks at a tenth of the nodes.
+and naming every refused node with its reason, as most extenders do. All of them take turns, in
+rounds, each with its share of the pods, and are compared within a round (``bench.rounds``). Where
+pods without a model are routed past, as deploy/opt-in-models does it, the default scheduler runs as
+well, as it comes: it looks at a tenth of the nodes.
 """
 
 from __future__ import annotations
@@ -23,26 +24,35 @@ from bench.answer import decisions
 from bench.fleet import NAMESPACE, WORKLOADS, Fleet, question
 from bench.programs import cpu_seconds, reference
 from bench.results import Row
+from bench.rounds import parts, summed_up, turns
 from controlplane.build import DEFAULT_VERSION, binaries
 from extender.cluster.namespaces import DEFAULT_SCHEDULER
 from extender.watch.client import Transport, connect
 from extender.watch.framing import split_lines
 from tests.controlplane.cluster import ControlPlane, Extender
+from tests.controlplane.processes import Process
 from tests.controlplane.shipped import SCHEDULER, kustomized, scheduler_config
 
 NONE, OURS = "none", "this one"
 ROUTED = "this one, models only"
 REFERENCE, REFERENCE_LISTING = "Go reference, brief", "Go reference, lists all"
 ALL = (NONE, OURS, ROUTED, REFERENCE, REFERENCE_LISTING)
+_SERVED_BY = {ROUTED: OURS}
+"""Which are served by another one's process; it takes seconds to start."""
+
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
+_ROUNDS = 3
 _QUIET_SECONDS = 60.0
 _CREATORS = 8
+
+Figures = dict[str, float]
 
 
 def measure(folder: Path, *, quick: bool) -> Iterator[Row]:
     """Yield a row for each workload and extender."""
     fleet = Fleet(nodes=500 if quick else 5_000, pods=0)
-    pods = 60 if quick else 2_000
+    rounds = 1 if quick else _ROUNDS
+    pods, alone = (60, 30) if quick else (2_000, 750)
     mixes: dict[str, Sequence[str]] = {"mixed": WORKLOADS}
     if not quick:
         mixes |= {one: (one,) for one in ("required", "preferred", "none")}
@@ -52,17 +62,20 @@ def measure(folder: Path, *, quick: bool) -> Iterator[Row]:
         table = decisions(ours, fleet)
         cluster.stop_process(ours)
         for name, mix in mixes.items():
-            alone = 0.0
-            for extender in _extenders(name, mix):
-                number = pods if name == "mixed" else pods // 2
-                with _running(extender, cluster, table, folder) as server:
-                    figures = throughput(cluster, server, extender, mix, number)
-                alone = alone or float(figures["pods/s"])  # the first has none
-                figures["x none"] = float(figures["pods/s"]) / alone
-                case: dict[str, str | int] = {"workload": name, "pods": number}
+            number = pods if name == "mixed" else alone
+            seen: dict[str, list[Figures]] = {extender: [] for extender in _extenders(name, mix)}
+            shares = parts(number, rounds)
+            for group in turns(list(seen), _SERVED_BY, rounds):
+                with _running(group[0], cluster, table, folder) as server:
+                    for extender in group:
+                        share = shares[len(seen[extender])]
+                        seen[extender].append(throughput(cluster, server, extender, mix, share))
+            case: dict[str, str | int] = {"workload": name, "pods": number, "nodes": fleet.nodes}
+            summed = summed_up(seen, figure="pods/s", base=NONE, ratio="x none")
+            for extender, figures in summed.items():
                 yield Row(
                     benchmark="scheduler throughput",
-                    case=case | {"nodes": fleet.nodes, "extender": extender},
+                    case=case | {"extender": extender},
                     figures=figures,
                 )
 
@@ -145,29 +158,39 @@ def _running(
 
 def throughput(
     cluster: ControlPlane, server: Extender | None, extender: str, mix: Sequence[str], number: int
-) -> dict[str, float | int | str]:
-    """Have pods scheduled, and return how fast that was."""
+) -> Figures:
+    """Have pods scheduled, and return how fast that was, and what each one took after the first.
+
+    What goes before the first bind is the start of a scheduler, which lists the whole cluster.
+    """
     transport = connect(str(cluster.kubeconfig()))
     named = DEFAULT_SCHEDULER if extender == ROUTED else SCHEDULER
     pods = (question(mix[n % len(mix)], n, scheduler=named) for n in range(number))
     create(cluster, PODS, pods)
-    before = cpu_seconds(server) if server else 0.0
     schedulers = [cluster.start_scheduler(_configuration(server, extender), "bench-scheduler")]
     if extender == ROUTED:
         schedulers.append(cluster.start_scheduler(name=DEFAULT_SCHEDULER))
-    times = _binds(transport.sibling(), number)
-    scheduler_cpu = sum(map(cpu_seconds, schedulers))
+    processes: dict[str, Sequence[Process]] = {"scheduler": schedulers}
+    if server is not None:
+        processes["extender"] = [server]
+    begun = ended = 0.0
+    cpu: dict[str, float] = {}
+    bound = 0
+    for bound, ended in enumerate(_binds(transport.sibling(), number), start=1):  # noqa: B007
+        if not cpu:
+            begun, cpu = ended, _cpu(processes)
+    used = {who: seconds - cpu[who] for who, seconds in _cpu(processes).items()}
     for scheduler in schedulers:
         cluster.stop_process(scheduler)
     delete_pods(transport)
-    figures: dict[str, float | int | str] = {
-        "bound": len(times),
-        "pods/s": (len(times) - 1) / (times[-1] - times[0]),
-        "scheduler CPU ms/pod": scheduler_cpu * 1000 / number,
-    }
-    if server is not None:
-        figures["extender CPU ms/pod"] = (cpu_seconds(server) - before) * 1000 / number
-    return figures
+    after = bound - 1
+    figures: Figures = {"bound": bound, "pods/s": after / (ended - begun)}
+    return figures | {f"{who} CPU ms/pod": its * 1000 / after for who, its in used.items()}
+
+
+def _cpu(processes: Mapping[str, Sequence[Process]]) -> dict[str, float]:
+    """Return the processor seconds that processes have used, by what they are."""
+    return {who: sum(map(cpu_seconds, those)) for who, those in processes.items()}
 
 
 def _configuration(server: Extender | None, extender: str) -> dict[str, Any]:
@@ -181,20 +204,18 @@ def _configuration(server: Extender | None, extender: str) -> dict[str, Any]:
     return document
 
 
-def _binds(transport: Transport, number: int) -> list[float]:
-    """Watch pods being bound until all are; returns when, in seconds of some clock."""
+def _binds(transport: Transport, number: int) -> Iterator[float]:
+    """Watch so many pods being bound; yields when each one was, in seconds of some clock."""
     query: dict[str, str | int] = {"watch": "true", "fieldSelector": "spec.nodeName!="}
-    times: list[float] = []
     seen: set[str] = set()
     with transport.stream("GET", PODS, query=query, read_timeout=_QUIET_SECONDS) as stream:
         for line in split_lines(stream.chunks()):
             name = msgspec.json.decode(line)["object"]["metadata"]["name"]
             if name not in seen:
                 seen.add(name)
-                times.append(monotonic())
-            if len(times) == number:
+                yield monotonic()
+            if len(seen) == number:
                 break
-    return times
 
 
 def delete_pods(transport: Transport, labels: str = "") -> None:
