@@ -26,7 +26,7 @@ from tests.controlplane.processes import Process, wait_for
 from tests.controlplane.shipped import SCHEDULER, scheduler_config
 
 _CALLS = 'model_cache_extender_requests_total{code="200",verb="filter"}'
-_WAITING = "model_cache_extender_waiting_pods"
+_WAITING = 'model_cache_extender_waiting_pods_by_reason{reason="InsufficientMemory"}'
 _RETRIES = 'model_cache_extender_retries_total{{by="{}"}}'
 _PATCH = {"Content-Type": "application/merge-patch+json"}
 _BOUND = 10

@@ -47,6 +47,8 @@ _BOUND = _total("bound_pods_total", of='{start!="unknown"}')
 _WARM = _total("bound_pods_total", of='{start="warm"}') + f" / {_BOUND}"
 _BEYOND_ONE = f"max({_P}_held_bytes - {_P}_distinct_bytes)"
 _AGAIN = _total("loader_repeated_bytes_total")
+_GATED = f'{_P}_waiting_pods_by_reason{{reason="SchedulingGated"}}'
+_WAITING_NOW = f"max({_P}_waiting_pods - ignoring (reason) {_GATED})"
 
 _GLANCE = Row(
     "At a glance",
@@ -72,8 +74,9 @@ _GLANCE = Row(
         ),
         Panel(
             title="Waiting pods",
-            about="How many pods are refused on every node?",
-            queries=(Query(_alike("waiting_pods")),),
+            about="How many pods of our schedulers have no node, refused here or not? Without "
+            "those that a scheduling gate holds back.",
+            queries=(Query(_WAITING_NOW),),
             kind="stat",
             width=4,
             height=4,
@@ -119,6 +122,7 @@ _PLACING = Row(
             about="What is decided for which way of getting weights?",
             queries=(Query(_rate("decisions_total", "strategy"), "{{strategy}}"),),
             unit="ops",
+            width=6,
             stacked=True,
         ),
         Panel(
@@ -131,12 +135,14 @@ _PLACING = Row(
                 ),
             ),
             unit="ops",
+            width=6,
         ),
         Panel(
             title="Binds by outcome",
             about="How did placements end?",
             queries=(Query(_rate("binds_total", "outcome"), "{{outcome}}"),),
             unit="ops",
+            width=6,
             stacked=True,
         ),
         Panel(
@@ -146,6 +152,7 @@ _PLACING = Row(
                 Query(_rate("bound_pods_total", "strategy", "start"), "{{strategy}}: {{start}}"),
             ),
             unit="ops",
+            width=6,
             stacked=True,
         ),
         Panel(
@@ -162,6 +169,22 @@ _PLACING = Row(
                 ),
             ),
             unit="s",
+        ),
+        Panel(
+            title="Longer than estimated",
+            about="How far were starts from their estimates? Below 0 they were sooner.",
+            queries=(
+                Query(
+                    _quantile(0.5, "start_difference_seconds", "strategy", "tier", alike=True),
+                    "{{strategy}}, {{tier}}: p50",
+                ),
+                Query(
+                    _quantile(0.9, "start_difference_seconds", "strategy", "tier", alike=True),
+                    "{{strategy}}, {{tier}}: p90",
+                ),
+            ),
+            unit="s",
+            least=None,
         ),
         Panel(
             title="Correction of estimates",
@@ -181,7 +204,8 @@ _WAITING = Row(
     (
         Panel(
             title="Waiting pods by reason",
-            about="What do they wait for? A pod counts under each of its reasons.",
+            about="Why have they no node? A pod counts under each of its reasons. Unschedulable: "
+            "kube-scheduler refuses it by itself; SchedulerSilent: nobody looks at it.",
             queries=(Query(_alike("waiting_pods_by_reason", "reason"), "{{reason}}"),),
             stacked=True,
         ),

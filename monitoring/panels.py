@@ -32,7 +32,8 @@ class Query(msgspec.Struct, frozen=True):
 class Panel(msgspec.Struct, frozen=True, kw_only=True):
     """One panel. ``about`` is the question that it answers; ``unit`` one of Grafana's names.
 
-    ``limits`` are values from which on it is yellow and red.
+    ``limits`` are values from which on it is yellow and red. ``least`` is where its axis begins;
+    None where values may be negative.
     """
 
     title: str
@@ -44,6 +45,7 @@ class Panel(msgspec.Struct, frozen=True, kw_only=True):
     height: int = 7
     stacked: bool = False
     limits: tuple[float, float] | None = None
+    least: float | None = 0
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -75,7 +77,9 @@ def _placed(panel: dict[str, Any], x: int, y: int, width: int, height: int) -> d
 
 
 def _json(panel: Panel) -> dict[str, Any]:
-    defaults: dict[str, Any] = {"unit": panel.unit, "min": 0, **_colours(panel.limits)}
+    defaults: dict[str, Any] = {"unit": panel.unit, **_colours(panel.limits)}
+    if panel.least is not None:
+        defaults["min"] = panel.least
     if panel.kind == "timeseries":
         mode = "normal" if panel.stacked else "none"
         defaults["custom"] = {

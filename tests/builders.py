@@ -10,6 +10,7 @@ import msgspec
 from extender.cluster.state import ClusterState
 from extender.kube.decode import convert
 from extender.kube.objects import (
+    Condition,
     DaemonSet,
     Job,
     KubeObject,
@@ -23,6 +24,7 @@ from extender.kube.objects import (
     SchedulingGate,
     StorageClass,
 )
+from extender.kube.times import time_text
 from extender.report import (
     LEASE_LABEL,
     PROGRESS_ANNOTATION,
@@ -318,6 +320,29 @@ def tmpfs(
             "volumes": [{"name": "ram", "emptyDir": {"medium": "Memory", "sizeLimit": size}}],
         },
         status={"phase": phase or ("Running" if on else "Pending")},
+    )
+
+
+def unplaced(
+    found: Pod,
+    *,
+    at: float,
+    says: str = "",
+    reason: str = "Unschedulable",
+    scheduler: str = "model-cache-scheduler",
+    nominated: str = "",
+) -> Pod:
+    """Return a pod that was made ``at``, and what its scheduler said of why it has no node."""
+    condition = Condition(type="PodScheduled", status="False", reason=reason, message=says)
+    return msgspec.structs.replace(
+        found,
+        metadata=msgspec.structs.replace(found.metadata, creation_timestamp=time_text(at)),
+        spec=msgspec.structs.replace(found.spec, scheduler_name=scheduler),
+        status=msgspec.structs.replace(
+            found.status,
+            conditions=(condition,) if says else (),
+            nominated_node_name=nominated,
+        ),
     )
 
 

@@ -24,7 +24,7 @@ from extender.cluster.view import Changes, NodeView, Nominated, PodFacts
 from extender.cluster.warmth import Opening, WarmKey, openings
 from extender.cluster.zones import Zones
 from extender.kube.lives import condition_of, is_ready, makes_way_by, statuses
-from extender.kube.objects import Node, Pod
+from extender.kube.objects import Condition, Node, Pod
 
 ZONE_LABEL = "topology.kubernetes.io/zone"
 FINISHED = frozenset({"Succeeded", "Failed"})
@@ -137,6 +137,7 @@ class Ledger:
         if before is not None and facts == msgspec.structs.replace(
             before,
             unscheduled=facts.unscheduled,
+            unscheduled_reason=facts.unscheduled_reason,
             leaving=facts.leaving if facts.node else before.leaving,
             makes_way_by=facts.makes_way_by,
         ):
@@ -341,6 +342,7 @@ def node_view(node: Node, allocatable: int, room: Amounts) -> NodeView:
 def pod_facts(uid: str, pod: Pod, demand: MemoryDemand, reading: Reading) -> PodFacts:
     """Reduce a pod to what is kept of it."""
     owner = pod.metadata.controller()
+    said = None if pod.spec.node_name else _said_of_no_node(pod)
     daemons = owner.name if owner is not None and owner.kind == "DaemonSet" else ""
     return PodFacts(
         uid=uid,
@@ -364,13 +366,12 @@ def pod_facts(uid: str, pod: Pod, demand: MemoryDemand, reading: Reading) -> Pod
         requests=reading.requests or {},
         claims=reading.claims,
         daemon_set=sys.intern(daemons),
-        unscheduled="" if pod.spec.node_name else _why_unscheduled(pod),
+        unscheduled=(said.message or said.reason)[:_LONGEST_WORD] if said else "",
+        unscheduled_reason=sys.intern(said.reason) if said else "",
     )
 
 
-def _why_unscheduled(pod: Pod) -> str:
-    """Return what the condition ``PodScheduled`` says, which kube-scheduler writes and counts."""
+def _said_of_no_node(pod: Pod) -> Condition | None:
+    """Return the condition ``PodScheduled`` where a pod has no node: kube-scheduler writes it."""
     condition = condition_of(pod, "PodScheduled")
-    if condition is None or condition.status != "False":
-        return ""
-    return (condition.message or condition.reason)[:_LONGEST_WORD]
+    return condition if condition is not None and condition.status == "False" else None

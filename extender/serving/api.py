@@ -15,14 +15,15 @@ import msgspec
 
 from extender.errors import ProtocolError
 from extender.explain.answers import EXTENDER, KUBE_SCHEDULER
+from extender.explain.chosen import chosen_node
 from extender.explain.document import in_namespace
 from extender.explain.inventory import inventory
 from extender.explain.starts import started
 from extender.explain.workloads import explain_all
 from extender.kube.times import unix_time
 from extender.serving.body import read_body
-from extender.serving.page.pods import unscheduled_pods
 from extender.serving.service import Service
+from extender.serving.unscheduled import is_unseen, unscheduled_pods
 from extender.snapshot import kind_of, parse_documents
 from extender.workload.manifest import parts_of
 
@@ -120,7 +121,7 @@ def _waiting(service: Service) -> list[dict[str, Any]]:
     They are in the order in which they are woken. The others nobody has asked us about: no node
     passed all else, or it was not tried yet.
     """
-    context = service.context
+    context, view = service.context, service.context.state.view()
     refused = service.waiting.present(context.state, blind=bool(context.stale()))
     others = unscheduled_pods(context.state.pods(), context.schedulers, refused)
     ours = [
@@ -132,6 +133,8 @@ def _waiting(service: Service) -> list[dict[str, Any]]:
             "reasons": pod.refused,
             "examples": pod.examples,
             "message": None,
+            "chosen": None,
+            "unseen": False,
             "wokenAt": pod.touched_at,
         }
         for pod in refused
@@ -145,6 +148,8 @@ def _waiting(service: Service) -> list[dict[str, Any]]:
             "reasons": {},
             "examples": {},
             "message": facts.unscheduled or None,
+            "chosen": chosen_node(facts, view),
+            "unseen": is_unseen(facts, view),
             "wokenAt": None,
         }
         for facts in others

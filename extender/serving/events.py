@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import msgspec
 import structlog
+from cachetools import FIFOCache
 
 from extender.cluster.view import View
 from extender.explain.remarks import (
@@ -32,7 +33,7 @@ from extender.placement.reasons import Reason
 from extender.placement.request import PodRequest
 from extender.placement.verdict import Judge
 from extender.serving.telling import while_leading
-from extender.serving.told import Told, event_name
+from extender.serving.told import HOUR, Told, event_name
 from extender.verbs.context import Context
 from extender.waiting.pods import WaitingPods
 from extender.watch.answers import Answer, UnreachableError
@@ -49,6 +50,9 @@ MOST_FAILURES = 3
 """After so many events in one look that the apiserver failed to take, the rest waits for the next
 look, and those that failed for longer (``told``): one bad pod hides no other, and an apiserver that
 is ill is left in peace."""
+
+MOST_PLACED = 1024
+"""Of the pods that were bound, so many of which something is still to be said; the oldest go."""
 
 _PAUSE_SECONDS = 0.05
 _LONGEST_NOTE = 1024  # bytes: what events.k8s.io/v1 takes
@@ -75,7 +79,8 @@ class Events:
         self._leads = leads
         self._fence = while_leading(leads)
         self._count = count
-        self._placed: deque[PodRequest] = deque(maxlen=1024)
+        self._placed: deque[PodRequest] = deque(maxlen=MOST_PLACED)
+        self._untold: FIFOCache[str, tuple[PodRequest, float]] = FIFOCache(MOST_PLACED)
         self._stopping = Event()
         self._instance = socket.gethostname()[:128]
 
@@ -114,9 +119,7 @@ class Events:
     def _subjects(self) -> Iterator[tuple[PodRequest, Iterable[Warned]]]:
         """Yield pods with what is to be said of them; those that ask for the same are read once."""
         now = self._context.now()
-        while self._placed:
-            request = self._placed.popleft()
-            yield request, volume_remarks(request)
+        yield from self._bound(now)
         waiting, view = self._pods.present(self._context.state), self._context.state.view()
         known: dict[tuple[str, int, frozenset[str]], list[Warned]] = {}
         for pod in waiting:
@@ -131,6 +134,18 @@ class Events:
                 known[key] = list(waiting_remarks(judge, {Reason(each) for each in refused}))
             yield request, known[key]
         yield from self._in_vain(view)
+
+    def _bound(self, now: float) -> Iterator[tuple[PodRequest, Iterable[Warned]]]:
+        """Yield the pods that were bound lately, until all was said of them that is to be said."""
+        while self._placed:
+            request = self._placed.popleft()
+            self._untold[request.uid] = request, now
+        for uid, (request, since) in list(self._untold.items()):
+            remarks = list(volume_remarks(request))
+            yield request, remarks
+            later = any(self._told.later(uid, reason, now) for reason, _ in remarks)
+            if not later or now - since >= HOUR:
+                del self._untold[uid]
 
     def _in_vain(self, view: View) -> Iterator[tuple[PodRequest, Iterable[Warned]]]:
         """Yield the pods for which kube-scheduler would have evicted others, in vain.

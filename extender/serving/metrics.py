@@ -9,7 +9,6 @@ from itertools import accumulate, product
 from prometheus_client import CollectorRegistry, Counter, Histogram, Info
 from prometheus_client.core import (
     CounterMetricFamily,
-    GaugeMetricFamily,
     HistogramMetricFamily,
     Metric,
 )
@@ -21,7 +20,9 @@ from extender.cluster.holdings import Evidence, Holding, ModelState
 from extender.cluster.starts import Spread
 from extender.cluster.tiers import WARM
 from extender.placement.reasons import Reason
+from extender.serving.families import PREFIX, gauge
 from extender.serving.knowledge import Knowledge
+from extender.serving.waiting_gauges import WaitingGauges
 from extender.verbs.bind import BindOutcome
 from extender.verbs.context import Context
 from extender.verbs.decision import Decision
@@ -29,7 +30,6 @@ from extender.verbs.observe import Outcome
 from extender.waiting.pods import WaitingPods
 from extender.workload.model import Strategy
 
-PREFIX = "model_cache_extender"
 _WATCH_COUNTERS = (
     "relists", "reconnects", "failures", "events", "unreadable", "audits",
 )  # fmt: skip
@@ -186,6 +186,7 @@ class _ClusterCollector(Collector):
     def __init__(self, context: Context, knowledge: Knowledge, waiting: WaitingPods) -> None:
         self._context = context
         self._waiting = waiting
+        self._waits = WaitingGauges(context, waiting)
         self._knowledge = knowledge
 
     def collect(self) -> Iterator[Metric]:
@@ -193,73 +194,54 @@ class _ClusterCollector(Collector):
         view = self._context.state.view()
         held = view.inventory.holdings()
         models = Tally((one.state, one.evidence) for rows in held.values() for one in rows)
-        yield _gauge(
+        yield gauge(
             "models",
             "Models on nodes.",
             ("state", "evidence"),
             ((key, models[key]) for key in product(ModelState, Evidence)),
         )
         yield from _bytes(one for rows in held.values() for one in rows)
-        yield _gauge("nodes", "Nodes known.", (), [((), len(view.nodes))])
-        yield _gauge(
+        yield gauge("nodes", "Nodes known.", (), [((), len(view.nodes))])
+        yield gauge(
             "memory_allocatable_bytes",
             "Allocatable memory of all nodes.",
             (),
             [((), sum(node.allocatable for node in view.nodes.values()))],
         )
-        yield _gauge(
+        yield gauge(
             "memory_promised_bytes",
             "Memory that the pods of all nodes may take.",
             (),
             [((), sum(node.promised for node in view.nodes.values()))],
         )
-        yield _gauge(
+        yield gauge(
             "reserved_pods",
             "Pods with memory kept for them between decision and binding.",
             (),
             [((), self._context.state.reserved())],
         )
-        yield _gauge(
+        yield gauge(
             "unreadable_objects",
             "Objects that could not be read.",
             (),
             [((), len(self._context.state.problems()))],
         )
-        blind = bool(self._context.stale())
-        waiting = self._waiting.present(self._context.state, blind=blind)
-        yield _gauge("waiting_pods", "Pods refused on every node.", (), [((), len(waiting))])
-        yield _gauge(
+        yield gauge(
             "lost_nominations",
             "Nominations that lead nowhere and keep others out, still to be taken back.",
             (),
             [((), len(self._waiting.lost))],
         )
-        reasons = Tally(reason for pod in waiting for reason in pod.refused)
-        yield _gauge(
-            "waiting_pods_by_reason",
-            "Pods refused on every node, by reason; a pod counts once under each of its reasons.",
-            ("reason",),
-            (((reason,), reasons[reason]) for reason in Reason),
-        )
-        longest, now = dict.fromkeys(Reason, 0.0), self._context.now()
-        for pod in waiting:
-            for reason in map(Reason, pod.refused):
-                longest[reason] = max(longest[reason], now - pod.since)
-        yield _gauge(
-            "waiting_longest_seconds",
-            "Seconds since the first refusal of what waits longest, by reason; 0 without a pod.",
-            ("reason",),
-            (((reason,), seconds) for reason, seconds in longest.items()),
-        )
+        yield from self._waits.collect(view)
         yield from self._starts()
         seen = self._knowledge.resources()
-        yield _gauge(
+        yield gauge(
             "watch_synced",
             "1 once a resource has been listed.",
             ("resource",),
             (((row.resource,), int(row.synced)) for row in seen),
         )
-        yield _gauge(
+        yield gauge(
             "watch_age_seconds",
             "Seconds since anything was heard of a resource.",
             ("resource",),
@@ -281,7 +263,7 @@ class _ClusterCollector(Collector):
             for kind, number in row.drifted.items():
                 drift.add_metric([row.resource, kind], number)
         yield drift
-        yield _gauge(
+        yield gauge(
             "stale",
             "1 while decisions are made with knowledge older than the bound.",
             (),
@@ -302,7 +284,7 @@ class _ClusterCollector(Collector):
             "Bound to Ready, less what had been estimated; negative where it was sooner.",
             {basis: found.difference for basis, (found, _) in seen.items()},
         )
-        yield _gauge(
+        yield gauge(
             "start_correction",
             "Factor by which later estimates are corrected.",
             _BASIS,
@@ -322,9 +304,9 @@ def _bytes(holdings: Iterable[Holding]) -> Iterator[Metric]:
             name = held.model or held.path
             once[name] = max(once.get(name, 0), held.bytes)
     text = "Bytes of whole models on all nodes, as far as loaders report them."
-    yield _gauge("held_bytes", text, (), [((), copies)])
+    yield gauge("held_bytes", text, (), [((), copies)])
     text = "Bytes of whole models on all nodes, each model counted once."
-    yield _gauge("distinct_bytes", text, (), [((), sum(once.values()))])
+    yield gauge("distinct_bytes", text, (), [((), sum(once.values()))])
 
 
 _BASIS = ("strategy", "evidence", "tier")
@@ -343,16 +325,4 @@ def _histogram(
         bounds = [*map(str, spread.bounds), "+Inf"]
         buckets = list(zip(bounds, accumulate(spread.counts), strict=True))
         family.add_metric(_labels(basis), buckets, sum_value=spread.sum)
-    return family
-
-
-def _gauge(
-    name: str,
-    documentation: str,
-    labels: tuple[str, ...],
-    samples: Iterable[tuple[tuple[str, ...], float]],
-) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(f"{PREFIX}_{name}", documentation, labels=labels)
-    for values, value in samples:
-        family.add_metric(values, value)
     return family

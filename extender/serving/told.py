@@ -45,6 +45,11 @@ class Told:
         self._alike[alike] += 1
         return True
 
+    def later(self, uid: str, reason: str, now: float) -> bool:
+        """Tell whether something could not be said yet, and will be able to."""
+        put_off = self.full(now) or now < self._failed.get((uid, reason), now)
+        return put_off and (uid, reason) not in self._said
+
     def undo(self, uid: str, namespace: str, reason: str, message: str, now: float) -> None:
         """Take back what could not be said; it may be tried again ``AGAIN_SECONDS`` later."""
         self._failed[uid, reason] = now + AGAIN_SECONDS

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from documentation.metrics import extender_metrics, loader_metrics
-from extender.serving.metrics import PREFIX
+from extender.serving.families import PREFIX
 from tests.docs.pages import DOCS
 
 TEXT = (DOCS / "metrics.md").read_text("utf-8")

@@ -49,7 +49,6 @@ def test_every_metric_of_the_reference_that_counts_something_is_shown_or_named_h
         "model_cache_extender_lost_nominations",  # an alert, where they stay
         "model_cache_extender_nodes",
         "model_cache_extender_reserved_pods",
-        "model_cache_extender_start_difference_seconds",  # start_correction tells it in one figure
         "model_cache_extender_watch_audits_total",
         "model_cache_extender_watch_events_total",
         "model_cache_extender_watch_synced",  # an alert, and /readyz

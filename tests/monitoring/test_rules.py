@@ -95,6 +95,7 @@ CASES = (
         {  # another pod at every moment, each for a short while
             f'{P}_waiting_longest_seconds{{reason="ModelAbsent"}}': "60 300 600 60 900x56",
             f'{P}_waiting_pods_by_reason{{reason="ModelAbsent"}}': "5x60",
+            f'{P}_waiting_longest_seconds{{reason="SchedulingGated"}}': "0+60x60",
         },
         {"reason": "ModelAbsent"},
     ),

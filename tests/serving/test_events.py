@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from extender.kube.objects import Condition, Pod
+from extender.kube.objects import Pod
 from extender.serving.events import MOST_FAILURES, WAITED_SECONDS, Events
-from extender.serving.told import AGAIN_SECONDS
+from extender.serving.told import AGAIN_SECONDS, HOUR
 from extender.watch.client import connect
-from tests.builders import node, tmpfs
+from tests.builders import node, pod, tmpfs, unplaced
 from tests.serving.answering import Apiserver, answering, kubeconfig
 from tests.waiting.room import Room
 
@@ -20,7 +20,9 @@ from tests.waiting.room import Room
 class Telling(Room):
     """Pods that have waited for long enough, and the events of a service, told by hand."""
 
-    def __init__(self, apiserver: Apiserver, folder: Path, *, pods: int) -> None:
+    def __init__(
+        self, apiserver: Apiserver, folder: Path, *, pods: int, per_hour: int = 600
+    ) -> None:
         super().__init__()
         self.apiserver = apiserver
         self.state.upsert(node("a"))
@@ -29,7 +31,7 @@ class Telling(Room):
             self.context,
             self.pods,
             connect(str(kubeconfig(apiserver.url, folder))),
-            per_hour=600,
+            per_hour=per_hour,
             leads=lambda: True,
             count=lambda _, result: self.results.update([result]),
         )
@@ -60,6 +62,64 @@ def test_one_pod_whose_event_fails_again_and_again_hides_no_other(
         assert room.told() == ["ram-0"]
 
 
+def killed(name: str = "killed") -> Pod:
+    """Build a pod whose volume will have it killed."""
+    container = {
+        "name": "main",
+        "image": "busybox:1.37",
+        "resources": {"limits": {"memory": "4Gi"}},
+        "volumeMounts": [{"name": "ram", "mountPath": "/ram"}],
+    }
+    volume = {"name": "ram", "emptyDir": {"medium": "Memory", "sizeLimit": "20Gi"}}
+    return pod(name, spec={"containers": [container], "volumes": [volume]})
+
+
+@pytest.mark.parametrize("number", [1, MOST_FAILURES])
+def test_what_is_to_be_said_of_a_pod_that_was_just_bound_is_said_once_it_is_taken(
+    tmp_path: Path, number: int
+) -> None:
+    """It does not wait, so nobody asks about it again: also where a look ended with it."""
+    with answering() as apiserver:
+        room = Telling(apiserver, tmp_path, pods=0)
+        names = [f"killed-{each}" for each in range(number)]
+        for name in names:
+            room.events.placed(room.context.request(killed(name)))
+        apiserver.first = [503] * number
+        assert room.told() == names
+        assert room.told() == []
+        room.now += AGAIN_SECONDS
+        assert room.told() == names
+        assert room.results == {"failed": number, "told": number}
+        room.now += AGAIN_SECONDS
+        assert room.told() == []
+
+
+def test_a_pod_that_was_bound_when_the_hours_events_were_used_up_is_told_in_the_next(
+    tmp_path: Path,
+) -> None:
+    with answering() as apiserver:
+        room = Telling(apiserver, tmp_path, pods=2, per_hour=2)
+        assert room.told() == ["ram-0", "ram-1"]
+        room.events.placed(room.context.request(killed()))
+        assert room.told() == []
+        room.now += HOUR - AGAIN_SECONDS
+        assert room.told()[0] == "killed"
+
+
+def test_what_could_not_be_said_for_an_hour_is_left(tmp_path: Path) -> None:
+    with answering() as apiserver:
+        room = Telling(apiserver, tmp_path, pods=0)
+        room.events.placed(room.context.request(killed()))
+        apiserver.status = 503
+        looks = 0
+        for _ in range(100):
+            looks += len(room.told())
+            room.now += AGAIN_SECONDS
+        apiserver.status = 201
+        assert looks == HOUR / AGAIN_SECONDS + 1
+        assert room.told() == []
+
+
 def test_an_apiserver_that_fails_with_everything_is_asked_three_times_a_look(
     tmp_path: Path,
 ) -> None:
@@ -87,13 +147,7 @@ def test_a_pod_that_filter_was_not_asked_about_is_told_why_nobody_was_evicted_fo
         ):
             waits = tmpfs(name)
             message = f"0/1 nodes are available: 1 Insufficient cpu. {says}"
-            condition = Condition(type="PodScheduled", status="False", message=message)
-            status = msgspec.structs.replace(waits.status, conditions=(condition,))
-            made = msgspec.structs.replace(
-                waits.metadata, creation_timestamp="1970-01-01T00:16:40Z"
-            )
-            spec = msgspec.structs.replace(waits.spec, scheduler_name="model-cache-scheduler")
-            room.state.upsert(Pod(metadata=made, spec=spec, status=status))
+            room.state.upsert(unplaced(waits, at=1000.0, says=message))
         room.now -= 1.0
         assert room.told() == [], "it has waited for a moment"
         room.now += 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -12,17 +13,17 @@ from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
 
+from extender.cluster.holdings import Holding
 from extender.cluster.inventory import Inventory
-from extender.kube.objects import Condition, Pod
-from extender.kube.times import time_text
+from extender.cluster.state import ClusterState
 from extender.placement.progress import in_words
 from extender.serving.app import create_app
 from extender.serving.page.asked import VIEWS, Asked, asked, cut
 from extender.serving.page.holdings import KEPT_SECONDS, Holdings
-from extender.serving.page.nodes import Memory
+from extender.serving.page.nodes import Memory, listing
 from extender.serving.scope import status_scope
 from extender.serving.service import Service
-from tests.builders import gated, vllm
+from tests.builders import claim, gated, node, unplaced, vllm
 from tests.clock import Clock
 from tests.serving.running import Running
 
@@ -217,6 +218,31 @@ def test_groups_count_the_nodes_that_lack_a_model(client: FlaskClient) -> None:
     assert counts == [("loading", "L", "1"), ("failed", "F", "1"), ("absent", "A", "1")]
 
 
+def test_no_more_groups_are_made_than_a_page_has() -> None:
+    """A label of as many values as there are nodes: thousands of groups of all models."""
+    looked: list[str] = []
+
+    class Held(dict[str, list[Holding]]):
+        def get(self, name: str, otherwise: Any = None) -> Any:
+            looked.append(name)
+            return super().get(name, otherwise)
+
+    class Kept(Holdings):
+        def all(self, inventory: Inventory) -> Held:
+            return Held(inventory.holdings())
+
+    state = ClusterState(clock=Clock())
+    for number in range(200):
+        name = f"n-{number:03}"
+        baked = {"modelcache.dev/provides": "/models/baked"}
+        state.upsert(node(name, labels={"name": name}, annotations=baked))
+    question = Asked(group="name", size=25, page=2)
+    groups = listing(question, state.view(), Kept(Clock())).groups
+    assert groups is not None
+    assert (groups.total, groups.pages) == (200, 8)
+    assert looked == [group.value for group in groups.rows] == [f"n-{n:03}" for n in range(25, 50)]
+
+
 def test_a_warning_stands_apart_from_what_changes_all_the_time(client: FlaskClient) -> None:
     """Or a screen reader reads it out with every refresh of the table."""
     text = client.get("/").text
@@ -224,53 +250,55 @@ def test_a_warning_stands_apart_from_what_changes_all_the_time(client: FlaskClie
     assert text.index('id="warning" data-live role="alert"') < text.index('id="content" data-live')
 
 
-def created(pod: Pod, at: float) -> Pod:
-    metadata = msgspec.structs.replace(pod.metadata, creation_timestamp=time_text(at))
-    return msgspec.structs.replace(pod, metadata=metadata)
-
-
-def test_a_pod_that_kube_scheduler_refused_by_itself_is_on_the_page(
+def test_a_pod_that_was_not_refused_here_is_on_the_page(
     client: FlaskClient, service: Service
 ) -> None:
-    """It asks an extender only where a node has passed all else. The API tells the same pods."""
+    """kube-scheduler asks an extender only where a node has passed all else. The API says so."""
     said = "0/5 nodes are available: 5 Insufficient nvidia.com/gpu."
     state = service.context.state
     now = state.view().now
-    for name, scheduler, message, age in (
-        ("no-gpu", "model-cache-scheduler", said, 300),
-        ("new", "model-cache-scheduler", "", 5),
-        ("unseen", "model-cache-scheduler", "", 300),
-        ("chosen", "model-cache-scheduler", "", 300),
-        ("elsewhere", "default-scheduler", said, 300),
-    ):
-        found = created(vllm(name), now - age)
-        condition = Condition(type="PodScheduled", status="False", message=message)
-        status = msgspec.structs.replace(
-            found.status,
-            conditions=(condition,),
-            nominated_node_name="gpu-1" if name == "chosen" else "",
-        )
-        spec = msgspec.structs.replace(found.spec, scheduler_name=scheduler)
-        state.upsert(msgspec.structs.replace(found, spec=spec, status=status))
+    state.upsert(claim("filled", phase="Pending", selected_node="gpu-2", volumeName=""))
+    reads = vllm("volume", volume={"persistentVolumeClaim": {"claimName": "filled"}})
+    unplaced_pods = [
+        unplaced(vllm("no-gpu"), at=now - 300, says=said),
+        unplaced(vllm("new"), at=now - 5),
+        unplaced(vllm("unseen"), at=now - 300),
+        unplaced(vllm("chosen"), at=now - 300, nominated="gpu-1"),
+        unplaced(reads, at=now - 300),
+        unplaced(vllm("elsewhere"), at=now - 300, says=said, scheduler="default-scheduler"),
+    ]
+    for found in unplaced_pods:
+        state.upsert(found)
     text = client.get("/?view=waiting").text
     assert f'<b>kube-scheduler</b> <bdi class="name">{said}</bdi>' in text
     assert "not tried yet" in text
     assert text.count("no scheduler has looked at it</bdi>; explain says why") == 1
     assert "it is meant for gpu-1 (status.nominatedNodeName)" in text
-    assert "4 pods wait" in text
-    listed = msgspec.json.decode(client.get("/api/v1/waiting").data)["waiting"]
-    assert {one["pod"]: (one["refusedBy"], one["message"]) for one in listed} == {
-        "no-gpu": ("kube-scheduler", said), "new": (None, None), "unseen": (None, None),
-        "chosen": (None, None),
-    }  # fmt: skip
-    assert [now - one["since"] for one in listed] == [
-        pytest.approx(s, abs=1) for s in (300, 300, 300, 5)
-    ]
+    assert "5 pods wait" in text
+    listed = {one["pod"]: one for one in api_waiting(client)}
+    keys = ("refusedBy", "message", "chosen", "unseen")
+    assert {name: tuple(one[key] for key in keys) for name, one in listed.items()} == {
+        "no-gpu": ("kube-scheduler", said, None, False),
+        "new": (None, None, None, False),
+        "unseen": (None, None, None, True),
+        "chosen": (None, None, {"node": "gpu-1", "claim": ""}, False),
+        "volume": (None, None, {"node": "gpu-2", "claim": "filled"}, False),
+    }
+    waited = {name: now - one["since"] for name, one in listed.items()}
+    assert waited == {name: pytest.approx(5 if name == "new" else 300, abs=1) for name in listed}
     assert "elsewhere" not in text
-    assert "no-gpu" in client.get("/?view=waiting&reason=kube-scheduler").text
-    assert "no-gpu" not in client.get("/?view=waiting&reason=ModelAbsent").text
-    for name in ("no-gpu", "new", "unseen", "chosen", "elsewhere"):
-        state.delete(vllm(name))
+
+    def shown(reason: str) -> list[str]:
+        page = client.get("/", query_string={"view": "waiting", "reason": reason}).text
+        return [name for name in (*listed, "elsewhere") if f'class="name">{name}<' in page]
+
+    assert sorted(shown("kube-scheduler")) == sorted(listed)
+    assert shown("ModelAbsent") == []
+    assert shown("Unschedulable") == ["no-gpu"]
+    assert shown("SchedulerSilent") == ["unseen"]
+    assert sorted(shown("NodeChosen")) == ["chosen", "volume"]
+    for found in unplaced_pods:
+        state.delete(found)
     assert "No pod waits." in client.get("/?view=waiting").text
 
 
@@ -278,11 +306,17 @@ def test_a_pod_that_a_scheduling_gate_holds_back_is_on_the_page(
     client: FlaskClient, service: Service
 ) -> None:
     """Nobody has refused it. Its scheduler is the one that would."""
-    held = gated(vllm("held"))
-    spec = msgspec.structs.replace(held.spec, scheduler_name="model-cache-scheduler")
-    service.context.state.upsert(msgspec.structs.replace(held, spec=spec))
-    assert "held" in client.get("/?view=waiting").text
+    held = gated(unplaced(vllm("held"), at=service.context.state.now() - 300))
+    service.context.state.upsert(held)
+    assert "held" in client.get("/?view=waiting&reason=SchedulingGated").text
     service.context.state.delete(held)
+
+
+def api_waiting(client: FlaskClient) -> list[dict[str, Any]]:
+    listed: list[dict[str, Any]] = msgspec.json.decode(client.get("/api/v1/waiting").data)[
+        "waiting"
+    ]
+    return listed
 
 
 def test_the_demo_clusters_views_say_what_is_there(client: FlaskClient) -> None:

@@ -118,7 +118,12 @@ def listing(question: Asked, view: View, holdings: Holdings) -> Listing:
         nodes = [node for node in nodes if _is_shown(question, held.get(node.name, ()), paths)]
     labels = _labels(question, view)
     if question.group and question.value is None:
-        groups = cut(_groups(question, nodes, held or {}, paths), question, lambda group: group)
+        members = _members(question, nodes)
+        groups = cut(
+            sorted(members, key=lambda value: (not value, value)),
+            question,
+            lambda value: _group(question, value, members[value], held or {}, paths),
+        )
         found = {path for group in groups.rows for path in group.counts}
         columns, hidden = _columns(found, held or {})
         return Listing(groups=groups, columns=columns, hidden=hidden, labels=labels)
@@ -166,14 +171,12 @@ def _is_shown(question: Asked, kept: Iterable[Holding], paths: set[str]) -> bool
     return any(not question.state or h.state.value == question.state for h in asked_for)
 
 
-def _groups(question: Asked, nodes: Sequence[NodeView], held: Held, paths: set[str]) -> list[Group]:
+def _members(question: Asked, nodes: Iterable[NodeView]) -> dict[str, list[NodeView]]:
+    """Return the nodes by the value of the label: there may be as many as nodes."""
     members: dict[str, list[NodeView]] = defaultdict(list)
     for node in nodes:
         members[node.labels.get(question.group, "")].append(node)
-    return [
-        _group(question, value, members[value], held, paths)
-        for value in sorted(members, key=lambda value: (not value, value))
-    ]
+    return members
 
 
 def _group(

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
 from extender.cluster.starts import Started
 from extender.cluster.view import PodFacts, View
 from extender.explain.answers import KUBE_SCHEDULER
-from extender.explain.chosen import chosen_node, unheard_of
+from extender.explain.chosen import chosen_node
 from extender.kube.times import unix_time
 from extender.placement.reasons import TEXTS, WAITS_FOR, Reason
 from extender.placement.request import PodRequest
 from extender.serving.page.asked import Asked, Page, cut
+from extender.serving.unscheduled import is_unseen, why_refused, why_unscheduled
 from extender.verbs.decision import Decision
 from extender.waiting.pods import WaitingPod
 from extender.workload.model import Strategy, Workload
@@ -51,22 +52,6 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     chosen: str = ""
 
 
-def unscheduled_pods(
-    pods: Iterable[PodFacts], schedulers: Container[str], refused: Iterable[WaitingPod]
-) -> list[PodFacts]:
-    """Return the pods without a node that ask us, and that we have not refused: oldest first.
-
-    kube-scheduler asks an extender only where a node has passed all else.
-    """
-    ours = {pod.request.uid for pod in refused}
-    found = (
-        facts
-        for facts in pods
-        if facts.has_no_place and facts.scheduler in schedulers and facts.uid not in ours
-    )
-    return sorted(found, key=lambda facts: (-facts.priority, facts.created, facts.uid))
-
-
 def waiting_pods(
     question: Asked,
     refused: Sequence[WaitingPod],
@@ -76,18 +61,17 @@ def waiting_pods(
 ) -> tuple[Page[Waiting], list[str]]:
     """Return one page of the waiting pods, and all their reasons.
 
-    Those that were refused here come first, as they are woken in turn. ``known`` finds a pod by
-    its UID.
+    Those that were refused here come first, as they are woken in turn; the others all have the
+    reason ``KUBE_SCHEDULER``, too. ``known`` finds a pod by its UID.
     """
-    reasons = sorted({reason for pod in refused for reason in pod.refused})
-    if others:
-        reasons.append(KUBE_SCHEDULER)
-    found: list[WaitingPod | PodFacts] = [pod for pod in refused if _refused_for(question, pod)]
-    found += [
-        facts
-        for facts in others
-        if question.reason in {"", KUBE_SCHEDULER}
-        and _is_meant(question, facts.namespace, facts.name, facts.workload)
+    why: list[tuple[WaitingPod | PodFacts, Collection[str]]] = [
+        (pod, why_refused(pod, known(pod.request.uid), view)) for pod in refused
+    ]
+    why += [(facts, (*why_unscheduled(facts, view), KUBE_SCHEDULER)) for facts in others]
+    found = [
+        pod
+        for pod, reasons in why
+        if (not question.reason or question.reason in reasons) and _is_meant(question, pod)
     ]
 
     def row(pod: WaitingPod | PodFacts) -> Waiting:
@@ -95,18 +79,13 @@ def waiting_pods(
             return _refused(pod, known(pod.request.uid), view.now)
         return _unscheduled(pod, view)
 
-    return cut(found, question, row), reasons
+    return cut(found, question, row), sorted({reason for _, reasons in why for reason in reasons})
 
 
-def _refused_for(question: Asked, pod: WaitingPod) -> bool:
-    asked_for = not question.reason or question.reason in pod.refused
-    request = pod.request
-    return asked_for and _is_meant(question, request.namespace, request.name, request.workload)
-
-
-def _is_meant(question: Asked, namespace: str, name: str, workload: Workload) -> bool:
-    named = question.q.lower() in f"{namespace}/{name}".lower()
-    return named and question.model.lower() in (_model(workload) or "").lower()
+def _is_meant(question: Asked, pod: WaitingPod | PodFacts) -> bool:
+    one = pod.request if isinstance(pod, WaitingPod) else pod
+    named = question.q.lower() in f"{one.namespace}/{one.name}".lower()
+    return named and question.model.lower() in (_model(one.workload) or "").lower()
 
 
 def _model(workload: Workload) -> str | None:
@@ -154,7 +133,7 @@ def _unscheduled(facts: PodFacts, view: View) -> Waiting:
     return msgspec.structs.replace(
         _row(facts, 0.0 if created is None else view.now - created),
         unscheduled=facts.unscheduled,
-        unseen=not facts.unscheduled and unheard_of(facts, view) is not None,
+        unseen=is_unseen(facts, view),
         chosen=str(chosen_node(facts, view) or ""),
     )
 

@@ -22,8 +22,9 @@ from extender.placement.progress import in_words
 from extender.serving.page.asked import SIZES, VIEWS, Asked, asked
 from extender.serving.page.holdings import Holdings
 from extender.serving.page.nodes import LETTERS, listing
-from extender.serving.page.pods import decided_pods, unscheduled_pods, waiting_pods
+from extender.serving.page.pods import decided_pods, waiting_pods
 from extender.serving.service import Service
+from extender.serving.unscheduled import unscheduled_pods
 
 POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "

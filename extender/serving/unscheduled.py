@@ -1,0 +1,91 @@
+"""The pods without a node, whoever keeps them waiting, and a token for why: page, API, metrics.
+
+kube-scheduler asks an extender only where a node has passed all else: what it refuses by itself,
+and what nobody looks at, is known from the watch alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Container, Iterable
+from enum import StrEnum
+
+from extender.cluster.view import PodFacts, View
+from extender.explain.chosen import chosen_node, unheard_of
+from extender.placement.reasons import TEXTS
+from extender.waiting.pods import WaitingPod
+
+
+class Unscheduled(StrEnum):
+    """Why a pod waits that no reason of ours is known of, beside those as a metric label.
+
+    The first three are kube-scheduler's own (``PodReason...`` in k8s.io/api/core/v1/types.go).
+    """
+
+    UNSCHEDULABLE = "Unschedulable"
+    FAILED = "SchedulerError"
+    GATED = "SchedulingGated"
+    CHOSEN = "NodeChosen"
+    SILENT = "SchedulerSilent"
+    UNTRIED = "NotTriedYet"
+
+
+TELLS: dict[Unscheduled, str] = {
+    Unscheduled.UNSCHEDULABLE: "kube-scheduler refuses it by itself: no node passes its own "
+    "plugins, so that no extender is asked",
+    Unscheduled.FAILED: "kube-scheduler failed at it when it last tried: an extender that did not "
+    "answer, a Binding that was refused",
+    Unscheduled.GATED: "its `spec.schedulingGates` hold it back, on purpose: no alert",
+    Unscheduled.CHOSEN: "kube-scheduler has chosen a node, and waits for a volume that is made "
+    "there, or for pods that leave",
+    Unscheduled.SILENT: "no scheduler has said anything of it for a minute: its own does not run, "
+    "or is stuck",
+    Unscheduled.UNTRIED: "it is new",
+}
+"""What each means, for people."""
+
+
+def unscheduled_pods(
+    pods: Iterable[PodFacts], schedulers: Container[str], refused: Iterable[WaitingPod]
+) -> list[PodFacts]:
+    """Return the pods without a node that ask us, and that we have not refused: oldest first."""
+    ours = {pod.request.uid for pod in refused}
+    found = (
+        facts
+        for facts in pods
+        if facts.has_no_place and facts.scheduler in schedulers and facts.uid not in ours
+    )
+    return sorted(found, key=lambda facts: (-facts.priority, facts.created, facts.uid))
+
+
+def is_unseen(facts: PodFacts, view: View) -> bool:
+    """Tell whether no scheduler has said a word of a pod, for too long to be well."""
+    said = facts.unscheduled or facts.gated
+    return not said and unheard_of(facts, view) is not None
+
+
+def why_refused(pod: WaitingPod, facts: PodFacts | None, view: View) -> Collection[str]:
+    """Return the tokens of a pod that was refused here; ``facts``: where the watch shows it.
+
+    After a restart it is known of the watch alone.
+    """
+    if pod.refused or facts is None:
+        return pod.refused
+    return why_unscheduled(facts, view)
+
+
+def why_unscheduled(facts: PodFacts, view: View) -> Collection[str]:
+    """Return the tokens of a pod by what the watch shows of it.
+
+    kube-scheduler repeats what it was answered: where that has our words, it was this program, or
+    the replica that leads, that refused the pod. Both say the same of it then.
+    """
+    if facts.gated:
+        return (Unscheduled.GATED,)
+    if facts.unscheduled and facts.unscheduled_reason != Unscheduled.GATED:  # else nobody tried yet
+        ours = [reason for reason, text in TEXTS.items() if text in facts.unscheduled]
+        failed = facts.unscheduled_reason == Unscheduled.FAILED
+        return ours or (Unscheduled.FAILED if failed else Unscheduled.UNSCHEDULABLE,)
+    if is_unseen(facts, view):
+        return (Unscheduled.SILENT,)
+    chosen = chosen_node(facts, view) is not None
+    return (Unscheduled.CHOSEN if chosen else Unscheduled.UNTRIED,)
