@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from extender.cluster.memory import MEMORY, effective_request
 from extender.cluster.resizes import Amount
-from extender.kube.objects import Node, Pod, Quantity, Resources
+from extender.kube.objects import Node, Pod, Quantity, ResourceRequirements, Resources
 from extender.kube.quantity import format_bytes, parse_milli, parse_quantity
 
 CPU = "cpu"
@@ -46,6 +46,19 @@ def node_room(node: Node) -> dict[str, int]:
 def amount(name: str, quantity: Quantity) -> int:
     """Read one amount. Raises InvalidQuantityError."""
     return parse_milli(quantity) if name == CPU else parse_quantity(quantity)
+
+
+def requested(resources: ResourceRequirements, name: str) -> int:
+    """Return what a container requests of a resource, its limit where it says nothing.
+
+    Raises InvalidQuantityError.
+    """
+    return amount(name, resources.requests.get(name, resources.limits.get(name, 0)))
+
+
+def is_of_a_plugin(name: str) -> bool:
+    """Tell whether a device plugin tells of a resource (``nvidia.com/gpu``), not the kubelet."""
+    return "/" in name
 
 
 def in_words(name: str, size: int) -> str:

@@ -28,7 +28,8 @@ KUBE_SCHEDULER, EXTENDER = "kube-scheduler", "extender"
 class NodeAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """One node's answer; ``beyond`` is what the pod wants beyond what the node could ever give.
 
-    ``without`` are the resources that the pod wants and the node has none of.
+    ``without`` are the resources that the pod wants and the node has none of, ``staying`` the pods
+    of DaemonSets and of the kubelet without which it would be large enough, the largest first.
     ``elsewhere``: what keeps the pod from starting there that nobody refuses it for.
     """
 
@@ -36,6 +37,7 @@ class NodeAnswer(msgspec.Struct, frozen=True, kw_only=True):
     objection: Objection | None = None
     beyond: Amounts = {}
     without: tuple[str, ...] = ()
+    staying: tuple[PodFacts, ...] = ()
     elsewhere: str = ""
 
     @property
@@ -92,14 +94,19 @@ class NodeAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def lacking(self) -> Amounts:
-        """Return what lacks by resource where amounts are all that refuses; else nothing.
-
-        Of memory what lacks once memory-backed volumes are counted.
-        """
+        """Return what lacks by resource where amounts are all that refuses; else nothing."""
         if self.verdict.reason not in {None, Reason.INSUFFICIENT_MEMORY}:
             return {}
         if self.objection is not None and not self.objection.is_shortage:
             return {}
+        return self.short
+
+    @property
+    def short(self) -> Amounts:
+        """Return what lacks by resource, memory first, whatever else refuses the node.
+
+        Of memory what lacks once memory-backed volumes are counted.
+        """
         short = dict(self.objection.short) if self.objection is not None else {}
         memory = max(short.get(MEMORY, 0), self.verdict.missing)
         return {MEMORY: memory} | short | {MEMORY: memory} if memory else short
@@ -147,6 +154,7 @@ def answers_for(
             objection=None if name == request.node else objections.of(wanted, name, number=number),
             beyond=sizes.beyond(name),
             without=sizes.without(name),
+            staying=sizes.staying(name),
             elsewhere=objections.elsewhere(name, number=number) if has_claims else "",
         )
         for name in sorted(view.nodes)

@@ -39,6 +39,32 @@ def made_for(answers: Sequence[NodeAnswer]) -> list[NodeAnswer]:
     return own or list(answers)
 
 
+def of_no_node(answers: Sequence[NodeAnswer], facts: PodFacts | None) -> str:
+    """Say that none of the nodes that a pod was made for is in the cluster; else empty.
+
+    The DaemonSet controller deletes such a pod (``getUnscheduledPodsWithoutNodes`` in
+    kubernetes/pkg/controller/daemon/daemon_controller.go).
+    """
+    named = {
+        one.detail
+        for answer in answers
+        if answer.objection is not None
+        for one in answer.objection.everything
+        if one.reason is InTree.NODE_NAMED
+    }
+    if not named or made_for(answers) != list(answers):
+        return ""
+    ends = (
+        f"DaemonSet {facts.daemon_set} takes it away by itself while kube-controller-manager runs"
+        if facts is not None and facts.daemon_set
+        else "change spec.affinity.nodeAffinity"
+    )
+    return (
+        f"waits: it is for {', '.join(sorted(named))} alone (matchFields), and no such node is in "
+        f"the cluster: kubectl get nodes; {ends}"
+    )
+
+
 def meant(answers: Sequence[NodeAnswer]) -> list[NodeAnswer]:
     """Return the answers of the nodes that a DaemonSet has a pod on."""
     return [

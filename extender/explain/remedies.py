@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from extender.cluster.holdings import Holding
-from extender.cluster.memory import MEMORY
 from extender.explain.answers import NodeAnswer
+from extender.explain.causes import of_models
 from extender.explain.claims import claim_remedy
 from extender.explain.filling import how_to_fill
 from extender.explain.logs import follow, see_why
-from extender.explain.room import TOGETHER, in_tree_remedy, smaller_request, too_small
-from extender.explain.volumes import smaller_volume
+from extender.explain.room import TOGETHER, in_tree_remedy, too_small, what_fits
+from extender.explain.smaller import smaller_volume
 from extender.kube.lives import ContainerLog
 from extender.kube.objects import Pod
 from extender.kube.quantity import format_bytes, format_quantity
+from extender.placement.objections import Objection
 from extender.placement.reasons import Reason
 from extender.placement.request import Refusal
 from extender.placement.verdict import Judge
@@ -24,7 +27,7 @@ _LOOK = "look at its loader"
 def remedy(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
     """Say what would end a node's refusal; empty where it fits."""
     if answer.objection is not None:
-        return in_tree_remedy(answer, judge, pod) + _smaller_volume(answer, judge, pod)
+        return in_tree_remedy(answer, judge, pod, _besides(answer, answer.objection, judge))
     match answer.verdict.reason:
         case Reason.INSUFFICIENT_MEMORY:
             return _memory(answer, judge, pod)
@@ -41,14 +44,29 @@ def remedy(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
 def _for_models(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
     """Say what each model needs for which the node refuses the pod; empty where it fits."""
     verdict = answer.verdict
-    said = [
-        (judge.called(reference), _for_model(reference, refusal, verdict.node, judge))
-        for reference, refusal in verdict.refusals.items()
-    ]
-    together = [f"for {called}: {text}" if len(said) > 1 else text for called, text in said]
+    together = _of_each(verdict.refusals, verdict.node, judge)
     if verdict.refusals and verdict.missing:
         together.append(f"besides, it {_memory(answer, judge, pod)}")
     return "; ".join([*together, TOGETHER] if len(together) > 1 else together)
+
+
+def _besides(answer: NodeAnswer, objection: Objection, judge: Judge) -> str:
+    """Say for which of its models a node that kube-scheduler refuses is none, and what ends that.
+
+    What the objection tells already is left out.
+    """
+    told = {one.reason.value for one in objection.everything}
+    reasons = frozenset(reason for reason in Reason if reason.value not in told)
+    refusals = {
+        r: refusal for r, refusal in answer.verdict.refusals.items() if refusal.reason in reasons
+    }
+    said = of_models(answer, judge, reasons)
+    return "; ".join([said, *_of_each(refusals, answer.node, judge)]) if said else ""
+
+
+def _of_each(refusals: Mapping[ModelReference, Refusal], node: str, judge: Judge) -> list[str]:
+    said = [(judge.called(one), _for_model(one, why, node, judge)) for one, why in refusals.items()]
+    return [f"for {called}: {text}" if len(said) > 1 else text for called, text in said]
 
 
 def _for_model(reference: ModelReference, refusal: Refusal, node: str, judge: Judge) -> str:
@@ -78,25 +96,21 @@ def memory_request(judge: Judge) -> str:
 
 
 def _memory(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
-    verdict = answer.verdict
-    lacking = f"lacks {format_bytes(verdict.missing)}"
-    small = f"; {too_small(answer)}" if answer.beyond else ""
-    small += _smaller_volume(answer, judge, pod)
+    said = [f"lacks {format_bytes(answer.verdict.missing)}"]
     request = memory_request(judge)
     if request:
-        return (
-            f"{lacking}, which autoscalers do not see; no node is added for it before the pod "
-            f"requests it: {request}{small}"
+        said[0] += (
+            ", which autoscalers do not see; no node is added for it before the pod requests it: "
+            f"{request}"
         )
-    smaller = smaller_request(pod, verdict.missing)
-    return lacking + (f"; it would fit with {smaller}" if smaller else "") + small
-
-
-def _smaller_volume(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
-    """Say which smaller volume would have the pod fit, where memory is all that lacks."""
-    missing = answer.lacking.get(MEMORY, 0) if len(answer.lacking) == 1 else 0
-    smaller = smaller_volume(judge.request, pod, missing) if missing else ""
-    return f"; it would fit with {smaller}" if smaller else ""
+    if answer.beyond:
+        said.append(too_small(answer))
+    if answer.beyond or not request:
+        said += what_fits(answer, judge, pod)
+    elif answer.lacking:
+        smaller = smaller_volume(judge.request, pod, answer.verdict.missing)
+        said += [f"it would fit with {smaller}"] if smaller else []
+    return "; ".join(said)
 
 
 def _told_by(holding: Holding | None) -> tuple[str, str, ContainerLog | None] | None:

@@ -6,22 +6,20 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 
-import msgspec
-
-from extender.cluster.memory import MEMORY, memory_demand
-from extender.cluster.requests import CPU, PODS, Amounts, amount, pod_requests
+from extender.cluster.memory import MEMORY
+from extender.cluster.requests import PODS, Amounts, is_of_a_plugin
 from extender.cluster.requests import in_words as resource_in_words
 from extender.explain.answers import NodeAnswer
-from extender.explain.causes import of_models
 from extender.explain.claims import claim_remedy
+from extender.explain.naming import some
+from extender.explain.smaller import what_would_fit, whole
 from extender.explain.taints import taints_remedy
-from extender.kube.objects import Container, Pod, PodSpec, ResourceRequirements
-from extender.kube.quantity import format_bytes, format_quantity
+from extender.kube.objects import Pod
+from extender.kube.quantity import format_bytes, parse_quantity
 from extender.placement.objections import InTree, Objection
-from extender.placement.reasons import Reason
 from extender.placement.verdict import Judge
 
-_MIB = 2**20
+_HUGE = "hugepages-"
 _OF_KUBERNETES = re.compile(r"([\w-]+\.)*(kubernetes|k8s)\.io/.*")
 """Labels that the kubelet and controllers set, which say what is so
 (https://kubernetes.io/docs/reference/labels-annotations-taints/)."""
@@ -29,10 +27,10 @@ IF_EMPTY = "even if all pods left that can"
 TOGETHER = "to end one alone would not help"
 
 
-def in_tree_remedy(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
+def in_tree_remedy(answer: NodeAnswer, judge: Judge, pod: Pod, of_models: str) -> str:
     """Say what would end kube-scheduler's refusal of a node; empty where it does not refuse it.
 
-    What else is in the way there is told, too.
+    What else is in the way there is told, too; ``of_models`` is what its models are refused for.
     """
     objection = answer.objection
     if objection is None:
@@ -41,11 +39,9 @@ def in_tree_remedy(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
     for other in objection.besides:
         detail = f": {other.detail}" if other.detail else ""
         said.append(f"besides, {other.text}{detail}; {_fixed(other, answer.node, judge, pod)}")
-    said += _room(answer, pod)
-    told = frozenset(one.reason.value for one in objection.everything)
-    ours = of_models(answer, judge, frozenset(r for r in Reason if r.value not in told))
-    if ours:
-        said.append(f"besides, {ours}")
+    said += _room(answer, judge, pod)
+    if of_models:
+        said.append(f"besides, {of_models}")
     if objection.besides:
         said.append(TOGETHER)
     return "; ".join(said)
@@ -91,7 +87,7 @@ def _to_be_selected(labels: Mapping[str, str], node: str, judge: Judge) -> str:
     )
 
 
-def _room(answer: NodeAnswer, pod: Pod) -> Iterator[str]:
+def _room(answer: NodeAnswer, judge: Judge, pod: Pod) -> Iterator[str]:
     """Say what lacks by requests, whether the node has so much at all, and what would fit."""
     objection = answer.objection
     if objection is None or not objection.short:
@@ -104,28 +100,72 @@ def _room(answer: NodeAnswer, pod: Pod) -> Iterator[str]:
     ]
     if lacking:
         yield f"{'' if objection.is_shortage else 'besides, it '}lacks {' and '.join(lacking)}"
-    node = shlex.quote(answer.node)
-    there = f"kubectl get pods --all-namespaces --field-selector spec.nodeName={node}"
-    if answer.without:
-        yield f"the node has no {' and no '.join(answer.without)} at all"
-    if any(map(_is_of_a_plugin, answer.without)):
-        yield f"see whether its device plugin runs: {there}; kubectl describe node {node}"
+    for name in answer.without:
+        yield from _without(name, answer, judge, pod)
     if answer.beyond:
         yield too_small(answer)
-    if not objection.is_shortage:
-        return
-    if len(objection.short) == 1 and answer.lacking:
-        (name, short), *_ = objection.short.items()
-        smaller = smaller_request(pod, memory if name == MEMORY else short, name)
-        if smaller:
-            yield f"it would fit with {smaller}"
-    if not answer.without and not answer.beyond:
-        yield f"see who takes it: {there}"
+    yield from what_fits(answer, judge, pod)
+    if objection.is_shortage and not answer.without and not answer.beyond:
+        yield f"see who takes it: {_there(answer.node)}"
 
 
-def _is_of_a_plugin(resource: str) -> bool:
-    """Tell whether a device plugin tells of a resource (``nvidia.com/gpu``), not the kubelet."""
-    return "/" in resource
+def _there(node: str) -> str:
+    return f"kubectl get pods --all-namespaces --field-selector spec.nodeName={shlex.quote(node)}"
+
+
+def _without(resource: str, answer: NodeAnswer, judge: Judge, pod: Pod) -> Iterator[str]:
+    """Say that a node has none of a resource, and what would give it some."""
+    node = shlex.quote(answer.node)
+    yield f"the node has no {resource} at all"
+    if resource.startswith(_HUGE):
+        size = resource.removeprefix(_HUGE)
+        pages = -(-whole(pod, resource) // parse_quantity(size))
+        yield (
+            f"have its kernel set some aside (hugepagesz={size.removesuffix('i')} hugepages="
+            f"{pages}) and start its kubelet anew, or leave out {resource}"
+        )
+    elif is_of_a_plugin(resource):
+        room = judge.view.nodes[answer.node].room
+        domain = resource.partition("/")[0]
+        others = [f"{size} {name}" for name, size in room.items() if _is_of(domain, name) and size]
+        yield (
+            f"its device plugin offers {some(others)}: ask for that, or have it offer {resource}: "
+            f"kubectl describe node {node}"
+            if others
+            else f"see whether its device plugin runs: {_there(answer.node)}; kubectl describe "
+            f"node {node}"
+        )
+    else:
+        yield f"see what it has: kubectl describe node {node}"
+
+
+def _is_of(domain: str, resource: str) -> bool:
+    return resource.startswith(f"{domain}/")
+
+
+def what_fits(answer: NodeAnswer, judge: Judge, pod: Pod) -> Iterator[str]:
+    """Say what would have a node room for a pod, which then fits where amounts are all that lacks.
+
+    Smaller requests or volumes; where none would do, less of the pods that stay, or a larger node.
+    """
+    ways = what_would_fit(judge.request, pod, answer.short)
+    if ways:
+        would = "it would fit" if answer.lacking else "there would be room"
+        yield f"{would} with {', or with '.join(ways)}"
+    elif answer.staying:
+        one, *others = answer.staying
+        more = f" of {len(others) + 1} such pods" if others else ""
+        kept = (
+            f"edit daemonset -n {shlex.quote(one.namespace)} {shlex.quote(one.daemon_set)}"
+            if one.daemon_set
+            else f"get pod -n {shlex.quote(one.namespace)} {shlex.quote(one.name)} -o yaml"
+        )
+        yield (
+            f"of what stays there pod {one.namespace}/{one.name} takes most{more}: have it request "
+            f"less, or keep it off the node: kubectl {kept}"
+        )
+    elif answer.beyond:
+        yield "nothing smaller of it would do: it takes a larger node"
 
 
 def too_small(answer: NodeAnswer) -> str:
@@ -154,100 +194,3 @@ def _memory(lacking: int, by_requests: int) -> str:
     """Say how much memory lacks, and how much of that kube-scheduler sees."""
     seen = "" if lacking == by_requests else f" ({format_bytes(by_requests)} by requests alone)"
     return f"{format_bytes(lacking)} of memory{seen}"
-
-
-def smaller_request(pod: Pod, missing: int, resource: str = MEMORY) -> str:
-    """Return the one request of a pod that, so much smaller, would have it fit; else empty.
-
-    Of several containers the largest whose request alone can make the difference.
-    """
-    whole = _whole(pod, resource)
-    for spec, where, size in _smaller(pod.spec, missing, resource):
-        smaller = msgspec.structs.replace(pod, spec=spec)
-        if whole - _whole(smaller, resource) >= missing:
-            return f"{where}: {_quantity(resource, size)}"
-    return ""
-
-
-def _whole(pod: Pod, resource: str) -> int:
-    if resource == MEMORY:
-        return memory_demand(pod).bytes
-    return pod_requests(pod).get(resource, 0)
-
-
-def _quantity(resource: str, size: int) -> str:
-    if resource == CPU:
-        return f"{size}m" if size % 1000 else str(size // 1000)
-    return str(size) if _is_of_a_plugin(resource) else format_quantity(size)
-
-
-def _smaller(spec: PodSpec, missing: int, resource: str) -> Iterator[tuple[PodSpec, str, int]]:
-    """Yield the spec with one request smaller, the field of that request, and its new size."""
-    if spec.resources is not None and resource in spec.resources.requests:
-        size = _less(spec.resources, missing, resource)
-        if size:
-            level = _requesting(spec.resources, size, resource)
-            changed = msgspec.structs.replace(spec, resources=level)
-            yield changed, _fields(spec.resources, resource, "spec."), size
-        return
-    alone = len(spec.containers) + len(spec.init_containers) == 1
-    places = [("containers", spec.containers, n) for n in range(len(spec.containers))]
-    places += [
-        ("init_containers", spec.init_containers, n) for n in range(len(spec.init_containers))
-    ]
-    for field, containers, number in sorted(
-        places, key=lambda place: -requested(place[1][place[2]].resources, resource)
-    ):
-        container = containers[number]
-        size = _less(container.resources, missing, resource)
-        if not size:
-            continue
-        less = _requesting(container.resources, size, resource)
-        new = msgspec.structs.replace(container, resources=less)
-        others = (*containers[:number], new, *containers[number + 1 :])
-        where = _fields(container.resources, resource)
-        where += "" if alone else f" of {_name(field, container)}"
-        if field == "containers":
-            yield msgspec.structs.replace(spec, containers=others), where, size
-        else:
-            yield msgspec.structs.replace(spec, init_containers=others), where, size
-
-
-def _fields(resources: ResourceRequirements, resource: str, of: str = "") -> str:
-    """Name the fields that have to change for a smaller request.
-
-    What cannot be overcommitted has a limit, and a request, where there is one, equal to it
-    (kubernetes/pkg/apis/core/validation, ValidateContainerResourceRequirements).
-    """
-    request = f"{of}resources.requests.{resource}"
-    if not _is_never_overcommitted(resource):
-        return request
-    limit = f"{of}resources.limits.{resource}"
-    return f"{request} and {limit}" if resource in resources.requests else limit
-
-
-def _is_never_overcommitted(resource: str) -> bool:
-    return _is_of_a_plugin(resource) or resource.startswith("hugepages-")
-
-
-def _name(field: str, container: Container) -> str:
-    return f"{'' if field == 'containers' else 'init '}container {container.name}"
-
-
-def requested(resources: ResourceRequirements, resource: str = MEMORY) -> int:
-    """Return what a container requests of a resource, its limit where it says nothing."""
-    return amount(resource, resources.requests.get(resource, resources.limits.get(resource, 0)))
-
-
-def _less(resources: ResourceRequirements, missing: int, resource: str) -> int:
-    """Return a request that is smaller by so much, of bytes whole MiB; 0 where none can be."""
-    unit = 1 if resource == CPU or _is_of_a_plugin(resource) else _MIB
-    return max(0, (requested(resources, resource) - missing) // unit * unit)
-
-
-def _requesting(resources: ResourceRequirements, size: int, resource: str) -> ResourceRequirements:
-    quantity = {resource: _quantity(resource, size)}
-    changed = {"requests": {**resources.requests, **quantity}}
-    if _is_never_overcommitted(resource):
-        changed["limits"] = {**resources.limits, **quantity}
-    return msgspec.structs.replace(resources, **changed)

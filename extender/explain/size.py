@@ -24,9 +24,11 @@ class Sizes:
         self._view = view
         self._wanted = {**requests, MEMORY: request.demand.bytes}
         self._own: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        self._stay: dict[str, list[PodFacts]] = defaultdict(list)
         for pod in pods:
             if pod.node and pod.counts and pod.comes_back and pod.uid != request.uid:
-                for name, size in {**pod.requests, MEMORY: pod.demand.bytes}.items():
+                self._stay[pod.node].append(pod)
+                for name, size in _takes(pod).items():
                     self._own[pod.node][name] += size
 
     def beyond(self, name: str) -> dict[str, int]:
@@ -46,6 +48,23 @@ class Sizes:
                 found[resource] = over
         return found
 
+    def staying(self, name: str) -> tuple[PodFacts, ...]:
+        """Return the pods that stay and take what the pod wants beyond it, the largest first.
+
+        None where the node would be too small without them, too.
+        """
+        node, beyond = self._view.nodes.get(name), self.beyond(name)
+        if node is None or any(
+            self._wanted[resource] > (node_has(node, resource) or 0) for resource in beyond
+        ):
+            return ()
+
+        def taken(pod: PodFacts) -> tuple[int, ...]:
+            return tuple(_takes(pod).get(resource, 0) for resource in beyond)
+
+        found = [pod for pod in self._stay.get(name, ()) if any(taken(pod))]
+        return tuple(sorted(found, key=taken, reverse=True))
+
     def without(self, name: str) -> tuple[str, ...]:
         """Return the resources that the pod wants and the node has none of, places apart."""
         node = self._view.nodes.get(name)
@@ -53,3 +72,7 @@ class Sizes:
             return ()
         wanted = (name for name, size in self._wanted.items() if size and name != PODS)
         return tuple(name for name in wanted if node_has(node, name) == 0)
+
+
+def _takes(pod: PodFacts) -> Amounts:
+    return {**pod.requests, MEMORY: pod.demand.bytes}

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from extender.cluster.memory import CAPACITY, MEMORY, NO_SIZE_LIMIT, MemoryVolume, memory_demand
-from extender.explain.room import requested
+from extender.cluster.memory import CAPACITY, MEMORY, NO_SIZE_LIMIT, MemoryVolume
+from extender.cluster.requests import requested
 from extender.kube.objects import Container, Pod, PodSpec
 from extender.kube.quantity import format_bytes, format_quantity, parse_quantity
 from extender.placement.estimate import bytes_from_name
@@ -70,7 +70,7 @@ class _Fields:
             limit = _limit(container)
             if limit is not None and not (of_the_pod and limit >= size):
                 path = self._at(f"spec.{field}.resources.limits.memory")
-                said.append(f"{path}: {_quantity(requested(container.resources) + size)}")
+                said.append(f"{path}: {_quantity(requested(container.resources, MEMORY) + size)}")
         return " and ".join(said) or f"a memory limit of {whole} for the pod as a whole"
 
     def filler(self, volume: str) -> Container | None:
@@ -106,39 +106,14 @@ def volume_warnings(
         yield from _too_small(request, volume, fields)
 
 
-def smaller_volume(request: PodRequest, pod: Pod, missing: int) -> str:
-    """Return the size of a memory-backed volume with which the pod would fit; else empty.
-
-    Of one that is larger than what goes into it, where so much less (bytes) is enough. What the pod
-    requests as a whole is smaller by as much: it holds what the volume may take.
-    """
-    whole = memory_demand(pod).bytes
-    for number, volume in enumerate(pod.spec.volumes):
-        needed, empty = _filled(request, volume.name), volume.empty_dir
-        has = next((one for one in request.demand.volumes if one.name == volume.name), None)
-        if not needed or empty is None or has is None or (has.bytes or 0) <= needed:
-            continue
-        less = msgspec.structs.replace(
-            volume, empty_dir=msgspec.structs.replace(empty, size_limit=needed)
-        )
-        volumes = (*pod.spec.volumes[:number], less, *pod.spec.volumes[number + 1 :])
-        spec = msgspec.structs.replace(pod.spec, volumes=volumes)
-        said = f"spec.volumes[{number}].emptyDir.sizeLimit: {_quantity(needed)}"
-        level = spec.resources
-        if level is not None and MEMORY in level.requests:
-            others = {name: size for name, size in level.requests.items() if name != MEMORY}
-            level = msgspec.structs.replace(level, requests=others)
-            spec = msgspec.structs.replace(spec, resources=level)
-            size = memory_demand(msgspec.structs.replace(pod, spec=spec)).bytes
-            said += f" and spec.resources.requests.memory: {_quantity(size)}"
-        if whole - memory_demand(msgspec.structs.replace(pod, spec=spec)).bytes >= missing:
-            return said
-    return ""
+def filled_bytes(request: PodRequest, volume: str) -> int:
+    """Return the bytes that a volume needs for what goes into it, as far as known; else 0."""
+    return sum(_needed(one) for one in request.workload.references if one.volume == volume)
 
 
 def _of_size(request: PodRequest, volume: MemoryVolume, fields: _Fields) -> Iterator[VolumeWarning]:
     """Compare a volume's size with the pod's limit, if it has one."""
-    limit, filled = request.demand.limit, _filled(request, volume.name)
+    limit, filled = request.demand.limit, filled_bytes(request, volume.name)
     if volume.why == NO_SIZE_LIMIT:
         figure = f": {_quantity(filled)}" if filled else " to what will be written there"
         yield VolumeWarning(
@@ -194,11 +169,6 @@ def _too_small(
                 message=f"{has}, the memory-backed volume {volume.name} takes {format_bytes(room)}",
                 remedy=f"set {fields.size_limit(volume.name)}: {_quantity(_needed(reference))}",
             )
-
-
-def _filled(request: PodRequest, volume: str) -> int:
-    """Return the bytes that a volume needs for what goes into it, as far as known; else 0."""
-    return sum(_needed(one) for one in request.workload.references if one.volume == volume)
 
 
 def _needed(reference: ModelReference) -> int:

@@ -10,7 +10,7 @@ from extender.explain.answers import NodeAnswer
 from extender.explain.causes import all_that_refuses
 from extender.explain.chosen import chosen_node
 from extender.explain.claims import see_claim
-from extender.explain.daemons import meant, where_they_go
+from extender.explain.daemons import meant, of_no_node, where_they_go
 from extender.explain.held import SILENT, Held
 from extender.explain.naming import some
 from extender.explain.remedies import memory_request
@@ -45,15 +45,15 @@ def summarize(
     """
     if held is None and stands is not None and not judge.request.node:
         return f"{stands.message}; {asks_for(judge)}"
+    uid = judge.request.uid
+    facts = next((one for one in pods if uid and one.uid == uid), None)
     if wanted is not None and wanted.said == EACH_NODE and answers:
         can_go = where_they_go(judge, answers, pods, _soonest(meant(answers)))
     else:
-        can_go = _can_go(judge, answers, pods)
+        can_go = of_no_node(answers, facts) or _can_go(judge, answers, pods)
     if pinned:
         can_go = f"is for {some(answer.node for answer in answers)} alone and {can_go}"
     first = ""
-    uid = judge.request.uid
-    facts = next((one for one in pods if uid and one.uid == uid), None)
     told = facts is None or (held is not None and held.reason == SILENT)
     chosen = "" if facts is None or told else _chosen(facts, judge, pods)
     fits = any(answer.fits for answer in answers)

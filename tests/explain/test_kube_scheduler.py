@@ -295,26 +295,27 @@ def test_the_request_that_would_fit_is_named_by_its_container(which: str) -> Non
     assert answer["remedy"].endswith(said)
 
 
-def test_where_no_single_request_is_to_blame_none_is_named() -> None:
-    both = [container("a", "70Gi"), container("b", "70Gi")]
-    (answer,) = document(manifest(containers=both), machine())["nodes"]
-    assert "lacks 76.0 GiB of memory" in answer["remedy"]
-    assert "would fit" not in answer["remedy"]
-
-
 def test_no_smaller_request_is_named_where_the_model_is_absent_too() -> None:
     asker = served(resources={"requests": {"memory": "80Gi"}})
     told = document(asker, machine("a"), machine("b"), loader(), loader_pod("b", READY))
     remedies = {answer["name"]: answer["remedy"] for answer in told["nodes"]}
     assert "it would fit with" in remedies["b"]
     assert "it would fit with" not in remedies["a"]
-    assert remedies["a"].endswith("; besides, node cache does not hold the model")
+    assert "; besides, node cache does not hold the model; loader inference/model" in remedies["a"]
+    assert remedies["a"].endswith(
+        "; or declare what is baked in: kubectl annotate node a modelcache.dev/provides=/var/lib/"
+        "models/llama-3.1-8b-instruct"
+    )
 
 
 def test_what_lacks_is_told_beside_a_cordon() -> None:
     """To uncordon the node would not help."""
     (answer,) = document(manifest(requests={GPU: "4"}), machine(unschedulable=True))["nodes"]
-    assert answer["remedy"].startswith("kubectl uncordon a; besides, it lacks 2 nvidia.com/gpu")
+    assert answer["remedy"] == (
+        "kubectl uncordon a; besides, it lacks 2 nvidia.com/gpu; the node is too small: 2 "
+        "nvidia.com/gpu would lack even if all pods left that can; there would be room with "
+        "resources.requests.nvidia.com/gpu and resources.limits.nvidia.com/gpu: 2"
+    )
 
 
 # -- claims ----------------------------------------------------------------------------------------

@@ -108,7 +108,7 @@ def test_memory_that_no_node_has_is_compared_with_a_node_cache() -> None:
         (
             "28Gi",
             "kube-scheduler",
-            "spec.volumes[0].emptyDir.sizeLimit: 17Gi and spec.resources.requests.memory: 25Gi",
+            "spec.volumes[0].emptyDir.sizeLimit: 17Gi, and spec.resources.requests.memory: 25Gi",
         ),
     ],
     ids=["that nobody requests", "that is requested"],
@@ -132,8 +132,10 @@ def test_a_volume_that_is_larger_than_its_model_can_be_smaller_and_a_cache_needs
     document = explain(asking("20Gi", level), Context(state=state))
     small, larger = document["nodes"]
     assert {small["refusedBy"], larger["refusedBy"]} == {refused_by}
-    assert "it would fit with" not in small["remedy"]
-    assert larger["remedy"].endswith(f"; it would fit with {smaller}")
+    both = "sizeLimit: 17Gi, and resources.requests.memory of container vllm: 7Gi"
+    assert both in small["remedy"]
+    assert both not in larger["remedy"]
+    assert larger["remedy"].endswith(f" with {smaller}")
     (better,) = (o["message"] for o in document["warnings"] if o["reason"] == "BetterStrategy")
     assert better.startswith("a node cache (hostPath) would take none of the 20.0 GiB of memory")
     pasted = explain(asking("17Gi", level and "25Gi"), Context(state=state))

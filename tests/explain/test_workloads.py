@@ -10,7 +10,8 @@ import pytest
 from extender.cluster.state import ClusterState
 from extender.explain.document import Document, is_well
 from extender.explain.workloads import explain_all
-from extender.kube.objects import KubeObject, Node, Taint
+from extender.kube.decode import convert
+from extender.kube.objects import KubeObject, Node, Pod, Taint
 from extender.verbs.context import Context
 from extender.workload.manifest import parts_of
 from tests.builders import MODEL, READY, loader, loader_pod, node, requesting, tmpfs
@@ -131,8 +132,24 @@ def test_a_pod_that_a_daemon_set_made_waits_for_its_own_node_s_model_and_no_othe
         "model on a node; asks for"
     )
     assert document["warnings"] == []
-    (gone,) = told(made_by_a_daemon_set(spec, "z"), *THREE, *loaders)
-    assert "the pod is for another node" in gone["summary"]
+
+
+def test_a_pod_that_was_made_for_a_node_that_is_gone_says_so() -> None:
+    """And who takes it away: of a manifest nobody does."""
+    spec = workload("DaemonSet")["spec"]["template"]["spec"]
+    pod = made_by_a_daemon_set(spec, "z")
+    said = (
+        "waits: it is for z alone (matchFields), and no such node is in the cluster: kubectl get "
+        "nodes; "
+    )
+    (gone,) = told(pod, *THREE, convert(pod, Pod))
+    assert gone["summary"].startswith(
+        f"{said}DaemonSet w takes it away by itself while kube-controller-manager runs; asks for"
+    )
+    assert not is_well(gone)
+    del pod["metadata"]["uid"], pod["metadata"]["ownerReferences"]
+    (manifest,) = told(pod, *THREE)
+    assert manifest["summary"].startswith(f"{said}change spec.affinity.nodeAffinity; asks for")
 
 
 def test_a_pod_that_a_daemon_set_made_is_for_its_node_and_nobodys_labels_are_in_the_way() -> None:
