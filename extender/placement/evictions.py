@@ -24,7 +24,7 @@ class NoEviction(msgspec.Struct, frozen=True, kw_only=True):
     The ``victims`` that were not worth it, by node, as UIDs; and ``again_at`` (the state's steady
     time) it is tried in any case, None where that is all. ``lost`` is the node that it is nominated
     to where that leads nowhere, else empty. ``once_fresh``: nobody can tell by old knowledge where
-    its nomination leads, and it is tried again once that is fresh.
+    that leads, and it is tried again once that is fresh.
     """
 
     request: PodRequest
@@ -46,11 +46,11 @@ def refused_eviction(
     return judge.reason(name, freed=freed(judge.view.nodes.get(name), victims, pod_of))
 
 
-def becomes_free(judge: Judge, name: str, making_way: Iterable[str], pod_of: PodOf) -> bool:
-    """Tell whether a node that has no memory for a pod has it once these others are gone."""
-    node = judge.view.nodes.get(name)
-    if node is None or judge.reason(name) is not Reason.INSUFFICIENT_MEMORY:
-        return False
+def has_room_soon(judge: Judge, name: str, making_way: Iterable[str], pod_of: PodOf) -> bool:
+    """Tell whether a node takes a pod, or does once these others are gone."""
+    reason, node = judge.reason(name), judge.view.nodes.get(name)
+    if reason is not Reason.INSUFFICIENT_MEMORY or node is None:
+        return reason is None
     return judge.reason(name, freed=freed(node, making_way, pod_of)) is None
 
 

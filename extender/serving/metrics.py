@@ -230,7 +230,7 @@ class _ClusterCollector(Collector):
             "lost_nominations",
             "Nominations that lead nowhere and keep others out, still to be taken back.",
             (),
-            [((), len(self._waiting.lost))],
+            [((), self._waiting.lost.count())],
         )
         yield from self._waits.collect(view)
         yield from self._starts()

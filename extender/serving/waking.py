@@ -12,6 +12,7 @@ from threading import Event, Thread
 from time import monotonic
 
 import structlog
+from cachetools import LRUCache
 
 from extender.serving.telling import ApiTelling, while_leading
 from extender.verbs.context import Context
@@ -26,6 +27,9 @@ TICK_SECONDS = 1.0
 GATHER_SECONDS = 0.02
 """Events come in crowds; so long they are gathered before anything is judged, and longer where
 thousands wait (``PLAN_SECONDS_PER_POD``)."""
+
+MOST_CAUSES = 100
+"""So many are remembered: an admission webhook may give any reason."""
 
 _TAKEN_BACK = {
     Told.WRITTEN: "written",
@@ -60,7 +64,7 @@ class Waking:
         self._pause = 1.0 / per_second
         self._count = count
         self._count_taken_back = count_taken_back
-        self._not_taken_back: set[str] = set()  # the causes that were said
+        self._not_taken_back: LRUCache[str, None] = LRUCache(MOST_CAUSES)  # those that were said
         self._lead = lead
         self._rounds = Rounds(
             context.state,
@@ -126,7 +130,7 @@ class Waking:
 
         What was said is forgotten once one that had missed is taken back, or none is left.
         """
-        request, word, left = taken.lost.request, taken.word, len(self._pods.lost)
+        request, word, left = taken.lost.request, taken.word, self._pods.lost.count()
         said = log.bind(namespace=request.namespace, pod=request.name, node=taken.lost.node)
         result = _TAKEN_BACK[word.told]
         self._count_taken_back(result)
@@ -136,7 +140,7 @@ class Waking:
                 said.info("nominations can be taken back again", left=left)
                 self._not_taken_back.clear()
         elif result == "failed" and word.cause not in self._not_taken_back:
-            self._not_taken_back.add(word.cause)
+            self._not_taken_back[word.cause] = None
             said.warning(
                 "nomination not taken back; it keeps others out",
                 error=word.error,

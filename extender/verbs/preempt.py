@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Container
 
 from extender.cluster.view import Nominated, View
-from extender.placement.evictions import NoEviction, becomes_free, freed, refused_eviction
+from extender.placement.evictions import NoEviction, freed, has_room_soon, refused_eviction
 from extender.placement.reasons import Reason
 from extender.placement.verdict import Judge
 from extender.verbs.context import Context, Late, never
@@ -54,7 +54,7 @@ def no_eviction(args: PreemptArgs, made: Decision | None, context: Context) -> N
         request=request,
         victims={name: victims.uids for name, victims in args.candidates.items()},
         again_at=context.state.awaits_nomination(args.candidates),
-        lost="" if made.stale else nominated,
+        lost=nominated,
         once_fresh=bool(made.stale and nominated),
     )
 
@@ -118,10 +118,8 @@ def _becomes_free(args: PreemptArgs, judge: Judge, context: Context) -> bool:
     refused = nominated, args.pod.metadata.resource_version
     if not nominated or context.refused_nominations.get(request.uid) != refused or judge.stale:
         return False
-    if judge.reason(nominated) is None:
-        return True
     making_way = context.state.making_way(nominated, request.priority)
-    return becomes_free(judge, nominated, making_way, context.state.pod)
+    return has_room_soon(judge, nominated, making_way, context.state.pod)
 
 
 def _wait(

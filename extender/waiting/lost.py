@@ -20,7 +20,7 @@ MAX_LOST = 10_000
 
 
 class Lost(msgspec.Struct, frozen=True):
-    """A pod's nomination to a ``node`` that led nowhere.
+    """A pod's nomination to a ``node`` that led nowhere; ``in_doubt`` where old knowledge said so.
 
     ``misses`` counts the times that it could not be taken back; it is tried again ``again_at``, by
     the clock that nobody sets.
@@ -30,6 +30,7 @@ class Lost(msgspec.Struct, frozen=True):
     node: str
     misses: int = 0
     again_at: float = 0.0
+    in_doubt: bool = False
 
 
 class LostNominations:
@@ -39,24 +40,32 @@ class LostNominations:
         self._of_pod: FIFOCache[str, Lost] = FIFOCache(size)
         self._lock = Lock()
 
-    def __len__(self) -> int:
-        return len(self._of_pod)
+    def count(self) -> int:
+        """Return how many lead nowhere for sure, or were found to."""
+        with self._lock:
+            return sum(lost.misses > 0 or not lost.in_doubt for lost in self._of_pod.values())
 
-    def put(self, request: PodRequest, node: str) -> None:
+    def put(self, request: PodRequest, node: str, *, in_doubt: bool) -> None:
         """Note one in place of the pod's last one, unless that is still to be taken back."""
         with self._lock:
             before = self._of_pod.get(request.uid)
-            if before is None or before.node != node:
-                self._of_pod[request.uid] = Lost(request, node)
+            decided = before is not None and before.in_doubt and not in_doubt
+            if before is None or before.node != node or decided:
+                self._of_pod[request.uid] = Lost(request, node, in_doubt=in_doubt)
 
-    def next(self, steady: float) -> Lost | None:
+    def next(self, steady: float, *, doubts: bool) -> Lost | None:
         """Return one that it is time to take back: the oldest, those that missed after all others.
 
-        Asked right before each is written: whoever has come to be nominated rightly is none. While
-        the write is under way, that can still happen; kube-scheduler tries such a pod again.
+        Those in doubt among them with ``doubts`` alone. Asked right before each is written: whoever
+        has come to be nominated rightly is none. While the write is under way, that can still
+        happen; kube-scheduler tries such a pod again.
         """
         with self._lock:
-            due = (lost for lost in self._of_pod.values() if lost.again_at <= steady)
+            due = (
+                lost
+                for lost in self._of_pod.values()
+                if lost.again_at <= steady and (doubts or not lost.in_doubt)
+            )
             return min(due, key=lambda lost: lost.misses, default=None)
 
     def missed(self, lost: Lost, again_at: float) -> None:

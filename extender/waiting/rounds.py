@@ -18,6 +18,7 @@ from extender.cluster.state import ClusterState
 from extender.cluster.view import PodFacts
 from extender.placement.policy import Policy
 from extender.placement.request import PodRequest
+from extender.waiting.leads import IN_DOUBT_SECONDS, leads_somewhere
 from extender.waiting.lost import Lost
 from extender.waiting.nominate import Nominations
 from extender.waiting.pods import WaitingPod, WaitingPods
@@ -122,13 +123,16 @@ class Rounds:
     ) -> None:
         self._state = state
         self._pods = pods
+        self._policy = policy
         self._telling = telling
+        self._stale = stale
         self._schedulers = schedulers
         self._request_of = request_of
         self._waker = Waker(state, pods, policy, stale=stale)
         self._nominations = Nominations(state, policy, stale=stale)
         self._term: str | None = None
         self._complete = False
+        self._fresh_since: float | None = None
 
     def wake(self, lead: Lead) -> Iterator[Woken | TakenBack]:
         """Tell of whom it is time to tell, for as long as this service leads.
@@ -136,6 +140,10 @@ class Rounds:
         A round ends early where the apiserver is not there: nobody else is worth a try then.
         """
         self._follow(lead)
+        if self._stale():
+            self._fresh_since = None
+        elif self._fresh_since is None:
+            self._fresh_since = self._state.steady()
         if not lead.leads():
             return
         for told in self._tell():
@@ -153,13 +161,29 @@ class Rounds:
         for woken in chain(waking, repeat(None, TAKEN_BACK_AFTERWARDS)):
             if woken is not None:
                 yield woken
-            lost = self._pods.lost.next(self._state.steady()) if answered else None
+            lost = self._next_lost() if answered else None
             if lost is not None:
                 taken = self._take_back(lost)
                 answered = taken.word.told is not Told.UNANSWERED
                 yield taken
             elif woken is None:
                 return
+
+    def _next_lost(self) -> Lost | None:
+        """Return a nomination to take back; those in doubt that lead somewhere are forgotten.
+
+        Some of these at a time: whoever is to be woken waits for it.
+        """
+        steady, since = self._state.steady(), self._fresh_since
+        doubts = since is not None and steady - since >= IN_DOUBT_SECONDS
+        for _ in range(TAKEN_BACK_AFTERWARDS):
+            lost = self._pods.lost.next(steady, doubts=doubts)
+            if lost is None or not lost.in_doubt:
+                return lost
+            if not leads_somewhere(lost.request, lost.node, self._state, self._policy):
+                return lost
+            self._pods.lost.drop(lost)
+        return None
 
     def _follow(self, lead: Lead) -> None:
         """Have those wait who wait in the present term.

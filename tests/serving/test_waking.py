@@ -205,13 +205,13 @@ def test_why_nominations_stay_is_said_once_for_each_cause_and_that_they_go_again
         apiserver.status, apiserver.body = status, said
         assert told() == ["nomination not taken back; it keeps others out"]
         assert told() == []
-        assert len(room.pods.lost) == 3
+        assert room.pods.lost.count() == 3
         apiserver.status = 500
         assert told() == ["nomination not taken back; it keeps others out"]
         apiserver.status = 200
         taken = "nomination that led nowhere taken back"
         assert told() == [taken, "nominations can be taken back again", taken, taken]
-        assert len(room.pods.lost) == 0
+        assert room.pods.lost.count() == 0
         room.preempted(meant[0], b=("uid-nobody",))
         apiserver.status = 403
         assert told() == ["nomination not taken back; it keeps others out"], "it is another time"
@@ -226,7 +226,7 @@ def test_a_nomination_that_is_another_one_by_now_is_none_to_take_back(tmp_path: 
         room.preempted(nominated(above(tmpfs("meant", size="60Gi")), "a"), b=("uid-nobody",))
         room.waking.wake()
     assert room.taken_back == {"overtaken": 1}
-    assert len(room.pods.lost) == 0
+    assert room.pods.lost.count() == 0
     assert not [line for line in logs if "nomination" in line["event"]]
 
 

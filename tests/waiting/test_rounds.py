@@ -6,15 +6,19 @@ watch may tell of pods later than that.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
+from extender.kube.objects import Pod
 from extender.placement.request import PodRequest
+from extender.waiting.leads import IN_DOUBT_SECONDS
 from extender.waiting.pods import UNSEEN_SECONDS
 from extender.waiting.rounds import TAKEN_BACK_AFTERWARDS, Rounds, Told, Word
 from tests.builders import node, tmpfs
-from tests.verbs.test_preempt import above, nominated
+from tests.verbs.test_preempt import above, evicted, nominated
 from tests.waiting.room import Room
 
 TAKER = tmpfs("taker", size="60Gi", on="a")
@@ -309,6 +313,102 @@ def test_where_a_nomination_leads_is_asked_again_once_knowledge_is_fresh(
     for _ in range(10):
         leading.see("own 1")
     assert leading.told == ["meant", "meant not to a"]
+
+
+def old_knowledge_ends(leading: Leading, *, seconds: int = 20) -> list[str]:
+    """Ask preempt for the nominated pod by old knowledge alone; return who is told once it is not.
+
+    kube-scheduler asks no more: every node fails by its own rules, and nothing changes there.
+    """
+    leading.see("own 1")
+    leading.state.upsert(MEANT)
+    leading.stale = ("Pod",)
+    leading.preempted(MEANT, b=("uid-nobody",))
+    for _ in range(60):
+        leading.see("own 1")
+    assert leading.told == []
+    leading.stale = ()
+    for _ in range(seconds):
+        leading.see("own 1")
+    return leading.told
+
+
+def test_a_nomination_that_old_knowledge_left_is_taken_back_where_filter_is_not_asked(
+    leading: Leading,
+) -> None:
+    assert old_knowledge_ends(leading, seconds=int(IN_DOUBT_SECONDS)) == [], "it may be asked yet"
+    leading.see("own 1")
+    leading.see("own 1")
+    assert leading.told == ["meant not to a"]
+    assert leading.pods.lost.count() == 0
+
+
+@pytest.mark.parametrize("room", ["there", "coming"])
+def test_a_nomination_that_old_knowledge_left_stays_where_it_leads_somewhere(
+    leading: Leading, room: str
+) -> None:
+    if room == "there":
+        leading.state.delete(TAKER)
+    else:  # kube-scheduler has evicted it for the pod, and filter was asked too early
+        leading.state.upsert(evicted(TAKER))
+    assert old_knowledge_ends(leading) == []
+
+
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_it_leads_nowhere_where_something_else_is_lacking_that_kube_scheduler_counts(
+    leading: Leading, gpus: int
+) -> None:
+    leading.state.delete(TAKER)
+    with_gpus = node("a")
+    allocatable = {**with_gpus.status.allocatable, "nvidia.com/gpu": str(gpus)}
+    status = replace(with_gpus.status, allocatable=allocatable)
+    leading.state.upsert(replace(with_gpus, status=status))
+    leading.state.upsert(with_a_gpu(tmpfs("other", size="1Gi", on="a")))
+    wanted = with_a_gpu(MEANT)
+    leading.see("own 1")
+    leading.state.upsert(wanted)
+    leading.stale = ("Pod",)
+    leading.preempted(wanted, b=("uid-nobody",))
+    leading.see("own 1")
+    leading.stale = ()
+    for _ in range(20):
+        leading.see("own 1")
+    assert leading.told == (["meant not to a"] if gpus == 1 else [])
+
+
+def with_a_gpu(pod: Pod) -> Pod:
+    """Return a pod that requests one GPU."""
+    (container, *others) = pod.spec.containers
+    requests = {**container.resources.requests, "nvidia.com/gpu": "1"}
+    asks = replace(container, resources=replace(container.resources, requests=requests))
+    return replace(pod, spec=replace(pod.spec, containers=(asks, *others)))
+
+
+def test_many_nominations_in_doubt_keep_nobody_waiting_who_could_run(
+    leading: Leading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is judged, which takes a moment; a round judges some."""
+    leading.see("own 1")
+    leading.stale = ("Pod",)
+    for number in range(3 * TAKEN_BACK_AFTERWARDS):
+        pod = nominated(above(tmpfs(f"meant-{number}", size="1Gi")), "a")
+        leading.state.upsert(pod)
+        leading.preempted(pod, b=("uid-nobody",))
+    leading.stale = ()
+    looked: list[float] = []
+    making_way = leading.state.making_way
+
+    def counted(node: str, below: int) -> list[str]:
+        looked.append(leading.now)
+        return making_way(node, below)
+
+    monkeypatch.setattr(leading.state, "making_way", counted)
+    leading.state.delete(TAKER)
+    for _ in range(20):
+        leading.see("own 1")
+    assert leading.told == []
+    assert set(Counter(looked).values()) == {TAKEN_BACK_AFTERWARDS}
+    assert len(looked) == 3 * TAKEN_BACK_AFTERWARDS, "each is judged once"
 
 
 def test_who_is_not_nominated_is_not_tried_again_for_fresh_knowledge_alone(
