@@ -51,7 +51,12 @@ needs to take over, or the extender to start again."""
 
 MAX_REASON_CHARACTERS = 200
 
-Count = Annotated[int, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+"""JSON has numbers of any length, and whoever may annotate a pod of his own writes what he likes;
+what no file system can count is in no report."""
+
+Rate = Annotated[float, Meta(ge=0, le=1e15)]
+"""Bytes per second."""
 
 
 def lease_name(node: str) -> str:
@@ -123,7 +128,7 @@ class Transfer(Document, frozen=True, kw_only=True):
     path: str
     bytes_done: Count
     bytes_total: Count
-    bytes_per_second: Annotated[float, Meta(ge=0)] = 0.0
+    bytes_per_second: Rate = 0.0
 
 
 class Disk(Document, frozen=True, kw_only=True):
@@ -131,7 +136,7 @@ class Disk(Document, frozen=True, kw_only=True):
 
     free_bytes: Count
     total_bytes: Count
-    read_bytes_per_second: Annotated[float, Meta(ge=0)] | None = None
+    read_bytes_per_second: Rate | None = None
 
 
 class Progress(Document, frozen=True, kw_only=True):

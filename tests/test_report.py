@@ -106,6 +106,26 @@ def test_what_is_no_report_is_said_to_be_none(text: str, said: str) -> None:
         read(text, Report)
 
 
+MODEL = '{"version":1,"directory":"/m","models":[{"path":"a","state":"ready","bytes":%s}]}'
+UNLISTED = '{"version":1,"directory":"/m","unlisted":{"count":%s,"digest":"d"}}'
+DISK = '{"version":1,"disk":{"freeBytes":1,"totalBytes":%s}}'
+SPEED = '{"version":1,"disk":{"freeBytes":1,"totalBytes":1,"readBytesPerSecond":%s}}'
+TRANSFER = '{"version":1,"transfers":[{"path":"a","bytesDone":1,"bytesTotal":%s}]}'
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 400, str(2**63), "1e300"])
+def test_a_number_that_nothing_can_be_worked_out_with_is_no_report(number: str) -> None:
+    """A tenant writes what it likes to its own pods, and it must harm nobody else."""
+    for text in (MODEL, UNLISTED):
+        read(text % 1, Report)
+        with pytest.raises(InvalidReportError):
+            read(text % number, Report)
+    for text in (DISK, SPEED, TRANSFER):
+        read(text % 1, Progress)
+        with pytest.raises(InvalidReportError):
+            read(text % number, Progress)
+
+
 def test_unknown_keys_are_skipped() -> None:
     assert read('{"directory": "/m", "colour": "red"}', Report) == Report(directory="/m")
 

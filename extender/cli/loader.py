@@ -143,6 +143,7 @@ def gc(
             host_directory=host_directory or str(root),
             now=time.time(),
             foreign=foreign,
+            of_node=False,
         )
         undone = Undone() if dry_run else carry_out(Publisher(), cache, decided)
     except OSError as error:
@@ -172,22 +173,29 @@ def _pods(
     from extender.loader.node_pods import NodePods
     from extender.watch.client import connect
 
-    return NodePods(connect(str(kubeconfig) if kubeconfig else None, kube_context), node)()
+    pods = NodePods(connect(str(kubeconfig) if kubeconfig else None, kube_context), node)
+    pods.expect_node()
+    return pods()
 
 
 def _pods_of_snapshot(path: Path, node: str) -> list[Pod]:
-    from extender.kube.objects import PersistentVolume, PersistentVolumeClaim, Pod
+    from extender.kube.objects import Node, PersistentVolume, PersistentVolumeClaim, Pod
     from extender.loader.node_pods import followed
 
     def volume_of(pod: Pod, claim: str) -> PersistentVolume | None:
         bound = claims.get((pod.metadata.namespace, claim))
         return volumes.get(bound.spec.volume_name) if bound is not None else None
 
-    found = _objects(path, Pod, PersistentVolumeClaim, PersistentVolume)
+    found = _objects(path, Node, Pod, PersistentVolumeClaim, PersistentVolume)
     kept = [one for one in found if isinstance(one, PersistentVolumeClaim)]
     claims = {(one.metadata.namespace, one.metadata.name): one for one in kept}
     volumes = {one.metadata.name: one for one in found if isinstance(one, PersistentVolume)}
     pods = [one for one in found if isinstance(one, Pod) and one.spec.node_name == node]
+    if not pods and not any(isinstance(one, Node) and one.metadata.name == node for one in found):
+        raise UsageError(
+            f"{path}: has no node {node} and no pod on it, so that it cannot be known what is in "
+            "use; correct --node, or give --assume-unused"
+        )
     running = [pod for pod in pods if pod.status.phase not in {"Succeeded", "Failed"}]
     return [followed(pod, volume_of, time.time()) for pod in running]
 

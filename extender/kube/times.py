@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
 
 
 def unix_time(text: str) -> float | None:
-    """Return a text's time in UNIX seconds; None where it is none."""
+    """Return a text's time in UNIX seconds; None where it is none, or ``time_text`` has no text."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+    # In seconds the last microsecond of the last year is the first of one that cannot be written.
+    return moment.timestamp() if MINYEAR < moment.year < MAXYEAR else None
 
 
 def time_text(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""What can be told of a download before its first byte: that it is in vain, and what it needs."""
+"""What can be told of a download before its weights: that it is in vain, and what it needs."""
 
 from __future__ import annotations
 
@@ -8,19 +8,32 @@ from pathlib import Path
 from extender.loader.damaged import IncompleteError
 from extender.loader.layout import Writing
 from extender.loader.proof.marker import Marker
-from extender.loader.proof.scan import Found
-from extender.loader.proof.verdict import Level, Verdict
-from extender.loader.proof.weights import lacking
+from extender.loader.proof.scan import Found, Scan
+from extender.loader.proof.verdict import Level, Problem, Verdict
+from extender.loader.proof.weights import lacking, may_lack, shape
 from extender.loader.sources import Listing
 
 
 def expect_whole(path: str, listing: Listing) -> None:
     """Raise IncompleteError where the names of the files alone tell that one is missing."""
-    files = {file.path: Found(file.size or 0, 0, 0) for file in listing.files}
-    problems = lacking(files, may_lack=listing.may_lack)
+    problems = lacking(_as_found(listing), allowed=may_lack(listing))
     if problems:
         verdict = Verdict(ok=False, level=Level.SIZES, problems=tuple(problems))
         raise IncompleteError(path, verdict, listing)
+
+
+def problems_told(directory: Path, listing: Listing) -> tuple[Problem, ...]:
+    """Return what is wrong with a model by what those of its files say that tell of others.
+
+    Only these have to lie in the directory, see ``weights.tells_of_others``.
+    """
+    scan = Scan(_as_found(listing), [], [])
+    shape(directory, scan, allowed=may_lack(listing), vouched=listing.vouched)
+    return tuple(scan.problems)
+
+
+def _as_found(listing: Listing) -> dict[str, Found]:
+    return {file.path: Found(file.size or 0, 0, 0) for file in listing.files}
 
 
 def bytes_lacking(

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import msgspec
 
+from extender.loader.origin import Origin
 from extender.loader.proof.marker import Marker
 from extender.loader.proof.verdict import ProvenFile
 from extender.loader.sources import Listing, RemoteFile
+from extender.loader.sources.urls import locate
 
 
 def same(marker: Marker, listing: Listing) -> bool:
@@ -23,6 +25,18 @@ def same(marker: Marker, listing: Listing) -> bool:
     proven = {file.path: file for file in marker.files}
     return proven.keys() == {file.path for file in listing.files} and all(
         _may_be(proven[file.path], file) for file in listing.files
+    )
+
+
+def is_of_commit(marker: Marker, origin: Origin) -> bool:
+    """Tell whether a marker proves what is asked for for good: of a commit nothing can change.
+
+    Not where it was taken for that, because its source could not be asked.
+    """
+    return (
+        origin.pinned
+        and marker.asked == origin.asked
+        and marker.source == locate(origin.source, origin.revision).url
     )
 
 

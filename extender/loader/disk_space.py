@@ -42,6 +42,15 @@ _TYPES = {
 """linux/magic.h, and statfs(2) for those that are not part of the kernel."""
 
 
+def is_writable(directory: Path) -> bool:
+    """Whether this user may write below a directory, as far as can be told without doing so."""
+    try:
+        read_only = os.statvfs(directory).f_flag & os.ST_RDONLY
+    except OSError:
+        return True  # it is not there yet: who makes it finds out
+    return not read_only and os.access(directory, os.W_OK)
+
+
 def file_system(
     directory: Path, *, statvfs: Callable[[Path], os.statvfs_result] = os.statvfs
 ) -> FileSystem:

@@ -63,10 +63,17 @@ class Download:
         self.again: Repeat | None = None
         self.at_hand: Mapping[str, Path] = NOTHING
 
-    def into_staging(self, listing: Listing) -> None:
-        """Fetch files to where the whole model is proven. Raises TransferError."""
+    def into_staging(
+        self, listing: Listing, *, only: Callable[[str], bool] = lambda _: True
+    ) -> None:
+        """Fetch files to where the whole model is proven; ``only``: see ``fetching.fetch``.
+
+        Raises TransferError.
+        """
         held = self._held
-        self._fetch(listing, held.staging, held.directory.journal(held.path), self.at_hand)
+        self._fetch(
+            listing, held.staging, held.directory.journal(held.path), self.at_hand, only=only
+        )
 
     def into_mending(self, listing: Listing) -> None:
         """Fetch files to where single ones are proven. Raises TransferError."""
@@ -77,7 +84,13 @@ class Download:
         )
 
     def _fetch(
-        self, listing: Listing, into: Path, journal: Path, at_hand: Mapping[str, Path]
+        self,
+        listing: Listing,
+        into: Path,
+        journal: Path,
+        at_hand: Mapping[str, Path],
+        *,
+        only: Callable[[str], bool] = lambda _: True,
     ) -> None:
         means = self._means
         rate, before, lost = Rate(), 0, 0
@@ -111,5 +124,6 @@ class Download:
             stop=self._stop,
             random=means.random,
             at_hand=at_hand,
+            only=only,
             promise=self._promise,
         )

@@ -82,8 +82,12 @@ def decide(
     keep: frozenset[str] = frozenset(),
     refused: Mapping[str, str] = MappingProxyType({}),
     foreign: bool = False,
+    of_node: bool = True,
 ) -> Decided:
     """Look at the cache and decide what goes; nothing is changed.
+
+    ``of_node``: the catalog has only what it wants on this node; else all of it, and which of its
+    models that is cannot be told where it has a node selector or a number of copies.
 
     ``pods`` are those of this node, ``host_directory`` the cache's directory there; ``needed`` are
     the bytes of a download that is to begin, ``keep`` the models that it must not cost, ``refused``
@@ -95,7 +99,14 @@ def decide(
     wanted = {model.directory: model for model in catalog.models}
     in_use = models_in_use(pods, host_directory, there)
     record = load_record(directory)
-    record.observe(there=there, in_use=in_use, wanted=set(wanted), now=now)
+    unsure = [] if of_node else [one for one in wanted.values() if one.node_selector or one.copies]
+    record.observe(
+        there=there,
+        in_use=in_use,
+        wanted=set(wanted),
+        now=now,
+        unsure=frozenset(one.directory for one in unsure),
+    )
     room = file_system(directory.root)
     bounds = Bounds(
         high=catalog.watermarks.high_percent,

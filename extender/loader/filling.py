@@ -15,8 +15,9 @@ import structlog
 from extender.addresses import shown
 from extender.errors import CacheError, LockHeldError
 from extender.kube.quantity import format_bytes
+from extender.loader.comparing import is_of_commit, same
 from extender.loader.damaged import DamagedError
-from extender.loader.disk_space import disk_space, is_memory
+from extender.loader.disk_space import disk_space, is_memory, is_writable
 from extender.loader.layout import CacheDirectory, Writing, unwritable, writing
 from extender.loader.mend import condemn_found
 from extender.loader.nearby import NotNearbyError, nearby
@@ -39,6 +40,10 @@ log = structlog.get_logger("extender.loader")
 
 FAILURES = (CacheError, SourceError, TransferError, ReadingStoppedError)
 """What ``Filling.fill`` raises."""
+
+
+class NotWholeError(CacheError):
+    """A destination that cannot be written, and is not what it should be as it is."""
 
 
 class _Work(msgspec.Struct, frozen=True):
@@ -89,7 +94,8 @@ class Filling:
         Waits up to ``lock_wait`` seconds for another one that fills the same directory. Raises
         what ``Obtainer.obtain`` raises (``FAILURES``).
         """
-        sweep(self._publisher, self._cache)
+        if is_writable(self._cache.root):
+            sweep(self._publisher, self._cache)
         work = _Work(origin, tell, stop, lock_wait, replace)
         for directory in nearer:
             try:
@@ -97,8 +103,8 @@ class Filling:
                 marker = self._obtain(work, source)
             except NotNearbyError as error:
                 log.info("not nearby", directory=str(directory), why=str(error))
-            except (DamagedError, SourceError, TransferError) as error:
-                if not isinstance(error, DamagedError) and not isinstance(error.cause, Cause):
+            except (DamagedError, NotWholeError, SourceError, TransferError) as error:
+                if isinstance(error, TransferError) and not isinstance(error.cause, Cause):
                     raise  # the destination's own trouble
                 log.warning("not copied from nearby", directory=str(directory), why=str(error))
             else:
@@ -109,6 +115,8 @@ class Filling:
         return self._obtain(work, self._open_source(origin))
 
     def _obtain(self, work: _Work, source: Source) -> Marker:
+        if not is_writable(self._cache.root):
+            return self._found(work, source)
         obtainer = Obtainer(
             self._cache,
             self._publisher,
@@ -136,6 +144,31 @@ class Filling:
                 raise
             log.info("waiting for another writer", why=str(error))
             return once(work.lock_wait)
+
+    def _found(self, work: _Work, source: Source) -> Marker:
+        """Return the marker of what lies where nothing can be written. Raises NotWholeError."""
+        final = self._cache.final(self._path)
+        told = f"{final}: cannot be written by this user"
+        mount = "mount it for writing (readOnly: false), and look at its owner and mode"
+        try:
+            marker = read_marker(final)
+            whole = (
+                marker is not None
+                and not marker.damaged
+                and (verify(final, expected=marker, reader=Reader(stop=work.stop)).ok)
+            )
+        except (OSError, MarkerError) as error:
+            raise NotWholeError(f"{told}, and what lies there cannot be read: {error}") from error
+        if marker is None or not whole:
+            raise NotWholeError(f"{told}, and does not hold the model whole and proven; {mount}")
+        if not is_of_commit(marker, work.origin):
+            listing = work.origin.told(source.list())
+            if not same(marker, listing):
+                raise NotWholeError(
+                    f"{told}, and holds revision {marker.revision} of {marker.source}, not "
+                    f"{listing.revision} of {listing.source}; {mount}"
+                )
+        return marker
 
     def _look(self, work: _Work, wait: float) -> None:
         """See whether what was filled before is still whole; what is not is fetched again.

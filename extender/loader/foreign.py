@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from extender.errors import CacheError
+from extender.errors import CacheError, NotRemovedError
 from extender.loader.damaged import DamagedError
-from extender.loader.layout import Writing, holds_something
+from extender.loader.layout import MARKER, Writing, holds_something
 from extender.loader.proof.marker import Marker
 from extender.loader.proof.reading import Reader
 from extender.loader.proof.scan import Found, scan
@@ -41,6 +41,22 @@ def left_by_others(held: Writing, listing: Listing) -> bool:
             f"{error.filename or held.final}: {error.strerror or error}; it cannot be told who put "
             "it there, and it is left as it is: look at its owner and mode"
         ) from error
+
+
+def expect_none_below(held: Writing) -> None:
+    """Raise NotRemovedError where another model of ours lies below a model's path.
+
+    It had that path in an earlier catalog, and stays for its grace: pods may read it.
+    """
+    for parent, folders, names in os.walk(held.final):
+        folders.sort()
+        below = Path(parent).relative_to(held.final)
+        if MARKER in names and below != Path():
+            raise NotRemovedError(
+                f"{held.final}: the model {held.path}/{below.as_posix()} lies in this directory; "
+                "this one is fetched once that has gone, which a loader removes when its grace "
+                "is over (or remove it, or give this one another path)"
+            )
 
 
 class Foreigners:

@@ -88,8 +88,8 @@ class RoomMaker:
     def for_wish(self, wish: Wish, needed: int) -> None:
         """Make room for so many bytes more of one wish. Raises CacheError, as ``tidy`` does.
 
-        That it was not enough is said here where what cannot be removed is all that is in the way;
-        elsewhere the download finds out.
+        Nothing goes for it where it would not fit even then. That is said here where what cannot be
+        removed is all that is in the way; elsewhere the download finds out.
         """
 
         def keep() -> set[str]:
@@ -104,18 +104,7 @@ class RoomMaker:
         if not self._is_short(needed):
             return  # nobody has to be asked what is in use
         self._sweep(needed=needed)
-        self._blame_refusals(self._collect(keep=keep, needed=needed), needed)
-
-    def _blame_refusals(self, plan: Plan, needed: int) -> None:
-        """Raise NotRemovedError where so many bytes would be free if the file system let them."""
-        lacks = needed - self._file_system().free
-        kept = [stay for stay in plan.stays if stay.reason is Kept.REFUSED]
-        if 0 < lacks <= sum(stay.bytes for stay in kept):
-            names = ", ".join(stay.path for stay in kept[:3]) + ", ..." * (len(kept) > 3)
-            raise NotRemovedError(
-                f"{format_bytes(lacks)} more have to be free; would fit if {names} could be "
-                f"removed: {kept[0].message}"
-            )
+        _blame_refusals(self._collect(keep=keep, needed=needed))
 
     def _is_short(self, needed: int) -> bool:
         disk = self._file_system()
@@ -237,3 +226,14 @@ def _only(paths: set[str], decided: Decided) -> Decided:
     evictions = tuple(one for one in decided.plan.evictions if one.path in paths)
     plan = msgspec.structs.replace(decided.plan, evictions=evictions)
     return msgspec.structs.replace(decided, plan=plan)
+
+
+def _blame_refusals(plan: Plan) -> None:
+    """Raise NotRemovedError where there would be room enough if the file system let it go."""
+    kept = [stay for stay in plan.stays if stay.reason is Kept.REFUSED]
+    if 0 < plan.missing <= sum(stay.bytes for stay in kept):
+        names = ", ".join(stay.path for stay in kept[:3]) + ", ..." * (len(kept) > 3)
+        raise NotRemovedError(
+            f"{format_bytes(plan.missing)} more have to be free; would fit if {names} could be "
+            f"removed: {kept[0].message}"
+        )

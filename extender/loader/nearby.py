@@ -1,55 +1,85 @@
 """A copy of a model in a nearer place, such as the node's cache or a claim, as its source.
 
-It is listed under the name and revision that its marker gives it, so that a directory which was
-filled from there is known later for what it is, wherever it came from.
+It is listed under the name and revision that its marker or the hub's tools give it, so that a
+directory which was filled from there is known later for what it is, wherever it came from. Where
+neither tells, the hub is asked what the model consists of, and what is read there has to be that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from threading import Lock
 
 import msgspec
+import structlog
 
 from extender.addresses import shown
 from extender.errors import ExtenderError
 from extender.loader.origin import Origin
-from extender.loader.proof.manifest import fetched_by_hub_tools, folder_of
+from extender.loader.proof.manifest import (
+    Expected,
+    fetched_by_hub_tools,
+    folder_of,
+    left_by_hub_tools,
+)
 from extender.loader.proof.marker import Marker, MarkerError, read_marker
+from extender.loader.proof.scan import walk_files
 from extender.loader.proof.verdict import Level
 from extender.loader.proof.verify import verify
-from extender.loader.sources import Listing, RemoteFile, Source
+from extender.loader.sources import Listing, RemoteFile, Source, SourceError
 from extender.loader.sources.urls import FILE, HUB, Location, locate
+
+log = structlog.get_logger("extender.loader")
+
+_UNKNOWN = Expected()
 
 
 class NotNearbyError(ExtenderError):
     """A directory that does not hold the model, or not whole; the message says why."""
 
 
-class Nearby:
-    """A directory that holds a model of another source; see ``sources.Source``."""
+class _Known(msgspec.Struct, frozen=True, kw_only=True):
+    """Which model a directory holds, with what its source said of the files, by path.
 
-    def __init__(self, copy: Source, marker: Marker | None) -> None:
+    ``versions``: see ``RemoteFile``; ``hashes`` are those that the directory does not show itself.
+    """
+
+    source: str
+    revision: str | None
+    versions: Mapping[str, str] = {}
+    hashes: Mapping[str, Expected] = {}
+
+
+class Named:
+    """A directory that is known to hold a model of another source; see ``sources.Source``."""
+
+    def __init__(self, copy: Source, known: _Known) -> None:
         self._copy = copy
-        self._marker = marker
+        self._known = known
         self._here: dict[str, RemoteFile] = {}
 
     def list(self) -> Listing:
         """List the directory's files as those of the source that they came from."""
         listing = self._copy.list()
-        if self._marker is None or not self._marker.source:
-            return listing
+        known = self._known
         self._here = {file.path: file for file in listing.files}
-        there = {file.path: file.version for file in self._marker.files}
         return msgspec.structs.replace(
             listing,
-            source=self._marker.source,
-            revision=self._marker.revision,
-            files=tuple(
-                msgspec.structs.replace(file, version=there.get(file.path, ""))
-                for file in listing.files
-            ),
+            source=known.source,
+            revision=known.revision,
+            files=tuple(self._of_source(file) for file in listing.files),
+        )
+
+    def _of_source(self, file: RemoteFile) -> RemoteFile:
+        hashes = self._known.hashes.get(file.path, _UNKNOWN)
+        return msgspec.structs.replace(
+            file,
+            version=self._known.versions.get(file.path, ""),
+            sha256=file.sha256 or hashes.sha256 or None,
+            git_oid=file.git_oid or hashes.git_oid or None,
         )
 
     def open(
@@ -59,14 +89,62 @@ class Nearby:
         return self._copy.open(self._here.get(file.path, file), start, end)
 
 
-def nearby(directory: Path, origin: Origin, open_source: Callable[[Origin], Source]) -> Nearby:
+class Compared:
+    """What a source lists, read from a directory as far as that has it; see ``sources.Source``.
+
+    Whoever fetches compares each file with the hash that the source gives. What was read in the
+    directory once and is asked for again had another one, or could not be read: it comes from the
+    source then.
+    """
+
+    def __init__(self, copy: Source, source: Source, listing: Listing) -> None:
+        self._copy = copy
+        self._source = source
+        self._listing = listing
+        self._here: dict[str, RemoteFile] = {}
+        self._asked: Counter[str] = Counter()
+        self._told: set[str] = set()
+        self._lock = Lock()
+
+    def list(self) -> Listing:
+        """Return what the source said that it has."""
+        self._here = {file.path: file for file in self._copy.list().files}
+        return self._listing
+
+    def open(
+        self, file: RemoteFile, start: int, end: int | None
+    ) -> AbstractContextManager[Iterator[bytes]]:
+        """Read where the file is to be had."""
+        here = self._here.get(file.path)
+        why = self._unfit(file, here, start, end)
+        if here is not None and not why:
+            return self._copy.open(here, start, end)
+        with self._lock:
+            new = file.path not in self._told
+            self._told.add(file.path)
+        if new:
+            log.info("not nearby as at the source; fetched", file=file.path, why=why)
+        return self._source.open(file, start, end)
+
+    def _unfit(self, file: RemoteFile, here: RemoteFile | None, start: int, end: int | None) -> str:
+        if here is None:
+            return "is not there"
+        if here.size != file.size or file.size is None:
+            return f"has {here.size} bytes there and {file.size} at the source"
+        with self._lock:
+            self._asked[file.path] += (file.size if end is None else end) - start
+            again = self._asked[file.path] > file.size
+        return "what was read there is not what the source has" if again else ""
+
+
+def nearby(directory: Path, origin: Origin, open_source: Callable[[Origin], Source]) -> Source:
     """Return a directory as the source of a model that it holds whole.
 
     Sizes and headers are looked at here; the content is compared with the marker's hashes when it
-    is copied. What the hub's tools filled tells which repository or commit it is; any other
-    directory without a marker is taken at its word for being this model. Where the origin names no
-    revision, the one that is there is taken; a branch or a tag is looked up at the origin. Raises
-    NotNearbyError, and SourceError where that fails.
+    is copied. What the hub's tools filled may tell which repository and commit it is; any other
+    directory without a marker is compared with what the hub lists, and taken at its word where no
+    hub can be asked. Where the origin names no revision, the one that is there is taken; a branch
+    or a tag is looked up at the origin. Raises NotNearbyError, and SourceError where that fails.
     """
     directory = directory.absolute()
     try:
@@ -78,15 +156,26 @@ def nearby(directory: Path, origin: Origin, open_source: Callable[[Origin], Sour
     without = {part.value for part in origin.without}
     if any(problem.kind.value not in without for problem in verdict.problems):
         raise NotNearbyError(verdict.told())
+    copy = open_source(
+        msgspec.structs.replace(origin, source=f"{FILE}://{directory}", revision=None)
+    )
     if marker is not None and marker.source:
-        _same_model(marker, origin, open_source)
-    else:
-        _same_as_hub_tools_left(directory, origin, open_source)
-    copy = msgspec.structs.replace(origin, source=f"{FILE}://{directory}", revision=None)
-    return Nearby(open_source(copy), marker)
+        return Named(copy, _of_marker(marker, origin, open_source))
+    known = _of_hub_tools(directory, origin, open_source)
+    if known is not None:
+        return Named(copy, known)
+    why = "only a repository of the hub can be asked what it should hold"
+    if locate(origin.source, origin.revision).scheme == HUB:
+        source = open_source(origin)
+        try:
+            return Compared(copy, source, source.list())
+        except SourceError as error:
+            why = str(error)
+    log.warning("taken at its word", directory=str(directory), why=why)
+    return copy
 
 
-def _same_model(marker: Marker, origin: Origin, open_source: Callable[[Origin], Source]) -> None:
+def _of_marker(marker: Marker, origin: Origin, open_source: Callable[[Origin], Source]) -> _Known:
     # A marker has addresses without their queries: a signature is made anew for every run.
     wanted = locate(shown(origin.source), origin.revision)
     held = locate(marker.source)
@@ -97,20 +186,28 @@ def _same_model(marker: Marker, origin: Origin, open_source: Callable[[Origin], 
     revision = _commit(wanted, origin, open_source)
     if revision is not None and revision != marker.revision:
         raise NotNearbyError(f"holds revision {marker.revision} and not {revision}")
+    versions = {file.path: file.version for file in marker.files}
+    return _Known(source=marker.source, revision=marker.revision, versions=versions)
 
 
-def _same_as_hub_tools_left(
+def _of_hub_tools(
     directory: Path, origin: Origin, open_source: Callable[[Origin], Source]
-) -> None:
+) -> _Known | None:
+    """Return which model the hub's tools left there; None where nothing tells for sure."""
     wanted = locate(shown(origin.source), origin.revision)
     if wanted.scheme != HUB:
-        return
+        return None
     held = fetched_by_hub_tools(directory)
     if held.folder not in {"", folder_of(wanted.place)}:
         raise NotNearbyError(f"holds {held.folder}; give that as SOURCE if it is the same model")
     revision = _commit(wanted, origin, open_source) if held.commits else None
     if revision is not None and held.commits != {revision}:
         raise NotNearbyError(f"holds revision {', '.join(sorted(held.commits))} and not {revision}")
+    if len(held.commits) != 1 or not (held.folder or revision):
+        return None
+    [commit] = held.commits
+    hashes = left_by_hub_tools(directory, walk_files(directory)).files
+    return _Known(source=wanted.url, revision=commit, hashes=hashes)
 
 
 def _commit(

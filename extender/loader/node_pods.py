@@ -24,6 +24,7 @@ from extender.kube.lives import has_run, statuses
 from extender.kube.objects import (
     HostPathSource,
     KubeObject,
+    Node,
     PersistentVolume,
     PersistentVolumeClaim,
     Pod,
@@ -34,7 +35,7 @@ from extender.watch.answers import UnreachableError
 from extender.watch.client import Transport
 from extender.watch.failures import WatchFailedError
 from extender.watch.listing import Take, list_all
-from extender.watch.paths import claim_path, volume_path
+from extender.watch.paths import claim_path, node_path, volume_path
 from extender.watch.resources import PODS, Resource
 
 _READ_SECONDS = 10.0
@@ -132,6 +133,14 @@ class NodePods:
         self._volumes = {key: one for key, one in self._volumes.items() if key[0] in here}
         return [followed(pod, self._volume, self._clock()) for pod in pods]
 
+    def expect_node(self) -> None:
+        """Raise NotRemovedError where there is no node of that name, or that cannot be known.
+
+        The list of its pods is empty then, as that of a node that nobody uses.
+        """
+        if self._get(node_path(self._node), Node) is None:
+            raise _unknown(f"there is no node {self._node}; correct its name")
+
     def _list(self) -> list[Pod]:
         selector = f"{PODS.selectors['fieldSelector']},spec.nodeName={self._node}"
         resource = Resource(Pod, PODS.path, {"fieldSelector": selector})
@@ -178,8 +187,8 @@ class NodePods:
         if not answer.ok:
             said = answer.problem().message or f"HTTP {answer.status}"
             remedy = (
-                "; give the loader's service account the right to get persistentvolumeclaims and "
-                "persistentvolumes, as deploy/loader does"
+                "; give the loader's service account the right to get nodes, "
+                "persistentvolumeclaims and persistentvolumes, as deploy/loader does"
             )
             raise _unknown(f"{path}: {said}{remedy * (answer.status == 403)}")
         try:

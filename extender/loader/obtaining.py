@@ -24,10 +24,10 @@ import structlog
 
 from extender.errors import CacheError
 from extender.loader.beforehand import bytes_lacking, bytes_taken, expect_whole
-from extender.loader.comparing import same, unchanged, with_versions
+from extender.loader.comparing import is_of_commit, same, unchanged, with_versions
 from extender.loader.damaged import DamagedError, IncompleteError
 from extender.loader.downloading import Download, Means, Repeat
-from extender.loader.foreign import ForeignError, Foreigners, left_by_others
+from extender.loader.foreign import ForeignError, Foreigners, expect_none_below, left_by_others
 from extender.loader.layout import CacheDirectory, Writing, writing
 from extender.loader.mend import mend, missing
 from extender.loader.origin import Origin
@@ -42,6 +42,7 @@ from extender.loader.proof.marker import (
 )
 from extender.loader.proof.reading import Reader
 from extender.loader.proof.verdict import Problem
+from extender.loader.proof.weights import tells_of_others
 from extender.loader.publish import Publisher
 from extender.loader.sources import TRANSIENT, Listing, Source, SourceError
 from extender.loader.telling import Tell
@@ -178,7 +179,7 @@ class Obtainer:
             marker = read_marker(self.directory.final(path))
         except MarkerError:
             return None  # said with the lock held
-        if marker is None or marker.damaged or marker.asked != origin.asked:
+        if marker is None or marker.damaged or not is_of_commit(marker, origin):
             return None
         return None if self.directory.arrivals(path) else marker
 
@@ -218,6 +219,7 @@ class Obtainer:
             if mended is not None:
                 return mended
         elif found is None and left_by_others(held, listing):
+            expect_none_below(held)
             try:
                 return self._foreigners.adopt(held, listing, asked=work.asked, reader=work.reader)
             except ForeignError as error:
@@ -254,8 +256,10 @@ class Obtainer:
         self.publisher.begin(held, listing)
         before: tuple[Problem, ...] = ()
         for left in reversed(range(TRIES)):
-            download.into_staging(listing)
             try:
+                download.into_staging(listing, only=tells_of_others)
+                self.publisher.expect_named(held, listing, reader=work.reader)
+                download.into_staging(listing)
                 marker = self.publisher.publish(held, listing, asked=work.asked, reader=work.reader)
             except InUseError:
                 self._forget(held)

@@ -35,9 +35,13 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def told(self, listing: Listing) -> Listing:
-        """Return what a source lists, with what the model is said to have none of."""
-        may_lack = listing.may_lack.union(self.without)
-        return msgspec.structs.replace(listing, may_lack=may_lack)
+        """Return what a source lists, with what was said of the model."""
+        return msgspec.structs.replace(
+            listing,
+            without=self.without,
+            include=self.include,
+            exclude=self.exclude,
+        )
 
     @property
     def asked(self) -> str:

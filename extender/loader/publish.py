@@ -20,10 +20,12 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 
 from extender.kube.times import time_text
+from extender.loader.beforehand import problems_told
 from extender.loader.damaged import DamagedError, IncompleteError
 from extender.loader.disk import Disk
 from extender.loader.layout import MARKER, Writing, make_parents, unwritable
@@ -40,6 +42,7 @@ from extender.loader.proof.reading import Reader
 from extender.loader.proof.scan import walk_files
 from extender.loader.proof.verdict import Level, Problem, ProblemKind, ProvenFile, Verdict
 from extender.loader.proof.verify import verify
+from extender.loader.proof.weights import tells_of_others
 from extender.loader.sources import Listing
 
 
@@ -85,6 +88,21 @@ class Publisher(Placing):
             raise unwritable(held.directory.root, error) from error
         return held.staging
 
+    def expect_named(self, held: Writing, listing: Listing, *, reader: Reader) -> None:
+        """Refuse what is not a whole model by what those files say that tell of others.
+
+        They lie in staging, and none of the others has to. Raises DamagedError as ``publish`` does.
+        """
+        try:
+            problems = problems_told(held.staging, listing)
+            if problems:
+                told = tuple(file for file in listing.files if tells_of_others(file.path))
+                verdict = Verdict(ok=False, level=Level.SIZES, problems=problems)
+                came = msgspec.structs.replace(listing, files=told)
+                self._refuse(held, verdict, listing, came, reader)
+        except OSError as error:
+            raise unwritable(held.directory.root, error) from error
+
     def publish(
         self, held: Writing, listing: Listing, *, asked: str = "", reader: Reader | None = None
     ) -> Marker:
@@ -105,12 +123,7 @@ class Publisher(Placing):
             if verdict.ok:  # or all of it would be read in vain
                 verdict = verify(staging, level=Level.CONTENT, expected=listing, reader=reader)
             if not verdict.ok:
-                wrong = came_wrong(staging, verdict.problems, listing, reader)
-                for path in wrong:
-                    self.disk.unlink(staging / path)
-                if wrong:
-                    raise DamagedError(held.path, verdict)
-                raise IncompleteError(held.path, verdict, listing)
+                self._refuse(held, verdict, listing, listing, reader)
             marker = self._marker(held, verdict, listing, asked)
             self.disk.write(staging / MARKER, marker_text(marker))
             if not held.directory.in_place(held.path):
@@ -188,6 +201,17 @@ class Publisher(Placing):
             return
         except OSError as error:
             raise unwritable(held.directory.root, error) from error
+
+    def _refuse(
+        self, held: Writing, verdict: Verdict, listing: Listing, came: Listing, reader: Reader
+    ) -> NoReturn:
+        """Remove what of the files that ``came`` is wrong, and say so; see ``publish``."""
+        wrong = came_wrong(held.staging, verdict.problems, came, reader)
+        for path in wrong:
+            self.disk.unlink(held.staging / path)
+        if wrong:
+            raise DamagedError(held.path, verdict)
+        raise IncompleteError(held.path, verdict, listing)
 
     def _marker(
         self,

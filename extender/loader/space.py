@@ -4,7 +4,8 @@ A model that has left the catalog goes once its grace is over, whether room is s
 the high watermark (or where a download needs the room) models go until the disk is at the low one:
 those that left the catalog first, then by priority, then the least recently used. What is pinned
 or in use stays whatever happens, and so does what other programs put there, unless the
-configuration gives it away.
+configuration gives it away. For a download that would not fit even without all that may go,
+nothing goes.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Kept(StrEnum):
     REFUSED = "refused"
     GRACE = "grace"
     ENOUGH = "enough"
+    IN_VAIN = "in-vain"
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,8 +114,22 @@ def plan(
     candidates: list[Candidate], disk: FileSystem, bounds: Bounds, *, now: float, needed: int = 0
 ) -> Plan:
     """Decide what goes. ``needed``: bytes of a download for which there has to be room at once."""
-    wanted = max(disk.used_above(bounds.low) if disk.used_above(bounds.high) else 0,
-                 needed - disk.free)  # fmt: skip
+    too_full = disk.used_above(bounds.low) if disk.used_above(bounds.high) else 0
+    decided = _freeing(max(too_full, needed - disk.free), candidates, bounds, now)
+    if not decided.missing or needed <= disk.free:
+        return decided
+    without = _freeing(too_full, candidates, bounds, now)
+    stays = tuple(
+        _stay(stay, Kept.IN_VAIN, "without it there would not be room enough either")
+        if stay.reason is Kept.ENOUGH
+        else stay
+        for stay in without.stays
+    )
+    return msgspec.structs.replace(without, stays=stays, missing=decided.missing)
+
+
+def _freeing(wanted: int, candidates: list[Candidate], bounds: Bounds, now: float) -> Plan:
+    """Decide what goes for so many bytes to be freed."""
     evictions: list[Eviction] = []
     stays: list[Stay] = []
     for candidate in sorted(candidates, key=_order):
@@ -170,7 +186,7 @@ def _eviction(candidate: Candidate, reason: Reason, message: str) -> Eviction:
     return Eviction(path=candidate.path, bytes=candidate.bytes, reason=reason, message=message)
 
 
-def _stay(candidate: Candidate, reason: Kept, message: str) -> Stay:
+def _stay(candidate: Candidate | Stay, reason: Kept, message: str) -> Stay:
     return Stay(path=candidate.path, bytes=candidate.bytes, reason=reason, message=message)
 
 

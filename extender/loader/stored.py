@@ -26,11 +26,16 @@ from extender.loader.proof.marker import (
     UnreadableMarkerError,
     read_marker,
 )
+from extender.loader.proof.weights import is_of_a_model
 from extender.loader.sources import as_text
 
 log = structlog.get_logger("extender.loader")
 
 _HUB_MODEL = "models--"
+_HUB_OTHERS = ("datasets--", "spaces--")
+_HUB_HOME = frozenset({"xet", "modules", "assets", "datasets", "accelerate"})
+"""Beside the cache in HF_HOME, which is ``hub`` there:
+https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables"""
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,22 +68,31 @@ def model_directories(directory: Path) -> list[Path]:
         with os.scandir(directory / "snapshots") as entries:
             return sorted(directory / "snapshots" / entry.name for entry in entries)
     below = stored(CacheDirectory(directory))
-    with os.scandir(directory) as entries:
-        itself = any(not entry.is_dir() for entry in entries)
     if not below or below[0].path == IN_PLACE or is_snapshot(directory):
         return [directory]
+    with os.scandir(directory) as entries:  # others keep notes and flags beside models
+        itself = any(not entry.is_dir() and is_of_a_model(entry.name) for entry in entries)
     if itself and not any(m.marker or is_hub_model(directory / m.path) for m in below):
         return [directory]  # a model with parts in directories of their own
     found = []
     for model in below:
         final = directory / model.path
-        found += model_directories(final) if is_hub_model(final) else [final]
+        found += [final] if model.marker or model.unreadable else model_directories(final)
     return found
 
 
 def is_hub_model(directory: Path) -> bool:
     """Whether a directory is one model in the layout of the hub's cache."""
     return directory.name.startswith(_HUB_MODEL) and (directory / "snapshots").is_dir()
+
+
+def _is_the_hubs(directory: Path, name: str) -> bool:
+    """Tell whether a directory is of what the hub's tools keep beside models."""
+    if name.startswith(_HUB_OTHERS):
+        return any((directory / name / part).is_dir() for part in ("refs", "blobs", "snapshots"))
+    if name not in _HUB_HOME or (directory / name / MARKER).exists():
+        return False
+    return any(is_hub_model(each) for each in (directory / "hub").glob(f"{_HUB_MODEL}*"))
 
 
 def bytes_on_disk(directory: Path) -> int:
@@ -108,6 +122,7 @@ def _below(root: Path, path: str, depth: int) -> Iterator[Stored]:
     below: list[Stored] = []
     for entry in inside:
         plain = entry.is_dir(follow_symlinks=False) and entry.name not in (WORK_AREA, *NO_MODELS)
+        plain = plain and not _is_the_hubs(directory, entry.name)
         if plain and depth and not (path and is_hub_model(directory)):
             name = f"{path}/{entry.name}" if path else entry.name
             problem = model_path_problem(name)

@@ -38,15 +38,25 @@ class Record(msgspec.Struct, rename="camel"):
     last_used: dict[str, float] = {}
     left_at: dict[str, float] = {}
 
-    def observe(self, *, there: set[str], in_use: set[str], wanted: set[str], now: float) -> None:
+    def observe(
+        self,
+        *,
+        there: set[str],
+        in_use: set[str],
+        wanted: set[str],
+        now: float,
+        unsure: frozenset[str] = frozenset(),
+    ) -> None:
         """Note what is true now; what is not there any more is forgotten.
 
-        A clock that was set back makes nothing older than now.
+        A clock that was set back makes nothing older than now. Of ``unsure`` ones it cannot be told
+        whether they are wanted on this node: since when they are not stays as it was.
         """
         used = {path: min(at, now) for path, at in self.last_used.items() if path in there}
         self.last_used = used | dict.fromkeys(sorted(in_use & there), now)
         self.left_at = {
-            path: min(self.left_at.get(path, now), now) for path in sorted(there - wanted)
+            path: min(self.left_at.get(path, now), now)
+            for path in sorted(there - wanted | there & unsure & self.left_at.keys())
         }
 
 

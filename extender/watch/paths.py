@@ -29,6 +29,11 @@ def volume_path(name: str) -> str:
     return f"/api/v1/persistentvolumes/{quote(name, safe='')}"
 
 
+def node_path(name: str) -> str:
+    """Return the path of a Node."""
+    return f"/api/v1/nodes/{quote(name, safe='')}"
+
+
 def leases_path(namespace: str) -> str:
     """Return the path of the Leases of a namespace."""
     return f"/apis/coordination.k8s.io/v1/namespaces/{quote(namespace, safe='')}/leases"

@@ -119,6 +119,37 @@ def test_verify_takes_a_model_with_parts_for_one(tmp_path: Path) -> None:
     assert told(done) == {tmp_path.name: True}
 
 
+@pytest.mark.parametrize("flag", ["README.md", ".ready"])
+@pytest.mark.parametrize("below", ["", "org"])
+def test_verify_takes_a_cache_with_a_note_in_it_for_what_it_is(
+    tmp_path: Path, flag: str, below: str
+) -> None:
+    """Loaders that are shell lines leave flags beside models."""
+    there = tmp_path / below
+    put(there, {flag: b"hi"})
+    put(there / "whole", small_model())
+    put(there / "half", {p: d for p, d in small_model().items() if p != "tokenizer.json"})
+    done = run("loader", "verify", tmp_path, "-o", "json")
+    assert told(done) == {"whole": True, "half": False}
+    assert done.code == 1
+
+
+def test_verify_leaves_out_what_the_hubs_tools_keep_beside_models(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    hub_cache(home / "hub", small_model())
+    data = put(
+        home, {"hub/datasets--org--d/refs/main": b"c", "token": b"t", "xet/logs/a.log": b"x"}
+    )
+    put(
+        data,
+        {"modules/a/b.py": b"", "datasets/d/data.arrow": b"x", "hub/spaces--o--s/blobs/b": b""},
+    )
+    for directory in (home, home / "hub"):
+        done = run("loader", "verify", directory, "-o", "json")
+        assert told(done) == {"c" * 40: True}
+        assert done.code == 0
+
+
 def test_verify_tells_a_directory_without_a_model_as_damaged(tmp_path: Path) -> None:
     assert run("loader", "verify", tmp_path).code == 1
 
@@ -209,6 +240,10 @@ def test_gc_keeps_what_a_pod_of_the_node_reads_and_what_others_put_there(
         "b": "in-use",
         "foreign": "foreign",
     }
+    refusal = gc(cache, file, "--node", "n2", "--foreign", *known).refusal()
+    assert "has no node n2 and no pod on it" in refusal  # and not that nobody reads anything
+    with snapshot.open("a") as dump:
+        dump.write("\n---\n{apiVersion: v1, kind: Node, metadata: {name: n2}}")
     document = gc(cache, file, "--node", "n2", "--foreign", "--dry-run", *known).json()
     assert {e["path"] for e in document["evictions"]} == {"a", "b", "foreign"}
 

@@ -14,7 +14,7 @@ from extender.loader.layout import CacheDirectory, writing
 from extender.loader.leaving import Leftovers
 from extender.loader.publish import Publisher
 from extender.loader.stored import stored
-from extender.loader.usage import Record, save_record
+from extender.loader.usage import Record, load_record, save_record
 from tests.loader.models import contents, listing, put, small_model
 
 FILES = small_model()
@@ -49,6 +49,23 @@ def test_a_model_that_left_stays_while_one_of_the_catalog_lies_below_it(
     assert after_grace(cache, catalog, keep=keep) == ["llama2"]
     assert contents(fast / "llama/v2") == FILES
     assert after_grace(cache, Catalog(grace_seconds=GRACE), keep=frozenset()) == ["llama"]
+
+
+def test_by_hand_the_grace_of_what_a_node_selector_leaves_out_goes_on(fast: Path) -> None:
+    """Only the loader knows the node's labels, and since when they are other ones."""
+    cache = CacheDirectory(fast)
+    published(cache, "selected", "plain")
+    since = {"selected": 5.0, "plain": 5.0}
+    save_record(cache, Record(last_used={}, left_at=since), Disk())
+    models = (
+        CatalogModel(name="selected", source="hf://org/a", node_selector={"gpu": "h100"}),
+        CatalogModel(name="plain", source="hf://org/b"),
+    )
+    catalog = Catalog(grace_seconds=GRACE, models=models)
+    decided = decide(cache, catalog, [], host_directory="/m", now=GRACE * 2, of_node=False)
+    assert decided.plan.evictions == ()
+    carry_out(Publisher(), cache, decided)
+    assert load_record(cache).left_at == {"selected": 5.0}
 
 
 @pytest.mark.parametrize("odd", [".modelcache.old", "\u00e9" * 40, "team/" + "x" * 180])

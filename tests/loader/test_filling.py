@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,7 @@ from extender.loader.origin import Origin
 from extender.loader.proof.marker import Marker, read_marker
 from extender.loader.publish import Publisher
 from extender.loader.sources import Cause, Credentials, Part, SourceError
-from tests.loader.hub import TOKEN, Hub, Repository, Trouble
+from tests.loader.hub import TOKEN, Hub, Repository, Trouble, git_oid, sha256_of
 from tests.loader.loader_process import wait_for
 from tests.loader.models import contents, hub_cache, put, small_model
 
@@ -314,7 +314,91 @@ def test_a_directory_that_another_tool_filled_is_copied_where_it_is_whole(
     put(tmp_path / "claim", FILES)
     fill(hub, fast / "small", tmp_path / "claim")
     assert contents(fast / "small") == FILES
-    assert hub.asked == []
+    assert hub.bytes_sent() == 0
+
+
+def _plain(place: Path) -> Path:
+    return put(place / "claim", NEWER)
+
+
+def _local_dir(place: Path) -> Path:
+    """``hf download --local-dir`` writes which commit it was, and not of which repository."""
+    metadata = f".cache/huggingface/download/{SHARD}.metadata"
+    return put(place / "local", {**NEWER, metadata: f"{'d' * 40}\n\n1.0\n".encode()})
+
+
+def _mounted_cache(place: Path) -> Path:
+    return hub_cache(place, NEWER).parent.parent.rename(place / "mnt")
+
+
+@pytest.mark.parametrize("left", [_plain, _local_dir, _mounted_cache])
+@pytest.mark.parametrize("pinned", [False, True])
+def test_of_what_tells_nothing_each_file_is_compared_with_the_hub(
+    hub: Hub, fast: Path, tmp_path: Path, left: Callable[[Path], Path], *, pinned: bool
+) -> None:
+    """Other weights of the same names and sizes; the small files are those of this model."""
+    commit = hub.repositories["org/small"].commit
+    origin = Origin(source="hf://org/small", revision=commit if pinned else None)
+    nearby = left(tmp_path)
+    marker = fill(hub, fast / "small", nearby, origin=origin)
+    assert contents(fast / "small") == FILES
+    assert (marker.source, marker.revision) == ("hf://org/small", commit)
+    weights = sum(len(data) for path, data in FILES.items() if path.endswith(".safetensors"))
+    if left is _plain or not pinned:
+        assert hub.bytes_sent() == weights
+    else:  # it says itself that it is another commit: not copied at all
+        assert hub.bytes_sent() == WEIGHTS
+    sent = hub.bytes_sent()
+    assert fill(hub, fast / "small", origin=origin) == marker
+    assert hub.bytes_sent() == sent
+
+
+def test_a_file_of_another_length_or_one_that_is_not_there_comes_from_the_source(
+    hub: Hub, fast: Path, tmp_path: Path
+) -> None:
+    files = {**FILES, "README.md": b"of the hub alone", SHARD: small_model(seed=2)[SHARD]}
+    nearby = put(tmp_path / "claim", {p: d for p, d in files.items() if p != "README.md"})
+    hub.repositories["org/small"].files["README.md"] = files["README.md"]
+    fill(hub, fast / "small", nearby)
+    assert contents(fast / "small") == {**files, SHARD: FILES[SHARD]}
+    assert hub.bytes_sent() == len(FILES[SHARD]) + len(files["README.md"])
+
+
+def test_a_local_dir_is_compared_with_the_hashes_that_its_tool_wrote(
+    hub: Hub, fast: Path, tmp_path: Path
+) -> None:
+    """The right commit, and a file that somebody changed since."""
+    commit = hub.repositories["org/small"].commit
+    metadata = {
+        f".cache/huggingface/download/{path}.metadata": f"{commit}\n{hash_}\n1.0\n".encode()
+        for path, data in FILES.items()
+        for hash_ in (sha256_of(data) if path.endswith(".safetensors") else git_oid(data),)
+    }
+    nearby = put(tmp_path / "local", {**FILES, **metadata, SHARD: NEWER[SHARD]})
+    origin = Origin(source="hf://org/small", revision=commit)
+    fill(hub, fast / "small", nearby, origin=origin)
+    assert contents(fast / "small") == FILES
+    assert hub.bytes_sent() == len(FILES[SHARD])
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+def test_where_the_hub_cannot_be_asked_a_plain_directory_is_taken_at_its_word_until_it_can(
+    hub: Hub, fast: Path, tmp_path: Path, *, pinned: bool
+) -> None:
+    nearby = put(tmp_path / "claim", NEWER)
+    commit = hub.repositories["org/small"].commit
+    options = ["--from", str(nearby), *(["--revision", commit] if pinned else [])]
+    hub.troubles["info"] = [Trouble(status=503)] * 99
+    for _ in range(2):
+        process = Process(hub, fast / "small", *options)
+        assert process.ended() == 0
+        assert re.search(r"taken at its word .*has a fault \(503\)", process.log)
+        assert contents(fast / "small") == NEWER
+    hub.troubles.clear()
+    process = Process(hub, fast / "small", *options)
+    assert process.ended() == 0
+    assert "taken at its word" not in process.log
+    assert contents(fast / "small") == FILES
 
 
 @pytest.mark.parametrize("place", ["snapshot", "relative", "cache", "mounted", "local_dir"])

@@ -17,7 +17,6 @@ from extender.loader.failing import OwnCause, failure_of
 from extender.loader.layout import CacheDirectory
 from extender.loader.obtaining import Obtainer
 from extender.loader.origin import Origin, opener
-from extender.loader.proof.reading import Digests, Reader
 from extender.loader.publish import Publisher
 from extender.loader.sources import Cause, Credentials, Part, SourceError
 from extender.loader.transfer.limits import Limits
@@ -119,15 +118,55 @@ def test_a_file_of_hashes_vouches_for_what_it_does_not_name(at: At, fast: Path, 
 
 
 @pytest.mark.parametrize("part", Part)
-def test_the_hub_vouches_for_what_a_commit_does_not_have_and_patterns_leave_out(
+def test_the_hub_vouches_for_what_a_commit_does_not_have(
     counted: Counted, hub: Hub, part: Part
 ) -> None:
     hub.repositories["org/small"] = Repository(files=LACKING[part], large=500)
     assert any(SAID[part] in note for note in counted.obtain("m", ORIGIN).unchecked)
-    hub.repositories["org/small"] = Repository(files=dict(FILES), large=500)
-    left_out = tuple(FILES.keys() - LACKING[part].keys())
-    marker = counted.obtain("chosen", Origin(source="hf://org/small", exclude=left_out))
-    assert any(SAID[part] in note for note in marker.unchecked)
+
+
+@pytest.mark.parametrize("part", Part)
+@pytest.mark.parametrize("at", ["https with SHA256SUMS"], indirect=True)
+@pytest.mark.parametrize("of_hub", [True, False])
+def test_nobody_vouches_for_what_patterns_leave_out_of_a_list(
+    at: At, hub: Hub, fast: Path, part: Part, *, of_hub: bool
+) -> None:
+    """A pattern that is written wrong would leave two small files for a model."""
+    here = Counted(fast, Credentials(hub_endpoint=hub.url))
+    source = ORIGIN.source if of_hub else at.origin.source
+    left_out = tuple(sorted(FILES.keys() - LACKING[part].keys()))
+    asked = Origin(source=source, exclude=left_out)
+    refused = here.refused(asked)
+    assert SAID[part] in str(refused)
+    assert f"exclude {list(left_out)} left it out: correct the patterns" in str(refused)
+    assert f"fill --without {part}" in str(refused)
+    assert failure_of(refused).permanent
+    assert here.received <= len(FILES["config.json"]) + len(FILES[INDEX])
+    meant = Origin(source=source, exclude=left_out, without=(part,))
+    assert any(SAID[part] in note for note in here.obtain("m", meant).unchecked)
+
+
+def test_what_a_pipeline_names_may_be_left_out_of_a_list_that_somebody_vouches_for(
+    counted: Counted, hub: Hub, fast: Path
+) -> None:
+    """A safety checker that nobody wants; but a directory may be one that is still being copied."""
+    files = {
+        "model_index.json": b'{"unet": ["diffusers", "U"], "safety_checker": ["d", "S"]}',
+        "unet/config.json": b"{}",
+        "unet/diffusion_pytorch_model.safetensors": FILES[SHARD],
+        "safety_checker/model.safetensors": FILES[SHARD],
+    }
+    hub.repositories["org/small"] = Repository(files=files, large=500)
+    exclude = ("safety_checker/*",)
+    marker = counted.obtain("m", Origin(source="hf://org/small", exclude=exclude))
+    said = "safety_checker/: model_index.json names this directory, and no file of it is there"
+    assert said in marker.unchecked
+    half = put(fast / "half", {p: d for p, d in files.items() if not p.startswith("safety")})
+    refused = Counted(fast / "of-a-directory", Credentials()).refused(
+        Origin(source=f"file://{half}")
+    )
+    assert said in str(refused)
+    assert "wait until all is copied there" in str(refused)
 
 
 def test_one_object_that_an_address_names_is_all_that_was_asked_for(hub: Hub, fast: Path) -> None:
@@ -156,36 +195,83 @@ def test_a_shard_that_the_names_show_to_be_missing_is_missed_before_the_first_by
     del hub.repositories["org/small"].files[SHARD]
     refused = counted.refused(ORIGIN)
     assert f"{SHARD}: one of 2 shards, it is not there" in str(refused)
-    assert "correct the source or the patterns" in str(refused)
+    assert str(refused).endswith("to fetch it again does not help: correct the source")
     assert hub.bytes_sent() == 0
 
 
-def test_a_shard_that_only_the_index_names_costs_one_download_and_no_reading_of_it(
-    counted: Counted, hub: Hub, monkeypatch: pytest.MonkeyPatch
+def test_a_shard_that_only_the_index_names_is_missed_before_the_first_byte_of_a_weight(
+    counted: Counted, hub: Hub
 ) -> None:
     index = {"weight_map": {"a": SHARD, "b": "rest.safetensors"}}
-    hub.repositories["org/small"].files[INDEX] = json.dumps(index).encode()
-    size = sum(map(len, hub.repositories["org/small"].files.values()))
-    read: list[str] = []
-    digests = Reader.digests
-
-    def noted(self: Reader, path: Path, *, git: bool = False) -> Digests:
-        read.append(path.name)
-        return digests(self, path, git=git)
-
-    monkeypatch.setattr(Reader, "digests", noted)
+    files = hub.repositories["org/small"].files
+    files[INDEX] = json.dumps(index).encode()
     for _ in range(3):
         refused = counted.refused(ORIGIN)
         assert "rest.safetensors: model.safetensors.index.json names this shard" in str(refused)
-        assert "correct the source or the patterns" in str(refused)
+        assert str(refused).endswith("to fetch it again does not help: correct the source")
         assert "without" not in str(refused)  # nothing that a model can have none of
-    assert hub.bytes_sent() == counted.received == size
-    assert not [name for name in read if name.endswith(".safetensors")]
+    assert hub.bytes_sent() == counted.received == len(files[INDEX]) + len(files["config.json"])
     failure = failure_of(refused)
     assert (failure.cause, failure.permanent) == (OwnCause.INCOMPLETE, True)
     hub.repositories["org/small"] = Repository(files=dict(FILES), large=500)
     counted.obtain("m", ORIGIN)
     assert contents(counted.cache.final("m")) == FILES
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        (
+            Origin(source="hf://org/small", exclude=("model-00001*",)),
+            "exclude ['model-00001*'] left it out",
+        ),
+        (
+            Origin(source="hf://org/small", exclude=("*.safetensors",)),
+            "exclude ['*.safetensors'] left it out",
+        ),
+        (
+            Origin(source="hf://org/small", include=("*.json", "*-00002-*")),
+            "include ['*.json', '*-00002-*'] left it out",
+        ),
+        (Origin(source="hf://org/small", exclude=("vae/b*",)), "exclude ['vae/b*'] left it out"),
+    ],
+)
+def test_what_patterns_leave_out_of_what_an_index_names_is_missed_before_the_first_weight(
+    counted: Counted, hub: Hub, wanted: Origin, said: str
+) -> None:
+    files = hub.repositories["org/small"].files
+    names = {"weight_map": {"a": "a.safetensors", "b": "b.safetensors"}}
+    files["vae/model.safetensors.index.json"] = json.dumps(names).encode()
+    files |= {f"vae/{name}": FILES[SHARD] for name in names["weight_map"].values()}
+    refused = counted.refused(wanted)
+    assert f"{said}: correct the patterns (what an index names goes with the index" in str(refused)
+    assert "source" not in str(refused)
+    assert failure_of(refused).permanent
+    assert not any(hub.bytes_sent(path) for path in files if path.endswith(".safetensors"))
+
+
+def test_what_patterns_leave_out_is_not_missed_where_a_whole_model_remains(
+    counted: Counted, hub: Hub
+) -> None:
+    files = hub.repositories["org/small"].files
+    names = {"weight_map": {"a": "consolidated-1.safetensors"}}
+    files["consolidated.safetensors.index.json"] = json.dumps(names).encode()
+    files["consolidated-1.safetensors"] = FILES[SHARD]
+    wanted = Origin(source="hf://org/small", exclude=("consolidated-*.safetensors",))
+    marker = counted.obtain("m", wanted)
+    assert "consolidated-1.safetensors" not in contents(counted.cache.final("m"))
+    assert marker.unchecked == (
+        "consolidated.safetensors.index.json: none of its shards is there, safetensors are",
+    )
+
+
+def test_a_config_that_asks_for_a_tokenizer_is_looked_at_before_the_first_weight(
+    fast: Path, hub: Hub
+) -> None:
+    hub.web = {f"m/{path}": data for path, data in LACKING[Part.TOKENIZER].items()}
+    here = Counted(fast, Credentials())
+    assert SAID[Part.TOKENIZER] in str(here.refused(Origin(source=f"{hub.url}/web/m/")))
+    assert here.received == len(FILES["config.json"]) + len(FILES[INDEX])
 
 
 @pytest.mark.parametrize("path", ["config.json", INDEX, SHARD])

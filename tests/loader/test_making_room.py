@@ -19,6 +19,7 @@ from extender.loader.making_room import RoomMaker
 from extender.loader.metrics import LoaderMetrics
 from extender.loader.publish import Publisher
 from extender.loader.space import FileSystem
+from extender.loader.stored import bytes_on_disk
 from extender.loader.sweep import sweep
 from extender.loader.table import ModelTable
 from extender.loader.wishes import Wish
@@ -136,11 +137,18 @@ def test_where_room_is_short_nothing_goes_while_it_cannot_be_known_what_is_in_us
     assert scene.there() == {"old"}
 
 
-def test_a_wish_costs_what_is_less_important_and_nothing_else(scene: Scene) -> None:
+def test_a_wish_costs_what_is_less_important_and_nothing_else(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scene.published("low", "high", "spare")
+    size = bytes_on_disk(scene.cache.final("low"))
+    for user in (evict, making_room):  # the real one is everybody's
+        monkeypatch.setattr(user, "file_system", lambda _: FileSystem(total=10**9, free=1000))
     low, high, spare, new = model("low"), model("high", 9), model("spare"), model("new", 5)
     scene.follow(ROOMY, low, high, spare, new, wished="low high new")
-    scene.room.for_wish(Wish(model=new), TOO_MUCH)
+    scene.room.for_wish(Wish(model=new), 1000 + 2 * size + 1)
+    assert scene.there() == {"low", "high", "spare"}  # it would not fit without them either
+    scene.room.for_wish(Wish(model=new), 1000 + 2 * size)
     assert scene.there() == {"high"}
 
 

@@ -122,7 +122,7 @@ def test_without_claims_no_more_is_asked_than_the_pods(desk: Desk) -> None:
     ("answer", "said"),
     [
         (GONE, "claim models of pod ml/server is not there or not bound"),
-        (FORBIDDEN, "right to get persistentvolumeclaims and persistentvolumes"),
+        (FORBIDDEN, "right to get nodes, persistentvolumeclaims and persistentvolumes"),
         ((500, {}), "HTTP 500"),
         ((0, {}), "which models are in use cannot be known"),
         ((200, {"spec": 1}), "spec"),
@@ -189,3 +189,16 @@ def test_a_pod_that_has_run_may_still_read_by_a_claim_that_somebody_deleted(
         api.at[CLAIM] = GONE
         with pytest.raises(NotRemovedError):
             NodePods(transport, "n1", clock=lambda: START + 10 * UNBOUND_SECONDS)()
+
+
+def test_a_name_of_no_node_is_none_whose_models_nobody_reads(desk: Desk) -> None:
+    api, pods = desk
+    api.at["/api/v1/nodes/n1"] = (200, {"metadata": {"name": "n1"}})
+    pods.expect_node()
+    for answer, said in (
+        (GONE, "there is no node n1; correct its name"),
+        (FORBIDDEN, "to get nodes"),
+    ):
+        api.at["/api/v1/nodes/n1"] = answer
+        with pytest.raises(NotRemovedError, match=f"{said}.*cannot be known"):
+            pods.expect_node()

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from extender.errors import LockHeldError
+from extender.errors import LockHeldError, NotRemovedError
 from extender.loader.damaged import DamagedError
 from extender.loader.downloading import Repeat
 from extender.loader.failing import OwnCause, failure_of
@@ -200,6 +200,21 @@ def test_what_was_refused_is_read_again_only_once_it_has_changed(
     assert read.count(shard) == 1
     shard.write_bytes(FILES[SHARD])
     assert obtainer.obtain("small", ORIGIN).adopted
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_model_that_had_a_path_below_is_waited_for_and_never_replaced(
+    obtainer: Obtainer, cache: CacheDirectory, *, replace: bool
+) -> None:
+    """The catalog gave small/v1 the path small: the one below stays for its grace."""
+    obtainer.obtain("small/v1", ORIGIN)
+    with pytest.raises(NotRemovedError, match=r"small/v1 lies in this directory; .* once that has"):
+        obtainer.obtain("small", ORIGIN, replace_foreign=replace)
+    assert contents(cache.final("small/v1")) == FILES
+    with writing(cache, "small/v1") as held:
+        obtainer.publisher.remove(held)
+    obtainer.obtain("small", ORIGIN)
+    assert contents(cache.final("small")) == FILES
 
 
 def test_an_empty_directory_that_a_pod_came_too_early_for_is_nothing(

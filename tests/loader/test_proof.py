@@ -212,6 +212,11 @@ PYTORCH_INDEX = json.dumps(
     {"weight_map": {f"w{n}": f"pytorch_model-0000{n}-of-00002.bin" for n in (1, 2)}}
 ).encode()
 
+CONSOLIDATED_INDEX = b'{"weight_map": {"a": "consolidated-00001-of-00001.safetensors"}}'
+MODULES = b"""[{"path": "", "type": "sentence_transformers.models.Transformer"},
+{"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+{"path": "2_Normalize", "type": "sentence_transformers.models.Normalize"}]"""
+
 OTHER_KINDS = {
     "gguf": ({"llama-q4.gguf": b"GGUF" + bytes(40)}, "gguf", True),
     "gguf that is another file": ({"llama-q4.gguf": b"<html>" + bytes(40)}, "gguf", False),
@@ -267,6 +272,58 @@ OTHER_KINDS = {
         "pytorch",
         False,
     ),
+    "an index of a maker's own layout without its shards beside safetensors": (
+        {**small_model(), "consolidated.safetensors.index.json": CONSOLIDATED_INDEX},
+        "safetensors",
+        True,
+    ),
+    "an index of a maker's own layout without its shards, and nothing else": (
+        {
+            "params.json": b"{}",
+            "model.gguf": b"GGUF" + bytes(40),
+            "consolidated.safetensors.index.json": CONSOLIDATED_INDEX,
+        },
+        "gguf",
+        False,
+    ),
+    "numbers of six digits, one missing": (
+        {
+            "config.json": b"{}",
+            "model-00001-of-000003.safetensors": safetensors({"a": b"1"}),
+            "model-00003-of-000003.safetensors": safetensors({"b": b"1"}),
+        },
+        "safetensors",
+        False,
+    ),
+    "numbers of six digits": (
+        {
+            "config.json": b"{}",
+            "model-00001-of-000002.safetensors": safetensors({"a": b"1"}),
+            "model-00002-of-000002.safetensors": safetensors({"b": b"1"}),
+        },
+        "safetensors",
+        True,
+    ),
+    "half a pipeline of diffusers": (
+        {
+            "model_index.json": b'{"_class_name": "P", "unet": ["d", "U"], "vae": ["d", "V"], '
+            b'"safety_checker": [null, null], "requires_safety_checker": false}',
+            "unet/config.json": b"{}",
+            "unet/diffusion_pytorch_model.safetensors": safetensors({"a": b"1"}),
+        },
+        "diffusers",
+        False,
+    ),
+    "half a model of sentence-transformers": (
+        {**small_model(), "modules.json": MODULES},
+        "safetensors",
+        False,
+    ),
+    "a model of sentence-transformers, whose last module keeps nothing": (
+        {**small_model(), "modules.json": MODULES, "1_Pooling/config.json": b"{}"},
+        "safetensors",
+        True,
+    ),
     "diffusers": (
         {
             "model_index.json": b"{}",
@@ -290,6 +347,65 @@ OTHER_KINDS = {
     "no model at all": ({"README.md": b"hello"}, "unknown", False),
     "an empty directory": ({}, "unknown", False),
 }
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (POINTER, "is a Git LFS pointer"),
+        (b"", "is empty"),
+        (b"\n<!DOCTYPE html><html>404</html>", "is a web page"),
+    ],
+)
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("pytorch_model.bin", "model.pt", "consolidated.00.pth", "model.ckpt", "onnx/model.onnx"),
+        *("model.h5", "model.gguf", "model.safetensors", "tokenizer.model", "tokenizer.json"),
+    ],
+)
+def test_what_is_put_in_the_place_of_a_file_is_told(
+    tmp_path: Path, path: str, content: bytes, said: str
+) -> None:
+    """What git leaves without its LFS, a copy that has just begun, what a server says instead."""
+    put(tmp_path, {**small_model(), path: content})
+    [problem] = verify(tmp_path).problems
+    assert (problem.file, problem.kind) == (path, ProblemKind.HEADER)
+    assert said in problem.message
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "vocab.json", "tekken.json"])
+def test_a_tokenizer_that_is_cut_is_told(tmp_path: Path, name: str) -> None:
+    put(tmp_path, {**small_model(), name: b'{"model": {"vocab": {"a"'})
+    [problem] = verify(tmp_path).problems
+    assert (problem.file, problem.kind) == (name, ProblemKind.HEADER)
+    assert "is no JSON" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("begins", "said"),
+    [(b"\x80\x02}q", "its end tells nothing"), (b"\x06\x00\x00\x00W", "none of torch.save")],
+)
+def test_a_file_whose_end_cannot_be_looked_for_is_no_fault_and_said(
+    tmp_path: Path, begins: bytes, said: str
+) -> None:
+    put(tmp_path, {"config.json": b"{}", "pytorch_model.bin": begins + bytes(100)})
+    verdict = verify(tmp_path)
+    assert verdict.ok
+    assert any("pytorch_model.bin: " in note and said in note for note in verdict.unchecked)
+
+
+def test_code_that_a_config_names_and_that_is_not_there_is_said(tmp_path: Path) -> None:
+    config = {"auto_map": {"AutoModel": "modeling_own.Own", "AutoConfig": "org/else--other.Config"}}
+    put(tmp_path, {**small_model(), "config.json": json.dumps(config).encode()})
+    assert "modeling_own.py: config.json names this code, it is not there" in (
+        verify(tmp_path).unchecked
+    )
+    put(tmp_path, {"modeling_own.py": b""})
+    assert not any(".py" in note for note in verify(tmp_path).unchecked)
 
 
 @pytest.mark.parametrize("name", OTHER_KINDS)

@@ -15,9 +15,12 @@ from random import Random
 import pytest
 
 from extender.errors import CacheError
+from extender.loader.filling import Filling
 from extender.loader.layout import CacheDirectory, writing
-from extender.loader.proof.marker import read_marker
+from extender.loader.origin import Origin
+from extender.loader.proof.marker import Marker, read_marker
 from extender.loader.publish import Publisher
+from extender.loader.sources import Credentials
 from extender.loader.sweep import sweep
 from tests.loader.dying import in_child
 from tests.loader.models import contents, listing, put, small_model
@@ -83,7 +86,31 @@ def remove(root: Path) -> None:
         Publisher().remove(held)
 
 
-WORK = {"full": full, "read_only": read_only}
+def fill(dest: Path, source: Path, *nearer: Path) -> Marker:
+    filling = Filling(dest, credentials=Credentials(), connections=2, bytes_per_second=0)
+    return filling.fill(Origin(source=f"file://{source}"), nearer=nearer)
+
+
+def filled_before(root: Path) -> None:
+    """A claim that a Job filled, and that a pod mounts read-only and fills once more."""
+    old, new = put(root / "origins/old", OLD), put(root / "origins/new", NEW)
+    marker = fill(root / "claim/model", old)
+    subprocess.run(["mount", "-o", "remount,ro", str(root)], check=True)
+    assert fill(root / "claim/model", old) == marker
+    assert fill(root / "claim/model", old, root / "nowhere", new) == marker
+    for name, source, said in (
+        ("model", new, f"holds revision None of file://{old}, not None of file://{new}; mount it"),
+        ("absent", old, "does not hold the model whole and proven; mount it for writing"),
+    ):
+        try:
+            fill(root / "claim" / name, source)
+        except CacheError as error:
+            assert said in str(error), error
+        else:
+            raise AssertionError("there is nothing that would be it")
+
+
+WORK = {"full": full, "read_only": read_only, "filled_before": filled_before}
 
 
 @pytest.mark.parametrize("what", WORK)

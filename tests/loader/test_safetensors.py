@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from extender.loader.proof.safetensors import MAX_HEADER_BYTES, Header, HeaderError, read_header
+from extender.loader.proof.beginnings import HeaderError
+from extender.loader.proof.safetensors import MAX_HEADER_BYTES, Header, read_header
 from tests.loader.models import safetensors
 
 DTYPES = ("float32", "float16", "int8", "uint8", "int64", "bool", "uint16", "float64", "int32")
@@ -135,7 +136,7 @@ def test_any_bytes_are_refused_in_words_or_as_good_as_the_real_reader_says(data:
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        (b"", "0 bytes"),
+        (b"", "is empty"),
         (b"1234567", "fewer than any"),
         ((MAX_HEADER_BYTES + 1).to_bytes(8, "little") + b"{", "above the format's bound"),
         ((2**64 - 1).to_bytes(8, "little") + b"{", "above the format's bound"),

@@ -72,7 +72,21 @@ def test_a_download_gets_its_room_below_the_watermark_too() -> None:
     models = [model("a"), model("b", last_used=NOW)]
     assert gone(models, ROOMY, needed=550) == ["a"]
     assert gone(models, ROOMY, needed=500) == []
-    assert plan(models, ROOMY, BOUNDS, now=NOW, needed=900).missing == 200
+    assert plan(models, ROOMY, BOUNDS, now=NOW, needed=700).missing == 0
+
+
+@pytest.mark.parametrize("disk", [ROOMY, FULL])
+def test_nothing_goes_for_a_download_that_would_not_fit_even_then(disk: FileSystem) -> None:
+    """What goes by the watermarks or its grace goes all the same."""
+    models = [model("a"), model("b", last_used=NOW), model("c", pinned=True)]
+    models.append(model("overdue", left_at=NOW - 24 * HOUR))
+    decided = plan(models, disk, BOUNDS, now=NOW, needed=900)
+    assert decided.evictions == plan(models, disk, BOUNDS, now=NOW).evictions
+    assert decided.missing == 900 - disk.free - 300
+    if disk is ROOMY:
+        assert [(s.path, s.reason) for s in decided.stays] == [
+            ("a", Kept.IN_VAIN), ("c", Kept.PINNED), ("b", Kept.IN_VAIN),
+        ]  # fmt: skip
 
 
 candidates = st.builds(
@@ -102,10 +116,15 @@ def test_no_plan_touches_what_is_protected_or_frees_more_than_it_must(
     goes = [by_path[e.path] for e in decided.evictions]
     assert not any(c.in_use or c.pinned or c.foreign for c in goes)
     assert {e.path for e in decided.evictions} | {s.path for s in decided.stays} == set(by_path)
-    wanted = max(disk.used_above(70) if disk.used_above(90) else 0, needed - free)
+    too_full = disk.used_above(70) if disk.used_above(90) else 0
+    wanted = max(too_full, needed - free)
+    possible = sum(c.bytes for c in found if not (c.in_use or c.pinned or c.foreign))
+    assert decided.missing == max(0, wanted - possible)
+    if decided.missing and needed > free:  # in vain
+        assert decided.evictions == plan(found, disk, BOUNDS, now=NOW).evictions
+        wanted = too_full
     for_room = [e for e in decided.evictions if e.reason is Reason.ROOM]
     if for_room:
         before_last = sum(c.bytes for c in goes) - by_path[for_room[-1].path].bytes
         overdue = sum(e.bytes for e in decided.evictions if e.reason is Reason.LEFT_CATALOG)
         assert before_last - overdue < wanted
-    assert decided.missing == max(0, wanted - sum(c.bytes for c in goes))

@@ -15,6 +15,7 @@ import msgspec
 
 from extender.loader.proof.marker import Marker
 from extender.loader.proof.scan import HUB_METADATA
+from extender.loader.proof.weights import may_lack
 from extender.loader.sources import ANY_PART, Listing, Part
 
 MAX_TREE_BYTES = 64 * 1024 * 1024
@@ -38,12 +39,13 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """``files`` by path. ``complete``: they are all there should be, and each must be there.
 
-    ``may_lack``: see ``sources.Listing``.
+    ``may_lack``: see ``weights.may_lack``; ``vouched``: see ``sources.Listing``.
     """
 
     files: dict[str, Expected]
     complete: bool
     may_lack: frozenset[Part] = frozenset()
+    vouched: bool = False
 
 
 NOTHING = Manifest(files={}, complete=False)
@@ -59,7 +61,8 @@ def of_listing(listing: Listing) -> Manifest:
             for file in listing.files
         },
         complete=True,
-        may_lack=listing.may_lack,
+        may_lack=may_lack(listing),
+        vouched=listing.vouched,
     )
 
 
@@ -74,6 +77,7 @@ def of_marker(marker: Marker) -> Manifest:
         },
         complete=True,
         may_lack=ANY_PART,
+        vouched=True,
     )
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from extender.loader.disk import regular_file
+from extender.loader.proof.beginnings import HeaderError, check_beginning
 
 MAX_HEADER_BYTES = 100_000_000
 """The reader's own bound (MAX_HEADER_SIZE in safetensors/src/tensor.rs)."""
@@ -35,12 +36,6 @@ _BITS = {
     **dict.fromkeys(("I64", "U64", "F64", "C64"), 64),
 }
 """Bits of one element (Dtype in safetensors/src/tensor.rs)."""
-
-_POINTER = b"version https://git-lfs"
-
-
-class HeaderError(ValueError):
-    """What is wrong with a header, in words."""
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -73,8 +68,7 @@ def read_header(path: Path) -> Header:
 
 
 def _length(first: bytes, size: int) -> int:
-    if first.startswith(_POINTER):
-        raise HeaderError("is a Git LFS pointer, not the weights; run `git lfs pull`")
+    check_beginning(first)
     if len(first) < _LENGTH_BYTES:
         raise HeaderError(f"has {size} bytes, fewer than any safetensors file")
     length = int.from_bytes(first[:_LENGTH_BYTES], "little")

@@ -47,7 +47,7 @@ def verify(
     hashes: dict[str, str] = {}
     if level.covers(Level.SIZES):
         _compare(found, known)
-        weights = weighing.shape(directory, found, may_lack=known.may_lack)
+        weights = weighing.shape(directory, found, allowed=known.may_lack, vouched=known.vouched)
     if level.covers(Level.HEADERS):
         weighing.headers(directory, found, weights)
     if level.covers(Level.SIZES):

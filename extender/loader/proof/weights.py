@@ -9,23 +9,35 @@ from __future__ import annotations
 
 import posixpath
 import re
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
-from extender.loader.disk import regular_file
-from extender.loader.proof.safetensors import HeaderError, read_header
+from extender.loader.proof.beginnings import (
+    MAX_JSON_BYTES,
+    HeaderError,
+    check_archive,
+    check_beginning,
+    check_gguf,
+    check_tokenizer,
+    read_bounded,
+    read_first,
+)
+from extender.loader.proof.parts import DIFFUSERS, PIPELINES, check_parts, note_code
+from extender.loader.proof.safetensors import read_header
 from extender.loader.proof.scan import Found, Scan
 from extender.loader.proof.verdict import Problem, ProblemKind
-from extender.loader.sources import Part
+from extender.loader.sources import ANY_PART, Listing, Part
 
-MAX_JSON_BYTES = 64 * 1024 * 1024
 _INDEX = ".index.json"
 _SAFETENSORS_INDEX = ".safetensors.index.json"
+_READ_FIRST = frozenset(
+    f"{name}{_SAFETENSORS_INDEX}" for name in ("model", "diffusion_pytorch_model")
+)
+"""Where one of these is, transformers, diffusers and vLLM open what it names and nothing else."""
 _NUMBERED = re.compile(
-    r"(?P<stem>.+)-(?P<of>\d{5})-of-(?P<all>\d{5})(?P<suffix>\.[a-z]+)", re.ASCII
+    r"(?P<stem>.+)-(?P<of>\d{5,6})-of-(?P<all>\d{5,6})(?P<suffix>\.[a-z]+)", re.ASCII
 )
 _MOST_SHARDS = 10_000
 
@@ -69,28 +81,66 @@ class Weights(msgspec.Struct):
     tensors: int = 0
 
 
-def lacking(files: Mapping[str, Found], *, may_lack: frozenset[Part]) -> list[Problem]:
+def may_lack(listing: Listing) -> frozenset[Part]:
+    """Return which parts a model has none of where none is listed.
+
+    What it is said to have none of; and where somebody vouches for all of its files, what is among
+    none of them, those included that patterns left out.
+    """
+    told = frozenset(listing.without)
+    return told | (ANY_PART - parts_of(listing.left_out)) if listing.vouched else told
+
+
+def parts_of(paths: Iterable[str]) -> frozenset[Part]:
+    """Return which parts of a model are among these files by their names."""
+    found = set()
+    for path in paths:
+        if _is_weights(path):
+            found.add(Part.WEIGHTS)
+        elif path in _CONFIGS:
+            found.add(Part.CONFIG)
+        elif "/" not in path and _is_tokenizer(path):
+            found.add(Part.TOKENIZER)
+    return frozenset(found)
+
+
+def is_of_a_model(name: str) -> bool:
+    """Tell whether a file is, by its name, one of those that a model consists of."""
+    known = name in _CONFIGS or name in PIPELINES or name.endswith(_INDEX)
+    return known or _is_weights(name) or _is_tokenizer(name)
+
+
+def tells_of_others(path: str) -> bool:
+    """Tell whether a file says by its content what else a model has."""
+    return path.endswith(_INDEX) or path in _CONFIGS or path in PIPELINES
+
+
+def lacking(files: Mapping[str, Found], *, allowed: frozenset[Part]) -> list[Problem]:
     """Return what the names of a model's files alone show not to be among them."""
     named = Scan(dict(files), [], [])
     _check_numbers(named)
     problem = _lacking_by_name(named.files, _kind(named))
-    if problem is not None and Part(problem.kind.value) not in may_lack:
+    if problem is not None and Part(problem.kind.value) not in allowed:
         named.problems.append(problem)
     return named.problems
 
 
-def shape(directory: Path, scan: Scan, *, may_lack: frozenset[Part]) -> Weights:
+def shape(
+    directory: Path, scan: Scan, *, allowed: frozenset[Part], vouched: bool = False
+) -> Weights:
     """Check that what belongs together is there; problems go to ``scan``.
 
-    What the model ``may_lack`` (see ``sources.Listing``) and has none of is said, and no damage.
+    What it has none of and is ``allowed`` to lack (``may_lack``) is said, and no damage.
+    ``vouched``: see ``sources.Listing``.
     """
     weights = Weights(kind=_kind(scan))
     _check_indexes(directory, scan)
     _check_numbers(scan)
+    check_parts(directory, scan, vouched=vouched)
     problem = _lacking_by_name(scan.files, weights.kind) or _without_tokenizer(
         directory, scan, weights.kind
     )
-    if problem is not None and Part(problem.kind.value) in may_lack:
+    if problem is not None and Part(problem.kind.value) in allowed:
         scan.unchecked.append(f"{problem}; it is not in the source's list")
     elif problem is not None:
         scan.problems.append(problem)
@@ -98,22 +148,24 @@ def shape(directory: Path, scan: Scan, *, may_lack: frozenset[Part]) -> Weights:
 
 
 def headers(directory: Path, scan: Scan, weights: Weights) -> None:
-    """Check every weight file's own account of itself."""
+    """Check every weight file's own account of itself, and what tokenizers begin with."""
     odd: set[str] = set()
     for path in scan.files:
-        suffix = posixpath.splitext(path)[1].lower()
-        kind = KINDS.get(suffix)
-        if kind is None:
-            continue
+        kind = KINDS.get(posixpath.splitext(path)[1].lower())
         try:
             if kind == "safetensors":
                 header = read_header(directory / path)
                 weights.tensors += header.tensors
                 odd |= header.unknown
             elif kind == "gguf":
-                _check_gguf(directory / path)
+                check_gguf(directory / path)
             elif kind == "pytorch":
-                _check_archive(directory / path)
+                unseen = check_archive(directory / path)
+                scan.unchecked += [f"{path}: {unseen}"] if unseen else []
+            elif kind is not None:
+                check_beginning(read_first(directory / path))
+            elif _is_tokenizer(posixpath.basename(path)):
+                check_tokenizer(directory / path)
         except HeaderError as error:
             scan.problems.append(Problem(path, ProblemKind.HEADER, str(error)))
         except OSError as error:
@@ -131,7 +183,7 @@ def headers(directory: Path, scan: Scan, weights: Weights) -> None:
 
 def _kind(scan: Scan) -> str:
     suffixes = {posixpath.splitext(path)[1].lower() for path in scan.files}
-    if "model_index.json" in scan.files and ".safetensors" in suffixes:
+    if DIFFUSERS in scan.files and ".safetensors" in suffixes:
         return "diffusers"
     return next((kind for suffix, kind in KINDS.items() if suffix in suffixes), "unknown")
 
@@ -177,14 +229,17 @@ def _shards(directory: Path, path: str, scan: Scan) -> list[str]:
 def _is_spare(path: str, named: Mapping[str, Sequence[str]], scan: Scan) -> bool:
     """Tell whether nobody needs what an index names: all of it is there as safetensors beside it.
 
-    Who reads a model takes these before any other format (transformers, vLLM, SGLang), so that the
-    others are left out (``exclude: ["*.bin"]``) and their index, by its name no weights, is not.
+    Who reads a model takes these before any other format (transformers, vLLM, SGLang), and before
+    the same in a layout of its maker's (``consolidated.safetensors``). So the others are left out
+    (``exclude: ["*.bin"]``), and their index, by its name no weights, is not.
     """
-    base = posixpath.dirname(path)
-    if path.endswith(_SAFETENSORS_INDEX):
+    base, name = posixpath.split(path)
+    if name in _READ_FIRST:
         return False
-    alone = posixpath.splitext(path.removesuffix(_INDEX))[0] + ".safetensors"
-    return (not {alone, posixpath.join(base, "model.safetensors")}.isdisjoint(scan.files)) or any(
+    instead = {posixpath.join(base, "model.safetensors")}
+    if not name.endswith(_SAFETENSORS_INDEX):
+        instead.add(posixpath.splitext(path.removesuffix(_INDEX))[0] + ".safetensors")
+    return (not instead.isdisjoint(scan.files)) or any(
         shards and all(shard in scan.files for shard in shards)
         for other, shards in named.items()
         if other.endswith(_SAFETENSORS_INDEX) and posixpath.dirname(other) == base
@@ -192,22 +247,20 @@ def _is_spare(path: str, named: Mapping[str, Sequence[str]], scan: Scan) -> bool
 
 
 def _check_numbers(scan: Scan) -> None:
-    series: dict[tuple[str, str, int], set[int]] = {}
+    series: dict[tuple[str, str, str, int], set[int]] = {}
     for path in scan.files:
         match = _NUMBERED.fullmatch(path)
         if match is not None and match["suffix"] in KINDS:
-            count = int(match["all"])
-            key = (match["stem"], match["suffix"], count)
+            key = match["stem"], match["all"], match["suffix"], len(match["of"])
             series.setdefault(key, set()).add(int(match["of"]))
     told = {problem.file for problem in scan.problems}
-    for (stem, suffix, count), there in series.items():
+    for (stem, count, suffix, digits), there in series.items():
         first = 0 if 0 in there else 1
-        for number in range(first, min(count, _MOST_SHARDS) + first):
-            path = f"{stem}-{number:05d}-of-{count:05d}{suffix}"
+        for number in range(first, min(int(count), _MOST_SHARDS) + first):
+            path = f"{stem}-{number:0{digits}d}-of-{count}{suffix}"
             if number not in there and path not in told:
-                scan.problems.append(
-                    Problem(path, ProblemKind.MISSING, f"one of {count} shards, it is not there")
-                )
+                message = f"one of {int(count)} shards, it is not there"
+                scan.problems.append(Problem(path, ProblemKind.MISSING, message))
 
 
 def _lacking_by_name(files: Mapping[str, Found], kind: str) -> Problem | None:
@@ -231,7 +284,8 @@ def _without_tokenizer(directory: Path, scan: Scan, kind: str) -> Problem | None
     if config is None or kind not in _WITH_CONFIG:
         return None
     content = _json(directory, config, scan, ProblemKind.CONFIG)
-    tokenizer = any(name in TOKENIZERS or name.endswith(".tiktoken") for name in names)
+    tokenizer = any(map(_is_tokenizer, names))
+    note_code(content or {}, scan)
     if content is None or config != "config.json" or tokenizer:
         return None
     text = content.get("text_config")
@@ -242,13 +296,17 @@ def _without_tokenizer(directory: Path, scan: Scan, kind: str) -> Problem | None
     return None
 
 
+def _is_tokenizer(name: str) -> bool:
+    return name in TOKENIZERS or name.endswith(".tiktoken")
+
+
 def _is_weights(path: str) -> bool:
     return posixpath.splitext(path)[1].lower() in KINDS
 
 
 def _json(directory: Path, path: str, scan: Scan, kind: ProblemKind) -> dict[str, object] | None:
     try:
-        data = _read(directory / path, MAX_JSON_BYTES)
+        data = read_bounded(directory / path, MAX_JSON_BYTES)
         content = msgspec.json.decode(data, type=dict[str, object])
     except OSError as error:
         scan.problems.append(Problem(path, ProblemKind.UNREADABLE, error.strerror or str(error)))
@@ -257,20 +315,3 @@ def _json(directory: Path, path: str, scan: Scan, kind: ProblemKind) -> dict[str
     else:
         return content
     return None
-
-
-def _check_gguf(path: Path) -> None:
-    first = _read(path, 24)
-    if first[:4] != b"GGUF" or len(first) < 24:
-        raise HeaderError("does not begin as a gguf file")
-
-
-def _check_archive(path: Path) -> None:
-    """Check a file of torch.save: a zip archive since PyTorch 1.6, with its table at the end."""
-    if _read(path, 4) == b"PK\x03\x04" and not zipfile.is_zipfile(path):
-        raise HeaderError("is cut short: the archive has no end")
-
-
-def _read(path: Path, limit: int) -> bytes:
-    with open(regular_file(path), "rb") as file:  # noqa: PTH123 - it is a descriptor
-        return file.read(limit)

@@ -128,20 +128,20 @@ class RemoteFile(msgspec.Struct, frozen=True, kw_only=True):
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
     """What a source holds: ``source`` as the catalog says it, ``revision`` the resolved commit.
 
-    ``may_lack``: parts that the model has none of where none is listed. All, where somebody vouches
-    for the list (a commit, a file of hashes, an address of one file); none, where it is but what
-    lay there at that moment, which may be half of a model that is still being copied.
+    ``vouched``: somebody says that these are all of its files (a commit, a file of hashes, the
+    address of one file); elsewhere it is but what lay there at that moment, which may be half of a
+    model that is still being copied. ``include`` and ``exclude`` chose the files, and left out
+    those with the paths ``left_out``. ``without``: what the model is said to have none of.
     """
 
     source: str
     revision: str | None
     files: tuple[RemoteFile, ...]
-    may_lack: frozenset[Part] = ANY_PART
-
-    @property
-    def vouched(self) -> bool:
-        """Whether somebody says that these are all of its files, and not only some by now."""
-        return self.may_lack == ANY_PART
+    vouched: bool = True
+    left_out: tuple[str, ...] = ()
+    without: tuple[Part, ...] = ()
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
     @property
     def bytes(self) -> int:

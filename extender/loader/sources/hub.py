@@ -107,10 +107,9 @@ class HubSource:
             ) from error
         self._commit = commit or self._revision
         files = [_remote_file(entry) for entry in tree if isinstance(entry, RepoFile)]
+        choice = chosen(files, source=self._url, include=self._include, exclude=self._exclude)
         return Listing(
-            source=self._url,
-            revision=commit,
-            files=chosen(files, source=self._url, include=self._include, exclude=self._exclude),
+            source=self._url, revision=commit, files=choice.files, left_out=choice.left_out
         )
 
     def open(

@@ -18,7 +18,6 @@ from extender.loader.proof.marker import MarkerError, UnreadableMarkerError, rea
 from extender.loader.proof.verdict import Level, ProblemKind, ProvenFile
 from extender.loader.proof.verify import verify
 from extender.loader.sources import (
-    ANY_PART,
     RESERVED,
     Cause,
     Listing,
@@ -59,11 +58,13 @@ class LocalSource:
         except OSError as error:
             raise self._os_error("", error) from error
         self._expect_proven(proven, files)
+        choice = chosen(files, source=self._url, include=self._include, exclude=self._exclude)
         return Listing(
             source=self._url,
             revision=root.name if _GIT_OID.fullmatch(root.name) else None,
-            files=chosen(files, source=self._url, include=self._include, exclude=self._exclude),
-            may_lack=ANY_PART if proven else frozenset(),
+            files=choice.files,
+            left_out=choice.left_out,
+            vouched=bool(proven),
         )
 
     @contextmanager

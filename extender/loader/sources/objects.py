@@ -25,7 +25,6 @@ from gcsfs.retry import HttpError
 from google.auth.exceptions import GoogleAuthError
 
 from extender.loader.sources import (
-    ANY_PART,
     Cause,
     Credentials,
     Listing,
@@ -105,11 +104,13 @@ class ObjectSource:
             for name, entry in found.items()
             if not name.endswith("/")  # the empty objects that stand for folders in consoles
         ]
+        choice = chosen(files, source=self._url, include=self._include, exclude=self._exclude)
         return Listing(
             source=self._url,
             revision=None,
-            files=chosen(files, source=self._url, include=self._include, exclude=self._exclude),
-            may_lack=ANY_PART if self._is_object else frozenset(),
+            files=choice.files,
+            left_out=choice.left_out,
+            vouched=self._is_object,
         )
 
     @contextmanager

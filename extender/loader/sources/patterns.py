@@ -6,13 +6,22 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
+import msgspec
+
 from extender.loader.sources import Cause, RemoteFile, SourceError
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """``files`` that are wanted, and the paths of those that are not; both ordered by path."""
+
+    files: tuple[RemoteFile, ...]
+    left_out: tuple[str, ...]
 
 
 def chosen(
     files: Iterable[RemoteFile], *, source: str, include: Sequence[str], exclude: Sequence[str]
-) -> tuple[RemoteFile, ...]:
-    """Return the files whose path matches, ordered by path.
+) -> Choice:
+    """Choose the files whose path matches.
 
     Shell patterns as the hub's tools take them: ``*`` matches slashes too, ``folder/`` all that is
     in a folder; no ``include`` means all. Raises SourceError where nothing is left.
@@ -38,7 +47,7 @@ def chosen(
                     "that name; leave one of them out (exclude)",
                     cause=Cause.INVALID,
                 )
-    return left
+    return Choice(left, tuple(file.path for file in found if file.path not in both))
 
 
 def is_wanted(path: str, *, include: Sequence[str], exclude: Sequence[str]) -> bool:

@@ -16,8 +16,8 @@ import aiohttp
 import fsspec
 
 from extender.addresses import shown
-from extender.loader.sources import ANY_PART, Cause, Listing, RemoteFile, SourceError
-from extender.loader.sources.patterns import chosen
+from extender.loader.sources import Cause, Listing, RemoteFile, SourceError
+from extender.loader.sources.patterns import Choice, chosen
 from extender.loader.sources.ranges import RangeReader, client
 from extender.loader.sources.urls import Location, without_queries
 
@@ -51,7 +51,7 @@ class WebSource:
         if self._is_directory:
             hashes = self._listed()
             vouched = all(hashes.values())
-            wanted = chosen(
+            choice = chosen(
                 [RemoteFile(path=path, size=None, sha256=sha) for path, sha in hashes.items()],
                 source=self._shown,
                 include=self._include,
@@ -59,12 +59,13 @@ class WebSource:
             )
         else:
             name = unquote(urlsplit(self._url).path.rsplit("/", 1)[-1])
-            wanted = (RemoteFile(path=name, size=None),)
+            choice = Choice((RemoteFile(path=name, size=None),), ())
         return Listing(
             source=self._shown,
             revision=None,
-            files=tuple(self._measured(file) for file in wanted),
-            may_lack=ANY_PART if vouched else frozenset(),
+            files=tuple(self._measured(file) for file in choice.files),
+            left_out=choice.left_out,
+            vouched=vouched,
         )
 
     def open(

@@ -68,6 +68,7 @@ def fetch(
     patience: Patience | None = None,
     random: Random | None = None,
     at_hand: Mapping[str, Path] = NOTHING,
+    only: Callable[[str], bool] = lambda _: True,
     promise: Promise | None = None,
     statvfs: Callable[[Path], os.statvfs_result] = os.statvfs,
 ) -> Fetched:
@@ -79,8 +80,9 @@ def fetch(
     removed because its content was wrong. One process at a time.
 
     ``at_hand`` says for paths of the listing where the whole file lies on this file system already:
-    it gets a second name and is not fetched. ``promise`` is of the room that this download needs,
-    where the caller holds one.
+    it gets a second name and is not fetched. ``only`` says by its path whether a file is fetched by
+    this call; the others stay as far as they are, for the next one. ``promise`` is of the room that
+    this download needs, where the caller holds one.
 
     ``progress`` is called in this thread, about ten times a second while bytes come. ``stop`` is
     asked as often; when it says yes, this raises within a second.
@@ -95,7 +97,7 @@ def fetch(
         targets = prepare(listing, into, kept, at_hand)
         resumed = sum(target.safe_bytes for target in targets)
         plan = Plan(
-            [target for target in targets if not target.whole],
+            [each for each in targets if not each.whole and only(each.file.path)],
             connections=limits.connections,
             part_bytes=patience.part_bytes,
             span_bytes=patience.span_bytes,
