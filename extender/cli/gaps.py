@@ -115,7 +115,7 @@ def gaps(path: Path, documents: Documents, asked: Iterable[Pod] = ()) -> dict[st
 
     ``asked`` are pods that are judged and are no part of it.
     """
-    kinds = {one.get("kind") for one in documents}
+    kinds = [one.get("kind") for one in documents]  # of a broken dump anything
     claimed = any(v.persistent_volume_claim for pod in asked for v in pod.spec.volumes)
     return {
         gap.kind: _said(gap, path)

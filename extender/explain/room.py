@@ -20,9 +20,17 @@ from extender.placement.objections import InTree, Objection
 from extender.placement.verdict import Judge
 
 _HUGE = "hugepages-"
-_OF_KUBERNETES = re.compile(r"([\w-]+\.)*(kubernetes|k8s)\.io/.*")
-"""Labels that the kubelet and controllers set, which say what is so
-(https://kubernetes.io/docs/reference/labels-annotations-taints/)."""
+_TOLD_BY_MACHINES = re.compile(
+    r"([\w-]+\.)*(kubernetes|k8s)\.io/.*"
+    r"|nvidia\.com/(gpu\.(?!deploy\.|workload\.)|cuda\.|mig-|mig\.(capable|strategy|config\.state)).*"
+    r"|(beta\.)?amd\.com/(gpu|cpu)\..*|gpu\.intel\.com/.*"
+    r"|karpenter\.(sh|k8s\.aws|azure\.com)/.*|eks\.amazonaws\.com/.*|cloud\.google\.com/.*"
+    r"|kubernetes\.azure\.com/.*"
+)
+"""Labels that the kubelet, controllers, feature discovery and cloud providers set, which say what
+is so (https://kubernetes.io/docs/reference/labels-annotations-taints/,
+https://github.com/NVIDIA/k8s-device-plugin/blob/main/docs/gpu-feature-discovery/README.md,
+https://github.com/ROCm/k8s-device-plugin/blob/master/cmd/k8s-node-labeller/README.md)."""
 IF_EMPTY = "even if all pods left that can"
 TOGETHER = "to end one alone would not help"
 
@@ -74,7 +82,7 @@ def _fixed(objection: Objection, node: str, judge: Judge, pod: Pod) -> str:
 
 def _to_be_selected(labels: Mapping[str, str], node: str, judge: Judge) -> str:
     """Say how a node gets the labels that a pod selects, where it is for people to give them."""
-    if any(_OF_KUBERNETES.fullmatch(key) for key in labels):
+    if any(_TOLD_BY_MACHINES.fullmatch(key) for key in labels):
         return (
             "change spec.nodeSelector; what the node says of itself: kubectl get node "
             f"{shlex.quote(node)} --show-labels"

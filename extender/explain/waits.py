@@ -12,6 +12,7 @@ from extender.cluster.requests import in_words as resource_in_words
 from extender.cluster.view import PodFacts
 from extender.explain.answers import NodeAnswer
 from extender.explain.causes import all_that_refuses, of_models, what_would_end
+from extender.explain.naming import some
 from extender.explain.room import IF_EMPTY, amount_in_words, in_words
 from extender.kube.quantity import format_bytes
 from extender.placement.in_tree import all_requests
@@ -41,7 +42,7 @@ def why_it_waits(judge: Judge, answers: Sequence[NodeAnswer], pods: Iterable[Pod
     parts += [f"{_of(len(short), total)} {lacks}" for short, lacks in _shortages(rest)]
     parts += [f"{number} of {total}: {text}" for text, number in _but_without_it(texts)]
     ends = who_would_have_to_go(judge, answers, pods) or f"waits for {what_would_end(answers)}"
-    ends = "; ".join(filter(None, (_too_large(answers), ends)))
+    ends = "; ".join(filter(None, (_too_large(answers), _on_no_node(judge, answers), ends)))
     return f"{', '.join(parts)}; {ends}"
 
 
@@ -53,6 +54,24 @@ def _too_large(answers: Sequence[NodeAnswer]) -> str:
     closest = min(near, key=lambda answer: (*answer.beyond.values(), answer.node))
     lacks = in_words(closest.beyond)
     return f"no node is large enough: on {closest.node} {lacks} would lack {IF_EMPTY}"
+
+
+def _on_no_node(judge: Judge, answers: Sequence[NodeAnswer]) -> str:
+    """Name the labels that the pod selects and no node of the cluster has; else empty."""
+    selected = {
+        pair: None
+        for answer in answers
+        if answer.objection is not None
+        for one in answer.objection.everything
+        for pair in one.labels.items()
+    }
+    has = {key: sorted({n.labels[key] for n in judge.view.nodes.values() if key in n.labels})
+           for key, _ in selected}  # fmt: skip
+    return " and ".join(
+        f"no node has the label {key}: {value}" + (f" (but {some(has[key])})" if has[key] else "")
+        for key, value in selected
+        if value not in has[key]
+    )
 
 
 def _of_the_cache(answer: NodeAnswer, judge: Judge) -> str:

@@ -69,7 +69,7 @@ def _parse(text: str, scale: int) -> int:
     else:
         exact = number.scaleb(int(suffix[1:]))
     if exact < 0:
-        raise InvalidQuantityError(f"quantity {text!r} is negative; memory cannot be")
+        raise InvalidQuantityError(f"quantity {text!r} is negative; an amount cannot be")
     exact *= scale
     if exact > MAX_VALUE:
         return MAX_VALUE

@@ -143,9 +143,9 @@ class Objections:
         return self._claims[number]
 
     def free(self, node: str) -> dict[str, int]:
-        """Return what requests leave of a node's resources (CPU in thousandths), memory apart."""
+        """Return what requests leave of what a node has (CPU in thousandths), memory apart."""
         room, taken = self._view.nodes[node].room, self._taken[node]
-        return {name: room[name] - taken[name] for name in sorted(room)}
+        return {name: room[name] - taken[name] for name in sorted(room) if room[name]}
 
 
 def node_has(node: NodeView, resource: str) -> int | None:

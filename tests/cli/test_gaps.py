@@ -91,3 +91,12 @@ def test_a_claim_of_the_pod_that_is_asked_about_is_missed_too(tmp_path: Path) ->
     path.write_text(yaml.safe_dump_all([*bare, OF_A_JOB]))
     done = run("explain", "--snapshot", path, "-f", PODS)
     assert "holds no PersistentVolumeClaim, and pods mount claims" in done.stderr
+
+
+@pytest.mark.parametrize("kind", [["Pod"], {"Pod": None}, None, 1])
+def test_an_object_of_no_kind_at_all_is_no_reason_to_say_nothing(
+    tmp_path: Path, kind: object
+) -> None:
+    dump = tmp_path / "cluster.yaml"
+    dump.write_text(yaml.safe_dump_all([*COMPLETE, {"kind": kind}]), "utf-8")
+    assert run("inventory", "--snapshot", str(dump)).code == 0

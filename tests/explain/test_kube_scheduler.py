@@ -94,6 +94,13 @@ REFUSED: dict[str, tuple[dict[str, Any], list[KubeObject], str, str, str]] = {
         "node says of itself: kubectl get node a --show-labels",
         "a node that its selector and affinity match",
     ),
+    "labels that feature discovery gives": (
+        manifest(nodeSelector={"nvidia.com/gpu.product": "A100"}),
+        [machine(labels={"nvidia.com/gpu.product": "H100"})],
+        "NodeAffinityMismatch", "nodeSelector nvidia.com/gpu.product: A100, the node has H100; "
+        "change spec.nodeSelector; what the node says of itself: kubectl get node a --show-labels",
+        "a node that its selector and affinity match",
+    ),
     "neither selected nor affine": (
         manifest(**FAR, affinity={"nodeAffinity": {
             "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
@@ -316,6 +323,26 @@ def test_what_lacks_is_told_beside_a_cordon() -> None:
         "nvidia.com/gpu would lack even if all pods left that can; there would be room with "
         "resources.requests.nvidia.com/gpu and resources.limits.nvidia.com/gpu: 2"
     )
+
+
+@pytest.mark.parametrize(
+    ("selector", "said"),
+    [
+        ({"pool": "c"}, "no node has the label pool: c (but a, b); waits for"),
+        ({"pool": "a", "disk": "fast"}, "; no node has the label disk: fast (but slow); waits"),
+        ({"pool": "a", "gone": "x"}, "; no node has the label gone: x; waits for"),
+        ({"pool": "a", "disk": "slow"}, None),
+    ],
+    ids=["another value", "one of two", "no value", "each on some node"],
+)
+def test_a_label_that_no_node_has_is_named(selector: dict[str, str], said: str | None) -> None:
+    """A value that is misspelt looks in each row as if that node alone were another one."""
+    nodes = [machine("a", {"pool": "a"}), machine("b", {"pool": "b", "disk": "slow"})]
+    summary = document(manifest(nodeSelector=selector), *nodes)["summary"]
+    if said is None:
+        assert "no node has" not in summary
+    else:
+        assert said in summary
 
 
 # -- claims ----------------------------------------------------------------------------------------
