@@ -13,8 +13,9 @@ from typing import Any
 import flask
 import msgspec
 
+from extender.cluster.view import PodFacts, View
 from extender.errors import ProtocolError
-from extender.explain.answers import EXTENDER, KUBE_SCHEDULER
+from extender.explain.answers import EXTENDER
 from extender.explain.chosen import chosen_node
 from extender.explain.document import in_namespace
 from extender.explain.inventory import inventory
@@ -23,8 +24,14 @@ from extender.explain.workloads import explain_all
 from extender.kube.times import unix_time
 from extender.serving.body import read_body
 from extender.serving.service import Service
-from extender.serving.unscheduled import is_unseen, unscheduled_pods
+from extender.serving.unscheduled import (
+    is_unseen,
+    refused_by,
+    unscheduled_pods,
+    why_unscheduled,
+)
 from extender.snapshot import kind_of, parse_documents
+from extender.waiting.pods import WaitingPod
 from extender.workload.manifest import parts_of
 
 MAX_MANIFEST_BYTES = 3 * 1024 * 1024
@@ -119,41 +126,47 @@ def _waiting(service: Service) -> list[dict[str, Any]]:
     """List the pods without a node, as the page does: those that were refused here come first.
 
     They are in the order in which they are woken. The others nobody has asked us about: no node
-    passed all else, or it was not tried yet.
+    passed all else, or it was not tried yet. Who refused a pod before a restart is told by what
+    kube-scheduler wrote to it.
     """
-    context, view = service.context, service.context.state.view()
-    refused = service.waiting.present(context.state, blind=bool(context.stale()))
-    others = unscheduled_pods(context.state.pods(), context.schedulers, refused)
-    ours = [
-        {
-            "namespace": pod.request.namespace,
-            "pod": pod.request.name,
-            "since": pod.since,
-            "refusedBy": EXTENDER,
-            "reasons": pod.refused,
-            "examples": pod.examples,
-            "message": None,
-            "chosen": None,
-            "unseen": False,
-            "wokenAt": pod.touched_at,
-        }
-        for pod in refused
-    ]
-    return ours + [
-        {
-            "namespace": facts.namespace,
-            "pod": facts.name,
-            "since": unix_time(facts.created),
-            "refusedBy": KUBE_SCHEDULER if facts.unscheduled else None,
-            "reasons": {},
-            "examples": {},
-            "message": facts.unscheduled or None,
-            "chosen": chosen_node(facts, view),
-            "unseen": is_unseen(facts, view),
-            "wokenAt": None,
-        }
-        for facts in others
-    ]
+    context, state = service.context, service.context.state
+    view = state.view()
+    refused = service.waiting.present(state, blind=bool(context.stale()))
+    others = unscheduled_pods(state.pods(), context.schedulers, refused)
+    listed = []
+    for pod in refused:
+        facts = state.pod(pod.request.uid)
+        told = _refused(pod) if pod.refused or facts is None else _unscheduled(facts, view)
+        listed.append({**told, "wokenAt": pod.touched_at})
+    return listed + [{**_unscheduled(facts, view), "wokenAt": None} for facts in others]
+
+
+def _refused(pod: WaitingPod) -> dict[str, Any]:
+    return {
+        "namespace": pod.request.namespace,
+        "pod": pod.request.name,
+        "since": pod.since,
+        "refusedBy": EXTENDER,
+        "reasons": pod.refused,
+        "examples": pod.examples,
+        "message": None,
+        "chosen": None,
+        "unseen": False,
+    }
+
+
+def _unscheduled(facts: PodFacts, view: View) -> dict[str, Any]:
+    return {
+        "namespace": facts.namespace,
+        "pod": facts.name,
+        "since": unix_time(facts.created),
+        "refusedBy": refused_by(why_unscheduled(facts, view)),
+        "reasons": {},
+        "examples": {},
+        "message": facts.unscheduled or None,
+        "chosen": chosen_node(facts, view),
+        "unseen": is_unseen(facts, view),
+    }
 
 
 def _json(document: Any) -> flask.Response:

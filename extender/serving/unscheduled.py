@@ -10,6 +10,7 @@ from collections.abc import Collection, Container, Iterable
 from enum import StrEnum
 
 from extender.cluster.view import PodFacts, View
+from extender.explain.answers import EXTENDER, KUBE_SCHEDULER
 from extender.explain.chosen import chosen_node, unheard_of
 from extender.placement.reasons import TEXTS
 from extender.waiting.pods import WaitingPod
@@ -89,3 +90,11 @@ def why_unscheduled(facts: PodFacts, view: View) -> Collection[str]:
         return (Unscheduled.SILENT,)
     chosen = chosen_node(facts, view) is not None
     return (Unscheduled.CHOSEN if chosen else Unscheduled.UNTRIED,)
+
+
+def refused_by(why: Collection[str]) -> str | None:
+    """Return who refuses a pod of these tokens; None where nobody has: it is new, or held."""
+    if not set(why).isdisjoint(TEXTS):
+        return EXTENDER
+    refusals = {Unscheduled.UNSCHEDULABLE, Unscheduled.FAILED}
+    return None if refusals.isdisjoint(why) else KUBE_SCHEDULER

@@ -278,6 +278,38 @@ def test_a_wide_table_is_moved_within_the_page_and_not_with_it(
         assert page.evaluate(f"{root}.scrollWidth - {root}.clientWidth") == 0, path
 
 
+@pytest.mark.parametrize("view", ["waiting", "decisions"])
+def test_on_a_telephone_all_of_a_pod_is_seen_without_moving_the_table(
+    page: Page, decided: Running, view: str
+) -> None:
+    """Its cells stand below each other, and it is a table still for who hears it read out."""
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"/?view={view}&q=waits-1")
+    row = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name="waits-1")).first
+    for shown in (row.get_by_role("rowheader"), row.get_by_text("ModelAbsent")):
+        box = shown.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+    expect(row.get_by_role("cell").first).to_be_visible()
+    expect(page.get_by_role("columnheader", name="Pod")).to_be_attached()
+
+
+@pytest.mark.parametrize("path", ["/", "/?view=memory", "/?group=topology.kubernetes.io/zone"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_a_long_name_leaves_room_for_what_stands_beside_it(
+    page: Page, path: str, width: int
+) -> None:
+    """The first column stays while the others move: it must not cover them."""
+    page.set_viewport_size({"width": width, "height": 844})
+    page.goto(path)
+    first = page.locator(".node").first
+    first.evaluate("one => { one.textContent = 'ip-10-0-123-234.eu-central-1.compute.internal' }")
+    box = page.get_by_role("rowheader").first.bounding_box()
+    assert box is not None
+    assert box["width"] < width / 2
+
+
 def test_a_hostile_name_is_a_name(page: Page, decided: Running) -> None:
     for path in ("/?q=gpu-0000", "/?view=waiting&q=hostile", "/?view=decisions&q=hostile"):
         page.goto(path)

@@ -16,15 +16,20 @@ from hypothesis import strategies as st
 from extender.cluster.holdings import Holding
 from extender.cluster.inventory import Inventory
 from extender.cluster.state import ClusterState
+from extender.config import ExtenderConfiguration
 from extender.placement.progress import in_words
+from extender.placement.reasons import TEXTS, Reason
 from extender.serving.app import create_app
+from extender.serving.knowledge import FileKnowledge
 from extender.serving.page.asked import VIEWS, Asked, asked, cut
 from extender.serving.page.holdings import KEPT_SECONDS, Holdings
 from extender.serving.page.nodes import Memory, listing
 from extender.serving.scope import status_scope
 from extender.serving.service import Service
+from extender.verbs.context import Context
 from tests.builders import claim, gated, node, unplaced, vllm
 from tests.clock import Clock
+from tests.serving.conftest import demo_service
 from tests.serving.running import Running
 
 PATHS = ("/", "/page.css", "/page.js")
@@ -195,7 +200,29 @@ LLAMA = "llama-3.1-8b-instruct"
 
 def rows_of(client: FlaskClient, **query: str) -> list[str]:
     text = client.get("/", query_string=query).text
-    return re.findall(r'<tr><th scope="row">(?:<a[^>]*><bdi>)?([\w-]+)', text)
+    return re.findall(r'<tr><th scope="row"><span class="node">([\w-]+)', text)
+
+
+@pytest.mark.parametrize("view", ["nodes", "memory"])
+def test_a_filter_that_nothing_passes_is_told_from_a_cluster_without_nodes(
+    client: FlaskClient, view: str
+) -> None:
+    assert "No node matches." in client.get(f"/?view={view}&q=nothing").text
+    state = ClusterState(clock=Clock())
+    empty = Service(Context(state=state), FileKnowledge(), ExtenderConfiguration())
+    assert "No node is known." in create_app(empty).test_client().get(f"/?view={view}").text
+
+
+def test_a_label_that_tells_single_nodes_apart_is_offered_where_it_is_asked_for() -> None:
+    """Or the form would leave it behind with the next filter."""
+    service = demo_service(ExtenderConfiguration())
+    client = create_app(service).test_client()
+    for number in range(9):
+        name = f"own-{number}"
+        service.context.state.upsert(node(name, labels={"kubernetes.io/hostname": name}))
+    hostname = '<option value="kubernetes.io/hostname"'
+    assert hostname not in client.get("/").text
+    assert f"{hostname} selected" in client.get("/?group=kubernetes.io/hostname").text
 
 
 def test_absent_is_a_state_like_the_others(client: FlaskClient) -> None:
@@ -270,9 +297,11 @@ def test_a_pod_that_was_not_refused_here_is_on_the_page(
     for found in unplaced_pods:
         state.upsert(found)
     text = client.get("/?view=waiting").text
-    assert f'<b>kube-scheduler</b> <bdi class="name">{said}</bdi>' in text
-    assert "not tried yet" in text
-    assert text.count("no scheduler has looked at it</bdi>; explain says why") == 1
+    by_itself = '<b>Unschedulable</b> <span class="quiet">kube-scheduler:</span>'
+    assert f'{by_itself} <bdi class="name">{said}</bdi>' in text
+    assert '<b>NotTriedYet</b> <bdi class="name">not tried yet' in text
+    silent = '<b>SchedulerSilent</b> <bdi class="name">no scheduler has looked at it</bdi>'
+    assert text.count(f"{silent}; explain says why") == 1
     assert "it is meant for gpu-1 (status.nominatedNodeName)" in text
     assert "5 pods wait" in text
     listed = {one["pod"]: one for one in api_waiting(client)}
@@ -310,6 +339,28 @@ def test_a_pod_that_a_scheduling_gate_holds_back_is_on_the_page(
     service.context.state.upsert(held)
     assert "held" in client.get("/?view=waiting&reason=SchedulingGated").text
     service.context.state.delete(held)
+
+
+@pytest.mark.parametrize(
+    ("says", "refused_by", "token"),
+    [
+        ("0/5 nodes are available: 5 Too many pods.", "kube-scheduler", "Unschedulable"),
+        (f"0/5 nodes are available: 5 {TEXTS[Reason.MODEL_ABSENT]}.", "extender", "ModelAbsent"),
+        ("", None, "SchedulerSilent"),
+    ],
+)
+def test_after_a_restart_who_refused_a_pod_is_told_by_what_kube_scheduler_wrote(
+    says: str, refused_by: str | None, token: str
+) -> None:
+    service = demo_service(ExtenderConfiguration())
+    client, state = create_app(service).test_client(), service.context.state
+    state.upsert(unplaced(vllm("before"), at=state.now() - 300, says=says))
+    context = service.context
+    service.waiting.recover(state, context.schedulers, context.request_of)
+    (listed,) = api_waiting(client)
+    assert (listed["refusedBy"], listed["message"]) == (refused_by, says or None)
+    assert f"<b>{token}</b>" in client.get("/?view=waiting").text
+    assert "before" in client.get(f"/?view=waiting&reason={token}").text
 
 
 def api_waiting(client: FlaskClient) -> list[dict[str, Any]]:

@@ -257,7 +257,10 @@ def _memory(node: NodeView) -> Memory:
 
 
 def _labels(question: Asked, view: View) -> list[str]:
-    """Return the label keys to group by: those of a few nodes, which have them all alike."""
+    """Return the label keys to group by: those of a few nodes, which have them all alike.
+
+    Those that tell single nodes apart are not among them, unless one is asked for.
+    """
     step = max(1, len(view.nodes) // _SAMPLED)
     values: dict[str, set[str]] = defaultdict(set)
     sample = list(view.nodes.values())[::step]
@@ -265,5 +268,5 @@ def _labels(question: Asked, view: View) -> list[str]:
         for key, value in node.labels.items():
             values[key].add(value)
     single = {key for key, seen in values.items() if len(seen) > max(1, len(sample) // 2)}
-    keys = {*values, question.group} - single - {""}
+    keys = (values.keys() - single | {question.group}) - {""}
     return sorted(keys, key=lambda key: (key not in _WELL_KNOWN, key))

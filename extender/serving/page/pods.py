@@ -33,6 +33,7 @@ class Because(msgspec.Struct, frozen=True, kw_only=True):
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """One waiting pod; times are seconds before now.
 
+    ``why`` has the tokens of all its reasons, ``because`` those of ours with what is known of them.
     ``unscheduled`` is what kube-scheduler says, where no reason of ours does, ``chosen`` what it
     has chosen without a word; ``unseen``: it has said nothing for so long that it does not run or
     is stuck.
@@ -44,6 +45,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None
     strategy: str
     waited: float
+    why: Collection[str] = ()
     unseen: bool = False
     woken: float | None = None
     right_node: str = ""
@@ -61,25 +63,30 @@ def waiting_pods(
 ) -> tuple[Page[Waiting], list[str]]:
     """Return one page of the waiting pods, and all their reasons.
 
-    Those that were refused here come first, as they are woken in turn; the others all have the
-    reason ``KUBE_SCHEDULER``, too. ``known`` finds a pod by its UID.
+    Those that were refused here come first, as they are woken in turn; ``KUBE_SCHEDULER`` stands
+    for all others. ``known`` finds a pod by its UID.
     """
-    why: list[tuple[WaitingPod | PodFacts, Collection[str]]] = [
-        (pod, why_refused(pod, known(pod.request.uid), view)) for pod in refused
-    ]
-    why += [(facts, (*why_unscheduled(facts, view), KUBE_SCHEDULER)) for facts in others]
-    found = [
-        pod
-        for pod, reasons in why
-        if (not question.reason or question.reason in reasons) and _is_meant(question, pod)
-    ]
+    of_ours = [(pod, why_refused(pod, known(pod.request.uid), view)) for pod in refused]
+    of_others = [(facts, why_unscheduled(facts, view)) for facts in others]
+    reasons = sorted({reason for _, why in (*of_ours, *of_others) for reason in why})
+    found: list[tuple[WaitingPod | PodFacts, Collection[str]]] = []
+    if question.reason != KUBE_SCHEDULER:
+        found += of_ours
+    found += of_others
+    if question.reason not in {"", KUBE_SCHEDULER}:
+        found = [(pod, why) for pod, why in found if question.reason in why]
 
-    def row(pod: WaitingPod | PodFacts) -> Waiting:
-        if isinstance(pod, WaitingPod):
-            return _refused(pod, known(pod.request.uid), view.now)
-        return _unscheduled(pod, view)
+    def row(one: tuple[WaitingPod | PodFacts, Collection[str]]) -> Waiting:
+        pod, why = one
+        told = (
+            _refused(pod, known(pod.request.uid), view)
+            if isinstance(pod, WaitingPod)
+            else _unscheduled(pod, view)
+        )
+        return msgspec.structs.replace(told, why=sorted(why))
 
-    return cut(found, question, row), sorted({reason for _, reasons in why for reason in reasons})
+    meant = [one for one in found if _is_meant(question, one[0])]
+    return cut(meant, question, row), [*reasons, *([KUBE_SCHEDULER] if others else [])]
 
 
 def _is_meant(question: Asked, pod: WaitingPod | PodFacts) -> bool:
@@ -108,12 +115,20 @@ def _row(pod: PodRequest | PodFacts, waited: float) -> Waiting:
     )
 
 
-def _refused(pod: WaitingPod, facts: PodFacts | None, now: float) -> Waiting:
+def _refused(pod: WaitingPod, facts: PodFacts | None, view: View) -> Waiting:
+    """Tell of a pod that was refused here; after a restart what the watch shows of it."""
+    forgotten = facts if not pod.refused else None
+    return msgspec.structs.replace(
+        _refusal(pod, view) if forgotten is None else _unscheduled(forgotten, view),
+        woken=None if pod.touched_at is None else max(0.0, view.now - pod.touched_at),
+        right_node=pod.right_node,
+    )
+
+
+def _refusal(pod: WaitingPod, view: View) -> Waiting:
     ordered = sorted(pod.refused.items(), key=lambda entry: (-entry[1], entry[0]))
     return msgspec.structs.replace(
-        _row(pod.request, now - pod.since),
-        woken=None if pod.touched_at is None else max(0.0, now - pod.touched_at),
-        right_node=pod.right_node,
+        _row(pod.request, view.now - pod.since),
         because=[
             Because(
                 reason=token,
@@ -124,7 +139,6 @@ def _refused(pod: WaitingPod, facts: PodFacts | None, now: float) -> Waiting:
             )
             for token, number in ordered
         ],
-        unscheduled="" if ordered or facts is None else facts.unscheduled,
     )
 
 
