@@ -47,7 +47,9 @@ _UNDER_WAY = frozenset({ModelState.ABSENT, ModelState.LOADING})
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """How much is fetched at once: models on a node and in the cluster, and nodes for one model.
 
-    ``reserve`` is the share of a cache's disk that a model leaves free.
+    The first two are for the loaders of one namespace: those of a tenant, who may offer models that
+    nobody ever fetches, take nothing from others. ``reserve`` is the share of a cache's disk that a
+    model leaves free.
     """
 
     per_node: int = 2
@@ -235,15 +237,21 @@ class Wishing:
             if holding.on_demand or place in known
         ]
         new = [place for place in places if place not in known]
-        on_node = Counter(key[1] for key, _ in known)
-        if new and (
-            on_node[one.node] + len(new) > self._bounds.per_node
-            or len(known) + len(new) > self._bounds.in_cluster
-        ):
+        if not self._bears(new, known):
             return False
         for place in places:
             self._wishes.setdefault(place, self._model(place, pod))
         return True
+
+    def _bears(self, new: Collection[tuple[Key, str]], known: Collection[tuple[Key, str]]) -> bool:
+        """Tell whether loaders may be asked for these models beside those that they know of."""
+        by_loader = Counter(key for key, _ in (*known, *new))
+        by_namespace = Counter(namespace for (namespace, _), _ in (*known, *new))
+        return all(
+            by_loader[key] <= self._bounds.per_node
+            and by_namespace[key[0]] <= self._bounds.in_cluster
+            for key, _ in new
+        )
 
     def _model(self, place: tuple[Key, str], pod: WaitingPod) -> WantedModel:
         """Return the wish as it is, as long as it is for a pod that waits and has time left."""

@@ -321,6 +321,27 @@ def test_no_more_models_are_fetched_at_once_than_a_node_and_the_cluster_bear() -
     assert [len(wishes) for wishes in fresh.wishes().values()] == [1]
 
 
+def test_what_a_tenants_loader_offers_to_its_own_pods_takes_nothing_from_others() -> None:
+    """It may offer models that it never fetches, and give its Lease away to nobody."""
+    bounds = Bounds(per_node=2, in_cluster=2)
+    fleet = Fleet("a", bounds=bounds)
+    names = ("one", "two", "three")
+    offered = [reported(ReportedState.ABSENT, name, on_demand=True, bytes=GB) for name in names]
+    report = msgspec.structs.replace(offered[0], models=tuple(one.models[0] for one in offered))
+    fleet.apply(
+        our_loader(namespace="evil"),
+        reporting_pod("a", READY, report, namespace="evil"),
+        loader_lease("a", time_text(fleet.now), namespace="evil", progress=disk(500)),
+    )
+    for name in names:
+        fleet.refuse(vllm(name, model=f"/models/{name}", namespace="evil"), "a")
+    fleet.refuse(vllm("good", model=f"/models/{MODEL}"), "a")
+    found = fleet.wishing().wishes(fleet.pods.all())
+    assert {key: len(models) for key, models in found.items()} == {
+        ("evil", "a"): 2, ("inference", "a"): 1,
+    }  # fmt: skip
+
+
 def test_many_pods_have_as_many_copies_made_as_their_memory_needs_within_the_bound() -> None:
     def waiting(fleet: Fleet) -> Fleet:
         pods: list[Pod] = [vllm(f"p{number}", memory="40Gi") for number in range(5)]
