@@ -37,8 +37,9 @@ _WAITS = 3
     "nearer",
     multiple=True,
     type=Named(),
-    help="A directory that may hold the same model (a node cache, a claim): copied from there "
-    "where it is whole, otherwise from SOURCE. Repeat it; the first that serves is taken.",
+    help="A directory that may hold the same model (its own, or a cache or a claim with many): "
+    "copied from there where it is whole, otherwise from SOURCE. Repeat it; the first that serves "
+    "is taken.",
 )
 @click.option(
     "--replace",

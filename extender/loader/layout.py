@@ -35,7 +35,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from extender.errors import CacheError, LockHeldError
+from extender.errors import CacheError, LockHeldError, UsageError
 from extender.loader.disk import Disk
 from extender.loader.sources import RESERVED, path_problem
 
@@ -65,8 +65,11 @@ _REMEDIES = {
 """Beside those of a directory that cannot be written."""
 
 
-NO_MODELS = frozenset({"lost+found", ".locks", ".cache", ".git"})
-"""The file system's, and what huggingface_hub and git keep beside models."""
+NOT_OF_MODELS = frozenset({"lost+found", ".git"})
+"""The file system's and git's, wherever they are: nobody's model, and no part of one."""
+
+NO_MODELS = NOT_OF_MODELS | {".locks", ".cache"}
+"""And what huggingface_hub keeps beside models."""
 
 BESIDE = "+"
 """Between a model's escaped path, which has none, and what else a name says."""
@@ -81,9 +84,15 @@ class CacheDirectory(msgspec.Struct, frozen=True):
     def of_model(cls, directory: Path) -> tuple[CacheDirectory, str]:
         """Return the cache directory of one model's final directory, and its path in there.
 
-        The parent, unless the directory is the mount point of a volume of its own.
+        The parent, unless the directory is the mount point of a volume of its own. Raises
+        UsageError for one inside of another model, which would take it along when it goes.
         """
         whole = Path(os.path.abspath(directory))  # noqa: PTH100 - resolve() would follow links
+        for parent in () if whole.is_mount() else whole.parents:
+            if os.path.lexists(parent / MARKER):
+                raise UsageError(f"{whole}: lies in the model {parent}; give it one beside that")
+            if parent.is_mount():
+                break
         if whole.is_mount() or whole == whole.parent:
             return cls(whole), IN_PLACE
         return cls(whole.parent), whole.name

@@ -31,6 +31,7 @@ from extender.loader.proof.verdict import Level
 from extender.loader.proof.verify import verify
 from extender.loader.sources import Listing, RemoteFile, Source, SourceError
 from extender.loader.sources.urls import FILE, HUB, Location, locate
+from extender.loader.stored import models_of_cache
 
 log = structlog.get_logger("extender.loader")
 
@@ -148,6 +149,7 @@ def nearby(directory: Path, origin: Origin, open_source: Callable[[Origin], Sour
     """
     directory = directory.absolute()
     try:
+        directory = _in_cache(directory, origin)
         verdict = verify(directory, level=Level.HEADERS)
         marker = read_marker(directory)
     except (OSError, MarkerError) as error:
@@ -173,6 +175,27 @@ def nearby(directory: Path, origin: Origin, open_source: Callable[[Origin], Sour
             why = str(error)
     log.warning("taken at its word", directory=str(directory), why=why)
     return copy
+
+
+def _in_cache(directory: Path, origin: Origin) -> Path:
+    """Return where a model lies in a cache of many; the directory itself where it is none."""
+    held = models_of_cache(directory)
+    if not held:
+        return directory
+    wanted = locate(shown(origin.source), origin.revision)
+    name = folder_of(wanted.place) if wanted.scheme == HUB else ""
+    fits = []
+    for each in held:
+        source = each.marker.source if each.marker is not None else ""
+        named = each.marker is None and Path(each.path).name == name
+        if named or (source and _place(locate(source)) == _place(wanted)):
+            fits.append(each.path)
+    if len(fits) != 1:
+        raise NotNearbyError(
+            f"holds {len(held)} models, of which {len(fits)} are known to be this one; name the "
+            "directory of the model itself"
+        )
+    return directory / fits[0]
 
 
 def _of_marker(marker: Marker, origin: Origin, open_source: Callable[[Origin], Source]) -> _Known:

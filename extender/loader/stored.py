@@ -81,6 +81,20 @@ def model_directories(directory: Path) -> list[Path]:
     return found
 
 
+def models_of_cache(directory: Path) -> list[Stored]:
+    """Return the models in a directory that is a cache of them, and none itself; empty: it is not.
+
+    Of what other programs put there nobody can tell that it is no part of a model. Raises OSError.
+    """
+    with os.scandir(directory) as entries:
+        files = [entry.name for entry in entries if not entry.is_dir()]
+    if MARKER in files or any(map(is_of_a_model, files)):
+        return []
+    below = stored(CacheDirectory(directory))
+    known = [each for each in below if each.marker or is_hub_model(directory / each.path)]
+    return known if not is_hub_model(directory) else []
+
+
 def is_hub_model(directory: Path) -> bool:
     """Whether a directory is one model in the layout of the hub's cache."""
     return directory.name.startswith(_HUB_MODEL) and (directory / "snapshots").is_dir()

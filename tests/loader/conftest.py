@@ -9,6 +9,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from tests.loader.hub import Hub, Repository
 from tests.loader.mounts import mounted
 from tests.loader.origins import SOURCES, At
 
@@ -23,6 +24,15 @@ def fast(tmp_path: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(dir=MEMORY) as directory:
         yield Path(directory)
+
+
+@pytest.fixture
+def hub(request: pytest.FixtureRequest) -> Iterator[Hub]:
+    """Yield a hub with ``org/small``: the ``FILES`` of the test's module."""
+    with Hub() as running:
+        files = dict(request.module.FILES)
+        running.repositories["org/small"] = Repository(files=files, large=500)
+        yield running
 
 
 @pytest.fixture

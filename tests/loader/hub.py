@@ -278,7 +278,7 @@ class _Handler(Handler):
             self.answer(trouble.status, trouble.headers)
             return
         asked = self.headers.get("Range")
-        headers = {"ETag": etag, **headers}
+        headers = {"ETag": etag, **headers, **trouble.headers}
         status, start, end = 200, 0, len(content)
         same = self.headers.get("If-Range", etag) == etag
         if asked and same and hub.ranges and not trouble.no_ranges:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,13 +33,6 @@ NEWER = small_model(seed=1, size=2 * MEBIBYTE)
 SHARD = "model-00001-of-00002.safetensors"
 ORIGIN = Origin(source="hf://org/small")
 WEIGHTS = sum(len(data) for data in FILES.values())
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub() as running:
-        running.repositories["org/small"] = Repository(files=dict(FILES), large=500)
-        yield running
 
 
 def fill(hub: Hub, dest: Path, *nearer: Path, origin: Origin = ORIGIN) -> Marker:
@@ -105,6 +98,17 @@ def test_a_second_model_is_filled_beside_the_first(hub: Hub, fast: Path) -> None
     fill(hub, fast / "newer", origin=Origin(source="hf://org/newer"))
     assert contents(fast / "small") == FILES
     assert contents(fast / "newer") == NEWER
+
+
+@pytest.mark.parametrize("below", ["lora", "parts/lora"])
+def test_nothing_is_filled_inside_of_a_model_that_would_take_it_along(
+    hub: Hub, fast: Path, below: str
+) -> None:
+    fill(hub, fast / "small")
+    process = Process(hub, fast / "small" / below)
+    assert process.ended() == 2
+    assert f"lies in the model {fast / 'small'}; give it one beside that" in process.log
+    assert contents(fast / "small") == FILES
 
 
 def test_after_a_kill_the_next_run_goes_on(hub: Hub, fast: Path) -> None:
@@ -431,6 +435,34 @@ def test_what_the_hubs_tools_fetched_is_copied_only_for_what_it_is(
         with pytest.raises(SourceError, match="org/"):
             fill(hub, fast / "other", nearby, origin=other)
         assert not (fast / "other").exists()
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+@pytest.mark.parametrize("kind", ["cache of a loader", "cache of the hub", "its home"])
+def test_of_a_cache_of_many_the_one_that_is_asked_for_is_copied(
+    hub: Hub, fast: Path, tmp_path: Path, kind: str, *, pinned: bool
+) -> None:
+    hub.repositories["org/other"] = Repository(files=NEWER, large=500)
+    commit = hub.repositories["org/small"].commit
+    cache = tmp_path / "cache"
+    if kind == "cache of a loader":
+        fill(hub, cache / "mine")
+        fill(hub, cache / "other", origin=Origin(source="hf://org/other"))
+    else:
+        within = cache if kind == "cache of the hub" else cache / "hub"
+        hub_cache(within, FILES, commit=commit)
+        put(within, {f"models--org--other/snapshots/{'d' * 40}/{p}": d for p, d in NEWER.items()})
+    sent = hub.bytes_sent()
+    origin = Origin(source="hf://org/small", revision=commit if pinned else None)
+    fill(hub, fast / "small", cache, origin=origin)
+    assert contents(fast / "small") == FILES
+    assert hub.bytes_sent() == sent
+    hub.repositories["org/third"] = Repository(files=small_model(seed=3), large=500)
+    third = Origin(source="hf://org/third")
+    fill(hub, fast / "third", cache, origin=third)
+    assert contents(fast / "third") == small_model(seed=3)
+    with pytest.raises(SourceError, match=r"holds models \(.*\) and is none itself; name one"):
+        fill(hub, fast / "all", origin=Origin(source=f"file://{cache}"))
 
 
 def test_what_a_model_is_meant_to_have_none_of_is_not_missed_nearby(

@@ -7,7 +7,6 @@ just has files in it may be one that somebody is still copying to.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -65,13 +64,6 @@ class Counted:
             self.obtain("m", origin)
         assert not self.cache.final("m").exists()
         return refused.value
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub() as running:
-        running.repositories["org/small"] = Repository(files=dict(FILES), large=500)
-        yield running
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -36,13 +36,6 @@ from tests.loader.models import contents, put, small_model
 FILES = small_model()
 SHARD = "model-00001-of-00002.safetensors"
 ORIGIN = Origin(source="hf://org/small")
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub() as running:
-        running.repositories["org/small"] = Repository(files=dict(FILES), large=500)
-        yield running
 
 
 @pytest.fixture

@@ -445,6 +445,8 @@ def test_content_without_a_hash_is_read_and_said(tmp_path: Path) -> None:
         b"\xff",
         b'{"version": 9, "id": "a", "path": "m"}',
         b'{"id": "a", "path": "m", "files": [{"path": "../../etc/passwd", "size": 1}]}',
+        b'{"id": "a", "path": "m", "files": [{"path": "a", "size": -5}]}',
+        b'{"id": "a", "path": "m", "files": [{"path": "a", "size": 1%s}]}' % (b"0" * 400),
         b'{"a":' * 10_000,
     ],
 )
@@ -455,6 +457,17 @@ def test_a_marker_that_says_nothing_reliable_is_a_problem_and_no_proof(
     with pytest.raises(MarkerError, match=r"\.modelcache\.json"):
         read_marker(tmp_path)
     assert [problem.kind for problem in verify(tmp_path).problems] == [ProblemKind.MARKER]
+
+
+@pytest.mark.parametrize("size", [b"-5", b"1" + b"0" * 400])
+def test_how_large_a_model_is_its_files_tell_and_no_number_beside_them(
+    tmp_path: Path, size: bytes
+) -> None:
+    """A pod that mounts the cache may write it, and no report could be read that has it."""
+    text = b'{"id": "a", "path": "m", "files": [{"path": "a", "size": 7}], "bytes": %s}' % size
+    marker = read_marker(put(tmp_path, {".modelcache.json": text}))
+    assert marker is not None
+    assert marker.bytes == 7
 
 
 def test_reading_ends_where_it_is_told_to(tmp_path: Path) -> None:

@@ -11,12 +11,15 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from extender.loader.origin import opener
 from extender.loader.sources import Cause, Credentials, Listing, RemoteFile, Source, SourceError
 from extender.loader.sources.opening import source_for
 from extender.loader.sources.ranges import retry_after
 from extender.loader.sources.urls import locate
 from tests.loader.hub import TOKEN, Hub, Repository, Trouble, git_oid
 from tests.loader.objects import ObjectStore
+from tests.loader.origins import FILES as MODEL
+from tests.loader.origins import SOURCES, At
 
 BIG = random.Random(3).randbytes(5000)
 FILES = {
@@ -49,6 +52,14 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     with Hub() as running:
         running.repositories["org/name"] = Repository(dict(FILES))
         yield running
+
+
+@pytest.mark.parametrize("at", SOURCES, indirect=True)
+def test_the_loaders_own_files_are_no_models_wherever_they_were_copied(at: At) -> None:
+    """What a filled directory is mirrored to has its marker, too."""
+    at.replace({**MODEL, ".modelcache.json": b"{}", "sub/.modelcache/locks/x.lock": b""})
+    source = opener(Credentials(endpoint_url=at.endpoint))(at.origin)
+    assert set(by_path(source.list())) == set(MODEL)
 
 
 class TestHub:
@@ -204,11 +215,20 @@ class TestHub:
         hub.repositories["org/name"].private = True
         assert source_for("hf://org/name", credentials=Credentials()).list().files
 
-    def test_a_path_that_leads_out_is_refused(self, hub: Hub) -> None:
+    def test_a_path_that_leads_out_is_refused_unless_it_is_left_out(self, hub: Hub) -> None:
         hub.repositories["org/name"].files["../../etc/cron.d/x"] = b"!"
         refused = refusal(self.source(hub))
         assert refused.cause is Cause.INVALID
-        assert "cron.d" in str(refused)
+        assert "source hf://org/name: ../../etc/cron.d/x: is not a plain path" in str(refused)
+        assert "or exclude it" in str(refused)
+        assert set(by_path(self.source(hub, exclude=["*cron*"]).list())) == set(FILES)
+
+    def test_bytes_that_come_compressed_though_nobody_asked_are_refused(self, hub: Hub) -> None:
+        hub.troubles["config.json"] = [Trouble(headers={"Content-Encoding": "gzip"})]
+        source = self.source(hub)
+        refused = refusal(source, by_path(source.list())["config.json"])
+        assert "config.json: comes encoded (gzip)" in str(refused)
+        assert refused.cause is Cause.INVALID
 
 
 class TestWeb:
@@ -232,8 +252,9 @@ class TestWeb:
     def test_sums_tell_what_a_directory_holds(self, hub: Hub) -> None:
         hub.index_page = False
         hub.web = {f"m/{path}": content for path, content in FILES.items()}
+        listed = {**FILES, "SHA256SUMS": b""}  # `sha256sum * > SHA256SUMS` lists itself
         hub.web["m/SHA256SUMS"] = "".join(
-            f"{hashlib.sha256(content).hexdigest()}  ./{path}\n" for path, content in FILES.items()
+            f"{hashlib.sha256(content).hexdigest()}  ./{path}\n" for path, content in listed.items()
         ).encode()
         source = self.source(hub, "m/")
         files = by_path(source.list())

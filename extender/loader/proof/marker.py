@@ -21,6 +21,7 @@ from extender.loader.sources.urls import unrevised
 VERSION = 1
 WHOLE = "."
 """Among what is damaged: the model as a whole is in doubt, and no single file of it."""
+MAX_SIZE = 2**63 - 1
 MAX_BYTES = 64 * 1024 * 1024
 """A marker names each file in about 200 bytes; nothing that is larger is one."""
 
@@ -101,8 +102,12 @@ def read_marker(directory: Path) -> Marker | None:
     for name in (*(file.path for file in marker.files), *marker.damaged):
         if name.startswith("/") or ".." in name.split("/"):
             raise MarkerError(f"{path}: names {name[:100]!r}, which is not in the model")
+    # Who may write here may write any number, and the report would have it: the sum is made anew.
+    size = sum(file.size for file in marker.files)
+    if size > MAX_SIZE or any(file.size < 0 for file in marker.files):
+        raise MarkerError(f"{path}: names files of sizes that no disk has")
     # Earlier releases left the revision that was asked for in the address.
-    return msgspec.structs.replace(marker, source=unrevised(marker.source))
+    return msgspec.structs.replace(marker, source=unrevised(marker.source), bytes=size)
 
 
 def marker_text(marker: Marker) -> bytes:

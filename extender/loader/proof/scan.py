@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from extender.loader.layout import MARKER, WORK_AREA
+from extender.loader.layout import MARKER, NOT_OF_MODELS, WORK_AREA
 from extender.loader.proof.verdict import Problem, ProblemKind
 from extender.loader.sources import as_text, is_text
 
@@ -18,7 +18,7 @@ _SUFFIXES = (".incomplete", ".part", ".partial", ".aria2", ".crdownload", ".gstm
 """What downloaders add to the name of a file that they are not done with: huggingface_hub, wget and
 browsers, rclone and curl wrappers, aria2c, Chromium, gsutil."""
 
-_NOT_THE_MODEL = frozenset({WORK_AREA, ".git", "lost+found", "__pycache__"})
+_NOT_THE_MODEL = NOT_OF_MODELS | {WORK_AREA, "__pycache__"}
 HUB_METADATA = ".cache/huggingface"
 
 

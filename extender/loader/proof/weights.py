@@ -70,6 +70,7 @@ TOKENIZERS = (
     *("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt"),
     *("merges.txt", "spiece.model", "sentencepiece.bpe.model", "tekken.json", "vocab.model"),
     *("source.spm", "target.spm", "bpe.codes", "tokenizer.tiktoken", "multilingual.tiktoken"),
+    "tokenizer.tok.json",
 )
 """Any of these is a tokenizer to transformers, vLLM or SGLang; so is any ``*.tiktoken``."""
 

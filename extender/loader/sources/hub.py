@@ -32,7 +32,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined] # documented, 
 
 from extender.addresses import shown
 from extender.loader.sources import Cause, Credentials, Listing, RemoteFile, SourceError
-from extender.loader.sources.patterns import chosen
+from extender.loader.sources.patterns import chosen, is_listed
 from extender.loader.sources.ranges import (
     CONNECT_SECONDS,
     Headers,
@@ -106,11 +106,18 @@ class HubSource:
                 cause=Cause.INVALID,
             ) from error
         self._commit = commit or self._revision
-        files = [_remote_file(entry) for entry in tree if isinstance(entry, RepoFile)]
+        files = [
+            _remote_file(entry)
+            for entry in tree
+            if isinstance(entry, RepoFile) and self._is_listed(entry.path)
+        ]
         choice = chosen(files, source=self._url, include=self._include, exclude=self._exclude)
         return Listing(
             source=self._url, revision=commit, files=choice.files, left_out=choice.left_out
         )
+
+    def _is_listed(self, path: str) -> bool:
+        return is_listed(path, source=self._url, include=self._include, exclude=self._exclude)
 
     def open(
         self, file: RemoteFile, start: int, end: int | None

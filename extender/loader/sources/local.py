@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from extender.loader.layout import NOT_OF_MODELS
 from extender.loader.proof.marker import MarkerError, UnreadableMarkerError, read_marker
 from extender.loader.proof.verdict import Level, ProblemKind, ProvenFile
 from extender.loader.proof.verify import verify
@@ -23,17 +24,16 @@ from extender.loader.sources import (
     Listing,
     RemoteFile,
     SourceError,
-    as_text,
-    path_problem,
 )
-from extender.loader.sources.patterns import chosen, is_wanted
+from extender.loader.sources.patterns import chosen, is_listed, is_wanted
 from extender.loader.sources.urls import Location
+from extender.loader.stored import models_of_cache
 
 BLOCK_BYTES = 1024 * 1024
 
 _SHA256, _GIT_OID = re.compile("[0-9a-f]{64}"), re.compile("[0-9a-f]{40}")
-_NOT_OF_THE_MODEL = {".git", ".cache", "lost+found"}
-"""What git, ``hf download --local-dir`` and file systems keep beside the files."""
+_NOT_OF_THE_MODEL = NOT_OF_MODELS | {".cache"}
+"""And what ``hf download --local-dir`` keeps beside the files."""
 
 
 class LocalSource:
@@ -53,6 +53,7 @@ class LocalSource:
             raise self._error("", "is not a directory; correct it, or mount it", Cause.NOT_FOUND)
         proven = self._proven(root)
         try:
+            self._expect_one(root)
             self._expect_finished(root)
             files = list(self._walk(root, inside.resolve(), proven))
         except OSError as error:
@@ -131,6 +132,14 @@ class LocalSource:
             raise self._error("", "has damaged files that are being mended", Cause.UNREACHABLE)
         return {file.path: file for file in marker.files} if marker else {}
 
+    def _expect_one(self, root: Path) -> None:
+        """Refuse a cache of models: together they would look like one."""
+        held = [each.path for each in models_of_cache(root)]
+        if held:
+            some = ", ".join(held[:3]) + ", ..." * (len(held) > 3)
+            problem = f"holds models ({some}) and is none itself; name one of them in the address"
+            raise self._error("", problem, Cause.INVALID)
+
     def _expect_finished(self, root: Path) -> None:
         """Refuse what somebody else's download has not ended in: the small files come first."""
         problems = verify(root, level=Level.MARKER).problems
@@ -160,24 +169,22 @@ class LocalSource:
         self, root: Path, inside: Path, proven: Mapping[str, ProvenFile]
     ) -> Iterator[RemoteFile]:
         for folder, folders, names in os.walk(root, onerror=_raise):
-            folders[:] = [f for f in folders if f not in _NOT_OF_THE_MODEL and not _reserved(f)]
+            folders[:] = [
+                f for f in folders if f not in _NOT_OF_THE_MODEL and not f.startswith(RESERVED)
+            ]
             for name in names:
-                if _reserved(name):
-                    continue
                 at = Path(folder, name)
+                path = at.relative_to(root).as_posix()
+                if not is_listed(
+                    path, source=self._url, include=self._include, exclude=self._exclude
+                ):
+                    continue
                 target = at.resolve()
                 if not target.is_relative_to(inside):
                     raise self._error(
                         f"{at.relative_to(root)}: ", "is a link that leads out", Cause.INVALID
                     )
                 status = target.stat()
-                path = at.relative_to(root).as_posix()
-                if (problem := path_problem(path)) is not None:
-                    if not is_wanted(path, include=self._include, exclude=self._exclude):
-                        continue
-                    raise self._error(
-                        f"{as_text(path)}: ", f"{problem} (or exclude it)", Cause.INVALID
-                    )
                 yield RemoteFile(
                     path=path,
                     size=status.st_size,
@@ -199,10 +206,6 @@ class LocalSource:
 
     def _error(self, path: str, problem: str, cause: Cause) -> SourceError:
         return SourceError(f"source {self._url}: {path}{problem}", cause=cause)
-
-
-def _reserved(name: str) -> bool:
-    return name.startswith(RESERVED)
 
 
 def _is_blob(target: Path, names: re.Pattern[str]) -> bool:

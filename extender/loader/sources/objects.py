@@ -31,7 +31,7 @@ from extender.loader.sources import (
     RemoteFile,
     SourceError,
 )
-from extender.loader.sources.patterns import chosen
+from extender.loader.sources.patterns import chosen, is_listed
 from extender.loader.sources.ranges import CONNECT_SECONDS, retry_after
 from extender.loader.sources.urls import Location, without_queries
 
@@ -102,7 +102,8 @@ class ObjectSource:
                 version=str(entry.get("generation") or entry.get("ETag") or ""),
             )
             for name, entry in found.items()
-            if not name.endswith("/")  # the empty objects that stand for folders in consoles
+            # Not the empty objects that stand for folders in consoles.
+            if not name.endswith("/") and self._is_listed(self._relative(name))
         ]
         choice = chosen(files, source=self._url, include=self._include, exclude=self._exclude)
         return Listing(
@@ -125,6 +126,9 @@ class ObjectSource:
                 yield self._read(name, at, min(end, at + BLOCK_BYTES), file.version)
             except Failures as error:
                 raise self._failure(f"{file.path}: ", error) from error
+
+    def _is_listed(self, path: str) -> bool:
+        return is_listed(path, source=self._url, include=self._include, exclude=self._exclude)
 
     def _relative(self, name: str) -> str:
         if name == self._prefix:

@@ -8,7 +8,14 @@ from pathlib import PurePosixPath
 
 import msgspec
 
-from extender.loader.sources import Cause, RemoteFile, SourceError
+from extender.loader.sources import (
+    RESERVED,
+    Cause,
+    RemoteFile,
+    SourceError,
+    as_text,
+    path_problem,
+)
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -48,6 +55,22 @@ def chosen(
                     cause=Cause.INVALID,
                 )
     return Choice(left, tuple(file.path for file in found if file.path not in both))
+
+
+def is_listed(path: str, *, source: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
+    """Tell whether what lies at a path of a source may be a file of a model.
+
+    The loader's own files are none, wherever somebody copied them with a model. Raises SourceError
+    for a wanted path that no file of a model can have.
+    """
+    if f"/{RESERVED}" in f"/{path}":
+        return False
+    problem = path_problem(path)
+    if problem is None or not is_wanted(path, include=include, exclude=exclude):
+        return problem is None
+    raise SourceError(
+        f"source {source}: {as_text(path)[:200]}: {problem} (or exclude it)", cause=Cause.INVALID
+    )
 
 
 def is_wanted(path: str, *, include: Sequence[str], exclude: Sequence[str]) -> bool:

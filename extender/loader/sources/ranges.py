@@ -138,6 +138,10 @@ class RangeReader:
         answered = response.headers.get("ETag" if is_etag else "Last-Modified", "")
         if etag and answered and answered != etag:
             raise self._error(file.path, "was replaced since it was listed", Cause.CHANGED)
+        encoding = response.headers.get("Content-Encoding", "") or "identity"
+        if encoding != "identity":
+            problem = f"comes encoded ({encoding}) though that was not asked for; switch that off"
+            raise self._error(file.path, problem, Cause.INVALID)
         length = response.headers.get("Content-Length", "")
         if response.status_code == 200:
             if file.size is not None and length.isdigit() and int(length) != file.size:

@@ -17,7 +17,7 @@ import fsspec
 
 from extender.addresses import shown
 from extender.loader.sources import Cause, Listing, RemoteFile, SourceError
-from extender.loader.sources.patterns import Choice, chosen
+from extender.loader.sources.patterns import Choice, chosen, is_listed
 from extender.loader.sources.ranges import RangeReader, client
 from extender.loader.sources.urls import Location, without_queries
 
@@ -52,7 +52,11 @@ class WebSource:
             hashes = self._listed()
             vouched = all(hashes.values())
             choice = chosen(
-                [RemoteFile(path=path, size=None, sha256=sha) for path, sha in hashes.items()],
+                [
+                    RemoteFile(path=path, size=None, sha256=sha)
+                    for path, sha in hashes.items()
+                    if self._is_listed(path)
+                ],
                 source=self._shown,
                 include=self._include,
                 exclude=self._exclude,
@@ -73,6 +77,9 @@ class WebSource:
     ) -> AbstractContextManager[Iterator[bytes]]:
         """Read a range of a file; one that has another ETag by now is refused."""
         return self._ranges.read(self._address(file.path), file, start, end, etag=file.version)
+
+    def _is_listed(self, path: str) -> bool:
+        return is_listed(path, source=self._shown, include=self._include, exclude=self._exclude)
 
     @property
     def _is_directory(self) -> bool:
@@ -102,7 +109,8 @@ class WebSource:
                 f"source {self._shown}: {SUMS} is not as sha256sum writes it; write it anew",
                 cause=Cause.INVALID,
             )
-        return {line[2]: line[1].lower() for line in lines if line is not None}
+        # `sha256sum * > SHA256SUMS` lists this file, too, as it was before it was written.
+        return {line[2]: line[1].lower() for line in lines if line is not None and line[2] != SUMS}
 
     def _linked(self) -> tuple[str, ...]:
         """Return the files that the server's own page of the directory links to."""
