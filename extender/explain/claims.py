@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 
 from extender.placement.objections import InTree
 from extender.placement.reasons import Reason
 from extender.placement.verdict import Judge
+from extender.placement.volume_binding import NEVER_PROVISIONS
+from extender.workload.model import Need, Source
 
 _OF_ALL = "--all-containers --ignore-errors"
 """Of a Job's pod, which is not known here: one container that has not run is no reason to stop."""
@@ -16,6 +19,38 @@ def see_claim(namespace: str, claim: str) -> str:
     """Say how to see why a claim has no volume."""
     space = shlex.quote(namespace or "default")
     return f"see why: kubectl describe persistentvolumeclaim -n {space} {shlex.quote(claim)}"
+
+
+def empty_claims(judge: Judge) -> Iterator[str]:
+    """Say which of the pod's models are read from a claim whose volume is only made for the pod.
+
+    One that a class makes is empty, unless it is made of a snapshot, a clone or by a populator
+    (``dataSource`` and ``dataSourceRef``). One that is there already may become the claim's, with
+    what it holds.
+    """
+    view, namespace = judge.view, judge.request.namespace
+    required = (r for r in judge.request.workload.references if r.need is Need.REQUIRED)
+    for name in dict.fromkeys(r.claim for r in required if r.source is Source.CLAIM and r.claim):
+        claim, facts = view.claims.get((namespace, name)), view.claim(namespace, name)
+        if claim is None or facts is None or facts.bound or facts.volume:
+            continue
+        spec = claim.spec
+        storage_class = view.classes.get(spec.storage_class_name or "")
+        if (
+            storage_class is None
+            or not facts.waits_for_consumer
+            or storage_class.provisioner == NEVER_PROVISIONS
+            or spec.data_source is not None
+            or spec.data_source_ref is not None
+            or any(one.spec.storage_class_name == spec.storage_class_name and not one.spec.claim_ref
+                   for one in view.volumes.values())
+        ):  # fmt: skip
+            continue
+        yield (
+            f"claim {name} has no volume yet: storage class {spec.storage_class_name} makes an "
+            "empty one when a pod that mounts it is placed, and this pod reads its model there; "
+            "have a Job fill it first, as in deploy/examples/shared-volume.yaml"
+        )
 
 
 def claim_remedy(

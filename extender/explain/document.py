@@ -16,6 +16,7 @@ from extender.cluster.holdings import Evidence
 from extender.cluster.ledger import FINISHED
 from extender.cluster.view import PodFacts
 from extender.explain.answers import Answers, NodeAnswer, answers_for, refusal_message
+from extender.explain.claims import empty_claims
 from extender.explain.daemons import is_template, made_for, meant
 from extender.explain.held import held_back, not_asked
 from extender.explain.instead import without_its_own
@@ -287,6 +288,7 @@ def _warnings(
         found.append(("NoNodes", "the cluster has no nodes"))
     ours = [answer.verdict.reason for answer in answers if answer.objection is None]
     told = (
+        *(("ClaimEmpty", message) for message in empty_claims(judge)),
         ("ClaimElsewhere", elsewhere(answers)),
         ("NoNewNode", "" if alike is None else no_new_node(judge, ours)),
         ("RequiredTimeout", patience(judge)),

@@ -181,9 +181,12 @@ def not_asked(pod: Pod, schedulers: Iterable[str], *, opted_in: bool = False) ->
         return ""
     if opted_in and not pod.metadata.creation_timestamp and _takes_the_label(pod):
         return ""
+    how = how_to_be_asked(pod, schedulers)
+    if opted_in and _takes_the_label(pod):
+        how = "its namespace sends new pods here: have it made anew"
     return (
         f"its scheduler, {name}, does not ask this program, and may place it on nodes that are "
-        f"refused here: {how_to_be_asked(pod, schedulers)}"
+        f"refused here: {how}"
     )
 
 

@@ -403,6 +403,8 @@ class ClaimSpec(KubeStruct, frozen=True):
     storage_class_name: str | None = None
     access_modes: tuple[str, ...] = ()
     resources: ResourceRequirements = ResourceRequirements()
+    data_source: dict[str, object] | None = None
+    data_source_ref: dict[str, object] | None = None
 
 
 class ClaimStatus(KubeStruct, frozen=True):

@@ -29,7 +29,7 @@ from extender.workload.model import ModelReference, Source
 from extender.workload.volumes import mounted_claims
 
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
-_NEVER_PROVISIONS = "kubernetes.io/no-provisioner"
+NEVER_PROVISIONS = "kubernetes.io/no-provisioner"
 _GA = {
     "failure-domain.beta.kubernetes.io/zone": ZONE_LABEL,
     "failure-domain.beta.kubernetes.io/region": "topology.kubernetes.io/region",
@@ -259,7 +259,7 @@ class PodClaims:
         if any(_is_reachable(volume, node) for volume in self._free_for(one)):
             return ""
         storage_class = self._view.classes.get(_class_name(one))
-        if storage_class is not None and storage_class.provisioner == _NEVER_PROVISIONS:
+        if storage_class is not None and storage_class.provisioner == NEVER_PROVISIONS:
             return f"no free volume of its storage class {storage_class.metadata.name} is there"
         if not facts.reachable(node.name, node.labels):
             return f"its storage class {_class_name(one)} makes no volumes there"

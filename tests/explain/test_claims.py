@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 
 from extender.cluster.state import ClusterState
 from extender.explain.document import explain, is_well
 from extender.kube.objects import KubeObject, Pod, PodStatus
 from extender.verbs.context import Context
 from extender.workload.constraints import ANYWHERE, Constraints
-from tests.builders import claim, node, vllm, volume
+from tests.builders import claim, node, storage_class, vllm, volume
 
 SHARED = {"persistentVolumeClaim": {"claimName": "model-store"}}
 ONCE: dict[str, Any] = {"accessModes": ["ReadWriteOnce"]}
@@ -72,3 +73,44 @@ def test_a_claim_for_one_pod_names_the_pod_that_has_it() -> None:
         "claim model-store (ReadWriteOncePod) is in use by another pod: pod inference/first on a; "
         "it is free once that pod has gone"
     )
+
+
+LATE: dict[str, Any] = {"volumeName": "", "storageClassName": "late", "phase": "Pending"}
+SOURCE = {"kind": "VolumeSnapshot", "name": "models"}
+
+
+@pytest.mark.parametrize(
+    ("objects", "empty"),
+    [
+        pytest.param([claim(**LATE)], True, id="made for the pod"),
+        pytest.param([claim(**LATE | {"storageClassName": "other"})], False, id="of no class"),
+        pytest.param([claim(**LATE, dataSource=SOURCE)], False, id="of a snapshot"),
+        pytest.param([claim(**LATE, dataSourceRef=SOURCE)], False, id="of a populator"),
+        pytest.param([claim(**LATE), volume("v", storageClassName="late")], False, id="one there"),
+        pytest.param(
+            [claim(**LATE), volume("v", storageClassName="late", claimRef={"name": "else"})], True,
+            id="one of others",
+        ),
+        pytest.param([claim(), volume()], False, id="bound"),
+    ],
+)  # fmt: skip
+def test_a_claim_whose_volume_is_only_made_for_the_pod_holds_no_model(
+    objects: list[KubeObject], *, empty: bool
+) -> None:
+    """Nobody refuses the pod, which does not find its model there."""
+    told = document(vllm(volume=SHARED), storage_class("late", provisioner="csi.x"), *objects)
+    warned = {one["reason"]: one["message"] for one in told["warnings"]}
+    assert ("ClaimEmpty" in warned) is empty
+    if empty:
+        assert warned["ClaimEmpty"].startswith(
+            "claim model-store has no volume yet: storage class late makes an empty one"
+        )
+
+
+def test_a_pod_that_can_fill_its_claim_itself_is_not_told_that_it_is_empty() -> None:
+    unsaid = msgspec.structs.replace(
+        vllm(volume=SHARED).metadata, annotations={"modelcache.dev/need": "preferred"}
+    )
+    asks = msgspec.structs.replace(vllm(volume=SHARED), metadata=unsaid)
+    told = document(asks, storage_class("late", provisioner="csi.x"), claim(**LATE))
+    assert "ClaimEmpty" not in {one["reason"] for one in told["warnings"]}

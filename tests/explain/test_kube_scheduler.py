@@ -659,10 +659,13 @@ def test_new_pods_of_a_labelled_namespace_are_ours_those_that_exist_and_jobs_are
     made = {**asker["metadata"], "creationTimestamp": "2026-01-01T00:00:00Z"}
     job = {"kind": "Job", "metadata": made, "spec": {"template": {"spec": asker["spec"]}}}
     told = {
-        name: {w["reason"] for w in document(one, machine(), ours)["warnings"]}
+        name: {w["reason"]: w["message"] for w in document(one, machine(), ours)["warnings"]}
         for name, one in (("new", asker), ("made", {**asker, "metadata": made}), ("job", job))
     }
-    assert {name for name, reasons in told.items() if "NotAsked" in reasons} == {"made", "job"}
+    said = {name: told[name]["NotAsked"] for name in told if "NotAsked" in told[name]}
+    assert said.keys() == {"made", "job"}
+    assert said["made"].endswith(": its namespace sends new pods here: have it made anew")
+    assert said["job"].endswith(": set spec.schedulerName: model-cache-scheduler")
 
 
 def test_memory_that_others_take_without_requesting_is_told_apart_from_requests() -> None:
