@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
+
+from tests.authority import Pair
 
 
 class Serving:
     """One or more listeners with one state, of which their handlers know as ``self.state``."""
 
     def __init__(
-        self, handler: type[Handler], listeners: int = 1, address: str = "127.0.0.1"
+        self,
+        handler: type[Handler],
+        listeners: int = 1,
+        address: str = "127.0.0.1",
+        tls: Pair | None = None,
     ) -> None:
         self.ended = threading.Event()
         self._servers = [_Server((address, 0), handler) for _ in range(listeners)]
         for server in self._servers:
             server.state = self
-        self.urls = [f"http://{address}:{server.server_address[1]}" for server in self._servers]
+            if tls is not None:
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                context.load_cert_chain(tls.cert, tls.key)
+                server.socket = context.wrap_socket(server.socket, server_side=True)
+        scheme = "http" if tls is None else "https"
+        self.urls = [f"{scheme}://{address}:{server.server_port}" for server in self._servers]
 
     def __enter__(self) -> Self:
         for server in self._servers:

@@ -16,10 +16,12 @@ from extender.loader.sources import Cause, Credentials, Listing, RemoteFile, Sou
 from extender.loader.sources.opening import source_for
 from extender.loader.sources.ranges import retry_after
 from extender.loader.sources.urls import locate
+from tests.authority import Pair, self_signed
 from tests.loader.hub import TOKEN, Hub, Repository, Trouble, git_oid
 from tests.loader.objects import ObjectStore
 from tests.loader.origins import FILES as MODEL
 from tests.loader.origins import SOURCES, At
+from tests.loader.serving import Handler, Serving
 
 BIG = random.Random(3).randbytes(5000)
 FILES = {
@@ -231,6 +233,19 @@ class TestHub:
         assert refused.cause is Cause.INVALID
 
 
+class _Elsewhere(Handler):
+    def respond(self) -> None:
+        self.answer(302, {"Location": self.server.state.leads_to})
+
+
+class Redirecting(Serving):
+    """A server that speaks TLS and sends everybody to one address."""
+
+    def __init__(self, pair: Pair, leads_to: str) -> None:
+        super().__init__(_Elsewhere, tls=pair)
+        self.leads_to = leads_to
+
+
 class TestWeb:
     @staticmethod
     def source(hub: Hub, path: str, **more: object) -> Source:
@@ -248,6 +263,18 @@ class TestWeb:
         assert refusal(source, file).cause is Cause.CHANGED
         hub.web.clear()
         assert refusal(source).cause is Cause.NOT_FOUND
+
+    def test_an_address_of_https_leads_nowhere_where_bytes_can_be_changed_on_the_way(
+        self, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pair = self_signed(tmp_path, "127.0.0.1")
+        monkeypatch.setenv("SSL_CERT_FILE", str(pair.cert))
+        hub.web["m/model.gguf"] = BIG
+        with Redirecting(pair, f"{hub.url}/web/m/model.gguf") as other:
+            source = source_for(f"{other.urls[0]}/model.gguf", credentials=Credentials())
+            refused = refusal(source)
+        assert "model.gguf: leads to http://127.0.0.1, where it can be changed" in str(refused)
+        assert refused.cause is Cause.INVALID
 
     def test_sums_tell_what_a_directory_holds(self, hub: Hub) -> None:
         hub.index_page = False

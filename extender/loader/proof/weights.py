@@ -151,6 +151,7 @@ def shape(
 def headers(directory: Path, scan: Scan, weights: Weights) -> None:
     """Check every weight file's own account of itself, and what tokenizers begin with."""
     odd: set[str] = set()
+    unseen: dict[str, list[str]] = {}
     for path in scan.files:
         kind = KINDS.get(posixpath.splitext(path)[1].lower())
         try:
@@ -161,8 +162,7 @@ def headers(directory: Path, scan: Scan, weights: Weights) -> None:
             elif kind == "gguf":
                 check_gguf(directory / path)
             elif kind == "pytorch":
-                unseen = check_archive(directory / path)
-                scan.unchecked += [f"{path}: {unseen}"] if unseen else []
+                unseen.setdefault(check_archive(directory / path), []).append(path)
             elif kind is not None:
                 check_beginning(read_first(directory / path))
             elif _is_tokenizer(posixpath.basename(path)):
@@ -173,6 +173,10 @@ def headers(directory: Path, scan: Scan, weights: Weights) -> None:
             scan.problems.append(
                 Problem(path, ProblemKind.UNREADABLE, error.strerror or str(error))
             )
+    for note, paths in unseen.items():
+        more = f" (and {len(paths) - 1} more)" if len(paths) > 1 else ""
+        if note:
+            scan.unchecked.append(f"{paths[0]}{more}: {note}")
     if odd:
         scan.unchecked.append(f"the size of tensors of type {', '.join(sorted(odd))}: not known")
     kinds = {KINDS.get(posixpath.splitext(path)[1].lower()) for path in scan.files} - {None}
