@@ -8,9 +8,10 @@ from pathlib import Path
 from extender.loader.damaged import IncompleteError
 from extender.loader.layout import Writing
 from extender.loader.proof.marker import Marker
+from extender.loader.proof.names import may_lack
 from extender.loader.proof.scan import Found, Scan
 from extender.loader.proof.verdict import Level, Problem, Verdict
-from extender.loader.proof.weights import lacking, may_lack, shape
+from extender.loader.proof.weights import lacking, shape
 from extender.loader.sources import Listing
 
 

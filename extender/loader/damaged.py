@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from extender.errors import CacheError
+from extender.loader.proof.names import parts_of
 from extender.loader.proof.verdict import Verdict
-from extender.loader.proof.weights import parts_of
 from extender.loader.sources import Listing, Part
 from extender.loader.sources.patterns import is_wanted
 

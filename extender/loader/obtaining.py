@@ -40,9 +40,9 @@ from extender.loader.proof.marker import (
     UnreadableMarkerError,
     read_marker,
 )
+from extender.loader.proof.names import tells_of_others
 from extender.loader.proof.reading import Reader
 from extender.loader.proof.verdict import Problem
-from extender.loader.proof.weights import tells_of_others
 from extender.loader.publish import Publisher
 from extender.loader.sources import TRANSIENT, Listing, Source, SourceError
 from extender.loader.telling import Tell

@@ -38,11 +38,11 @@ from extender.loader.proof.marker import (
     marker_text,
     read_marker,
 )
+from extender.loader.proof.names import tells_of_others
 from extender.loader.proof.reading import Reader
 from extender.loader.proof.scan import walk_files
 from extender.loader.proof.verdict import Level, Problem, ProblemKind, ProvenFile, Verdict
 from extender.loader.proof.verify import verify
-from extender.loader.proof.weights import tells_of_others
 from extender.loader.sources import Listing
 
 

@@ -26,7 +26,7 @@ from extender.loader.proof.marker import (
     UnreadableMarkerError,
     read_marker,
 )
-from extender.loader.proof.weights import is_of_a_model
+from extender.loader.proof.names import is_of_a_model
 from extender.loader.sources import as_text
 
 log = structlog.get_logger("extender.loader")

@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 
 from extender.loader.proof.marker import Marker
+from extender.loader.proof.names import may_lack
 from extender.loader.proof.scan import HUB_METADATA
-from extender.loader.proof.weights import may_lack
 from extender.loader.sources import ANY_PART, Listing, Part
 
 MAX_TREE_BYTES = 64 * 1024 * 1024

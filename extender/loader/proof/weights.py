@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -24,13 +24,13 @@ from extender.loader.proof.beginnings import (
     read_bounded,
     read_first,
 )
-from extender.loader.proof.parts import DIFFUSERS, PIPELINES, check_parts, note_code
+from extender.loader.proof.names import CONFIGS, INDEX, KINDS, is_tokenizer, is_weights
+from extender.loader.proof.parts import DIFFUSERS, check_parts, note_code
 from extender.loader.proof.safetensors import read_header
 from extender.loader.proof.scan import Found, Scan
 from extender.loader.proof.verdict import Problem, ProblemKind
-from extender.loader.sources import ANY_PART, Listing, Part
+from extender.loader.sources import Part
 
-_INDEX = ".index.json"
 _SAFETENSORS_INDEX = ".safetensors.index.json"
 _READ_FIRST = frozenset(
     f"{name}{_SAFETENSORS_INDEX}" for name in ("model", "diffusion_pytorch_model")
@@ -41,38 +41,9 @@ _NUMBERED = re.compile(
 )
 _MOST_SHARDS = 10_000
 
-KINDS = {
-    ".safetensors": "safetensors",
-    ".gguf": "gguf",
-    ".bin": "pytorch",
-    ".pt": "pytorch",
-    ".pth": "pytorch",
-    ".onnx": "onnx",
-    ".engine": "tensorrt",
-    ".plan": "tensorrt",
-    ".h5": "keras",
-    ".msgpack": "flax",
-    ".pdparams": "paddle",
-    ".tflite": "tflite",
-    ".mlpackage": "coreml",
-    ".ckpt": "pytorch",
-}
-"""Suffixes of weight files; the first that is there names the model's kind."""
-
 _WITH_CONFIG = frozenset({"safetensors", "pytorch"})
 
 _LOOKED_INTO = frozenset({"safetensors", "gguf", "pytorch"})
-
-_CONFIGS = ("config.json", "adapter_config.json", "params.json")
-"""Of transformers, of an adapter, of Mistral's own format."""
-
-TOKENIZERS = (
-    *("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt"),
-    *("merges.txt", "spiece.model", "sentencepiece.bpe.model", "tekken.json", "vocab.model"),
-    *("source.spm", "target.spm", "bpe.codes", "tokenizer.tiktoken", "multilingual.tiktoken"),
-    "tokenizer.tok.json",
-)
-"""Any of these is a tokenizer to transformers, vLLM or SGLang; so is any ``*.tiktoken``."""
 
 
 class Weights(msgspec.Struct):
@@ -80,40 +51,6 @@ class Weights(msgspec.Struct):
 
     kind: str = "unknown"
     tensors: int = 0
-
-
-def may_lack(listing: Listing) -> frozenset[Part]:
-    """Return which parts a model has none of where none is listed.
-
-    What it is said to have none of; and where somebody vouches for all of its files, what is among
-    none of them, those included that patterns left out.
-    """
-    told = frozenset(listing.without)
-    return told | (ANY_PART - parts_of(listing.left_out)) if listing.vouched else told
-
-
-def parts_of(paths: Iterable[str]) -> frozenset[Part]:
-    """Return which parts of a model are among these files by their names."""
-    found = set()
-    for path in paths:
-        if _is_weights(path):
-            found.add(Part.WEIGHTS)
-        elif path in _CONFIGS:
-            found.add(Part.CONFIG)
-        elif "/" not in path and _is_tokenizer(path):
-            found.add(Part.TOKENIZER)
-    return frozenset(found)
-
-
-def is_of_a_model(name: str) -> bool:
-    """Tell whether a file is, by its name, one of those that a model consists of."""
-    known = name in _CONFIGS or name in PIPELINES or name.endswith(_INDEX)
-    return known or _is_weights(name) or _is_tokenizer(name)
-
-
-def tells_of_others(path: str) -> bool:
-    """Tell whether a file says by its content what else a model has."""
-    return path.endswith(_INDEX) or path in _CONFIGS or path in PIPELINES
 
 
 def lacking(files: Mapping[str, Found], *, allowed: frozenset[Part]) -> list[Problem]:
@@ -142,7 +79,7 @@ def shape(
         directory, scan, weights.kind
     )
     if problem is not None and Part(problem.kind.value) in allowed:
-        scan.unchecked.append(f"{problem}; it is not in the source's list")
+        scan.unchecked.append(f"{problem}; it is not in the list of its files")
     elif problem is not None:
         scan.problems.append(problem)
     return weights
@@ -165,7 +102,7 @@ def headers(directory: Path, scan: Scan, weights: Weights) -> None:
                 unseen.setdefault(check_archive(directory / path), []).append(path)
             elif kind is not None:
                 check_beginning(read_first(directory / path))
-            elif _is_tokenizer(posixpath.basename(path)):
+            elif is_tokenizer(posixpath.basename(path)):
                 check_tokenizer(directory / path)
         except HeaderError as error:
             scan.problems.append(Problem(path, ProblemKind.HEADER, str(error)))
@@ -194,7 +131,7 @@ def _kind(scan: Scan) -> str:
 
 
 def _check_indexes(directory: Path, scan: Scan) -> None:
-    indexes = [path for path in scan.files if path.endswith(_INDEX)]
+    indexes = [path for path in scan.files if path.endswith(INDEX)]
     named = {path: _shards(directory, path, scan) for path in indexes}
     told = {problem.file for problem in scan.problems}
     for path, shards in named.items():
@@ -243,7 +180,7 @@ def _is_spare(path: str, named: Mapping[str, Sequence[str]], scan: Scan) -> bool
         return False
     instead = {posixpath.join(base, "model.safetensors")}
     if not name.endswith(_SAFETENSORS_INDEX):
-        instead.add(posixpath.splitext(path.removesuffix(_INDEX))[0] + ".safetensors")
+        instead.add(posixpath.splitext(path.removesuffix(INDEX))[0] + ".safetensors")
     return (not instead.isdisjoint(scan.files)) or any(
         shards and all(shard in scan.files for shard in shards)
         for other, shards in named.items()
@@ -275,8 +212,8 @@ def _lacking_by_name(files: Mapping[str, Found], kind: str) -> Problem | None:
     names = {path for path in files if "/" not in path}
     if (
         kind in _WITH_CONFIG
-        and names.isdisjoint(_CONFIGS)
-        and any(_is_weights(name) for name in names)
+        and names.isdisjoint(CONFIGS)
+        and any(is_weights(name) for name in names)
     ):
         return Problem("config.json", ProblemKind.CONFIG, "is not there beside the weights")
     return None
@@ -285,11 +222,11 @@ def _lacking_by_name(files: Mapping[str, Found], kind: str) -> Problem | None:
 def _without_tokenizer(directory: Path, scan: Scan, kind: str) -> Problem | None:
     """Say whether a config asks for a tokenizer that is not there."""
     names = {path for path in scan.files if "/" not in path}
-    config = next((name for name in _CONFIGS if name in names), None)
+    config = next((name for name in CONFIGS if name in names), None)
     if config is None or kind not in _WITH_CONFIG:
         return None
     content = _json(directory, config, scan, ProblemKind.CONFIG)
-    tokenizer = any(map(_is_tokenizer, names))
+    tokenizer = any(map(is_tokenizer, names))
     note_code(content or {}, scan)
     if content is None or config != "config.json" or tokenizer:
         return None
@@ -299,14 +236,6 @@ def _without_tokenizer(directory: Path, scan: Scan, kind: str) -> Problem | None
         return Problem("", ProblemKind.TOKENIZER, message)
     scan.unchecked.append("a tokenizer: none is there, and config.json asks for none")
     return None
-
-
-def _is_tokenizer(name: str) -> bool:
-    return name in TOKENIZERS or name.endswith(".tiktoken")
-
-
-def _is_weights(path: str) -> bool:
-    return posixpath.splitext(path)[1].lower() in KINDS
 
 
 def _json(directory: Path, path: str, scan: Scan, kind: ProblemKind) -> dict[str, object] | None:

@@ -1,0 +1,84 @@
+"""What files of a model are by their names: weights, config, tokenizer, and what names others."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable
+
+from extender.loader.proof.parts import PIPELINES
+from extender.loader.sources import ANY_PART, Listing, Part
+
+INDEX = ".index.json"
+
+KINDS = {
+    ".safetensors": "safetensors",
+    ".gguf": "gguf",
+    ".bin": "pytorch",
+    ".pt": "pytorch",
+    ".pth": "pytorch",
+    ".onnx": "onnx",
+    ".engine": "tensorrt",
+    ".plan": "tensorrt",
+    ".h5": "keras",
+    ".msgpack": "flax",
+    ".pdparams": "paddle",
+    ".tflite": "tflite",
+    ".mlpackage": "coreml",
+    ".ckpt": "pytorch",
+}
+"""Suffixes of weight files; the first that is there names the model's kind."""
+
+CONFIGS = ("config.json", "adapter_config.json", "params.json")
+"""Of transformers, of an adapter, of Mistral's own format."""
+
+TOKENIZERS = (
+    *("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt"),
+    *("merges.txt", "spiece.model", "sentencepiece.bpe.model", "tekken.json", "vocab.model"),
+    *("source.spm", "target.spm", "bpe.codes", "tokenizer.tiktoken", "multilingual.tiktoken"),
+    "tokenizer.tok.json",
+)
+"""Any of these is a tokenizer to transformers, vLLM or SGLang; so is any ``*.tiktoken``."""
+
+
+def may_lack(listing: Listing) -> frozenset[Part]:
+    """Return which parts a model has none of where none is listed.
+
+    What it is said to have none of; and where somebody vouches for all of its files, what is among
+    none of them, those included that patterns left out.
+    """
+    told = frozenset(listing.without)
+    return told | (ANY_PART - parts_of(listing.left_out)) if listing.vouched else told
+
+
+def parts_of(paths: Iterable[str]) -> frozenset[Part]:
+    """Return which parts of a model are among these files by their names."""
+    found = set()
+    for path in paths:
+        if is_weights(path):
+            found.add(Part.WEIGHTS)
+        elif path in CONFIGS:
+            found.add(Part.CONFIG)
+        elif "/" not in path and is_tokenizer(path):
+            found.add(Part.TOKENIZER)
+    return frozenset(found)
+
+
+def is_of_a_model(name: str) -> bool:
+    """Tell whether a file is, by its name, one of those that a model consists of."""
+    known = name in CONFIGS or name in PIPELINES or name.endswith(INDEX)
+    return known or is_weights(name) or is_tokenizer(name)
+
+
+def tells_of_others(path: str) -> bool:
+    """Tell whether a file says by its content what else a model has."""
+    return path.endswith(INDEX) or path in CONFIGS or path in PIPELINES
+
+
+def is_weights(path: str) -> bool:
+    """Tell whether a file holds weights."""
+    return posixpath.splitext(path)[1].lower() in KINDS
+
+
+def is_tokenizer(name: str) -> bool:
+    """Tell whether a file is a tokenizer, or a part of one."""
+    return name in TOKENIZERS or name.endswith(".tiktoken")
