@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 import shlex
+from collections.abc import Iterable
 
 import msgspec
 
@@ -35,13 +36,15 @@ class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def how_to_fill(reference: ModelReference, node: str, judge: Judge) -> str:
-    """Say what would bring one of the pod's cached models onto a node, to paste."""
-    wanted = _wanted(reference, judge)
-    declare = _declare(judge.view.inventory.provided(node), wanted.path)
-    return (
-        f"{_by_loader(wanted, node)}; or declare what is baked in: kubectl annotate node "
-        f"{shlex.quote(node)} {declare}"
-    )
+    """Say which loader would bring one of the pod's cached models onto a node, to paste."""
+    return _by_loader(_wanted(reference, judge), node)
+
+
+def or_declare(references: Iterable[ModelReference], node: str, judge: Judge) -> str:
+    """Say how a node declares these models of a pod, all at once: the annotation is one."""
+    paths = tuple(dict.fromkeys(_wanted(one, judge).path for one in references))
+    declare = _declare(judge.view.inventory.provided(node), paths)
+    return f"or declare what is baked in: kubectl annotate node {shlex.quote(node)} {declare}"
 
 
 def _wanted(reference: ModelReference, judge: Judge) -> _Wanted:
@@ -167,9 +170,10 @@ def _yaml(text: str) -> str:
     return text if plain else "'" + text.replace("'", "''") + "'"
 
 
-def _declare(provided: tuple[str, ...], path: str) -> str:
-    """Return the arguments that add a path to those that a node says it provides."""
-    if not provided:
-        return shlex.quote(f"{PROVIDES_ANNOTATION}={path}")
-    lines = " ".join(shlex.quote(one) for one in (*provided, path))
-    return f"--overwrite {PROVIDES_ANNOTATION}=\"$(printf '%s\\n' {lines})\""
+def _declare(provided: tuple[str, ...], paths: tuple[str, ...]) -> str:
+    """Return the arguments that add paths to those that a node says it provides."""
+    if not provided and len(paths) == 1:
+        return shlex.quote(f"{PROVIDES_ANNOTATION}={paths[0]}")
+    lines = " ".join(shlex.quote(one) for one in (*provided, *paths))
+    again = "--overwrite " if provided else ""
+    return f"{again}{PROVIDES_ANNOTATION}=\"$(printf '%s\\n' {lines})\""

@@ -8,7 +8,7 @@ from extender.cluster.holdings import Holding
 from extender.explain.answers import NodeAnswer
 from extender.explain.causes import of_models
 from extender.explain.claims import claim_remedy
-from extender.explain.filling import how_to_fill
+from extender.explain.filling import how_to_fill, or_declare
 from extender.explain.logs import follow, see_why
 from extender.explain.room import TOGETHER, in_tree_remedy, too_small, what_fits
 from extender.explain.smaller import smaller_volume
@@ -65,8 +65,14 @@ def _besides(answer: NodeAnswer, objection: Objection, judge: Judge) -> str:
 
 
 def _of_each(refusals: Mapping[ModelReference, Refusal], node: str, judge: Judge) -> list[str]:
-    said = [(judge.called(one), _for_model(one, why, node, judge)) for one, why in refusals.items()]
-    return [f"for {called}: {text}" if len(said) > 1 else text for called, text in said]
+    absent = [one for one, why in refusals.items() if why.reason is Reason.MODEL_ABSENT]
+    said = []
+    for one, why in refusals.items():
+        text = _for_model(one, why, node, judge)
+        said.append(f"for {judge.called(one)}: {text}" if len(refusals) > 1 else text)
+        if absent and one is absent[-1]:
+            said[-1] += f"; {or_declare(absent, node, judge)}"
+    return said
 
 
 def _for_model(reference: ModelReference, refusal: Refusal, node: str, judge: Judge) -> str:

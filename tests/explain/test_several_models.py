@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import Any
 
 from extender.cluster.state import ClusterState
@@ -116,12 +117,28 @@ def test_where_two_models_lack_on_a_node_both_are_told_together() -> None:
     (refused,) = told["nodes"]
     served, _, draft = refused["remedy"].partition(f"; for {DRAFT} (draft): ")
     assert served.startswith(f"for {MODEL}: ")
-    assert f"provides={HOST_DRAFT}" in draft
-    assert draft.endswith("; to end one alone would not help")
+    assert "declare what is baked in" not in served
+    declared = draft.partition("; or declare what is baked in: ")[2]
+    assert declared == (
+        "kubectl annotate node n1 modelcache.dev/provides=\"$(printf '%s\\n' "
+        f'/var/lib{MODEL} {HOST_DRAFT})"; to end one alone would not help'
+    )
     assert (
         f"1 of 1: node cache does not hold the model: {MODEL} and {DRAFT} (draft); waits for a "
         "node that has what it loads; "
     ) in told["summary"]
+
+
+def test_what_is_declared_of_several_models_at_once_has_the_pod_fit() -> None:
+    """A second annotation of the node would be refused, or take the place of the first."""
+    (refused,) = document(SPECULATING, node("n1"), *LOADERS)["nodes"]
+    command = refused["remedy"].partition("kubectl annotate node n1 ")[2].partition("; ")[0]
+    shell = subprocess.run(
+        ["sh", "-c", f"printf '%s' {command}"], check=True, capture_output=True, text=True
+    )
+    key, _, value = shell.stdout.partition("=")
+    (there,) = document(SPECULATING, node("n1", annotations={key: value}), *LOADERS)["nodes"]
+    assert there["fits"]
 
 
 def test_a_pod_with_one_model_needs_no_name_for_it() -> None:
