@@ -142,6 +142,18 @@ def _term_holds(term: NodeSelectorTerm, node: str, labels: Mapping[str, str]) ->
     )
 
 
+def unlike(selector: NodeSelector, labels: Mapping[str, str]) -> str:
+    """Say what a node has in place of what a selector asks for, for people.
+
+    Empty where the selector has several terms: it is enough to be as one of them says.
+    """
+    if len(selector.node_selector_terms) != 1:
+        return ""
+    (term,) = selector.node_selector_terms
+    keys = dict.fromkeys(one.key for one in term.match_expressions if not _holds(one, labels))
+    return " and ".join(f"{key}: {labels[key]}" if key in labels else f"no {key}" for key in keys)
+
+
 def in_words(selector: NodeSelector) -> str:
     """Say which nodes a selector matches, for people; of many terms the first few."""
     terms = [

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from extender.cluster.claims import in_words, named_nodes, selects
+from extender.cluster.claims import in_words, named_nodes, selects, unlike
 from extender.cluster.memory import MEMORY, MemoryDemand
 from extender.cluster.requests import CPU, PODS, Amounts
 from extender.cluster.view import NodeView, PodFacts, View
@@ -224,4 +224,6 @@ def _not_selected(node: NodeView, asked: Constraints) -> Iterator[Objection]:
         yield msgspec.structs.replace(refused, detail=detail, labels=labels)
     required = asked.required_affinity
     if required is not None and not selects(required, node.name, node.labels):
-        yield msgspec.structs.replace(refused, detail=f"it requires {in_words(required)}")
+        has = unlike(required, node.labels)
+        but = f", the node has {has}" if has else ""
+        yield msgspec.structs.replace(refused, detail=f"it requires {in_words(required)}{but}")

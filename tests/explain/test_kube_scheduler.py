@@ -107,8 +107,20 @@ REFUSED: dict[str, tuple[dict[str, Any], list[KubeObject], str, str, str]] = {
                 {"matchExpressions": [{"key": "gpu", "operator": "Exists"}]}
             ]}}}), [machine()],
         "NodeAffinityMismatch", "kubectl label node a zone=far; besides, node selector or affinity "
-        "does not match: it requires gpu Exists; change spec.affinity.nodeAffinity, or the labels "
-        "of the node: kubectl get node a --show-labels; to end one alone would not help",
+        "does not match: it requires gpu Exists, the node has no gpu; change spec.affinity."
+        "nodeAffinity, or the labels of the node: kubectl get node a --show-labels; to end one "
+        "alone would not help",
+        "a node that its selector and affinity match",
+    ),
+    "not in all as its affinity requires": (
+        manifest(affinity={"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": [{"matchExpressions": [
+                {"key": "memory", "operator": "Gt", "values": ["80000"]},
+                {"key": "spot", "operator": "DoesNotExist"},
+                {"key": "zone", "operator": "In", "values": ["a"]},
+            ]}]}}}), [machine(labels={"memory": "40960", "zone": "a", "spot": "yes"})],
+        "NodeAffinityMismatch", "it requires memory Gt [80000] and spot DoesNotExist and zone In "
+        "[a], the node has memory: 40960 and spot: yes; change spec.",
         "a node that its selector and affinity match",
     ),
     "not as its affinity requires": (
