@@ -144,6 +144,44 @@ def test_the_value_of_a_label_is_left_behind_where_another_is_grouped_by() -> No
     assert asked(carried | {"group": ""}) == Asked()
 
 
+# -- colours -------------------------------------------------------------------------------------
+
+
+INK = ("ink", "quiet", "accent", "failed")
+MARKS = ("ready", "loading", "failed", "stale", "absent")
+READ = [(text, ground) for text in INK for ground in ("ground", "sheet", "soft")]
+READ += [(mark, f"{mark}-soft") for mark in MARKS]
+SEEN = [("edge", "sheet"), ("edge", "ground"), ("focus", "sheet"), ("focus", "ground")]
+SEEN += [(part, "track") for part in ("requests", "tmpfs", "reserved")]
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of #RRGGBB (www.w3.org/TR/WCAG22/#dfn-relative-luminance)."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    ]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_what_is_read_and_what_is_aimed_at_stands_out_from_its_ground(
+    client: FlaskClient, theme: str
+) -> None:
+    """By the figures of WCAG 2.2, level AA: 4.5 for text, 3 for controls and drawings."""
+    light, dark = re.findall(r":root \{(.*?)\}", client.get("/page.css").text, re.DOTALL)
+    text = light if theme == "light" else dark
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", text))
+
+    def contrast(one: str, other: str) -> float:
+        low, high = sorted((luminance(colours[one]), luminance(colours[other])))
+        return (high + 0.05) / (low + 0.05)
+
+    faint = {pair: contrast(*pair) for pair in READ if contrast(*pair) < 4.5}
+    faint |= {pair: contrast(*pair) for pair in SEEN if contrast(*pair) < 3}
+    assert faint == {}
+
+
 # -- what is shown -------------------------------------------------------------------------------
 
 
