@@ -148,12 +148,16 @@ def test_waiting_pods_tell_what_kube_scheduler_was_answered_for_all_nodes(page: 
 
 
 def test_a_pod_that_this_program_was_not_asked_about_tells_what_kube_scheduler_says(
-    page: Page,
+    page: Page, fleet: Fleet
 ) -> None:
-    page.goto("/?view=waiting&reason=kube-scheduler")
+    """The gauge that the alert goes by counts it under the reason that the page names."""
+    page.goto("/?view=waiting&reason=Unschedulable")
     expect(row(page, "nowhere")).to_contain_text(
         f"0/{NODES} nodes are available: {NODES} node(s) didn't match Pod's node affinity/selector"
     )
+    expect(page.locator("tbody tr")).to_have_count(1)
+    gauges = fleet.extender.get("/metrics")[1]
+    assert 'model_cache_extender_waiting_pods_by_reason{reason="Unschedulable"} 1.0' in gauges
 
 
 def test_decisions_tell_where_a_pod_went_and_what_was_expected(page: Page) -> None:

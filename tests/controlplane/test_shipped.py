@@ -115,7 +115,7 @@ def test_the_extenders_own_roles_are_all_it_needs_to_place_and_wake(
     control_plane.apply(server)
     app = server["metadata"]["name"]
     control_plane.wait_for(
-        lambda: 'waiting_pods_by_reason{reason="ModelAbsent"} 1.0' in extender.get("/metrics")[1],
+        lambda: 'waiting_pods_by_reason{reason="ModelLoading"} 1.0' in extender.get("/metrics")[1],
         30,
         "the pod to be refused",
     )
