@@ -7,8 +7,9 @@ Types of k8s.io/kube-scheduler/extender/v1, which have no JSON tags: keys are Go
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import cached_property
-from operator import getitem
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -84,17 +85,18 @@ _COMMON = entries()
 
 
 class Ranking(msgspec.Struct, frozen=True):
-    """The answer of prioritize: every node asked about, with its score.
+    """The answer of prioritize: every node asked about, in groups of one score each.
 
-    ``entries`` are those of answers about the same nodes, for as long as these are kept.
+    ``entries`` are those of answers about the same nodes, for as long as these are kept. Where all
+    nodes score the same, ``alike`` is the set of them: for the same one so is the answer.
     """
 
-    names: Sequence[str]
-    scores: Sequence[int]
+    groups: Sequence[tuple[int, Sequence[str]]]
     entries: Sequence[Entries] = _COMMON
+    alike: AbstractSet[str] | None = None
 
     def __iter__(self) -> Iterator[tuple[str, int]]:
-        return zip(self.names, self.scores, strict=True)
+        return ((name, score) for score, names in self.groups for name in names)
 
 
 class BindArgs(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,6 +144,11 @@ class _FilterAnswer(msgspec.Struct, kw_only=True):
 
 
 _name_sets = NameSets()
+_last_alike: tuple[AbstractSet[str] | None, bytes] = (None, b"")
+"""The last answer in which all nodes scored the same: pods without a model get it in turn."""
+_last_pod: tuple[bytes, Pod] = (b"", Pod())
+"""The last pod that was asked about, as it came: prioritize is asked about that of filter."""
+
 _top = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _names = msgspec.json.Decoder(tuple[str, ...])
 _names_or_null = msgspec.json.Decoder(list[str | None])
@@ -181,8 +188,15 @@ def write_filter_result(result: FilterResult, args: ExtenderArgs | None) -> byte
 
 def write_priorities(ranking: Ranking) -> bytes:
     """Write the answer of prioritize."""
-    tables = map(ranking.entries.__getitem__, ranking.scores)
-    return b"[" + b",".join(map(getitem, tables, ranking.names)) + b"]"
+    global _last_alike  # noqa: PLW0603 - one answer, replaced as a whole
+    alike, answer = _last_alike
+    if alike is not None and alike is ranking.alike:
+        return answer
+    entries = (map(ranking.entries[score].__getitem__, names) for score, names in ranking.groups)
+    answer = b"[" + b",".join(chain.from_iterable(entries)) + b"]"
+    if ranking.alike is not None:
+        _last_alike = ranking.alike, answer
+    return answer
 
 
 def read_bind_args(body: bytes) -> BindArgs:
@@ -284,12 +298,20 @@ def _fields(body: bytes | msgspec.Raw, what: str) -> dict[str, msgspec.Raw]:
 
 
 def _pod(raw: msgspec.Raw | None) -> Pod:
-    if raw is None or bytes(raw) == _NULL:
+    """Return the pod: the very object of the question before where that was about the same."""
+    global _last_pod  # noqa: PLW0603 - one pod, replaced as a whole
+    text = _NULL if raw is None else bytes(raw)
+    if text == _NULL:
         raise ProtocolError("field Pod is missing; send the pod that is to be scheduled")
+    last, pod = _last_pod
+    if text == last:
+        return pod
     try:
-        return decode(raw, Pod)
+        pod = decode(text, Pod)
     except InvalidObjectError as error:
         raise ProtocolError(f"field Pod cannot be read: {error}") from error
+    _last_pod = text, pod
+    return pod
 
 
 def _read_names(raw: msgspec.Raw | None) -> tuple[str, ...]:

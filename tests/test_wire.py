@@ -58,7 +58,26 @@ def test_filter_answers_with_every_key_that_go_knows() -> None:
 
 
 def test_priorities_are_hosts_and_integers() -> None:
-    assert write_priorities(Ranking(("a",), [10])) == b'[{"Host":"a","Score":10}]'
+    assert write_priorities(Ranking([(10, ("a",))])) == b'[{"Host":"a","Score":10}]'
+
+
+@given(st.lists(st.lists(st.sampled_from("abc"), max_size=4), max_size=6))
+def test_an_answer_that_is_given_again_is_that_of_the_nodes_asked_about(
+    questions: list[list[str]],
+) -> None:
+    for names in questions:
+        args = read_args(body(Pod=POD, NodeNames=names))
+        answer = msgspec.json.decode(write_priorities(Ranking([(0, args.names)], alike=args.asked)))
+        assert sorted(entry["Host"] for entry in answer) == sorted(set(names))
+        assert {entry["Score"] for entry in answer} <= {0}
+
+
+def test_a_pod_that_is_asked_about_again_is_read_once_unless_it_has_changed() -> None:
+    first, again = (read_args(body(Pod=POD, NodeNames=[name])).pod for name in "ab")
+    assert again is first
+    changed = {**POD, "metadata": {**POD["metadata"], "labels": {"a": "b"}}}
+    assert read_args(body(Pod=changed, NodeNames=["a"])).pod.metadata.labels == {"a": "b"}
+    assert read_args(body(Pod=POD, NodeNames=["a"])).pod == first
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ hence a pod that is asked about again is offered all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import chain, islice
 
@@ -37,8 +37,14 @@ _LEAST = 100
 _ANYWAY = "ScheduleAnyway"
 
 
+Select = Callable[[Iterator[str]], Iterator[str]]
+"""Returns some of these names, one after the other as they are asked for."""
+
+
 class Rank(msgspec.Struct, frozen=True):
-    """Nodes that kube-scheduler is told to be equal; ``holds`` tells whether a node is of them.
+    """Nodes that kube-scheduler is told to be equal: ``size`` of them, made by ``nodes`` in order.
+
+    ``select`` tells which of others are of them; where they are many, only some are ever looked at.
 
     ``beaten``: they score nothing where others score all there is. With the weight of
     config/scheduler-config.yaml that is 1,500 points of kube-scheduler's, and its own scores make
@@ -47,8 +53,9 @@ class Rank(msgspec.Struct, frozen=True):
     images and volumes; kubernetes/pkg/scheduler/apis/config/v1/default_plugins.go).
     """
 
-    nodes: Collection[str]
-    holds: Callable[[str], bool]
+    size: int
+    nodes: Callable[[], Iterable[str]]
+    select: Select
     beaten: bool = False
 
 
@@ -96,8 +103,8 @@ def narrowed(
         left = room - len(kept)
         if left <= 0 or (kept and rank.beaten):
             break
-        if len(rank.nodes) <= left:
-            kept += filter(passed.__contains__, rank.nodes)
+        if rank.size <= left:
+            kept += filter(passed.__contains__, rank.nodes())
         else:
             kept += _drawn(passed, rank, left, view, draw)
     return kept
@@ -125,4 +132,4 @@ def _drawn(
 def _from(names: Sequence[str], first: int, passed: AbstractSet[str], rank: Rank) -> Iterator[str]:
     """Yield those of a zone's nodes that may be offered, beginning at the ``first``."""
     places = chain(range(first, len(names)), range(first))
-    return filter(rank.holds, filter(passed.__contains__, map(names.__getitem__, places)))
+    return filter(passed.__contains__, rank.select(map(names.__getitem__, places)))

@@ -7,10 +7,13 @@ one, so the scores for the latest are kept, and a table that replaces another ta
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from functools import partial
+from itertools import compress, filterfalse, islice, tee
 from typing import Self
 
-from extender.placement.narrowing import Rank
+from extender.placement.narrowing import Rank, Select
 from extender.placement.policy import Policy
 from extender.placement.score import MAX_SCORE, crowding_seconds, score
 from extender.placement.tables import Table, Tables
@@ -19,6 +22,9 @@ from extender.wire import Entries, entries
 
 _FEW = 100
 """So many nodes are put into their new place one by one; of more, all are sorted anew."""
+
+_SPARSE = 8
+"""Where fewer than one node in so many is asked about, each is looked up."""
 
 _KEPT = 10_000
 """Different seconds that scores are kept of; nodes of one tier have the same."""
@@ -48,6 +54,8 @@ class Starts(Table[float]):
     _scores: Scores | None = None
     _entries: Sequence[Entries] | None = None
     _order: list[str] | None = None
+    _last: tuple[AbstractSet[str], AbstractSet[str]] | None = None
+    """The nodes that were asked about last, and those of the table that were not."""
 
     @property
     def entries(self) -> Sequence[Entries]:
@@ -66,24 +74,55 @@ class Starts(Table[float]):
     def _place(self, name: str) -> tuple[float, str]:
         return self.answers[name], name
 
-    def ranks(self, best: float, policy: Policy, *, most: int) -> Iterator[Rank]:
-        """Yield the nodes that score the same, the highest first (see ``scores``)."""
-        order, answers = self.order, self.answers
-        scores = self.scores(best, policy, most=most)
+    def among(self, names: Sequence[str], asked: AbstractSet[str]) -> Sequence[str]:
+        """Return those of the nodes asked about that are known, the soonest first.
+
+        ``asked`` is the set of these ``names``. Where it is the same object as the last time, the
+        nodes that it leaves out are the same, too.
+        """
+        answers = self.answers
+        if len(names) * _SPARSE < len(answers):
+            known = sorted(filter(answers.__contains__, names))
+            return sorted(known, key=answers.__getitem__)
+        if self._last is None or self._last[0] is not asked:
+            self._last = asked, frozenset(filterfalse(asked.__contains__, answers))
+        left_out = self._last[1]
+        return list(filterfalse(left_out.__contains__, self.order)) if left_out else self.order
+
+    def groups(self, order: Sequence[str], scores: Scores) -> Iterator[tuple[int, int, int]]:
+        """Yield each score of nodes in ``order``, the highest first, and where they begin and end.
+
+        ``scores`` are those behind the first of them.
+        """
+        answers = self.answers
 
         def behind(name: str) -> int:
             return -scores[answers[name]]
-
-        def equal(soonest: float, latest: float) -> Callable[[str], bool]:
-            return lambda name: soonest <= answers[name] <= latest
 
         end = 0
         while end < len(order):
             begin, its = end, behind(order[end])
             end = bisect_right(order, its, lo=begin, key=behind)
+            yield -its, begin, end
+
+    def ranks(self, best: float, policy: Policy, *, most: int) -> Iterator[Rank]:
+        """Yield the nodes that score the same, the highest first (see ``scores``)."""
+        order, answers = self.order, self.answers
+        scores = self.scores(best, policy, most=most)
+
+        def scoring(its: int) -> Select:
+            def select(names: Iterator[str]) -> Iterator[str]:
+                names, same = tee(names)
+                seconds = map(answers.__getitem__, same)
+                return compress(names, map(its.__eq__, map(scores.__getitem__, seconds)))
+
+            return select
+
+        for its, begin, end in self.groups(order, scores):
             yield Rank(
-                order[begin:end],
-                equal(answers[order[begin]], answers[order[end - 1]]),
+                end - begin,
+                partial(islice, order, begin, end),
+                scoring(its),
                 beaten=begin > 0 and its == 0 and most == MAX_SCORE,
             )
 
@@ -101,6 +140,8 @@ class Starts(Table[float]):
             table._order = self._reordered(table, answers)  # noqa: SLF001 - its own
         table._scores = self._scores  # noqa: SLF001 - its own
         table._entries = self._entries  # noqa: SLF001 - its own
+        if len(table.answers) == len(self.answers):
+            table._last = self._last  # noqa: SLF001 - its own
         return table
 
     def _reordered(self, table: Self, answers: Mapping[str, float]) -> list[str] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from enum import StrEnum
+from functools import partial
 from itertools import count
 from threading import Lock
 from typing import Generic, TypeVar
@@ -62,6 +63,9 @@ class Recent(Generic[T]):
             self._kept.pop(uid, None)
 
 
+_READ = 16
+"""Pods that are kept whole: kube-scheduler asks about one at a time."""
+
 TOO_LATE = "model-cache-extender is overloaded: this answer would come too late"
 
 
@@ -98,8 +102,10 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     long preempt expects a nomination.
     ``reservation_seconds``: how long bind does, if the watch never shows the pod there; ``claims``
     numbers the Bindings that it does so for.
-    ``recent`` has what was read of pods, ``refused_nominations`` the nodes that pods are nominated
-    to where filter has just refused them, and which version of the pod that was about.
+    ``recent`` has what was read of pods, ``read`` the last of them as they came, for prioritize,
+    which is asked about the pod that filter was. ``refused_nominations`` has the nodes that pods
+    are nominated to where filter has just refused them, and which version of the pod that was
+    about.
     ``pause`` lets so many seconds pass, or none where nothing is worth waiting for.
     ``offered_percentage`` is how many of the nodes filter offers at most (``narrowing.enough``),
     ``draw`` tells where to begin among equal ones.
@@ -120,6 +126,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     pause: Callable[[float], None] | None = None
     claims: Iterator[int] = msgspec.field(default_factory=_claims)
     recent: Recent[PodRequest] = msgspec.field(default_factory=Recent)
+    read: Recent[tuple[Pod, PodRequest]] = msgspec.field(default_factory=partial(Recent, _READ))
     refused_nominations: Recent[tuple[str, str]] = msgspec.field(default_factory=Recent)
     refusals: Tables[Refusals] = msgspec.field(default_factory=refusals)
     starts: Tables[Starts] = msgspec.field(default_factory=starts)
@@ -133,23 +140,34 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         return self.recent.get(uid)
 
     def request(self, pod: Pod) -> PodRequest:
-        """Read what a pod asks for."""
+        """Read what a pod asks for; once, where it is the very same that was read lately."""
+        uid = pod.metadata.uid
+        read = self.read.get(uid)
+        if read is not None and read[0] is pod:
+            request = read[1]
+        else:
+            request = self._read(pod)
+            self.read.put(uid, (pod, request))
+        counted = self.state.pod(uid)
+        node = counted.node if counted is not None and counted.counts else ""
+        if request.node != node:
+            request = msgspec.structs.replace(request, node=node)
+        if uid:
+            self.recent.put(uid, request)
+        return request
+
+    def _read(self, pod: Pod) -> PodRequest:
         metadata = pod.metadata
-        counted = self.state.pod(metadata.uid)
         workload = self.state.templates.workload(pod)
-        request = PodRequest(
+        return PodRequest(
             uid=metadata.uid,
             namespace=metadata.namespace,
             name=metadata.name or metadata.generate_name,
             workload=workload,
             demand=self.state.demand(pod, workload),
             priority=pod.spec.priority or 0,
-            node=counted.node if counted is not None and counted.counts else "",
             created=unix_time(metadata.creation_timestamp),
         )
-        if request.uid:
-            self.recent.put(request.uid, request)
-        return request
 
     def request_of(self, facts: PodFacts) -> PodRequest:
         """Return what a known pod asks for."""

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from itertools import compress, islice
+from functools import partial
+from itertools import islice
 
 import msgspec
 
@@ -25,7 +26,7 @@ from extender.placement.starts import Starts, seconds_on
 from extender.placement.verdict import Judge
 from extender.verbs.context import Context, Late, never
 from extender.verbs.decision import Decision, decision
-from extender.wire import Entries, ExtenderArgs, Ranking
+from extender.wire import ExtenderArgs, Ranking
 
 _KEPT_SCORES = 10
 
@@ -34,7 +35,7 @@ def prioritize_nodes(
     args: ExtenderArgs, context: Context, *, late: Late = never
 ) -> tuple[Ranking, Decision | None]:
     """Answer one prioritize request: each node with its score, all 0 where time has run out."""
-    nothing = Ranking(args.names, [0] * len(args.names))
+    nothing = Ranking([(0, args.names)], alike=args.asked)
     if context.unsynced() or late():
         return nothing, None
     judge = context.judge(args.pod)
@@ -44,12 +45,11 @@ def prioritize_nodes(
         table = context.starts.of(judge, late)
         if table is None:
             return nothing, None
-        known, seconds = _seconds(args.names, table)
-        if known:
-            scores = _scores(known, seconds, table, judge, context)
-            ranking = _ranking(args.names, known, scores, table.entries)
-            slowest = _slowest(known, seconds, judge)
-    best = _best(ranking)
+        order = table.among(args.names, args.asked)
+        if order:
+            ranking = _ranking(args.names, order, table, judge, context)
+            slowest = _slowest(order[-1], table, judge)
+    best = dict(islice(ranking, _KEPT_SCORES))
     starts = {} if table is None or ranking is nothing else _starts(judge, table, best)
     made = decision(
         "prioritize",
@@ -66,42 +66,26 @@ def prioritize_nodes(
 
 
 def _ranking(
-    names: tuple[str, ...],
-    known: tuple[str, ...],
-    scores: list[int],
-    entries: Sequence[Entries],
+    names: tuple[str, ...], order: Sequence[str], table: Starts, judge: Judge, context: Context
 ) -> Ranking:
-    """Return every node with its score; one that is not known has none."""
-    if known is not names:
-        table = dict(zip(known, scores, strict=True))
-        scores = [table.get(name, 0) for name in names]
-    return Ranking(names, scores, entries)
+    """Return every node with its score; one that is not known has none.
+
+    ``order`` has the known ones, the soonest first.
+    """
+    scores = table.scores(table.answers[order[0]], judge.policy, most=_most(judge))
+    groups = [(its, order[begin:end]) for its, begin, end in table.groups(order, scores)]
+    if _puts_one_ahead(judge):
+        _hold(order[0], judge, context)
+        its, equal = groups[0]
+        groups[:1] = [(MAX_SCORE, equal[:1]), (its, equal[1:])]
+    if len(order) < len(names):
+        groups.append((0, [name for name in names if name not in table.answers]))
+    return Ranking(groups, table.entries)
 
 
 def _is_particular(judge: Judge) -> bool:
     """Tell whether nodes differ for the pod, as far as is known and can be trusted."""
     return not judge.stale and (judge.has_preference or judge.request.demand.volume_bytes > 0)
-
-
-def _seconds(names: tuple[str, ...], table: Starts) -> tuple[tuple[str, ...], list[float]]:
-    """Return those of the nodes that are known, and what each is ranked by."""
-    try:
-        return names, list(map(table.answers.__getitem__, names))
-    except KeyError:
-        return _seconds(tuple(filter(table.answers.__contains__, names)), table)
-
-
-def _scores(
-    names: tuple[str, ...], seconds: list[float], table: Starts, judge: Judge, context: Context
-) -> list[int]:
-    best = min(seconds)
-    scores = table.scores(best, judge.policy, most=_most(judge))
-    found = list(map(scores.__getitem__, seconds))
-    if _puts_one_ahead(judge):
-        first = min(compress(names, map(best.__eq__, seconds)))
-        _hold(first, judge, context)
-        found[names.index(first)] = MAX_SCORE
-    return found
 
 
 def _puts_one_ahead(judge: Judge) -> bool:
@@ -124,7 +108,7 @@ def expected(
 ) -> Expected | None:
     """Say what prioritize would, before it puts one node ahead; None where time has run out."""
     nodes = judge.view.nodes
-    alike = Expected([Rank(nodes, nodes.__contains__)])
+    alike = Expected([Rank(len(nodes), nodes.keys, partial(filter, nodes.__contains__))])
     if not _is_particular(judge):
         return alike
     table = context.starts.of(judge, late)
@@ -135,26 +119,14 @@ def expected(
     if soonest is None or slowest is None:
         return alike
     ranks = table.ranks(table.answers[soonest], judge.policy, most=_most(judge))
-    return Expected(ranks, _slowest((slowest,), [table.answers[slowest]], judge))
+    return Expected(ranks, _slowest(slowest, table, judge))
 
 
-def _slowest(names: tuple[str, ...], seconds: list[float], judge: Judge) -> float:
-    slowest = max(seconds)
+def _slowest(name: str, table: Starts, judge: Judge) -> float:
+    """Return the seconds of the slowest start; ``name`` is the last node in order."""
     if not _counts_crowding(judge):
-        return slowest
-    return judge.start(judge.view.nodes[names[seconds.index(slowest)]]).seconds
-
-
-def _best(ranking: Ranking) -> dict[str, int]:
-    """Return the best few nodes, in the order asked where they are equal."""
-    names, scores = ranking.names, ranking.scores
-    table: dict[str, int] = {}
-    for score in sorted(set(scores), reverse=True):
-        equal = compress(names, map(score.__eq__, scores))
-        table |= dict.fromkeys(islice(equal, _KEPT_SCORES - len(table)), score)
-        if len(table) == _KEPT_SCORES:
-            break
-    return table
+        return table.answers[name]
+    return judge.start(judge.view.nodes[name]).seconds
 
 
 def _starts(judge: Judge, table: Starts, names: Iterable[str]) -> dict[str, float]:

@@ -12,6 +12,7 @@ from extender.placement.score import MAX_SCORE, score
 from extender.placement.starts import Starts
 
 SECONDS = st.sampled_from([20.0, 22.5, 23.0, 28.0, 30.0, 45.5, 100.0, 3600.0])
+NAMES = st.sampled_from("abcdefghijxyz")
 ANSWERS = st.dictionaries(st.sampled_from("abcdefghij"), SECONDS, max_size=10)
 
 
@@ -38,11 +39,27 @@ def test_a_rank_has_the_nodes_of_one_score_and_the_highest_comes_first(
 
     ranks = list(table.ranks(best, policy, most=most))
     expected = [list(names) for _, names in groupby(table.order, key=its)]
-    assert [list(rank.nodes) for rank in ranks] == expected
+    assert [list(rank.nodes()) for rank in ranks] == expected
     for rank in ranks:
-        assert {name for name in answers if rank.holds(name)} == set(rank.nodes)
+        assert rank.size == len(list(rank.nodes()))
+        assert set(rank.select(iter(answers))) == set(rank.nodes())
     beaten = [rank for rank in ranks if rank.beaten]
-    if most == MAX_SCORE and ranks and its(ranks[-1].nodes[0]) == 0:  # type: ignore[index]
+    if most == MAX_SCORE and ranks and its(next(iter(ranks[-1].nodes()))) == 0:
         assert beaten == [ranks[-1]]
     else:
         assert beaten == []
+
+
+@given(
+    ANSWERS, st.lists(ANSWERS, max_size=4), st.lists(NAMES, unique=True, max_size=14), st.booleans()
+)
+def test_the_nodes_asked_about_come_in_the_order_of_all(
+    first: dict[str, float], later: list[dict[str, float]], names: list[str], again: bool
+) -> None:
+    """Also where very few are asked about, and where the same ones were before a change."""
+    table, asked = Starts(first), frozenset(names)
+    for answers in later:
+        if again:
+            table.among(names, asked)
+        table = table.replaced(answers)
+    assert list(table.among(names, asked)) == [name for name in table.order if name in asked]
