@@ -52,7 +52,7 @@ def measure(folder: Path, *, quick: bool) -> Iterator[Row]:
     """Yield a row for each workload and extender."""
     fleet = Fleet(nodes=500 if quick else 5_000, pods=0)
     rounds = 1 if quick else _ROUNDS
-    pods, alone = (60, 30) if quick else (2_000, 750)
+    pods, alone = (60, 30) if quick else (2_000, 600)
     mixes: dict[str, Sequence[str]] = {"mixed": WORKLOADS}
     if not quick:
         mixes |= {one: (one,) for one in ("required", "preferred", "none")}
