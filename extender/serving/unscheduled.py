@@ -36,10 +36,10 @@ TELLS: dict[Unscheduled, str] = {
     Unscheduled.FAILED: "kube-scheduler failed at it when it last tried: an extender that did not "
     "answer, a Binding that was refused",
     Unscheduled.GATED: "its `spec.schedulingGates` hold it back, on purpose: no alert",
-    Unscheduled.CHOSEN: "kube-scheduler has chosen a node, and waits for a volume that is made "
-    "there, or for pods that leave",
-    Unscheduled.SILENT: "no scheduler has said anything of it for a minute: its own does not run, "
-    "or is stuck",
+    Unscheduled.CHOSEN: "a node is chosen, by kube-scheduler or here, and it waits for a volume "
+    "that is made there, for pods that leave, or to be bound",
+    Unscheduled.SILENT: "no scheduler has said anything of it for a minute, for 16 where a node is "
+    "chosen: its own does not run or is stuck, or, of a chosen one, its volume is late",
     Unscheduled.UNTRIED: "it is new",
 }
 """What each means, for people."""
