@@ -30,7 +30,7 @@ class Awaited(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     def is_over(self, pod: PodFacts) -> bool:
         """Tell whether the watch shows that this has happened, or something else has."""
-        return not pod.may_be_bound or pod.nominated != self.before
+        return not pod.has_no_place or pod.nominated != self.before
 
 
 class AwaitedNominations:

@@ -3,7 +3,8 @@
 Until the kubelet has carried a resize out, what it has given is in force and not what is wanted: a
 memory limit below what a pod uses is never carried out (kubernetes/pkg/kubelet/kuberuntime,
 validateMemoryResizeAction). So the larger of both counts, for requests as for limits; what was
-given alone, where the kubelet has found the resize infeasible.
+given alone, where the kubelet has found the resize infeasible. It says so of one generation of the
+pod: the next one may ask for less, and get it before the kubelet takes that word back.
 """
 
 from __future__ import annotations
@@ -89,9 +90,12 @@ class Resizes:
 
 
 def _infeasible(pod: Pod) -> bool:
+    """Tell whether the kubelet has found what is wanted now infeasible, not what was before."""
     if pod.status.resize == "Infeasible":
         return True
     return any(
-        condition.type == "PodResizePending" and condition.reason == "Infeasible"
+        condition.type == "PodResizePending"
+        and condition.reason == "Infeasible"
+        and condition.observed_generation in {0, pod.metadata.generation}
         for condition in pod.status.conditions
     )

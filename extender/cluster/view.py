@@ -148,7 +148,8 @@ class PodFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """Tell whether it waits for a node: one that is held back gets none before its gates go.
 
         kube-scheduler does not try it until then (plugins/schedulinggates), and the apiserver
-        refuses its Binding (pkg/registry/core/pod/storage).
+        refuses its Binding (pkg/registry/core/pod/storage). One that kube-scheduler asks about has
+        no gates any more, whatever the watch has told so far.
         """
         return self.has_no_place and not self.gated
 

@@ -286,6 +286,7 @@ class Condition(KubeStruct, frozen=True):
     reason: str = ""
     message: str = ""
     last_transition_time: str = ""
+    observed_generation: int = 0
 
 
 class PodStatus(KubeStruct, frozen=True):

@@ -46,7 +46,7 @@ class Nominations:
         facts = state.pod(uid)
         if not name or pod.touches or facts is None or facts.nominated:
             return ""
-        if not (facts.may_be_bound and facts.evicts):  # a wrong one would stay
+        if not (facts.has_no_place and facts.evicts):  # a wrong one would stay
             return ""
         now = state.steady()
         self._given = {node: given for node, given in self._given.items() if given[1] > now}

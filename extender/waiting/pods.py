@@ -284,7 +284,7 @@ class WaitingPods:
             uid = pod.request.uid
             facts = state.pod(uid)
             if facts is not None:
-                over = not facts.may_be_bound
+                over = not facts.has_no_place
             else:
                 over = pod.seen or (not blind and steady - pod.refused_steady > UNSEEN_SECONDS)
             if over:

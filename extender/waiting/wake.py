@@ -138,7 +138,7 @@ class Waker:
         now, facts = self._pods.get(uid), self._state.pod(uid)
         if now is None or _times(now) != _times(pod):
             return False
-        return not pod.seen if facts is None else facts.may_be_bound
+        return not pod.seen if facts is None else facts.has_no_place
 
     def _still_has_room(self, choice: Choice, planned: View) -> bool:
         """Tell whether one of the nodes that had a place for these pods still has one."""

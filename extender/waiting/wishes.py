@@ -33,7 +33,7 @@ def changes(state: ClusterState, pods: WaitingPods, policy: Policy, bounds: Boun
     asked = {key for key, lease in view.leases.items() if lease.wanted.models}
     if not waiting and not asked:
         return Changes()
-    pending = {f"{pod.namespace}/{pod.name}" for pod in state.pods() if pod.may_be_bound}
+    pending = {f"{pod.namespace}/{pod.name}" for pod in state.pods() if pod.has_no_place}
     wishing = Wishing(view, policy, bounds, pending=pending)
     wishes = wishing.wishes(waiting)
     both = {

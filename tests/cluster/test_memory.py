@@ -324,6 +324,20 @@ def test_an_infeasible_limit_is_not_the_limit() -> None:
     assert memory_demand(pod(spec=lowered("60Gi"), status=status)).bytes == 8 * GI
 
 
+def test_what_was_infeasible_before_says_nothing_of_what_is_wanted_now() -> None:
+    """The kubelet may have given it already, and tell so a moment later."""
+    infeasible = {"type": "PodResizePending", "status": "True", "reason": "Infeasible"}
+
+    def bytes_with(observed: int) -> int:
+        condition = {**infeasible, "observedGeneration": observed}
+        status = {"containerStatuses": [told("8Gi")], "conditions": [condition]}
+        one = pod(spec=lowered("20Gi"), status=status, metadata={"generation": 3})
+        return memory_demand(one).bytes
+
+    assert bytes_with(2) == 20 * GI
+    assert bytes_with(3) == 8 * GI
+
+
 def test_a_limit_that_is_new_bounds_nothing_yet() -> None:
     had = {"name": "a", "resources": {"requests": {"memory": "1Gi"}}}
     status = {"containerStatuses": [had]}

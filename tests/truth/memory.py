@@ -59,11 +59,15 @@ def taken(pods: Iterable[Object]) -> Decimal:
 
 
 def _in_force(pod: Object, wanted: Decimal, has: list[Object], resource: str) -> Decimal:
-    """Return the larger of what is wanted and had; what is had, of a resize that cannot be."""
+    """Return the larger of what is wanted and had; what is had, of a resize that cannot be.
+
+    What could not be of an older generation says nothing of this one.
+    """
     status = pod.get("status", {})
     had = max((amount(one[resource]) for one in has if resource in one), default=Decimal())
     never = any(
         (one["type"], one.get("reason")) == ("PodResizePending", "Infeasible")
+        and one.get("observedGeneration", 0) in {0, pod.get("metadata", {}).get("generation")}
         for one in status.get("conditions", [])
     )
     return had if never and had else max(wanted, had)

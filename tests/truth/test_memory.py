@@ -120,9 +120,12 @@ INFEASIBLE = {"type": "PodResizePending", "status": "True", "reason": "Infeasibl
 
 
 @settings(max_examples=500, deadline=None)
-@given(PODS, st.lists(HAD, min_size=6, max_size=6), st.booleans())
-def test_the_ledger_counts_the_same(one: Object, had: list[Object | None], never: bool) -> None:
-    status: Object = {"conditions": [INFEASIBLE] if never else []}
+@given(PODS, st.lists(HAD, min_size=6, max_size=6), st.sampled_from([None, 0, 1, 2]))
+def test_the_ledger_counts_the_same(
+    one: Object, had: list[Object | None], never: int | None
+) -> None:
+    found = [] if never is None else [{**INFEASIBLE, "observedGeneration": never}]
+    status: Object = {"conditions": found}
     whole, *each_had = had
     for kind in ("container", "initContainer"):
         status[f"{kind}Statuses"] = statuses = []
@@ -132,5 +135,5 @@ def test_the_ledger_counts_the_same(one: Object, had: list[Object | None], never
                 statuses.append({"name": each["name"], "resources": given_to})
     if whole is not None:
         status |= {"resources": whole, "allocatedResources": whole["requests"]}
-    one = {**one, "status": status}
+    one = {**one, "status": status, "metadata": {"generation": 2}}
     assert memory_demand(convert(one, Pod)).bytes == demand(one)

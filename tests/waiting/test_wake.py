@@ -356,6 +356,16 @@ def test_after_a_restart_no_pod_that_a_scheduling_gate_holds_back_waits(room: Ro
     assert len(room.pods) == 0
 
 
+def test_a_pod_that_is_refused_before_the_watch_tells_that_its_gates_are_gone_waits(
+    room: Room,
+) -> None:
+    """kube-scheduler has heard of it a moment earlier, or it would not ask."""
+    room.refuse(vllm("llama"), "a", "b")
+    room.state.upsert(gated(vllm("llama")))
+    room.state.upsert(loader_pod("a", READY))
+    assert room.woken() == ["llama"]
+
+
 def test_once_nobody_waits_no_view_of_the_past_is_kept(room: Room) -> None:
     waits = vllm("llama")
     room.refuse(waits, "a", "b")
