@@ -19,6 +19,11 @@ Kind = TypeVar("Kind", bound=KubeObject)
 KINDS: tuple[type[KubeObject], ...] = (Pod, Node, DaemonSet, Lease)
 
 
+def may_be_bound(pod: Pod) -> bool:
+    """Tell whether a pod gets a node: one that is deleted or that a gate holds back gets none."""
+    return not (pod.metadata.deletion_timestamp or pod.spec.scheduling_gates)
+
+
 class Apiserver:
     """Every object by kind and name. Listeners hear of each change at once."""
 
@@ -44,9 +49,11 @@ class Apiserver:
         return found if found is None or uid in {None, found.metadata.uid} else None
 
     def put(self, obj: KubeObject) -> None:
-        """Create or change an object."""
+        """Create or change an object, which gets the present resource version."""
         table = self._objects[type(obj)]
         self.version += 1
+        metadata = msgspec.structs.replace(obj.metadata, resource_version=str(self.version))
+        obj = msgspec.structs.replace(obj, metadata=metadata)
         before = table.get(obj.metadata.name, obj)
         table[obj.metadata.name] = obj
         for listener in self.listeners:
@@ -63,12 +70,12 @@ class Apiserver:
                 listener(before, None)
 
     def bind(self, name: str, uid: str, node: str, annotations: dict[str, str]) -> bool:
-        """Bind a pod as the apiserver does: one that is there, not bound, not being deleted.
+        """Bind a pod as the apiserver does: one that is there, not bound, and may be.
 
         It does not ask whether there is such a node.
         """
         pod = self.get(Pod, name, uid)
-        if pod is None or pod.spec.node_name or pod.metadata.deletion_timestamp:
+        if pod is None or pod.spec.node_name or not may_be_bound(pod):
             return False
         metadata = msgspec.structs.replace(
             pod.metadata, annotations={**pod.metadata.annotations, **annotations}

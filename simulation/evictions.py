@@ -53,7 +53,8 @@ class Evictions:
                 continue
             pod = witness.pods.get(uid)
             nominated = pod.status.nominated_node_name if pod is not None else room.before
-            if nominated != room.before or (pod is not None and place(pod)):
+            over = pod is not None and (place(pod) or pod.metadata.deletion_timestamp)
+            if nominated != room.before or over:
                 del self._rooms[told_by, uid]
             else:
                 standing[uid] = room
@@ -113,7 +114,7 @@ class Evictions:
     ) -> bool:
         """Tell whether the pod could run for sure once its victims are gone."""
         ask = self._asks[pod.metadata.uid]
-        if not self._has_room(extender, node, pod, victims):
+        if not self.has_room(extender, node, pod, victims):
             return False
         witness = extender.witness
         vouched = not witness.vouched(node.name) and witness.silent(node.name) < may_be_silent
@@ -126,9 +127,9 @@ class Evictions:
             for other in extender.witness.on(node.name)
             if is_evicted(other) and priority(other) < priority(pod)
         )
-        return self._has_room(extender, node, pod, Victims(uids=tuple(evicted), pdb_violations=0))
+        return self.has_room(extender, node, pod, Victims(uids=tuple(evicted), pdb_violations=0))
 
-    def _has_room(self, extender: Extender, node: NodeView, pod: Pod, victims: Victims) -> bool:
+    def has_room(self, extender: Extender, node: NodeView, pod: Pod, victims: Victims) -> bool:
         """Tell whether a node has the memory for a pod once its victims are gone."""
         demand, own = self._asks[pod.metadata.uid].demand, pod.metadata.uid
         ahead = sum(
@@ -140,10 +141,11 @@ class Evictions:
     def _others(self, extender: Extender, node: NodeView, pod: Pod, victims: Victims) -> int:
         """Return the bytes that a node's pods have, there or on their way, but for the victims."""
         gone = {*victims.uids, pod.metadata.uid}
-        there = (p.metadata.uid for p in extender.witness.on(node.name))
         on_way = sum(entry.bytes for entry in node.reserved if entry.uid not in gone)
         return on_way + sum(
-            self._asks[uid].demand for uid in there if uid in self._asks and uid not in gone
+            self._asks[other.metadata.uid].demand_of(other)
+            for other in extender.witness.on(node.name)
+            if other.metadata.uid in self._asks and other.metadata.uid not in gone
         )
 
     def _expect(self, extender: Extender, pod: Pod, kept: Mapping[str, Victims]) -> None:

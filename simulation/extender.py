@@ -67,6 +67,7 @@ class Extender:
         self.given: dict[str, tuple[str, float]] = {}
         """By node: the pod that it was nominated to last, and until when it is its own."""
         self.outcomes: Counter[BindOutcome] = Counter()
+        self.taken_back: Counter[Told] = Counter()
         self._api = api
         self._timeline = timeline
         self._choices = choices
@@ -75,6 +76,7 @@ class Extender:
         self._say = say
         self._late_seconds = scenario.delays.late
         self._stale_seconds = scenario.stale_seconds
+        self._failed_writes = scenario.failed_writes
         self._late: dict[int, Callable[[], object]] = {}
         self._sent = 0
         self._looking = self._waking = False
@@ -323,6 +325,10 @@ class Extender:
         """Tell whether this process is the one that acts."""
         return self.running and (self._fencing is None or self._fencing.leads())
 
+    def acts(self) -> bool:
+        """Tell whether this process leads and knows what it needs to."""
+        return self.leads() and not self._closed() and not self.stale()
+
     @property
     def term(self) -> str | None:
         """Return what tells this replica's time from any other's; None while another leads."""
@@ -397,23 +403,32 @@ class Extender:
         """Write the node to a pod."""
         self._laws.nominated(self, request.uid, node)
         until = self._timeline.now + NOMINATION_SECONDS
-        return self._tell(lambda: self._nominate(request, node, until))
+        fails = self._faults.happens(self._failed_writes)
+        return self._tell(lambda: self._nominate(request, node, until), fails=fails)
 
     def take_back(self, request: PodRequest, node: str) -> Word:
         """Clear the nomination of a pod."""
-        return self._tell(lambda: self._take_back(request, node))
+        self._laws.nominations.taking_back(self, request.uid, node)
+        fails = self._choices.chance(self._failed_writes)
+        word = self._tell(lambda: self._take_back(request, node), fails=fails)
+        self.taken_back[word.told] += 1
+        if word.told in {Told.REFUSED, Told.UNANSWERED}:
+            self._laws.nominations.missed(request.uid)
+        return word
 
     def touch(self, request: PodRequest) -> Word:
         """Mark a pod."""
+        self._laws.told(self, request.uid)
         return self._tell(
-            lambda: Told.WRITTEN if self._mark(request.name, request.uid) else Told.GONE
+            lambda: Told.WRITTEN if self._mark(request.name, request.uid) else Told.GONE,
+            fails=self._faults.happens(self._failed_writes),
         )
 
-    def _tell(self, write: Callable[[], Told]) -> Word:
+    def _tell(self, write: Callable[[], Told], *, fails: bool) -> Word:
         """Write, or be refused, or have no answer; meanwhile other things happen."""
         if self._faults.happens(10):
             self._meanwhile(slow=self._is_slow())
-        if not self._faults.happens(10):
+        if not fails:
             return Word(write())
         if self._choices.chance(50):
             return Word(Told.REFUSED, "too many requests")

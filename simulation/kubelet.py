@@ -22,11 +22,13 @@ from extender.kube.objects import (
 )
 from simulation.apiserver import Apiserver
 from simulation.choices import Choices
+from simulation.resizing import Resizing
 from simulation.scenario import Delays, Seconds
 from simulation.timeline import Timeline
 
 _EVICTED = Condition(type="DisruptionTarget", status="True", reason="PreemptionByScheduler")
 _GONE_WITH_NODE_SECONDS = (0.0, 40.0)
+_FINALIZERS_PERCENT = 30
 _CRASHED = (
     ContainerStatus(
         restart_count=1,
@@ -50,6 +52,7 @@ class Kubelets:
         choices: Choices,
         delays: Delays,
         loading: Seconds,
+        resizing: Resizing,
         say: Callable[[str], None],
     ) -> None:
         self._api = api
@@ -57,6 +60,7 @@ class Kubelets:
         self._choices = choices
         self._delays = delays
         self._loading = loading
+        self._resizing = resizing
         self._say = say
         self._made = 0
         api.listeners.append(self._happened)
@@ -70,15 +74,19 @@ class Kubelets:
         ]
 
     def end(self, pod: Pod) -> None:
-        """Delete a pod: at once where it is on no node, else when its containers have ended."""
+        """Delete a pod: when its containers have ended; at once where it is on no node.
+
+        There some are kept by a finalizer until it is taken away.
+        """
         if pod.metadata.deletion_timestamp:
             return
-        if not pod.spec.node_name:
+        if not pod.spec.node_name and not self._choices.chance(_FINALIZERS_PERCENT):
             self._api.delete(pod)
             return
         metadata = msgspec.structs.replace(pod.metadata, deletion_timestamp=self._api.stamp())
         self._api.put(msgspec.structs.replace(pod, metadata=metadata))
-        delay = self._choices.between(*self._delays.end)
+        ends = self._delays.end if pod.spec.node_name else self._delays.finalize
+        delay = self._choices.between(*ends)
         self._timeline.after(delay, lambda: self._api.delete(pod))
 
     def evict(self, pod: Pod) -> None:
@@ -161,6 +169,9 @@ class Kubelets:
             if is_evicted(present):
                 conditions = (*status.conditions, _EVICTED)
                 status = msgspec.structs.replace(status, conditions=conditions)
+            given = self._resizing.statuses(present) if status.phase == "Running" else ()
+            if given:
+                status = msgspec.structs.replace(status, container_statuses=given)
             self._api.put(msgspec.structs.replace(present, status=status))
 
     def _conditions(self, *, ready: bool, initialized: bool) -> tuple[Condition, ...]:

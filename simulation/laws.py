@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +14,16 @@ from extender.cluster.holdings import ModelState
 from extender.cluster.ledger import FINISHED
 from extender.cluster.view import View
 from extender.kube.objects import KubeObject, Node, Pod
+from extender.placement.policy import OnStale
 from extender.verbs.bind import BindOutcome, Bound
 from extender.verbs.doubt import Doubt
 from extender.wire import BindArgs, FilterResult, Victims
-from simulation.apiserver import Apiserver
+from simulation.apiserver import Apiserver, may_be_bound
 from simulation.evictions import Evictions, is_kept_somewhere
 from simulation.law import Law, broken
 from simulation.loaders import LEASE_SECONDS
-from simulation.scenario import Ask, Scenario
+from simulation.nominations import Nominations
+from simulation.scenario import Ask, Scenario, Size
 from simulation.truth import Truth, allocatable, place
 
 if TYPE_CHECKING:
@@ -42,8 +44,17 @@ PATIENCE_SECONDS = 10.0
 class Laws:
     """The laws of one world. Each broken one raises BrokenLawError."""
 
-    def __init__(self, scenario: Scenario, api: Apiserver) -> None:
-        self.asks: dict[str, Ask] = {}
+    def __init__(
+        self,
+        scenario: Scenario,
+        api: Apiserver,
+        *,
+        asks: dict[str, Ask],
+        in_force: Callable[[str], Size | None],
+    ) -> None:
+        self.asks = asks
+        self._in_force = in_force
+        self._neutral = scenario.policy.on_stale is OnStale.NEUTRAL
         self._reported = scenario.reported
         self._loaders_in = scenario.loaders[0].metadata.namespace
         self._grace = scenario.policy.stale_grace
@@ -59,6 +70,8 @@ class Laws:
         """What was told and what is known of it, where the two agreed."""
         self._gone: dict[str, float] = {}
         """When pods went, by UID."""
+        self._known: dict[tuple[str, str], dict[str, int]] = {}
+        """By UID and node of a Binding: what was told, when it was sent, of the pods there."""
         self._blind: set[str] = set()
         """UIDs of pods that were last sent to a node when memory was out of sight."""
         self._refused: set[str] = set()
@@ -67,6 +80,7 @@ class Laws:
         """Whom that asks."""
         self.truth = Truth(api, self.asks, reporting=bool(scenario.reported))
         self.evictions = Evictions(api, self.asks)
+        self.nominations = Nominations(api)
         api.listeners.append(self._happened)
 
     def follow(self, extender: Extender) -> None:
@@ -74,11 +88,6 @@ class Laws:
         self._followed = [other for other in self._followed if other.running]
         self._agreed = {one: self._agreed.get(one, {}) for one in self._followed}
         self._followed.append(extender)
-
-    def demand(self, pod: Pod) -> int:
-        """Return the bytes that a pod can take; a loader's pod takes none."""
-        ask = self.asks.get(pod.metadata.uid)
-        return ask.demand if ask else 0
 
     # -- after every step ------------------------------------------------------------------------
 
@@ -121,9 +130,18 @@ class Laws:
 
     def _check_ledger(self, extender: Extender, view: View) -> None:
         on: dict[str, int] = defaultdict(int)
+        given: dict[str, int] = defaultdict(int)
         for pod in extender.witness.pods.values():
-            on[place(pod)] += self.demand(pod)
+            size = self.truth.demand(pod)
+            on[place(pod)] += size
+            given[place(pod)] += self._given(pod, size)
         for name, node in view.nodes.items():
+            if node.promised < given[name]:
+                broken(
+                    Law.GRANTED,
+                    f"{name} has {node.promised / GIB:.1f} GiB promised,"
+                    f" {given[name] / GIB:.1f} are in force",
+                )
             reserved = 0
             for entry in node.reserved:
                 reserved += entry.bytes
@@ -143,6 +161,16 @@ class Laws:
                     f" {on[name] / GIB:.1f} on it and {reserved / GIB:.1f} reserved",
                 )
 
+    def _given(self, pod: Pod, size: int) -> int:
+        """Return what of a pod is in force at a kubelet, as far as anybody could be told of it."""
+        metadata = pod.metadata
+        force = self._in_force(metadata.uid)
+        if force is None:
+            return 0
+        ask, present = self.asks[metadata.uid], self._api.get(Pod, metadata.name, metadata.uid)
+        told = pod is present and ask.sizes[ask.given(pod)] is force
+        return force.demand if told else min(size, force.demand)
+
     def _check_nominations(self, extender: Extender, view: View) -> None:
         """See that a node has the pods that were told to be nominated to it, as if told just now.
 
@@ -153,7 +181,8 @@ class Laws:
         for uid, pod in extender.witness.pods.items():
             name = pod.status.nominated_node_name
             known = view.nodes.get(name)
-            if known is None or pod.spec.node_name or pod.status.phase in FINISHED:
+            waits = may_be_bound(pod) and pod.status.phase not in FINISHED
+            if known is None or pod.spec.node_name or not waits:
                 continue
             room = expected.get(uid)
             if not is_kept_somewhere(view, uid, besides=room.node if room else ""):
@@ -201,12 +230,45 @@ class Laws:
             broken(Law.FILTER_ANSWERS, f"{result.names} of {names}")
         if not result.names and set(result.unresolvable) != set(names) and not result.error:
             broken(Law.FILTER_SAYS_WHY, f"{result.unresolvable} of {names}")
-        if result.names and self._uncertain(extender, pod):
-            broken(Law.OLD_KNOWLEDGE, f"{pod.metadata.name}: {result.names}")
+        self._check_old_knowledge(extender, pod, names, result)
+        self.nominations.meant(extender, pod, result.names)
         if result.names:
             self._refused.discard(pod.metadata.uid)
         elif not result.error:
             self._refused.add(pod.metadata.uid)
+
+    def _check_old_knowledge(
+        self, extender: Extender, pod: Pod, names: Sequence[str], result: FilterResult
+    ) -> None:
+        """See that an answer by old knowledge is what the policy makes of it.
+
+        Nothing passes that needs certainty, or, where that is neutral, nothing is held against a
+        node but memory that it has not got even by what was told.
+        """
+        if not extender.stale() or result.error:
+            return
+        if not self._neutral:
+            if result.names and self._uncertain(extender, pod):
+                broken(Law.OLD_KNOWLEDGE, f"{pod.metadata.name}: {result.names}")
+            return
+        view, nobody = extender.state.view(), Victims(uids=(), pdb_violations=0)
+        for name in sorted({*names} - {*result.names}):
+            node = view.nodes.get(name)
+            if node is not None and self.evictions.has_room(extender, node, pod, nobody):
+                broken(Law.OLD_KNOWLEDGE, f"{pod.metadata.name} is refused on {name}")
+
+    def told(self, extender: Extender, uid: str) -> None:
+        """Look at a pod that kube-scheduler is about to be told of.
+
+        Who asks for one has seen before us that its gates are gone.
+        """
+        pod = extender.witness.pods.get(uid)
+        if pod is not None and (pod.metadata.deletion_timestamp or self._is_gated(pod)):
+            broken(Law.LEFT_ALONE, pod.metadata.name)
+
+    def _is_gated(self, pod: Pod) -> bool:
+        present = self._api.get(Pod, pod.metadata.name, pod.metadata.uid)
+        return present is not None and bool(present.spec.scheduling_gates)
 
     def leads(self, extender: Extender) -> None:
         """Take it that a new kube-scheduler leads, which asks this one about all who wait."""
@@ -218,11 +280,17 @@ class Laws:
         self._asked = extender
 
     def remembered(self, extender: Extender) -> None:
-        """See that who was refused, by a process that has ended, too, and waits would be woken."""
+        """See that who was refused, by a process that has ended, too, and waits would be woken.
+
+        Who is held back by gates was never refused.
+        """
+        for told in extender.witness.pods.values():
+            if told.metadata.uid in extender.waiting and self._is_gated(told):
+                broken(Law.LEFT_ALONE, told.metadata.name)
         for uid in sorted(self._refused) if extender is self._asked else ():
             name = self.asks[uid].pod.metadata.name
             pod = self._api.get(Pod, name, uid)
-            if pod is None or pod.spec.node_name:
+            if pod is None or pod.spec.node_name or not may_be_bound(pod):
                 self._refused.discard(uid)
             elif uid not in extender.waiting:
                 broken(Law.REMEMBERED, name)
@@ -244,6 +312,7 @@ class Laws:
         """Look at an answer of preempt."""
         if kept and self._uncertain(extender, pod):
             broken(Law.OLD_KNOWLEDGE_EVICTS_NOBODY, f"{pod.metadata.name} on {sorted(kept)}")
+        self.nominations.meant(extender, pod, kept)
         self.evictions.answered(
             extender,
             pod,
@@ -261,9 +330,11 @@ class Laws:
         if decided["node"] != args.node:
             broken(Law.DECISION, str(decided))
         ask = self.asks[args.uid]
-        if self._uncertain(extender, ask.pod):
+        if self._uncertain(extender, ask.pod) and not self._neutral:
             broken(Law.OLD_KNOWLEDGE, f"{args.name} -> {args.node}")
-        if ask.needs_model and extender.witness.vouched(args.node) > self._longest:
+        neutral = self._neutral and extender.stale()
+        lacking = extender.witness.vouched(args.node) > self._longest
+        if ask.needs_model and lacking and not neutral:
             broken(Law.MODEL, f"{args.name} -> {args.node}")
         untold = (Node, args.node) not in extender.witness.others
         blind = untold or bool(_MEMORY_IS_SEEN_IN & set(extender.stale()))
@@ -273,14 +344,28 @@ class Laws:
     def bound(self, args: BindArgs) -> None:
         """Look at the truth once a Binding has taken effect."""
         self._effects.add((args.uid, args.node))
-        self._check_room(args, self.truth.taken(args.node), "holds")
+        self._check_room(args, self._taken(args), "holds")
+
+    def _taken(self, args: BindArgs) -> int:
+        """Return what is taken of a node, but for what pods were resized to since a Binding left.
+
+        Nobody is asked before a pod may take more where it is.
+        """
+        known = self._known[args.uid, args.node]
+        return sum(
+            min(self.truth.size(uid), known.get(uid, self.asks[uid].demand))
+            for uid in self.truth.on(args.node)
+        )
 
     def _check_promised(self, extender: Extender, args: BindArgs) -> None:
         """See that what is on a node and on its way there leaves room for one more."""
         name = args.node
         sent = {uid for (uid, node), number in extender.sending.items() if number and node == name}
         coming = {uid for uid in {*sent, args.uid} if self._may_be_bound(uid)}
-        taken = self.truth.taken(name) + sum(self.asks[uid].demand for uid in coming)
+        self._known[args.uid, name] = {
+            pod.metadata.uid: self.truth.demand(pod) for pod in extender.witness.on(name)
+        }
+        taken = self._taken(args) + sum(self.asks[uid].demand for uid in coming)
         self._check_room(args, taken, "is promised")
 
     def _check_room(self, args: BindArgs, taken: int, how: str) -> None:
@@ -300,7 +385,7 @@ class Laws:
 
     def _is_unseen(self, uid: str) -> bool:
         """Tell whether memory was out of sight when a pod was sent, and nothing was against it."""
-        return uid in self._blind and not _is_certain(self.asks[uid])
+        return uid in self._blind and (self._neutral or not _is_certain(self.asks[uid]))
 
     def answered(self, extender: Extender, args: BindArgs, bound: Bound) -> None:
         """Look at an answer of bind."""
@@ -337,7 +422,7 @@ class Laws:
 
     def _may_be_bound(self, uid: str) -> bool:
         pod = self._api.get(Pod, self.asks[uid].pod.metadata.name, uid)
-        return pod is not None and not pod.spec.node_name
+        return pod is not None and not pod.spec.node_name and may_be_bound(pod)
 
     def _is_on(self, uid: str, node: str) -> bool:
         pod = self._api.get(Pod, self.asks[uid].pod.metadata.name, uid)
@@ -345,6 +430,7 @@ class Laws:
 
     def nominated(self, extender: Extender, uid: str, node: str) -> None:
         """Look at a nomination that is about to be written."""
+        self.told(extender, uid)
         known = extender.state.view().nodes.get(node)
         held = () if known is None else known.reserved
         what = f"{self.asks[uid].pod.metadata.name} on {node}"

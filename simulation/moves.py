@@ -8,7 +8,7 @@ from random import Random
 
 import msgspec
 
-from extender.kube.objects import Node, NodeSpec, Pod
+from extender.kube.objects import Node, NodeSpec, Pod, SchedulingGate
 from simulation.laws import CLOCK_SLACK_SECONDS
 from simulation.scenario import Scenario
 from simulation.world import World
@@ -23,6 +23,9 @@ _WAVES = range(_CALM_SECONDS, _CALM_SECONDS + 160, 20)
 """When some pods end, and some come."""
 
 _ENDS_PERCENT = 30
+
+_GATED_PERCENT = 8
+"""Of the pods that come, and how many gates hold back at first."""
 
 _CLOUD = _WAVES[1] - 5
 _CLOUDED_SECONDS = 30.0
@@ -64,7 +67,7 @@ class Player:
     def _make(self, name: str) -> None:
         try:
             _MOVES[name](self)
-            self.world.laws.check()
+            self.world.check()
         finally:
             self.moves.append(Move(name, tuple(self.world.choices.taken)))
 
@@ -94,7 +97,29 @@ def _create(player: Player) -> None:
     metadata = msgspec.structs.replace(
         ask.pod.metadata, uid=uid, creation_timestamp=world.api.stamp()
     )
-    world.add(msgspec.structs.replace(ask, pod=msgspec.structs.replace(ask.pod, metadata=metadata)))
+    gates = (SchedulingGate(),) * world.choices.chance(_GATED_PERCENT)
+    spec = msgspec.structs.replace(ask.pod.spec, scheduling_gates=gates)
+    pod = msgspec.structs.replace(ask.pod, metadata=metadata, spec=spec)
+    world.add(msgspec.structs.replace(ask, pod=pod))
+
+
+def _open_gates(player: Player) -> None:
+    """Let a pod be scheduled that gates hold back."""
+    world = player.world
+    if pods := [pod for pod in world.asked() if pod.spec.scheduling_gates]:
+        _open(world, world.choices.one(pods))
+
+
+def _open(world: World, pod: Pod) -> None:
+    world.say(f"{pod.metadata.name} may be scheduled")
+    spec = msgspec.structs.replace(pod.spec, scheduling_gates=())
+    world.api.put(msgspec.structs.replace(pod, spec=spec))
+
+
+def _resize(player: Player) -> None:
+    world = player.world
+    if pods := world.resizing.resizable():
+        world.resizing.resize(world.choices.one(pods))
 
 
 def _end(player: Player) -> None:
@@ -237,6 +262,8 @@ def _mend(world: World) -> None:
             world.add_machine(machine)
         elif node.spec.unschedulable:
             world.api.put(msgspec.structs.replace(node, spec=NodeSpec()))
+    for pod in [pod for pod in world.asked() if pod.spec.scheduling_gates]:
+        _open(world, pod)
 
 
 def _cloud(player: Player) -> None:
@@ -262,6 +289,8 @@ _CHANCES: dict[str, tuple[Callable[[Player], None], int]] = {
     "come": (_come, 50),
     "end": (_end, 30),
     "finish": (_finish, 10),
+    "open gates": (_open_gates, 10),
+    "resize": (_resize, 15),
     "fail loader": (_fail_loader, 8),
     "replace loader": (_replace_loader, 8),
     "take back": (_take_back, 6),

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from extender.kube.objects import DaemonSet, LeaseSpec, Pod
+from extender.kube.objects import DaemonSet, LeaseSpec, Pod, ResourceRequirements
 from extender.placement.policy import Policy
 from simulation.choices import Choices
 
@@ -15,6 +15,9 @@ Seconds = tuple[float, float]
 """Least and most."""
 
 Clock = Callable[[], float]
+
+INFEASIBLE = "Infeasible"
+"""The reason of ``PodResizePending`` where a resize cannot ever be carried out."""
 
 
 class Fence(Protocol):
@@ -35,17 +38,64 @@ class Fence(Protocol):
         """Return why nothing may be bound now; empty where it may."""
 
 
+class Size(msgspec.Struct, frozen=True, kw_only=True):
+    """What a pod has as long as its container has these ``resources``; see ``Ask``."""
+
+    resources: ResourceRequirements
+    request: int
+    demand: int
+
+
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """A pod that comes, and what is true of it whatever the core may think.
 
     ``request`` is what kube-scheduler counts, ``demand`` what the pod can take; both bytes of
-    memory. ``needs_model``: it cannot run where no loader has put its model.
+    memory. ``needs_model``: it cannot run where no loader has put its model. ``sizes`` are those
+    that its only container can be resized to in place, each larger than the one before, one of
+    them what it comes with; there are none where it stays as it is.
     """
 
     pod: Pod
     request: int
     demand: int
     needs_model: bool
+    sizes: tuple[Size, ...] = ()
+
+    def request_of(self, pod: Pod) -> int:
+        """Return what kube-scheduler counts for the pod as it is now."""
+        return self.sizes[self._counted(pod)].request if self.sizes else self.request
+
+    def demand_of(self, pod: Pod) -> int:
+        """Return what the pod can take as it is now."""
+        return self.sizes[self._counted(pod)].demand if self.sizes else self.demand
+
+    def wanted(self, pod: Pod) -> int:
+        """Return the number of the size that a pod's spec asks for."""
+        return self._number(pod.spec.containers[0].resources)
+
+    def given(self, pod: Pod) -> int:
+        """Return the number of the size that its kubelet says it has; before it says, of its spec.
+
+        So one that is finished has, whose kubelet keeps no account of it.
+        """
+        told = pod.status.container_statuses
+        resources = told[0].resources if told else None
+        return self.wanted(pod) if resources is None else self._number(resources)
+
+    def _counted(self, pod: Pod) -> int:
+        """Return the larger of what is asked for and given; where that cannot be, what is given.
+
+        What could not be of a size that was asked for before says nothing of the present one.
+        """
+        given, generation = self.given(pod), pod.metadata.generation
+        never = any(
+            (one.reason, one.observed_generation) == (INFEASIBLE, generation)
+            for one in pod.status.conditions
+        )
+        return given if never else max(self.wanted(pod), given)
+
+    def _number(self, resources: ResourceRequirements) -> int:
+        return next(n for n, size in enumerate(self.sizes) if size.resources == resources)
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +120,10 @@ class Delays(msgspec.Struct, frozen=True, kw_only=True):
     """Until a Binding takes effect whose answer was lost."""
     end: Seconds = (0.1, 10.0)
     """From a pod's deletion until it is gone."""
+    finalize: Seconds = (1.0, 60.0)
+    """The same of one on no node that a finalizer keeps."""
+    resize: Seconds = (0.1, 40.0)
+    """Between two tries of a kubelet to carry a resize out."""
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +134,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     waits for it, and nowhere else. ``fence`` makes the fence of an extender from its
     host's name, a monotonic clock and a UNIX one; with one there are two replicas, of which one
     leads, and the lead is lost now and then.
-    ``stale_seconds``: a kind that was not heard of for longer is old knowledge.
+    ``stale_seconds``: a kind that was not heard of for longer is old knowledge. Of a hundred
+    writes to pods, ``failed_writes`` are refused or not answered; in calm times, too, where
+    nobody waits for them: where nominations are taken back.
     Pods come up to so many ``at_once``, and none while there are ``max_pods``.
     A world begins with the first few ``machines``: at least ``fewest``, all where that is 0.
     """
@@ -96,4 +152,5 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     at_once: int = 1
     policy: Policy = Policy()
     stale_seconds: float = 120.0
+    failed_writes: int = 10
     delays: Delays = Delays()

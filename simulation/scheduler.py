@@ -12,6 +12,8 @@ After kubernetes/pkg/scheduler (schedule_one.go, backend/queue/scheduling_queue.
   waits for its backoff of 1 to 2 s (``podMaxBackoffSeconds: 2``); with nothing else to do the
   backoff is skipped. A failed bind goes to the error backoff, which is never skipped; to the other
   pods it is the end of one that had a place, as is a nomination that goes to those it went before.
+- A pod that scheduling gates hold back is not tried before they are gone, and one that is being
+  deleted not any more.
 - Why a bind failed is written to the pod.
 - Preemption is for nodes that failed in-tree. Its dry run never asks filter. A pod whose Binding is
   on its way is a victim like any other: the cache has it on its node from the scheduling cycle on.
@@ -21,7 +23,7 @@ After kubernetes/pkg/scheduler (schedule_one.go, backend/queue/scheduling_queue.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import msgspec
 
@@ -85,7 +87,7 @@ class Scheduler:
         api.listeners.append(self._happened)
         for pod in list(api.all(Pod)):
             if pod.metadata.uid in asks and not pod.spec.node_name:
-                self._happened(pod, pod)
+                self._happened(pod, pod)  # as one that has just come
         self._flush()
 
     def stop(self, *, stalled: bool = False) -> None:
@@ -102,9 +104,9 @@ class Scheduler:
         """Tell whether a change of a refused pod alone has it tried again."""
         return uid in self._ours
 
-    def fitting(self, pod: Pod) -> list[str]:
-        """Return the nodes that the in-tree filters leave."""
-        taken = self._requested(pod)
+    def fitting(self, pod: Pod, *, without: Collection[str] = ()) -> list[str]:
+        """Return the nodes that the in-tree filters leave, once some other pods are gone."""
+        taken = self._requested(pod, without)
         wanted = self._asks[pod.metadata.uid].request
         return [
             node.metadata.name
@@ -116,19 +118,19 @@ class Scheduler:
     def _pod(self, uid: str) -> Pod | None:
         return self._api.get(Pod, self._names[uid], uid) if uid in self._names else None
 
-    def _requested(self, asking: Pod) -> dict[str, int]:
+    def _requested(self, asking: Pod, without: Collection[str] = ()) -> dict[str, int]:
         """Add up requests by node: of what is there, on its way, or nominated before this pod."""
         table: dict[str, int] = {}
         for pod in self._api.all(Pod):
             ask = self._asks.get(pod.metadata.uid)
-            if ask is None or pod.status.phase in FINISHED:
+            if ask is None or pod.status.phase in FINISHED or pod.metadata.uid in without:
                 continue
             uid = pod.metadata.uid
             node = self._place(pod)
             if not node and uid != asking.metadata.uid and priority(pod) >= priority(asking):
                 node = pod.status.nominated_node_name
             if node:
-                table[node] = table.get(node, 0) + ask.request
+                table[node] = table.get(node, 0) + ask.request_of(pod)
         return table
 
     def _place(self, pod: Pod) -> str:
@@ -145,18 +147,27 @@ class Scheduler:
             if _leaves_its_nomination(before, after):
                 self._move([uid for uid in self._unschedulable if self._gives_way(uid, before)])
             if after is None or after.spec.node_name or after.metadata.deletion_timestamp:
-                gave_up = after is None and before.metadata.uid in self._assumed
+                bound = after is not None and after.spec.node_name
+                gave_up = not bound and before.metadata.uid in self._assumed
                 self._forget(before.metadata.uid)
                 if gave_up:
                     self._move(list(self._unschedulable))
-                if before.spec.node_name or (after is not None and after.spec.node_name):
-                    free = after is None or after.status.phase in FINISHED
+                if before.spec.node_name or bound:
+                    free = after is None or self._gives_back(before, after)
                     self._move(list(self._unschedulable if free else self._ours))
-            elif after is before:
+            elif after.spec.scheduling_gates:
+                pass
+            elif after is before or before.spec.scheduling_gates:
                 self._names[after.metadata.uid] = after.metadata.name
                 self._activate(after.metadata.uid)
             elif self.heeds(after.metadata.uid):
                 self._move([after.metadata.uid])
+
+    def _gives_back(self, before: Pod, after: Pod) -> bool:
+        """Tell whether a pod on a node has ended, or requests less than before."""
+        ask = self._asks.get(after.metadata.uid)
+        less = ask is not None and ask.request_of(after) < ask.request_of(before)
+        return less or after.status.phase in FINISHED
 
     def _gives_way(self, uid: str, other: Pod) -> bool:
         """Tell whether a pod was tried as if another one that is nominated were there already."""
@@ -319,12 +330,14 @@ class Scheduler:
             self._kubelets.evict(victim)
         return node
 
+    def takes_pods(self, name: str) -> bool:
+        """Tell whether there is such a node, and it is not cordoned."""
+        node = self._api.get(Node, name)
+        return node is not None and not node.spec.unschedulable
+
     def makes_way(self, name: str, pod: Pod) -> bool:
         """Tell whether a node takes pods, and one that was evicted there for it still ends."""
-        node = self._api.get(Node, name)
-        if node is None or node.spec.unschedulable:
-            return False
-        return any(
+        return self.takes_pods(name) and any(
             other.spec.node_name == name and is_evicted(other) and priority(other) < priority(pod)
             for other in self._api.all(Pod)
         )
@@ -347,7 +360,7 @@ class Scheduler:
                 if lacking <= 0 or priority(other) >= priority(pod):
                     continue
                 victims.append(other.metadata.uid)
-                lacking -= ask.request
+                lacking -= ask.request_of(other)
             if lacking <= 0 and victims:
                 candidates[name] = Victims(uids=tuple(victims), pdb_violations=0)
         return candidates

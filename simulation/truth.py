@@ -7,7 +7,6 @@ left behind before it fell silent is no model here.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping
 
 import msgspec
@@ -15,7 +14,7 @@ import msgspec
 from extender.kube.objects import KubeObject, Lease, Node, Pod
 from extender.kube.times import unix_time
 from extender.report import REPORT_ANNOTATION, ReportedState, lease_name
-from simulation.apiserver import Apiserver
+from simulation.apiserver import Apiserver, may_be_bound
 from simulation.loaders import LEASE_SECONDS
 from simulation.scenario import Ask
 
@@ -31,8 +30,8 @@ class Truth:
         self._reporting = reporting
         self._places: dict[str, str] = {}
         """By UID: the node where a pod takes memory."""
-        self._taken: Counter[str] = Counter()
-        """By node: the bytes that the pods there may take."""
+        self._sizes: dict[str, int] = {}
+        """By UID: the bytes that a pod may take there."""
         self._nominated: dict[str, Pod] = {}
         """By UID: the pods on no node that are meant for one."""
         self._loaders: dict[str, Pod] = {}
@@ -41,8 +40,11 @@ class Truth:
 
     def taken(self, node: str, *, without: Collection[str] = ()) -> int:
         """Return the bytes that the pods on a node may take, some of them left out by UID."""
-        left_out = (self._demand(uid) for uid in without if self._places.get(uid) == node)
-        return self._taken[node] - sum(left_out)
+        return sum(self._sizes[uid] for uid in self.on(node) if uid not in without)
+
+    def size(self, uid: str) -> int:
+        """Return the bytes that a pod on a node may take."""
+        return self._sizes[uid]
 
     def on(self, node: str) -> list[str]:
         """Return the UIDs of the pods that take memory of a node."""
@@ -52,6 +54,12 @@ class Truth:
         """Tell whether a node has the memory and the model, once some others are gone from it."""
         ask = self._asks[pod.metadata.uid]
         return self._has_room(pod, node, without) and (not ask.needs_model or self.has_model(node))
+
+    def may_run(self, pod: Pod, node: str, *, without: Collection[str] = ()) -> bool:
+        """Tell the same of a node whose loader, where it says nothing, may have the model."""
+        ready = self._said(node) in {"", ReportedState.READY}
+        needs_model = self._asks[pod.metadata.uid].needs_model
+        return self._has_room(pod, node, without) and (not needs_model or ready)
 
     def states(self, pod: Pod, nodes: Collection[str]) -> set[str]:
         """Return what loaders say of a pod's model where nothing else keeps the pod from running.
@@ -63,11 +71,11 @@ class Truth:
         return {self._said(name) for name in nodes if self._has_room(pod, name, ())} - {""}
 
     def _has_room(self, pod: Pod, name: str, without: Collection[str]) -> bool:
-        node, wanted = self._api.get(Node, name), self._demand(pod.metadata.uid)
+        node, wanted = self._api.get(Node, name), self.demand(pod)
         if node is None:
             return False
         ahead = sum(
-            self._demand(uid)
+            self.demand(other)
             for uid, other in self._nominated.items()
             if other.status.nominated_node_name == name
             and uid != pod.metadata.uid
@@ -104,9 +112,10 @@ class Truth:
         renewed = unix_time(lease.spec.renew_time) if lease is not None else None
         return renewed is not None and self._api.now - renewed < LEASE_SECONDS
 
-    def _demand(self, uid: str) -> int:
-        ask = self._asks.get(uid)
-        return ask.demand if ask is not None else 0
+    def demand(self, pod: Pod) -> int:
+        """Return the bytes that a pod can take; a loader's pod takes none."""
+        ask = self._asks.get(pod.metadata.uid)
+        return ask.demand_of(pod) if ask is not None else 0
 
     def _happened(self, before: KubeObject, now: KubeObject | None) -> None:
         if isinstance(before, Pod):
@@ -116,10 +125,8 @@ class Truth:
 
     def _forget(self, pod: Pod) -> None:
         uid = pod.metadata.uid
-        self._nominated.pop(uid, None)
-        node = self._places.pop(uid, "")
-        if node:
-            self._taken[node] -= self._demand(uid)
+        for table in (self._nominated, self._places, self._sizes):
+            table.pop(uid, None)
         loader = self._loaders.get(pod.spec.node_name)
         if loader is not None and loader.metadata.uid == uid:
             del self._loaders[pod.spec.node_name]
@@ -129,9 +136,8 @@ class Truth:
         if pod.metadata.controller() is not None:
             self._loaders[node] = pod
         elif node:
-            self._places[uid] = node
-            self._taken[node] += self._demand(uid)
-        elif pod.status.nominated_node_name and not pod.spec.node_name:
+            self._places[uid], self._sizes[uid] = node, self.demand(pod)
+        elif pod.status.nominated_node_name and not pod.spec.node_name and may_be_bound(pod):
             self._nominated[uid] = pod
 
 

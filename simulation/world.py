@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from extender.kube.objects import Node, NodeStatus, ObjectMeta, Pod
 from extender.report import ReportedState
 from extender.verbs.bind import BindOutcome
+from extender.waiting.rounds import Told
 from simulation.apiserver import Apiserver
 from simulation.choices import Choices
 from simulation.extender import Extender
@@ -17,6 +18,7 @@ from simulation.law import Law
 from simulation.laws import Laws
 from simulation.lead import HOSTS, Lead, Loss
 from simulation.loaders import Loaders
+from simulation.resizing import Resizing
 from simulation.scenario import Ask, Machine, Scenario
 from simulation.scheduler import Scheduler
 from simulation.timeline import Timeline
@@ -25,6 +27,9 @@ BEGIN = 1_767_225_600.0
 """2026-01-01T00:00:00Z."""
 
 _ABSENT = {ReportedState.ABSENT}
+
+_LOOK_SECONDS = 1.0
+"""So long at least between two looks at what only time makes wrong."""
 
 
 class World:
@@ -43,15 +48,28 @@ class World:
         self.timeline = Timeline(BEGIN)
         self.faults = Faults(self.choices)
         self.api = Apiserver(self.timeline)
-        self.laws = Laws(scenario, self.api)
-        self.timeline.after_each = self.laws.check
+        asks: dict[str, Ask] = {}
+        self.resizing = Resizing(
+            api=self.api,
+            timeline=self.timeline,
+            choices=self.choices,
+            delays=scenario.delays,
+            asks=asks,
+            say=self.say,
+        )
+        self.laws = Laws(scenario, self.api, asks=asks, in_force=self.resizing.in_force)
+        self.timeline.after_each = self.check
         self._outcomes: Counter[BindOutcome] = Counter()
+        self._taken_back: Counter[Told] = Counter()
+        self._looked = BEGIN
+        self.extenders: list[Extender] = []
         self.kubelets = Kubelets(
             api=self.api,
             timeline=self.timeline,
             choices=self.choices,
             delays=scenario.delays,
             loading=scenario.delays.start if scenario.reported else scenario.delays.load,
+            resizing=self.resizing,
             say=self.say,
         )
         self.loaders = self._loaders() if scenario.reported else None
@@ -62,7 +80,6 @@ class World:
         self.machines = scenario.machines[:number]
         for machine in self.machines:
             self.add_machine(machine)
-        self.extenders: list[Extender] = []
         self.lead = self._lead() if scenario.fence is not None else None
         self.extenders = [self._start(number) for number in range(1 if self.lead is None else 2)]
         self.scheduler = self._schedule(0)
@@ -71,6 +88,11 @@ class World:
     def outcomes(self) -> Counter[BindOutcome]:
         """Return how binds ended."""
         return sum((extender.outcomes for extender in self.extenders), self._outcomes)
+
+    @property
+    def taken_back(self) -> Counter[Told]:
+        """Return what came of taking nominations back."""
+        return sum((extender.taken_back for extender in self.extenders), self._taken_back)
 
     @property
     def leader(self) -> int:
@@ -110,11 +132,14 @@ class World:
     def _renew(self, number: int) -> Extender:
         old = self.extenders[number]
         self._outcomes += old.outcomes
+        self._taken_back += old.taken_back
+        self.laws.nominations.in_vain([])
         old.end()
         self.extenders[number] = self._start(number, old.skew)
         return self.extenders[number]
 
     def _taken(self, number: int) -> None:
+        self.laws.nominations.in_vain([])
         self.scheduler = self._schedule(number)
 
     def _schedule(self, number: int) -> Scheduler:
@@ -143,12 +168,46 @@ class World:
     def add_machine(self, machine: Machine) -> None:
         """Create a node."""
         metadata = ObjectMeta(name=machine.name, creation_timestamp=self.api.stamp())
-        status = NodeStatus(allocatable={"memory": machine.allocatable})
+        status = NodeStatus(allocatable={"memory": machine.allocatable, "pods": 110})
         self.api.put(Node(metadata=metadata, status=status))
 
     def asked(self) -> list[Pod]:
         """Return the pods that were asked for: all but those of loaders."""
         return [pod for pod in self.api.all(Pod) if pod.metadata.uid in self.laws.asks]
+
+    def check(self) -> None:
+        """See that no law is broken at this moment."""
+        self.laws.check()
+        if self.timeline.now - self._looked >= _LOOK_SECONDS:
+            self._looked = self.timeline.now
+            self.laws.nominations.in_vain(self._in_vain())
+
+    def _in_vain(self) -> list[tuple[Pod, str]]:
+        """Return whose nomination leads nowhere, and to where; nobody while nobody acts and sees.
+
+        On a node that takes no pods it is in nobody's way.
+        """
+        if not self.extenders or not self._is_acting():
+            return []
+        found = []
+        for pod in self.scheduler.waiting():
+            node = pod.status.nominated_node_name
+            if self.scheduler.takes_pods(node) and not self._leads_somewhere(pod, node):
+                found.append((pod, node))
+        return found
+
+    def _leads_somewhere(self, pod: Pod, node: str) -> bool:
+        """Tell whether a pod could run on a node, or will when those are gone that leave it."""
+        leave = [p for p in self.api.all(Pod) if p.metadata.deletion_timestamp]
+        gone = {p.metadata.uid for p in leave if p.spec.node_name == node}
+        fits = node in self.scheduler.fitting(pod, without=gone)
+        runs = fits and self.laws.truth.may_run(pod, node, without=gone)
+        return runs or self.scheduler.makes_way(node, pod)
+
+    def _is_acting(self) -> bool:
+        """Tell whether somebody leads, acts, and sees."""
+        stable = self.lead is None or self.lead.stable
+        return stable and self.extender.acts() and self.sees()
 
     def sees(self) -> bool:
         """Tell whether the leader's extender was told of everything that is not quite new."""
@@ -179,7 +238,8 @@ class World:
     def _could_evict(self, pod: Pod, names: list[str]) -> bool:
         """Tell whether a pod could run in place of others, and is tried again when it is told."""
         scheduler, nominated = self.scheduler, pod.status.nominated_node_name
-        if scheduler.makes_way(nominated, pod) or not scheduler.heeds(pod.metadata.uid):
+        comes = bool(nominated) and self._leads_somewhere(pod, nominated)
+        if comes or not scheduler.heeds(pod.metadata.uid):
             return False
         return any(
             self.laws.truth.could_run(pod, name, without=victims.uids)

@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 
+from extender.placement.policy import OnStale, Policy
 from extender.serving.leadership import Fence
 from simulation.choices import Choices
-from simulation.scenario import Ask, Delays, Machine, Scenario
+from simulation.scenario import Ask, Delays, Machine, Scenario, Size
 from tests.builders import HOST_MODEL, MODEL, loader, our_loader, pod
 from tests.truth.memory import demand, requested
 
@@ -57,6 +58,30 @@ def plain(gib: int) -> Spec:
     return {"containers": [{"name": "main", "image": "busybox:1.37", "resources": resources}]}
 
 
+def resizable(number: int, begin: int, *, priority: int) -> Ask:
+    """Return a pod whose requests and limit can be changed in place, with a volume beside them."""
+    sizes = tuple(_size(*one) for one in _SIZES)
+    first = _resizable(*_SIZES[begin])
+    return msgspec.structs.replace(asked(number, first, priority=priority), sizes=sizes)
+
+
+_SIZES = ((4, 12), (4, 24), (8, 28))
+"""GiB of requests and limits, each at least as large as the one before."""
+
+
+def _resizable(request: int, limit: int) -> Spec:
+    spec = filling(20, gib=request)
+    (container,) = spec["containers"]
+    container["resources"]["limits"] = {"memory": f"{limit}Gi"}
+    return spec
+
+
+def _size(request: int, limit: int) -> Size:
+    one = asked(0, _resizable(request, limit), priority=0)
+    resources = one.pod.spec.containers[0].resources
+    return Size(resources=resources, request=one.request, demand=one.demand)
+
+
 PLAIN = (plain(24), plain(8), filling(12, gib=16, limited=True), filling(16, gib=4, at="/dev/shm"))
 """Pods that ask for nothing but what kube-scheduler counts, too."""
 
@@ -73,15 +98,17 @@ def asked(number: int, spec: Spec, *, priority: int, needs_model: bool = False) 
 
 
 def ask(number: int, choices: Choices) -> Ask:
-    """Of ten pods four bring memory-backed volumes, four need a model, two are plain."""
+    """Of twelve pods four bring volumes in memory, four need a model, two can be resized."""
     priority = 1000 if choices.chance(15) else 0
-    kind = choices.below(10)
+    kind = choices.below(12)
     if kind < 4:
         return asked(number, filling(choices.one(VOLUME_GIB), gib=1), priority=priority)
     if kind < 8:
         spec = reading(choices.one((8, 24, 1)))
         return asked(number, spec, priority=priority, needs_model=True)
-    return asked(number, choices.one(PLAIN), priority=priority)
+    if kind < 10:
+        return asked(number, choices.one(PLAIN), priority=priority)
+    return resizable(number, choices.below(len(_SIZES)), priority=priority)
 
 
 CROWDED = Scenario(
@@ -143,5 +170,31 @@ HOARDING = msgspec.structs.replace(EVICTING, machines=CROWDED.machines, fewest=4
 """Nodes that are full by what pods may take long before they are full by requests: an eviction
 there is in vain until something else has gone."""
 
-SCENARIOS = (CROWDED, REPORTING, PAIR, EVICTING, FETCHING, HOARDING)
+
+def stranding(number: int, choices: Choices) -> Ask:
+    """Small ones to evict, who evict them, and who take their room by what they may take."""
+    kind = choices.below(10)
+    if kind < 3:
+        return asked(number, filling(30, gib=1), priority=1000)
+    if kind < 6:
+        return asked(number, plain(40), priority=500)
+    return asked(number, plain(33), priority=0)
+
+
+STRANDING = msgspec.structs.replace(
+    HOARDING,
+    ask=stranding,
+    max_pods=24,
+    failed_writes=60,
+    delays=Delays(watch=(0.001, 0.5), end=(0.1, 25.0)),
+)
+"""Who is nominated finds its room gone when its victims are, and has nobody else worth evicting.
+What is written to pods is often refused or lost."""
+
+NEUTRAL = msgspec.structs.replace(
+    EVICTING, policy=Policy(on_stale=OnStale.NEUTRAL), delays=Delays(watch=(0.001, 0.5))
+)
+"""Old knowledge is held against nobody, and yet evicts nobody."""
+
+SCENARIOS = (CROWDED, REPORTING, PAIR, EVICTING, FETCHING, HOARDING, STRANDING, NEUTRAL)
 """In turns, by seed."""

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+import extender.cluster.resizes
 import extender.placement.evictions
 import extender.verbs.bind
 import extender.verbs.doubt
@@ -21,8 +22,12 @@ from extender.cluster.holdings import ModelState
 from extender.cluster.leases import Leases
 from extender.cluster.ledger import Ledger
 from extender.cluster.reservations import HOLD, Reservations
+from extender.cluster.resizes import Resizes
 from extender.cluster.state import ClusterState
+from extender.cluster.view import PodFacts
 from extender.cluster.witnesses import LoaderPod, Witness
+from extender.kube.objects import Pod
+from extender.placement.reasons import Reason
 from extender.placement.verdict import Judge
 from extender.serving.leadership import Fence
 from extender.verbs.bind import Answer, BindOutcome, Bound, Sent
@@ -30,6 +35,7 @@ from extender.verbs.context import Context
 from extender.verbs.doubt import Doubt
 from extender.verbs.takeover import Takeover
 from extender.waiting.fetching import Wishing
+from extender.waiting.lost import LostNominations
 from extender.waiting.nominate import Nominations
 from extender.waiting.pods import WaitingPods
 from extender.waiting.wake import Waker
@@ -37,7 +43,16 @@ from extender.wire import BindArgs, ExtenderArgs, FilterResult, PreemptArgs, Vic
 from simulation.history import run
 from simulation.law import Law
 from simulation.scenario import Scenario
-from tests.simulation.clusters import CROWDED, EVICTING, FETCHING, HOARDING, PAIR, REPORTING
+from tests.simulation.clusters import (
+    CROWDED,
+    EVICTING,
+    FETCHING,
+    HOARDING,
+    NEUTRAL,
+    PAIR,
+    REPORTING,
+    STRANDING,
+)
 
 SEEDS = 120
 STEPS = 1_500
@@ -232,6 +247,23 @@ def _speechless(bind: Any) -> Any:
     return lambda *args: msgspec.structs.replace(bind(*args), error="")
 
 
+def _has_no_node(pod: PodFacts) -> bool:
+    return pod.counts and not pod.node
+
+
+def _infeasible_at_any_time(pod: Pod) -> bool:
+    return any(one.reason == "Infeasible" for one in pod.status.conditions)
+
+
+def _refuse_whatever_is_configured(judge: Judge) -> Reason | None:
+    return Reason.KNOWLEDGE_STALE if judge.request.needs_certainty else None
+
+
+def _by_filters_rule(judge: Judge, name: str, victims: Any, pod_of: Any) -> Reason | None:
+    room = extender.placement.evictions.freed(judge.view.nodes.get(name), victims, pod_of)
+    return judge.reason(name, freed=room)
+
+
 BINDER = extender.verbs.bind._Binder
 VERBS = simulation.extender
 DOUBT = extender.verbs.doubt
@@ -331,6 +363,26 @@ FAULTS: list[tuple[str, Law, Plant]] = [
         _around(ClusterState, "demand", _without_volumes),
     ),
     (
+        "a limit counts as soon as it is lowered",
+        Law.GRANTED,
+        _instead(Resizes, "limit", lambda self, one: self._amount(one.resources.limits)),
+    ),
+    (
+        "what was infeasible before keeps from counting what is asked for now",
+        Law.LEDGER,
+        _instead(extender.cluster.resizes, "_infeasible", _infeasible_at_any_time),
+    ),
+    (
+        "who is being deleted is woken",
+        Law.LEFT_ALONE,
+        _instead(PodFacts, "has_no_place", property(_has_no_node)),
+    ),
+    (
+        "who is held back by scheduling gates is taken for refused after a restart",
+        Law.LEFT_ALONE,
+        _instead(PodFacts, "may_be_bound", property(lambda pod: pod.has_no_place)),
+    ),
+    (
         "deleted pods stay in the ledger",
         Law.KNOWN,
         _instead(Ledger, "forget_pod", _nothing),
@@ -409,6 +461,42 @@ FAULTS_OF_HOARDERS: list[tuple[str, Law, Plant]] = [
     ),
 ]
 
+FAULTS_OF_THE_STRANDED: list[tuple[str, Law, Plant]] = [
+    (
+        "a nomination that leads nowhere is not taken back",
+        Law.NOT_IN_VAIN,
+        _instead(LostNominations, "put", _nothing),
+    ),
+    (
+        "taking a nomination back is given up once it was refused",
+        Law.NOT_IN_VAIN,
+        _instead(LostNominations, "missed", lambda self, lost, _: self.drop(lost)),
+    ),
+    (
+        "a nomination is taken back that has come to lead somewhere",
+        Law.STAYS,
+        _instead(LostNominations, "drop_of", _nothing),
+    ),
+    (
+        "who is being deleted counts where it is nominated",
+        Law.NOMINATIONS,
+        _instead(PodFacts, "may_be_bound", property(_has_no_node)),
+    ),
+]
+
+FAULTS_OF_THE_NEUTRAL: list[tuple[str, Law, Plant]] = [
+    (
+        "old knowledge is held against nodes where that is neutral",
+        Law.OLD_KNOWLEDGE,
+        _instead(Judge, "_lost_sight", _refuse_whatever_is_configured),
+    ),
+    (
+        "evictions on a guess are neutral, too",
+        Law.OLD_KNOWLEDGE_EVICTS_NOBODY,
+        _instead(extender.verbs.preempt, "refused_eviction", _by_filters_rule),
+    ),
+]
+
 FAULTS_OF_REPORTS: list[tuple[str, Law, Plant]] = [
     (
         "a loader's silence goes unnoticed",
@@ -463,6 +551,8 @@ PLANTED = [
     *((*one, CROWDED) for one in FAULTS),
     *((*one, EVICTING) for one in FAULTS_OF_EVICTIONS),
     *((*one, HOARDING) for one in FAULTS_OF_HOARDERS),
+    *((*one, STRANDING) for one in FAULTS_OF_THE_STRANDED),
+    *((*one, NEUTRAL) for one in FAULTS_OF_THE_NEUTRAL),
     *((*one, REPORTING) for one in FAULTS_OF_REPORTS),
     *((*one, FETCHING) for one in FAULTS_OF_FETCHING),
     *((*one, PAIR) for one in FAULTS_OF_LEADERS),
