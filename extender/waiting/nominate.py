@@ -40,11 +40,12 @@ class Nominations:
     def take(self, pod: WaitingPod) -> str:
         """Return the node to nominate a pod to, with its memory held there; empty for none.
 
-        A pod that was woken in vain before is not nominated again.
+        A pod that was woken in vain before is not nominated again, nor one of which a write was
+        refused: it may have been for the nomination, and a touch will do.
         """
         state, uid, name = self._state, pod.request.uid, pod.right_node
         facts = state.pod(uid)
-        if not name or pod.touches or facts is None or facts.nominated:
+        if not name or pod.touches or pod.misses or facts is None or facts.nominated:
             return ""
         if not (facts.has_no_place and facts.evicts):  # a wrong one would stay
             return ""

@@ -34,7 +34,7 @@ class Leading(Room):
         self.open = False
         self.complete = True
         self.told: list[str] = []
-        self.answer = Told.WRITTEN
+        self.answer = self.nominating = Told.WRITTEN
         self.write_seconds = 0.0
         self.meanwhile: Callable[[], object] = lambda: None
         self.state.upsert(node("a"))
@@ -56,7 +56,10 @@ class Leading(Room):
         return self.complete
 
     def nominate(self, request: PodRequest, node: str) -> Word:
-        return self.touch(request)
+        if self.nominating is Told.WRITTEN:
+            return self.touch(request)
+        self.told.append(f"{request.name} to {node}")
+        return Word(self.nominating)
 
     def touch(self, request: PodRequest) -> Word:
         self.told.append(request.name)
@@ -162,6 +165,18 @@ def test_a_pod_that_went_meanwhile_is_not_kept_over_terms(leading: Leading) -> N
     leading.now += UNSEEN_SECONDS
     leading.see("own 3")
     assert leading.waiting() == []
+
+
+def test_a_pod_whose_nomination_is_refused_is_touched_in_its_place(leading: Leading) -> None:
+    """As by an admission policy of somebody else's, which will refuse it every time."""
+    leading.see("own 1")
+    leading.refuse(WAITS, "a")
+    leading.nominating = Told.REFUSED
+    leading.state.delete(TAKER)
+    leading.see("own 1")
+    assert leading.told == ["waits to a"]
+    leading.see("own 1")
+    assert leading.told == ["waits to a", "waits"]
 
 
 MEANT = nominated(above(tmpfs("meant", size="20Gi")), "a")
