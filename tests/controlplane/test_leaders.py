@@ -129,9 +129,7 @@ class Pair:
     def led(self) -> tuple[Replica, Replica]:
         """Let both run, and wait until one leads that may bind; return it and the other one."""
         for replica in self.replicas:
-            for process in replica.processes:
-                if not process.running():
-                    process.start()
+            self.keep(replica)
         for replica in self.replicas:
             replica.wait_ready()
         self.control_plane.wait_for(lambda: self.leader() is not None, 30, "a leader")
@@ -139,6 +137,16 @@ class Pair:
         assert first is not None
         (second,) = (replica for replica in self.replicas if replica is not first)
         return first, second
+
+    def keep(self, replica: Replica) -> None:
+        """Start what has ended by itself again, as a kubelet does.
+
+        kube-scheduler ends where it cannot renew its Lease in time, as on a machine that is too
+        busy for its apiserver to answer within seconds.
+        """
+        for process in replica.processes:
+            if not process.running():
+                process.start()
 
     def rob(self) -> None:
         """Write a stranger into the Lease, who will never renew it."""
@@ -253,8 +261,13 @@ def test_a_leader_that_is_lost_with_binds_in_flight_over_commits_nothing_and_the
     first_decision = time.monotonic()
     if way == "paused":
         os.kill(first.scheduler.pid, signal.SIGCONT)
+
+    def all_placed() -> bool:
+        pair.keep(second)
+        return len(bound(control_plane, namespace)) == FIT
+
     control_plane.wait_for(
-        lambda: len(bound(control_plane, namespace)) == FIT,
+        all_placed,
         IN_DOUBT_SECONDS,
         f"the other replica to place all that fits ({told}, {at_loss} before)",
     )
