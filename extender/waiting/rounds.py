@@ -38,6 +38,10 @@ class Told(StrEnum):
 
 _PERHAPS_WRITTEN = (Told.WRITTEN, Told.UNANSWERED)
 
+WOKEN_BETWEEN = 10
+"""After the first pod that a round wakes, and after so many more each time, one nomination is taken
+back: a tenth of what may be written, however many there are."""
+
 TAKEN_BACK_AFTERWARDS = 10
 """So many nominations a round takes back when nobody is left to wake, at most: 0.2 s by the shipped
 ``waking.perSecond``, for which whoever is due meanwhile waits."""
@@ -152,15 +156,17 @@ class Rounds:
                 return
 
     def _tell(self) -> Iterator[Woken | TakenBack]:
-        """After each pod that is woken, take back a nomination that keeps others out; then more.
+        """After some pods that are woken, take back a nomination that keeps others out; then more.
 
         The first that is not answered is the last of the round: it has taken seconds, the next
         ones may, too, and those who could run have none to wait.
         """
         waking, answered = map(self._wake, self._waker.due()), True
-        for woken in chain(waking, repeat(None, TAKEN_BACK_AFTERWARDS)):
+        for number, woken in enumerate(chain(waking, repeat(None, TAKEN_BACK_AFTERWARDS))):
             if woken is not None:
                 yield woken
+                if number % WOKEN_BETWEEN:
+                    continue
             lost = self._next_lost() if answered else None
             if lost is not None:
                 taken = self._take_back(lost)

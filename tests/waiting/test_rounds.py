@@ -16,7 +16,7 @@ from extender.kube.objects import Pod
 from extender.placement.request import PodRequest
 from extender.waiting.leads import IN_DOUBT_SECONDS
 from extender.waiting.pods import UNSEEN_SECONDS
-from extender.waiting.rounds import TAKEN_BACK_AFTERWARDS, Rounds, Told, Word
+from extender.waiting.rounds import TAKEN_BACK_AFTERWARDS, WOKEN_BETWEEN, Rounds, Told, Word
 from tests.builders import node, tmpfs
 from tests.verbs.test_preempt import above, evicted, nominated
 from tests.waiting.room import Room
@@ -253,6 +253,23 @@ def test_nominations_are_taken_back_while_many_are_woken(leading: Leading) -> No
     leading.state.delete(TAKER)
     leading.see("own 1")
     assert leading.told == ["waits-0", "meant not to a", "waits-1", "waits-2"]
+
+
+def test_nominations_take_a_tenth_of_what_is_written_while_others_are_woken(
+    leading: Leading,
+) -> None:
+    """A pod that could run waits for the writes before its own: at 50 a second they are long."""
+    leading.state.upsert(node("a", memory="640Gi"))
+    for number in range(3 * WOKEN_BETWEEN):
+        leading.refuse(tmpfs(f"waits-{number:02}", size="1Gi"), "a")
+        lost = nominated(above(tmpfs(f"meant-{number}", size="1Gi")), "b")
+        leading.preempted(lost, b=("uid-nobody",))
+    leading.see("own 1")
+    taken = [number for number, told in enumerate(leading.told) if told.endswith("not to b")]
+    among, afterwards = taken[:3], taken[3:]
+    assert among == [1, 1 + WOKEN_BETWEEN + 1, 1 + 2 * (WOKEN_BETWEEN + 1)]
+    assert len(afterwards) == TAKEN_BACK_AFTERWARDS
+    assert afterwards[0] == 3 * WOKEN_BETWEEN + 3, "all have been woken"
 
 
 def test_of_many_nominations_a_round_takes_back_a_few(leading: Leading) -> None:
