@@ -17,7 +17,7 @@ from extender.kube.objects import DaemonSet, Job, Namespace, Node, PersistentVol
 from extender.placement.request import PodRequest
 from extender.placement.verdict import Judge
 from extender.verbs.context import Context
-from extender.workload.stacks.view import ContainerView
+from extender.workload.stacks.view import ContainerView, PodView
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,9 +108,5 @@ def _groups(context: Context, kept: Kept, owners: Owners) -> Iterator[Group]:
 
 def containers_of(pod: Pod, *, init: bool) -> list[ContainerView]:
     """Return a pod's containers as the readers of specs see them."""
-    field = "initContainers" if init else "containers"
-    listed = pod.spec.init_containers if init else pod.spec.containers
-    return [
-        ContainerView(container, f"{field}[{index}]", pod.metadata, pod.spec)
-        for index, container in enumerate(listed)
-    ]
+    read = PodView(pod.metadata, pod.spec)
+    return read.before if init else read.main

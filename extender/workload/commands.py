@@ -16,9 +16,10 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from extender.kube.objects import Container
-from extender.workload.expand import Environment, expand
+from extender.workload.budget import Budget
+from extender.workload.expand import Environment, expand, references
 from extender.workload.shell import ShellCommand, run
-from extender.workload.shell_values import Budget, Ways
+from extender.workload.shell_values import Ways
 
 _SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh"})
 _SHELL_COMMAND_OPTION = re.compile(r"-[a-z]*c")
@@ -30,7 +31,6 @@ _UNSET = "__unset__"
 """A variable that no script sets."""
 
 _MUTE = frozenset({"echo", "printf", ":", "alias", "grep", "test", "[", "[["})
-_KUBELET_NAME = re.compile(r"\$\(([^)]*)\)")
 
 
 class Word(msgspec.Struct, frozen=True, gc=False):
@@ -129,8 +129,11 @@ class CommandLine(msgspec.Struct, frozen=True):
     mounts: tuple[str, ...] = ()
 
 
-def command_line(container: Container, field: str, variables: Environment) -> CommandLine:
+def command_line(
+    container: Container, field: str, variables: Environment, budget: Budget | None = None
+) -> CommandLine:
     """Read ``command`` and ``args``; ``field`` is the container's place (``containers[0]``)."""
+    budget = budget or Budget()
     index = {variable.name: number for number, variable in enumerate(container.env)}
     words = [
         _kubelet_word(
@@ -139,26 +142,36 @@ def command_line(container: Container, field: str, variables: Environment) -> Co
             variables,
             index,
             field,
+            budget=budget,
             hidden=bool(container.env_from),
         )
         for part, texts in (("command", container.command), ("args", container.args))
         for number, text in enumerate(texts)
     ]
-    return _line(container, words, variables, entrypoint=not container.command)
+    return _line(container, words, variables, budget, entrypoint=not container.command)
 
 
 def hook_line(
-    container: Container, command: Sequence[str], field: str, variables: Environment
+    container: Container,
+    command: Sequence[str],
+    field: str,
+    variables: Environment,
+    budget: Budget,
 ) -> CommandLine:
     """Read what the kubelet runs in a container beside it; it fills in no variables there."""
     words = [Word(text, (f"{field}[{number}]",)) for number, text in enumerate(command)]
-    return _line(container, words, variables, entrypoint=False)
+    return _line(container, words, variables, budget, entrypoint=False)
 
 
 def _line(
-    container: Container, words: Sequence[Word], variables: Environment, *, entrypoint: bool
+    container: Container,
+    words: Sequence[Word],
+    variables: Environment,
+    budget: Budget,
+    *,
+    entrypoint: bool,
 ) -> CommandLine:
-    reader = _Reader(dict(variables), container.working_dir or None)
+    reader = _Reader(dict(variables), container.working_dir or None, budget)
     call = Call(
         tuple(words), entrypoint=entrypoint, directory=reader.directory, variables=variables
     )
@@ -175,13 +188,13 @@ def _line(
 class _Reader:
     """Takes shells apart, and keeps the variables that scripts set."""
 
-    def __init__(self, variables: Environment, directory: str | None) -> None:
+    def __init__(self, variables: Environment, directory: str | None, budget: Budget) -> None:
         self.variables = variables
         self.directory = directory
         self.calls: list[Call] = []
         self.scripted = False
         self.complete = True
-        self._budget = Budget()
+        self._budget = budget
         self._choices = itertools.count()
 
     def read(self, call: Call, *, depth: int) -> None:
@@ -196,7 +209,7 @@ class _Reader:
             self.complete = False
             shown = (text.text or "").replace(marker, f"${{{_UNSET}}}") if marker else text.text
             text = msgspec.structs.replace(text, text=shown)
-        if text.text is None:
+        if text.text is None or not self._budget.spend(characters=len(text.text)):
             self.complete = False
             return
         ran = run(
@@ -283,17 +296,20 @@ def _kubelet_word(
     index: dict[str, int],
     field: str,
     *,
+    budget: Budget,
     hidden: bool,
 ) -> Word:
     if "$" not in text:
         return Word(text, (place,))
-    named = _KUBELET_NAME.findall(text)
+    named = references(text)
     names = [name for name in named if name in index]
     places = (place, *(f"{field}.env[{index[name]}].value" for name in dict.fromkeys(names)))
-    filled = expand(text, variables, hidden=hidden)
+    filled = expand(text, variables, budget, hidden=hidden)
     if filled is None:
         outside = next((name for name in named if variables.get(name) is None), "")
         why = f"variable {outside} comes from outside the pod spec"
+        if budget.exhausted:
+            why = "the pod's variables are too long to be filled in"
         return Word(None, places, why, text.partition("$")[0])
     return Word(filled, places)
 

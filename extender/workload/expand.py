@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping
 
 from extender.kube.objects import Container, EnvVar, ObjectMeta
+from extender.workload.budget import Budget
 
 Environment = Mapping[str, str | None]
 """Name -> value, or None where the variable is set to something the spec does not show."""
@@ -26,26 +27,38 @@ _REFERENCE = re.compile(r"\$(?:\$|\(([^)]*)\))")
 _USUAL_NAME = re.compile(r"[A-Z_][A-Z0-9_]*", re.ASCII)
 
 
-def environment(container: Container, metadata: ObjectMeta) -> dict[str, str | None]:
+def environment(
+    container: Container, metadata: ObjectMeta, budget: Budget | None = None
+) -> dict[str, str | None]:
     """Return the container's variables as the kubelet would set them, as far as the spec tells.
 
     ``fieldRef`` of names, labels and annotations is read from ``metadata``; the rest is None.
     Variables of ``envFrom`` objects are not known even by name and are left out.
     """
+    budget = budget or Budget()
     known: dict[str, str | None] = {}
     hidden = bool(container.env_from)
     for variable in container.env:
-        known[variable.name] = _value(variable, known, metadata, hidden=hidden)
+        known[variable.name] = _value(variable, known, metadata, budget, hidden=hidden)
     return known
 
 
-def expand(text: str, variables: Environment, *, hidden: bool = False) -> str | None:
+def references(text: str) -> list[str]:
+    """Return the names that a text refers to by ``$(NAME)``, in their order."""
+    return [name for name in _REFERENCE.findall(text, 0, _end(text)) if name]
+
+
+def expand(
+    text: str, variables: Environment, budget: Budget | None = None, *, hidden: bool = False
+) -> str | None:
     """Fill in ``$(NAME)``; None where a variable in the text is set but unknown.
 
     ``hidden`` tells that there are variables beside these (``envFrom``): then what is not defined
-    here is unknown.
+    here is unknown. What is filled in is taken out of ``budget``; a text that it does not suffice
+    for is unknown, too, as variables may double one another again and again.
     """
     unknown = False
+    budget = budget or Budget()
 
     def substitute(match: re.Match[str]) -> str:
         nonlocal unknown
@@ -56,21 +69,32 @@ def expand(text: str, variables: Environment, *, hidden: bool = False) -> str | 
             unknown = unknown or (hidden and _USUAL_NAME.fullmatch(name) is not None)
             return match.group(0)
         value = variables[name]
-        if value is None:
+        if value is None or not budget.spend(characters=len(value)):
             unknown = True
             return ""
         return value
 
-    filled = _REFERENCE.sub(substitute, text)
+    end = _end(text)
+    filled = _REFERENCE.sub(substitute, text[:end]) + text[end:].replace("$$", "$")
     return None if unknown else filled
 
 
+def _end(text: str) -> int:
+    """Return where the last reference can end: no ``$(`` behind it is looked for in vain."""
+    return text.rfind(")") + 1
+
+
 def _value(
-    variable: EnvVar, known: Environment, metadata: ObjectMeta, *, hidden: bool
+    variable: EnvVar,
+    known: Environment,
+    metadata: ObjectMeta,
+    budget: Budget,
+    *,
+    hidden: bool,
 ) -> str | None:
     source = variable.value_from
     if source is None:
-        return expand(variable.value, known, hidden=hidden)
+        return expand(variable.value, known, budget, hidden=hidden)
     if source.field_ref is None:
         return None
     return field_value(source.field_ref.field_path, metadata)

@@ -8,23 +8,16 @@ from extender.kube.objects import Job
 from extender.workload.downloads import Fill
 from extender.workload.model import ClaimWriter, DeclaredModel
 from extender.workload.stacks.initializers import fills
-from extender.workload.stacks.view import ContainerView
+from extender.workload.stacks.view import ContainerView, PodView
 from extender.workload.volumes import Location, locate
 
 
 def read_job(job: Job) -> tuple[ClaimWriter, ...]:
     """Return the models that a Job's pods write into claims, as far as its scripts tell."""
     template = job.spec.template
-    kinds = (
-        ("initContainers", template.spec.init_containers),
-        ("containers", template.spec.containers),
-    )
-    views = [
-        ContainerView(container, f"{field}[{index}]", template.metadata, template.spec)
-        for field, containers in kinds
-        for index, container in enumerate(containers)
-    ]
-    return tuple(dict.fromkeys(writer for view in views for writer in _writers(view)))
+    pod = PodView(template.metadata, template.spec)
+    writers = (writer for view in (*pod.before, *pod.main) for writer in _writers(view))
+    return tuple(dict.fromkeys(writers))
 
 
 def _writers(view: ContainerView) -> Iterator[ClaimWriter]:

@@ -21,7 +21,7 @@ from extender.workload.model import (
     LoaderTemplate,
 )
 from extender.workload.stacks.initializers import fills
-from extender.workload.stacks.view import ContainerView
+from extender.workload.stacks.view import ContainerView, PodView
 from extender.workload.volumes import Location, is_within, locate, normal
 
 _SYSTEM = (
@@ -92,22 +92,18 @@ def read_loader(daemonset: DaemonSet) -> LoaderTemplate | None:
 
 def _parts(daemonset: DaemonSet) -> list[_Part]:
     template = daemonset.spec.template
-    kinds = (
-        ("initContainers", template.spec.init_containers),
-        ("containers", template.spec.containers),
-    )
+    pod = PodView(template.metadata, template.spec)
     parts = []
-    for field, containers in kinds:
-        for index, container in enumerate(containers):
-            view = ContainerView(container, f"{field}[{index}]", template.metadata, template.spec)
-            done = fills(view)
-            hook = view.hook()
-            if hook is not None:  # a container only counts as running once its hook is done
-                ran = fills(hook)
-                parts.append(_Part(hook, ran, _writable(hook), ends=True, proves=True))
-            ends = field == "initContainers" and container.restart_policy != "Always"
-            probed = container.readiness_probe is not None or container.startup_probe is not None
-            parts.append(_Part(view, done, _writable(view), ends, ends or probed))
+    for view in (*pod.before, *pod.main):
+        container = view.container
+        done = fills(view)
+        hook = view.hook()
+        if hook is not None:  # a container only counts as running once its hook is done
+            ran = fills(hook)
+            parts.append(_Part(hook, ran, _writable(hook), ends=True, proves=True))
+        ends = view in pod.before and container.restart_policy != "Always"
+        probed = container.readiness_probe is not None or container.startup_probe is not None
+        parts.append(_Part(view, done, _writable(view), ends, ends or probed))
     return parts
 
 

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from extender.workload.shell_values import Budget
+from extender.workload.budget import Budget
 
 LONGEST_PROGRAM = 64 * 1024
 LONGEST_TEXT = 4096

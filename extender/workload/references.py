@@ -16,7 +16,7 @@ from extender.workload.model import (
 )
 from extender.workload.resolve import resolve
 from extender.workload.stacks import recognise
-from extender.workload.stacks.view import ContainerView, Found
+from extender.workload.stacks.view import ContainerView, Found, PodView
 
 _ORDER = {Role.MODEL: 0, Role.DRAFT: 1, Role.ADAPTER: 2}
 
@@ -26,14 +26,8 @@ def read_workload(metadata: ObjectMeta, spec: PodSpec) -> Workload:
 
     An annotated model takes the place of the serving model that the spec shows.
     """
-    serving = [
-        ContainerView(container, f"containers[{index}]", metadata, spec)
-        for index, container in enumerate(spec.containers)
-    ]
-    before = [
-        ContainerView(container, f"initContainers[{index}]", metadata, spec)
-        for index, container in enumerate(spec.init_containers)
-    ]
+    pod = PodView(metadata, spec)
+    before, serving = pod.before, pod.main
     sidecars = [view for view in before if view.container.restart_policy == "Always"]
     declared = declared_model(metadata.annotations.get(MODEL_ANNOTATION), serving)
     if declared.nothing:

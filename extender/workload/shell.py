@@ -16,8 +16,9 @@ from typing import NamedTuple
 import msgspec
 
 from extender.workload import shell_syntax as syntax
+from extender.workload.budget import Budget
 from extender.workload.shell_syntax import Node
-from extender.workload.shell_values import Budget, Expander, Scope, Value, Ways
+from extender.workload.shell_values import Expander, Scope, Value, Ways
 
 LONGEST_SCRIPT = 256 * 1024
 """Longer scripts are not read (a ConfigMap holds at most 1 MiB)."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
+from extender.workload.budget import Budget
 from extender.workload.shell_syntax import Assignment, keyed
 from extender.workload.shell_words import Word, fragment
 
@@ -32,26 +33,6 @@ Value = str | None
 Array = dict[str, Value]
 Ways = frozenset[tuple[int, int]]
 """The ways that a command lies on: a choice of the script, and which of its branches."""
-
-
-class Budget:
-    """What the scripts of a container may cost. Once spent, reading stops; ``exhausted`` says so.
-
-    Steps are commands; characters are text that is made, copied or parsed again.
-    """
-
-    def __init__(self, *, steps: int = 10_000, characters: int = 1_000_000) -> None:
-        self._steps = steps
-        self._characters = characters
-        self.exhausted = False
-
-    def spend(self, *, steps: int = 0, characters: int = 0) -> bool:
-        """Take something out; False where nothing is left."""
-        self._steps -= steps
-        self._characters -= characters
-        if self._steps < 0 or self._characters < 0:
-            self.exhausted = True
-        return not self.exhausted
 
 
 class Scope:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from extender.workload.budget import Budget
 from extender.workload.pythonic import LONGEST_PROGRAM, MOST_CALLS, python_fetches
-from extender.workload.shell_values import Budget
 
 ENV = {"MODEL": "org/llama", "DIR": "/models", "SECRET": None}
 Fetched = list[tuple[str | None, str | None]]

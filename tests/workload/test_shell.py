@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from extender.workload.budget import Budget
 from extender.workload.shell import LONGEST_SCRIPT, ShellCommand, run
-from extender.workload.shell_values import Budget
 
 ENV = {"DIR": "/models", "NAME": "llama", "TWO": "a b", "EMPTY": "", "SECRET": None}
 Words = list[list[str | None]]

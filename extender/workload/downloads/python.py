@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import msgspec
 
+from extender.workload.budget import Budget
 from extender.workload.commands import Call, Word
 from extender.workload.downloads.fill import Fill, Fills
 from extender.workload.downloads.hubs import cached, hub_cache
 from extender.workload.downloads.paths import absolute, directory_of
 from extender.workload.pythonic import PythonFetch, python_fetches
-from extender.workload.shell_values import Budget
 
 _INTERPRETER = re.compile(r"(?:python|pypy)[\d.]*")
 

@@ -67,8 +67,7 @@ def _is_labelled(view: ContainerView) -> str:
 
 def _likely_engine(view: ContainerView) -> Container | None:
     """Return the container that the label is about: with an accelerator, an engine's image."""
-    others = (ContainerView(c, "", view.metadata, view.spec) for c in view.spec.containers)
-    candidates = [other for other in others if not _is_sidecar(other)]
+    candidates = [other for other in view.pod.main if not _is_sidecar(other)]
     best = max(candidates, key=_looks_like_an_engine, default=None)
     return best.container if best is not None else None
 

@@ -62,10 +62,8 @@ def _pulled(calls: list[Call]) -> Iterator[Word]:
 
 def _pulled_before(view: ContainerView) -> Iterator[Word]:
     """Yield what the pod's init containers pull, each with a server of its own for the while."""
-    for index, container in enumerate(view.spec.init_containers):
-        field = f"initContainers[{index}]"
-        if field != view.field:
-            before = ContainerView(container, field, view.metadata, view.spec)
+    for before in view.pod.before:
+        if before.field != view.field:
             yield from _pulled(list(_calls(before)))
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import msgspec
 
 from extender.kube.objects import Container, ObjectMeta, PodSpec
+from extender.workload.budget import MOST_CONTAINERS, Budget
 from extender.workload.commands import Call, CommandLine, Word, command_line, hook_line
-from extender.workload.expand import environment
+from extender.workload.expand import Environment, environment
 from extender.workload.model import Role
 from extender.workload.volumes import is_within, normal
 
@@ -52,17 +53,36 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     """The tool that reads it surely takes another source where it is not there."""
 
 
+class PodView:
+    """A pod's containers, which share what reading them may cost.
+
+    ``before`` are its init containers, ``main`` its containers: of each kind no more than
+    ``MOST_CONTAINERS``.
+    """
+
+    def __init__(self, metadata: ObjectMeta, spec: PodSpec) -> None:
+        self.metadata = metadata
+        self.spec = spec
+        self.budget = Budget()
+        self.before = self._views("initContainers", spec.init_containers)
+        self.main = self._views("containers", spec.containers)
+
+    def _views(self, field: str, containers: Sequence[Container]) -> list[ContainerView]:
+        return [
+            ContainerView(container, f"{field}[{index}]", self)
+            for index, container in enumerate(containers[:MOST_CONTAINERS])
+        ]
+
+
 class ContainerView:
     """One container with its variables and calls, read once for all stacks."""
 
-    def __init__(
-        self, container: Container, field: str, metadata: ObjectMeta, spec: PodSpec
-    ) -> None:
+    def __init__(self, container: Container, field: str, pod: PodView) -> None:
         self.container = container
         self.field = field
-        self.metadata = metadata
-        self.spec = spec
-        self.declared = environment(container, metadata)
+        self.pod = pod
+        self.metadata = pod.metadata
+        self.spec = pod.spec
 
     def running(self, call: Call) -> ContainerView:
         """Return the container as if this were all that it runs."""
@@ -75,17 +95,24 @@ class ContainerView:
         if handler is None or handler.exec is None:
             return None
         field = f"{self.field}.lifecycle.postStart.exec.command"
-        return self._with(hook_line(self.container, handler.exec.command, field, self.declared))
+        command, budget = handler.exec.command, self.pod.budget
+        return self._with(hook_line(self.container, command, field, self.declared, budget))
 
     def _with(self, line: CommandLine) -> ContainerView:
-        other = ContainerView(self.container, self.field, self.metadata, self.spec)
+        other = ContainerView(self.container, self.field, self.pod)
+        other.declared = self.declared
         other.command = line
         return other
 
     @cached_property
+    def declared(self) -> Environment:
+        """Return the variables that the spec sets."""
+        return environment(self.container, self.metadata, self.pod.budget)
+
+    @cached_property
     def command(self) -> CommandLine:
         """Return what the container runs."""
-        return command_line(self.container, self.field, self.declared)
+        return command_line(self.container, self.field, self.declared, self.pod.budget)
 
     @cached_property
     def repository(self) -> str:

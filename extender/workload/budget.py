@@ -1,0 +1,31 @@
+"""What reading a pod may cost: whoever may create a pod may write what takes long to read.
+
+Eight kilobytes of variables, each twice the one before, are gigabytes once they are filled in. The
+readers of specs run where pods are decided about, so a pod must not cost more than its share.
+"""
+
+from __future__ import annotations
+
+MOST_CONTAINERS = 100
+"""Containers of a pod that are read, and as many init containers; nobody runs more."""
+
+
+class Budget:
+    """What reading a pod's variables and scripts may cost. Once spent, reading stops.
+
+    Steps are commands; characters are text that is made, copied or parsed again. ``exhausted`` says
+    that something was not read.
+    """
+
+    def __init__(self, *, steps: int = 10_000, characters: int = 1_000_000) -> None:
+        self._steps = steps
+        self._characters = characters
+        self.exhausted = False
+
+    def spend(self, *, steps: int = 0, characters: int = 0) -> bool:
+        """Take something out; False where nothing is left."""
+        self._steps -= steps
+        self._characters -= characters
+        if self._steps < 0 or self._characters < 0:
+            self.exhausted = True
+        return not self.exhausted
