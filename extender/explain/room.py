@@ -155,22 +155,26 @@ def what_fits(answer: NodeAnswer, judge: Judge, pod: Pod) -> Iterator[str]:
     """Say what would have a node room for a pod, which then fits where amounts are all that lacks.
 
     Smaller requests or volumes; where none would do, less of the pods that stay, or a larger node.
+    What the node has none of is told apart.
     """
-    ways = what_would_fit(judge.request, pod, answer.short)
+    short = {name: size for name, size in answer.short.items() if name not in answer.without}
+    ways = what_would_fit(judge.request, pod, short)
     if ways:
-        would = "it would fit" if answer.lacking else "there would be room"
+        fits = answer.lacking and not answer.without
+        would = "it would fit" if fits else "there would be room"
         yield f"{would} with {', or with '.join(ways)}"
     elif answer.staying:
         one, *others = answer.staying
-        more = f" of {len(others) + 1} such pods" if others else ""
+        who = f"of {len(others) + 1} pods that stay there" if others else "what stays there is"
+        most = " takes most" if others else ""
         kept = (
             f"edit daemonset -n {shlex.quote(one.namespace)} {shlex.quote(one.daemon_set)}"
             if one.daemon_set
             else f"get pod -n {shlex.quote(one.namespace)} {shlex.quote(one.name)} -o yaml"
         )
         yield (
-            f"of what stays there pod {one.namespace}/{one.name} takes most{more}: have it request "
-            f"less, or keep it off the node: kubectl {kept}"
+            f"{who} {one.namespace}/{one.name}{most}: have it request less, or keep it off the "
+            f"node: kubectl {kept}"
         )
     elif answer.beyond:
         yield "nothing smaller of it would do: it takes a larger node"

@@ -216,9 +216,12 @@ def test_what_the_pods_of_daemon_sets_hold_for_good_is_to_be_taken_from_them() -
     held = (of_a_daemon_set("dcgm-x", gpu="1"), of_a_daemon_set("small", cpu="100m"))
     found = answer(asking(container("main", gpu="1")), machine(**{GPU: "1"}), *held)
     assert found["remedy"].endswith(
-        "; of what stays there pod gpu/dcgm-x takes most: have it request less, or keep it off the "
-        "node: kubectl edit daemonset -n gpu dcgm"
+        "; what stays there is gpu/dcgm-x: have it request less, or keep it off the node: kubectl "
+        "edit daemonset -n gpu dcgm"
     )
+    held = (held[0], of_a_daemon_set("dcgm-y", gpu="2"))
+    found = answer(asking(container("main", gpu="1")), machine(**{GPU: "3"}), *held)
+    assert "; of 2 pods that stay there gpu/dcgm-y takes most: have it" in found["remedy"]
     without = answer(asking(container("main", gpu="1")), machine(**{GPU: "1"}))
     assert without["fits"]
 
@@ -240,6 +243,15 @@ def test_a_node_without_huge_pages_is_told_how_it_gets_some() -> None:
         "some aside (hugepagesz=2M hugepages=512) and start its kubelet anew, or leave out "
         "hugepages-2Mi"
     )
+
+
+def test_what_a_node_has_none_of_does_not_hide_what_else_could_be_smaller() -> None:
+    asks = asking(container("main", limits={"rdma/hca": "1"}, memory="30Gi"))
+    found = answer(asks, machine())
+    assert "the node has no rdma/hca at all; see whether its device plugin runs" in found["remedy"]
+    (way,) = found["remedy"].partition("there would be room with ")[2].split("; ")
+    assert way == "resources.requests.memory: 24Gi"
+    assert answer(pasted(asks, way), machine(**{"rdma/hca": "1"}))["fits"]
 
 
 def test_a_node_of_other_slices_says_which_it_has() -> None:
