@@ -19,7 +19,8 @@ from extender.kube.quantity import format_bytes, parse_quantity
 from extender.placement.objections import InTree, Objection
 from extender.placement.verdict import Judge
 
-_HUGE = "hugepages-"
+_HUGE = re.compile(r"hugepages-([1-9][0-9]*[KMG])i")
+"""A size of pages, as the kernel's ``hugepagesz=`` takes it (kernel-parameters.txt)."""
 _TOLD_BY_MACHINES = re.compile(
     r"([\w-]+\.)*(kubernetes|k8s)\.io/.*"
     r"|nvidia\.com/(gpu\.(?!deploy\.|workload\.)|cuda\.|mig-|mig\.(capable|strategy|config\.state)).*"
@@ -125,12 +126,12 @@ def _without(resource: str, answer: NodeAnswer, judge: Judge, pod: Pod) -> Itera
     """Say that a node has none of a resource, and what would give it some."""
     node = shlex.quote(answer.node)
     yield f"the node has no {resource} at all"
-    if resource.startswith(_HUGE):
-        size = resource.removeprefix(_HUGE)
-        pages = -(-whole(pod, resource) // parse_quantity(size))
+    huge = _HUGE.fullmatch(resource)
+    if huge is not None:
+        pages = -(-whole(pod, resource) // parse_quantity(f"{huge[1]}i"))
         yield (
-            f"have its kernel set some aside (hugepagesz={size.removesuffix('i')} hugepages="
-            f"{pages}) and start its kubelet anew, or leave out {resource}"
+            f"have its kernel set some aside (hugepagesz={huge[1]} hugepages={pages}) and start "
+            f"its kubelet anew, or leave out {resource}"
         )
     elif is_of_a_plugin(resource):
         room = judge.view.nodes[answer.node].room

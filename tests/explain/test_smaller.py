@@ -254,6 +254,12 @@ def test_what_a_node_has_none_of_does_not_hide_what_else_could_be_smaller() -> N
     assert answer(pasted(asks, way), machine(**{"rdma/hca": "1"}))["fits"]
 
 
+@pytest.mark.parametrize("name", ["hugepages-0Mi", "hugepages-", "hugepages-x", "strange"])
+def test_a_resource_that_nobody_knows_is_looked_for_on_the_node(name: str) -> None:
+    found = answer(asking(container("main", limits={name: "1"})), machine())
+    assert found["remedy"].endswith(f"no {name} at all; see what it has: kubectl describe node a")
+
+
 def test_a_node_of_other_slices_says_which_it_has() -> None:
     """A MIG profile is a resource of its own: the plugin runs, and offers another."""
     wanted, there = "nvidia.com/mig-1g.10gb", "nvidia.com/mig-2g.20gb"
