@@ -6,7 +6,7 @@ readers of specs run where pods are decided about, so a pod must not cost more t
 
 from __future__ import annotations
 
-MOST_CONTAINERS = 100
+MOST_CONTAINERS = 64
 """Containers of a pod that are read, and as many init containers; nobody runs more."""
 
 

@@ -64,6 +64,15 @@ def test_an_argument_that_names_a_long_variable_again_and_again_is_unknown() -> 
     ]
 
 
+@pytest.mark.timeout(120)
+def test_scripts_of_many_containers_cost_no_more_than_one_pod_may() -> None:
+    loops = "".join(f"for i{level} in 1 2 3 4 5 6 7 8 9 10; do " for level in range(12))
+    script = f"{loops} hf download a/b$i1 --local-dir /models/$i1; {'done; ' * 12}"
+    program = "for a in range(10**9):\n for b in range(10**9):\n  snapshot_download('a/b')"
+    many = [{"command": ["sh", "-c", script]}, {"command": ["python3", "-c", program]}] * 300
+    assert len(read([{"args": ["--model", "/models/a"]}, *many]).references) == 1
+
+
 def test_no_more_than_so_many_containers_are_read() -> None:
     models = [{"args": ["--model", f"/models/{index}"]} for index in range(MOST_CONTAINERS + 5)]
     assert len(read(models).references) == MOST_CONTAINERS

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
+from extender.workload.budget import Budget
 from extender.workload.commands import Call, CommandLine, Word
 from extender.workload.downloads.arguments import Arguments
 from extender.workload.downloads.fill import Fill, Fills
@@ -25,9 +26,14 @@ MOST_FILLS = 500
 """What comes after so many is not read: moves and copies are followed through all before them."""
 
 
-def downloads(command: CommandLine, *, image: str = "", home: str = "/root") -> Fills:
-    """Return what a container's calls fetch, in the order of the script."""
-    reader = _Reader(home, command.mounts)
+def downloads(
+    command: CommandLine, *, image: str = "", home: str = "/root", budget: Budget | None = None
+) -> Fills:
+    """Return what a container's calls fetch, in the order of the script.
+
+    ``budget`` is what reading Python programs may cost.
+    """
+    reader = _Reader(home, command.mounts, budget or python_budget())
     for call in command.calls:
         whole = started(call, image)
         if whole is not None:
@@ -45,12 +51,17 @@ class _Reader:
     """Knows which directories are there and what was fetched so far; moves and copies need both."""
 
     def __init__(
-        self, home: str, directories: Collection[str], *, started_by_xargs: bool = False
+        self,
+        home: str,
+        directories: Collection[str],
+        budget: Budget,
+        *,
+        started_by_xargs: bool = False,
     ) -> None:
         self._home = home
         self._nested = started_by_xargs
         self._directories = {posixpath.normpath(path) for path in directories}
-        self._python_budget = python_budget()
+        self._python_budget = budget
         self._streams = False
         """The pipeline that is read starts with a download."""
         self.fills: list[Fill] = []
@@ -129,7 +140,7 @@ class _Reader:
     def _each(self, call: Call) -> None:
         """Read ``xargs TOOL``: which sources it gets is not known, and where they go sometimes."""
         words, marker = _of_xargs(call)
-        read = _Reader(self._home, self._directories, started_by_xargs=True)
+        read = _Reader(self._home, self._directories, self._python_budget, started_by_xargs=True)
         read.read(msgspec.structs.replace(call, words=words, piped=False))
         self.opaque = True
         program = posixpath.basename(words[0].text or "") if words else ""

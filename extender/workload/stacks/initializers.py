@@ -38,16 +38,18 @@ _BEFORE = re.compile(r"exec|nohup|[A-Za-z_]\w*=.*", re.DOTALL)
 
 def fills(view: ContainerView) -> Fills:
     """Return what a container writes, its sources without what lets one read them."""
-    written = _fills(view)
-    return msgspec.structs.replace(
-        written,
-        fills=tuple(
-            fill
-            if fill.source is None
-            else msgspec.structs.replace(fill, source=without_credentials(fill.source))
-            for fill in written.fills
-        ),
-    )
+    if view.written is None:
+        written = _fills(view)
+        view.written = msgspec.structs.replace(
+            written,
+            fills=tuple(
+                fill
+                if fill.source is None
+                else msgspec.structs.replace(fill, source=without_credentials(fill.source))
+                for fill in written.fills
+            ),
+        )
+    return view.written
 
 
 def _fills(view: ContainerView) -> Fills:
@@ -59,7 +61,12 @@ def _fills(view: ContainerView) -> Fills:
     fetched = [_aibrix(view, call) for call in view.after(_AIBRIX)]
     if fetched and len(fetched) == len(view.command.calls):
         return Fills(tuple(fetched))
-    return downloads(_without_servers(view.command), image=view.container.image, home=view.home)
+    return downloads(
+        _without_servers(view.command),
+        image=view.container.image,
+        home=view.home,
+        budget=view.pod.python_budget,
+    )
 
 
 def _without_servers(command: CommandLine) -> CommandLine:

@@ -11,8 +11,10 @@ import msgspec
 from extender.kube.objects import Container, ObjectMeta, PodSpec
 from extender.workload.budget import MOST_CONTAINERS, Budget
 from extender.workload.commands import Call, CommandLine, Word, command_line, hook_line
+from extender.workload.downloads import Fills
 from extender.workload.expand import Environment, environment
 from extender.workload.model import Role
+from extender.workload.pythonic import python_budget
 from extender.workload.volumes import is_within, normal
 
 
@@ -64,6 +66,7 @@ class PodView:
         self.metadata = metadata
         self.spec = spec
         self.budget = Budget()
+        self.python_budget = python_budget()
         self.before = self._views("initContainers", spec.init_containers)
         self.main = self._views("containers", spec.containers)
 
@@ -83,6 +86,8 @@ class ContainerView:
         self.pod = pod
         self.metadata = pod.metadata
         self.spec = pod.spec
+        self.written: Fills | None = None
+        """What it writes, once somebody has asked (``initializers.fills``)."""
 
     def running(self, call: Call) -> ContainerView:
         """Return the container as if this were all that it runs."""
