@@ -39,6 +39,7 @@ Billion_laughs_attack); files that people write stay far below.
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INTEGER_BITS = 64
 _TIME_KEYS = ("Time", "Timestamp", "startedAt", "finishedAt")
+_NODE_LEASES = "kube-node-lease"
 
 
 class _Loader(_Base):  # type: ignore[misc]
@@ -128,13 +129,27 @@ def fill(sink: Sink, documents: list[dict[str, Any]]) -> list[str]:
     return problems
 
 
-def taken_at(documents: list[dict[str, Any]]) -> float | None:
+def taken_at(documents: list[dict[str, Any]], now: float) -> float | None:
     """Return about when a dump was made, as UNIX seconds: the latest time that it speaks of.
 
-    A kubelet reports at least every five minutes, so this is minutes off at most in a live cluster.
+    That is what control planes and kubelets write (when an object was made, its status, the Leases
+    of nodes), and nothing that is to come or that anybody may have written: annotations, the time
+    at which a pod will have to be gone, other Leases. A kubelet reports at least every five
+    minutes, so this is minutes off at most in a live cluster. ``now`` bounds it.
     """
-    times = (unix_time(text) for document in documents for text in _times(document))
-    return max((moment for moment in times if moment is not None), default=None)
+    written = (text for document in documents for text in _written(document))
+    times = (moment for text in written if (moment := unix_time(text)) is not None)
+    return max((moment for moment in times if moment <= now), default=None)
+
+
+def _written(document: dict[str, Any]) -> Iterator[str]:
+    """Yield the times of an object that tell what has been, as its cluster wrote them."""
+    metadata = document.get("metadata")
+    if isinstance(metadata, dict):
+        yield from _times({"creationTimestamp": metadata.get("creationTimestamp")})
+        if document.get("kind") == "Lease" and metadata.get("namespace") == _NODE_LEASES:
+            yield from _times(document.get("spec"))
+    yield from _times(document.get("status"))
 
 
 def _times(value: Any) -> Iterator[str]:

@@ -18,7 +18,7 @@ from extender.cluster.state import ClusterState
 from extender.config import ExtenderConfiguration
 from extender.errors import UsageError
 from extender.kube.objects import KubeObject, Node, Pod
-from extender.snapshot import fill, parse_documents, read_documents
+from extender.snapshot import fill, parse_documents, read_documents, taken_at
 
 Objects = dict[type[KubeObject], list[KubeObject]]
 
@@ -310,3 +310,65 @@ def test_a_dumps_time_is_the_latest_that_it_speaks_of(tmp_path: Path) -> None:
 def test_a_dump_without_times_is_of_now(tmp_path: Path) -> None:
     state = state_of(write(tmp_path, json.dumps([{"kind": "Node", "metadata": {"name": "a"}}])))
     assert abs(state.now() - time.time()) < 60
+
+
+def _heartbeat(name: str, moment: str) -> dict[str, Any]:
+    return node(name, conditions=[{"type": "Ready", "lastHeartbeatTime": moment}])
+
+
+_NODES_LEASE = {"namespace": "kube-node-lease", "name": "a"}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(
+            {
+                **pod("drains"),
+                "metadata": {
+                    "namespace": "n",
+                    "name": "drains",
+                    "deletionTimestamp": "2026-03-01T13:00:00Z",
+                    "deletionGracePeriodSeconds": 3600,
+                },
+            },
+            id="a pod that may take an hour to go",
+        ),
+        pytest.param(
+            {
+                **pod("says"),
+                "metadata": {
+                    "namespace": "n",
+                    "name": "says",
+                    "annotations": {"my/Time": "2026-03-02T00:00:00Z"},
+                },
+            },
+            id="an annotation",
+        ),
+        pytest.param(
+            {
+                "kind": "Lease",
+                "metadata": {"namespace": "n", "name": "mine"},
+                "spec": {"renewTime": "2026-03-02T00:00:00.000000Z"},
+            },
+            id="somebody's own Lease",
+        ),
+        pytest.param(
+            {**pod("odd"), "status": {"startTime": "2090-01-01T00:00:00Z"}}, id="what is to come"
+        ),
+    ],
+)
+def test_a_dump_is_as_old_as_what_its_cluster_says_has_been(other: dict[str, Any]) -> None:
+    noon = 1_772_366_400.0  # 2026-03-01T12:00:00Z
+    before = _heartbeat("a", "2026-03-01T12:00:00Z")
+    assert taken_at([before, other], noon + 30 * 86_400) == noon
+
+
+def test_a_nodes_lease_tells_its_time_to_the_second() -> None:
+    noon = 1_772_366_400.0
+    lease = {
+        "kind": "Lease",
+        "metadata": _NODES_LEASE,
+        "spec": {"renewTime": "2026-03-01T12:00:10.000000Z"},
+    }
+    assert taken_at([_heartbeat("a", "2026-03-01T12:00:00Z"), lease], noon + 60) == noon + 10

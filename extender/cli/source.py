@@ -109,7 +109,7 @@ def state_from_snapshot(
     if not any(isinstance(one.get("kind"), str) for one in documents):
         why = f" ({left_out[0]})" if left_out else ""
         raise UsageError(f"{path}: holds no object{why}; make a dump with: {DUMP_COMMAND}")
-    state = new_state(configuration, _clock_from(taken_at(documents)))
+    state = new_state(configuration, _clock_from(taken_at(documents, time.time())))
     kept = Kept(state)
     left_out += fill(kept, documents)
     problems = [f"{problem}; left out" for problem in left_out]
