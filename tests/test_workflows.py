@@ -172,6 +172,7 @@ def test_what_runs_is_what_a_newcomer_runs() -> None:
         "audit",
         "test-unit",
         "test-controlplane",
+        "bench-quick",
         "e2e",
         "e2e-kills",
         "release",
