@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def _answer(folder: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001 - one kind of function
-    return answer.measure(folder, seconds=3.0 if quick else 6.0, quick=quick)
+    return answer.measure(folder, seconds=2.0 if quick else 6.0, quick=quick)
 
 
 def _throughput(folder: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
