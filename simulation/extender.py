@@ -413,7 +413,7 @@ class Extender:
         word = self._tell(lambda: self._take_back(request, node), fails=fails)
         self.taken_back[word.told] += 1
         if word.told in {Told.REFUSED, Told.UNANSWERED}:
-            self._laws.nominations.missed(request.uid)
+            self._laws.nominations.missed(request.uid, node)
         return word
 
     def touch(self, request: PodRequest) -> Word:

@@ -7,9 +7,8 @@ told of everything. It has a bounded time from the moment on from which all of t
 from __future__ import annotations
 
 from collections.abc import Collection
+from math import inf
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from extender.kube.objects import Pod
 from simulation.apiserver import Apiserver
@@ -29,24 +28,15 @@ _SOON_SECONDS = 6.0
 _LAST_WAIT_SECONDS = 60.0
 
 
-class Vain(msgspec.Struct):
-    """A nomination that leads nowhere, since when, and how long it has from then on.
-
-    ``misses`` counts how often it could not be taken back.
-    """
-
-    node: str
-    since: float
-    patience: float = _PATIENCE_SECONDS
-    misses: int = 0
-
-
 class Nominations:
     """What was said of nominations, and what becomes of those that lead nowhere."""
 
     def __init__(self, api: Apiserver) -> None:
         self._api = api
-        self._vain: dict[str, Vain] = {}
+        self._vain: dict[tuple[str, str], float] = {}
+        """Since when a nomination is seen to lead nowhere, by the pod's UID and the node."""
+        self._missed: dict[tuple[str, str], tuple[int, float]] = {}
+        """How often one could not be taken back, and when that was the last time."""
         self._meant: dict[tuple[Extender, str], frozenset[str]] = {}
         """Where a pod may go or have others make way, by whom it was told last and the UID."""
 
@@ -59,26 +49,23 @@ class Nominations:
         if node in self._meant.get((extender, uid), ()):
             broken(Law.STAYS, f"{uid} on {node}")
 
-    def missed(self, uid: str) -> None:
+    def missed(self, uid: str, node: str) -> None:
         """Take it that a nomination could not be taken back, or nobody knows: it is tried again."""
-        vain = self._vain.get(uid)
-        if vain is not None:
-            vain.since, vain.misses = self._api.now, vain.misses + 1
-            wait = min(_LAST_WAIT_SECONDS, 2.0 ** (vain.misses - 1))
-            vain.patience = wait + _SOON_SECONDS
+        times, _ = self._missed.get((uid, node), (0, 0.0))
+        self._missed[uid, node] = times + 1, self._api.now
 
     def in_vain(self, pods: Collection[tuple[Pod, str]]) -> None:
         """Take the pods whose nomination to a node leads nowhere at this moment: all of them."""
         now, before = self._api.now, self._vain
         self._vain = {}
         for pod, node in pods:
-            uid = pod.metadata.uid
-            vain = before.get(uid)
-            if vain is None or vain.node != node:
-                vain = Vain(node=node, since=now)
-            self._vain[uid] = vain
-            if now - vain.since > vain.patience:
-                broken(
-                    Law.NOT_IN_VAIN,
-                    f"{pod.metadata.name} to {node} for {now - vain.since:.0f} s",
-                )
+            one = pod.metadata.uid, node
+            since = self._vain[one] = before.get(one, now)
+            if now > self._end(one, since):
+                broken(Law.NOT_IN_VAIN, f"{pod.metadata.name} to {node} for {now - since:.0f} s")
+
+    def _end(self, one: tuple[str, str], since: float) -> float:
+        """Return until when a nomination may stay that has led nowhere for some time."""
+        times, at = self._missed.get(one, (0, -inf))
+        end = at + min(_LAST_WAIT_SECONDS, 2.0 ** (times - 1)) + _SOON_SECONDS
+        return end if at >= since else max(end, since + _PATIENCE_SECONDS)

@@ -55,6 +55,12 @@ from tests.simulation.clusters import (
 )
 
 SEEDS = 120
+RARE = {
+    "a new leader binds before it knows what was bound": 19,
+    "who was refused before the Lease was read is forgotten": 107,
+}
+"""What few seeds show: with which it begins, so that it does not take minutes."""
+
 STEPS = 1_500
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
@@ -422,11 +428,6 @@ FAULTS: list[tuple[str, Law, Plant]] = [
 
 FAULTS_OF_EVICTIONS: list[tuple[str, Law, Plant]] = [
     (
-        "room is made for two at a time",
-        Law.EVICTIONS_HELP,
-        _instead(ClusterState, "await_nomination", _nothing),
-    ),
-    (
         "a victim that is on its way counts for nothing",
         Law.HELP_IS_KEPT,
         _instead(extender.placement.evictions, "freed", _bound_alone),
@@ -444,6 +445,11 @@ FAULTS_OF_EVICTIONS: list[tuple[str, Law, Plant]] = [
 ]
 
 FAULTS_OF_HOARDERS: list[tuple[str, Law, Plant]] = [
+    (
+        "room is made for two at a time",
+        Law.EVICTIONS_HELP,
+        _instead(ClusterState, "await_nomination", _nothing),
+    ),
     (
         "an eviction that becomes worth it wakes nobody",
         Law.NOBODY_WAITS_FOR_ROOM,
@@ -566,7 +572,8 @@ def test_a_planted_fault_is_caught(
     fault: str, law: Law, plant: Plant, scenario: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(monkeypatch)
-    for seed in range(SEEDS):
+    first = RARE.get(fault, 0)
+    for seed in range(first, first + SEEDS):
         failure = run(scenario, seed, STEPS).failure
         if failure is not None and failure.law is law:
             return
