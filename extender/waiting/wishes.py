@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -15,6 +17,19 @@ from extender.waiting.pods import WaitingPod, WaitingPods
 
 Models = tuple[WantedModel, ...]
 
+_One = TypeVar("_One")
+
+
+def in_turn(all_of: Iterable[_One], namespace: Callable[[_One], str]) -> list[_One]:
+    """Return the first of every namespace, then the second of each, and so on."""
+    so_far: Counter[str] = Counter()
+
+    def turn(one: _One) -> int:
+        so_far[namespace(one)] += 1
+        return so_far[namespace(one)]
+
+    return sorted(all_of, key=turn)
+
 
 class Changes(msgspec.Struct, frozen=True):
     """What has to be written, and whom kube-scheduler has to be made to ask about.
@@ -26,11 +41,21 @@ class Changes(msgspec.Struct, frozen=True):
     leases: Mapping[Key, tuple[Models, Models]] = {}
     unasked: Sequence[WaitingPod] = ()
 
+    def withdraws(self, key: Key) -> bool:
+        """Tell whether a loader is only asked for less than before, which nobody waits for."""
+        before, models = self.leases[key]
+        return {model.path for model in models} < {model.path for model in before}
+
 
 def changes(state: ClusterState, pods: WaitingPods, policy: Policy, bounds: Bounds) -> Changes:
-    """Work out what the waiting pods need now, and nothing else any more."""
+    """Work out what the waiting pods need now, and nothing else any more.
+
+    A Lease where no loader of its namespace runs is nobody's business: its wishes run out, and
+    whoever may write Leases in some namespace could have any number of them put right.
+    """
     waiting, view = pods.present(state), state.view()
-    asked = {key for key, lease in view.leases.items() if lease.wanted.models}
+    loaders = {(pod.namespace, pod.node) for pod in view.inventory.pods}
+    asked = {key for key in loaders if key in view.leases and view.leases[key].wanted.models}
     if not waiting and not asked:
         return Changes()
     pending = {f"{pod.namespace}/{pod.name}" for pod in state.pods() if pod.has_no_place}

@@ -27,11 +27,18 @@ def container(
         resources["requests"] = {"memory": request}
     if limit:
         resources["limits"] = {"memory": limit}
-    paths = [mount.removesuffix("=ro").partition(":") for mount in mounts]
-    made = [{"name": n, "mountPath": path or f"/{n}"} for n, _, path in paths]
-    for mount, written in zip(made, mounts, strict=True):
-        mount |= {"readOnly": True} if written.endswith("=ro") else {}
-    return {"name": name, "resources": resources, "volumeMounts": made, **more}
+    return {
+        "name": name,
+        "resources": resources,
+        "volumeMounts": [mount(written) for written in mounts],
+        **more,
+    }
+
+
+def mount(written: str) -> dict[str, Any]:
+    """Return the mount of ``VOLUME``, ``VOLUME:PATH``, or one of these with ``=ro``."""
+    name, _, path = written.removesuffix("=ro").partition(":")
+    return {"name": name, "mountPath": path or f"/{name}", "readOnly": written.endswith("=ro")}
 
 
 def ram(name: str = "ram", size: str | None = "10Gi") -> dict[str, Any]:

@@ -10,11 +10,20 @@ import msgspec
 import pytest
 
 from extender.kube.objects import Lease
-from extender.report import ReportedState, Wanted, read
-from extender.serving.fetching import Fetching
+from extender.report import ReportedState, Wanted, WantedModel, read
+from extender.serving.fetching import REFUSED_SECONDS, WRITES, Fetching
 from extender.waiting.wake import MISSED_RETRY_SECONDS
 from extender.watch.client import connect
-from tests.builders import READY, loader_lease, node, our_loader, reported, reporting_pod, vllm
+from tests.builders import (
+    READY,
+    loader_lease,
+    namespace,
+    node,
+    our_loader,
+    reported,
+    reporting_pod,
+    vllm,
+)
 from tests.serving.answering import Apiserver, answering, kubeconfig
 from tests.waiting.room import Room
 
@@ -22,8 +31,15 @@ PATH = "/apis/coordination.k8s.io/v1/namespaces/inference/leases/loader.a"
 RENEWED = "1970-01-01T00:16:40Z"  # the time in the room
 
 
-def lease(wanted: Wanted | None = None) -> Lease:
-    plain = loader_lease("a", RENEWED, wanted=wanted)
+NOT_WAITED_FOR = Wanted(
+    models=(
+        WantedModel(path="m", until="1970-01-01T00:26:40Z", pod="tenant/gone", asked_at=RENEWED),
+    )
+)
+
+
+def lease(wanted: Wanted | None = None, on: str = "a", of: str = "inference") -> Lease:
+    plain = loader_lease(on, RENEWED, namespace=of, wanted=wanted)
     metadata = msgspec.structs.replace(plain.metadata, resource_version="7")
     return msgspec.structs.replace(plain, metadata=metadata)
 
@@ -113,9 +129,7 @@ def test_a_wish_ends_with_its_pod_though_nobody_else_looks_at_who_waits(
     assert len(asking.pods) == (0 if known else 1)
 
 
-@pytest.mark.parametrize(
-    ("status", "result"), [(409, "conflict"), (403, "failed"), (500, "failed"), (0, "failed")]
-)
+@pytest.mark.parametrize(("status", "result"), [(409, "conflict"), (500, "failed"), (0, "failed")])
 def test_what_could_not_be_written_is_tried_again(
     apiserver: Apiserver, asking: Asking, status: int, result: str
 ) -> None:
@@ -172,3 +186,118 @@ def test_only_the_leader_asks(apiserver: Apiserver, asking: Asking) -> None:
     asking.leads = False
     asking.fetching.look()
     assert apiserver.seen == []
+
+
+def path_of(tenant: str, on: str) -> str:
+    return f"/apis/coordination.k8s.io/v1/namespaces/{tenant}/leases/loader.{on}"
+
+
+def ask_in_vain(asking: Asking, nodes: int, *, tenant: str = "a-tenant") -> None:
+    """Write into a namespace's Leases that its loaders are asked for what no pod waits for."""
+    asking.state.upsert(our_loader(namespace=tenant))
+    for number in range(nodes):
+        name = f"n{number:04}"
+        asking.state.upsert(node(name))
+        asking.state.upsert(reporting_pod(name, READY, reported(), namespace=tenant))
+        asking.state.upsert(lease(NOT_WAITED_FOR, name, tenant))
+
+
+def paths(apiserver: Apiserver) -> list[str]:
+    return [path for _, path, _ in apiserver.seen]
+
+
+@pytest.mark.parametrize("missing", ["its loader", "its node"])
+def test_a_lease_without_a_loader_on_a_node_is_left_as_it_is(
+    apiserver: Apiserver, asking: Asking, missing: str
+) -> None:
+    """Whoever may write Leases somewhere would have this program write as many."""
+    ask_in_vain(asking, 1)
+    if missing == "its loader":
+        asking.state.delete(reporting_pod("n0000", READY, None, namespace="a-tenant"))
+    else:
+        asking.state.delete(node("n0000"))
+    asking.fetching.look()
+    assert paths(apiserver) == [PATH]
+
+
+def test_what_pods_wait_for_is_written_before_what_nobody_waits_for_is_taken_off(
+    apiserver: Apiserver, asking: Asking
+) -> None:
+    ask_in_vain(asking, 2)
+    asking.fetching.look()
+    assert paths(apiserver) == [PATH, path_of("a-tenant", "n0000"), path_of("a-tenant", "n0001")]
+
+
+def test_namespaces_take_turns_and_a_look_writes_so_much_at_most(
+    apiserver: Apiserver, asking: Asking
+) -> None:
+    asking.pods.drop("uid-llama")
+    ask_in_vain(asking, WRITES + 10)
+    ask_in_vain(asking, 2, tenant="b-tenant")
+    asking.fetching.look()
+    first = paths(apiserver)
+    assert len(first) == WRITES
+    assert first[:4] == [
+        path_of(f"{tenant}-tenant", on) for on in ("n0000", "n0001") for tenant in "ab"
+    ]
+
+
+def test_what_stays_as_it_is_keeps_nothing_else_from_being_written(
+    apiserver: Apiserver, asking: Asking
+) -> None:
+    """Whatever keeps these Leases from being written: those that were not tried come first."""
+    asking.pods.drop("uid-llama")
+    ask_in_vain(asking, WRITES + 10)
+    apiserver.status = 409
+    asking.fetching.look()
+    asking.now += 2
+    asking.fetching.look()
+    tried = paths(apiserver)
+    assert len(set(tried)) == WRITES + 10
+    assert len(tried) == 2 * WRITES
+
+
+def test_a_namespace_whose_leases_may_not_be_written_is_left_alone_for_a_minute(
+    apiserver: Apiserver, asking: Asking, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its Leases may be thousands. That is said once, not each minute."""
+    ask_in_vain(asking, 5)
+    for number in range(5):
+        apiserver.at[path_of("a-tenant", f"n{number:04}")] = (403, {"message": "is forbidden"})
+    for _ in range(2):
+        asking.fetching.look()
+    assert paths(apiserver) == [PATH, path_of("a-tenant", "n0000"), PATH]
+    asking.now += REFUSED_SECONDS
+    asking.fetching.look()
+    assert paths(apiserver)[3:] == [PATH, path_of("a-tenant", "n0001")]
+    said = capsys.readouterr()
+    assert (said.out + said.err).count("loaders of a namespace not asked") == 1
+
+
+def test_one_that_may_be_written_again_is_written_whole(
+    apiserver: Apiserver, asking: Asking
+) -> None:
+    ask_in_vain(asking, 3)
+    asking.pods.drop("uid-llama")
+    apiserver.status = 403
+    asking.fetching.look()
+    apiserver.status = 200
+    asking.now += REFUSED_SECONDS
+    asking.fetching.look()
+    assert len(set(paths(apiserver))) == 3
+    assert asking.results == {"failed": 1, "written": 3}
+
+
+def test_so_many_pods_are_touched_at_one_look_and_namespaces_take_turns(
+    apiserver: Apiserver, asking: Asking
+) -> None:
+    asking.pods.drop("uid-llama")
+    for number in range(WRITES + 10):
+        asking.refuse(vllm(f"p{number:04}", memory=f"{number + 1}Mi"))
+    asking.state.upsert(namespace("inference", trusted=True))
+    asking.refuse(vllm("other", namespace="other"))
+    asking.fetching.look()
+    assert len(apiserver.seen) == WRITES
+    assert "/api/v1/namespaces/other/pods/other/status" in paths(apiserver)
+    asking.fetching.look()
+    assert len(set(paths(apiserver))) == len(apiserver.seen) == WRITES + 11
