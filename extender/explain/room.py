@@ -97,14 +97,15 @@ def _to_be_selected(labels: Mapping[str, str], node: str, judge: Judge) -> str:
 
 
 def _room(answer: NodeAnswer, judge: Judge, pod: Pod) -> Iterator[str]:
-    """Say what lacks by requests, whether the node has so much at all, and what would fit."""
+    """Say what lacks, whether the node has so much at all, and what would fit."""
     objection = answer.objection
-    if objection is None or not objection.short:
+    if objection is None or not answer.short:
         return
-    memory = max(answer.verdict.missing, objection.short.get(MEMORY, 0))
     lacking = [
-        _memory(memory, size) if name == MEMORY else resource_in_words(name, size)
-        for name, size in objection.short.items()
+        _memory(size, objection.short.get(MEMORY, 0))
+        if name == MEMORY
+        else resource_in_words(name, size)
+        for name, size in answer.short.items()
         if name != PODS
     ]
     if lacking:
@@ -205,5 +206,9 @@ def amount_in_words(name: str, size: int, more: str = "") -> str:
 
 def _memory(lacking: int, by_requests: int) -> str:
     """Say how much memory lacks, and how much of that kube-scheduler sees."""
-    seen = "" if lacking == by_requests else f" ({format_bytes(by_requests)} by requests alone)"
-    return f"{format_bytes(lacking)} of memory{seen}"
+    said = f"{format_bytes(lacking)} of memory"
+    if not by_requests:
+        return f"{said} once memory-backed volumes are counted"
+    if lacking == by_requests:
+        return said
+    return f"{said} ({format_bytes(by_requests)} by requests alone)"

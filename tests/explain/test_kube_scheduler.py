@@ -338,6 +338,35 @@ def test_what_lacks_is_told_beside_a_cordon() -> None:
 
 
 @pytest.mark.parametrize(
+    ("more", "gpus", "first"),
+    [
+        ({"unschedulable": True}, "0", "kubectl uncordon a; besides, it lacks "),
+        ({"unschedulable": True}, "4", "kubectl uncordon a; besides, it lacks "),
+        ({}, "4", "lacks "),
+    ],
+    ids=["beside a cordon", "beside a cordon and GPUs", "beside GPUs"],
+)
+def test_memory_that_only_the_ledger_knows_of_is_told_beside_what_kube_scheduler_refuses_for(
+    more: dict[str, Any], gpus: str, first: str
+) -> None:
+    """To end what kube-scheduler says would not help."""
+    mounts = [{"name": "ram", "mountPath": "/ram"}]
+    requests = {"memory": "30Gi"} | ({GPU: gpus} if gpus != "0" else {})
+    asker = manifest(
+        containers=[{"name": "main", "resources": {"requests": requests}, "volumeMounts": mounts}],
+        volumes=[{"name": "ram", "emptyDir": {"medium": "Memory", "sizeLimit": "40Gi"}}],
+    )
+    told = document(asker, machine(**more))
+    (answer,) = told["nodes"]
+    lacks = "6.0 GiB of memory once memory-backed volumes are counted"
+    gpu = f" and 2 {GPU}" if gpus != "0" else ""
+    assert answer["remedy"].startswith(f"{first}{lacks}{gpu}; the node is too small: ")
+    if not gpu:
+        assert answer["remedy"].endswith("with resources.requests.memory: 24Gi")
+        assert "and that is large enough" in told["summary"]
+
+
+@pytest.mark.parametrize(
     ("selector", "said"),
     [
         ({"pool": "c"}, "no node has the label pool: c (but a, b); waits for"),
