@@ -143,11 +143,14 @@ def _plain(value: Any, kind: inspect.Type, path: Path) -> Iterator[Refusal]:
     if isinstance(kind, inspect.IntType):
         number = present(value)
         whole = isinstance(number, int) and not isinstance(number, bool)
-        if not whole or not (kind.ge or 0) <= number <= (kind.le or 0):
-            yield _of_another_type(value, f"a whole number of {_bits(kind)} bits", path)
+        if not whole or not _in_range(number, kind):
+            quoted = _is_quoted_number(value) and _in_range(int(value), kind)
+            yield _of_another_type(
+                value, f"a whole number of {_bits(kind)} bits", path, quoted=quoted
+            )
     elif isinstance(kind, inspect.FloatType):
         if not isinstance(value, (int, float)) or isinstance(value, bool):
-            yield _of_another_type(value, "a number", path)
+            yield _of_another_type(value, "a number", path, quoted=_is_quoted_number(value))
     elif isinstance(kind, inspect.BoolType):
         if not isinstance(value, bool):
             yield _of_another_type(value, "true or false, without quotes", path)
@@ -161,14 +164,22 @@ def _plain(value: Any, kind: inspect.Type, path: Path) -> Iterator[Refusal]:
         yield Refusal(path, "is no base64", f"{path[-1]}: what base64 -w0 prints of the file")
 
 
-def _of_another_type(value: Any, wanted: str, path: Path) -> Refusal:
+def _of_another_type(value: Any, wanted: str, path: Path, *, quoted: bool = False) -> Refusal:
+    """Say what should stand there; ``quoted``: the same without quotes would do."""
     key = path[-1] if path and isinstance(path[-1], str) else "it"
-    quoted = isinstance(value, str) and value.removeprefix("-").isdecimal()
     return Refusal(
         path,
         f"is {'of another type' if 'tlsConfig' in path else shown(value)}, and should be {wanted}",
-        f"{key}: {value}" if quoted and "number" in wanted else f"write {key} as {wanted}",
+        f"{key}: {value}" if quoted else f"write {key} as {wanted}",
     )
+
+
+def _is_quoted_number(value: Any) -> bool:
+    return isinstance(value, str) and value.removeprefix("-").isdecimal() and len(value) <= _SHOWN
+
+
+def _in_range(number: int, kind: inspect.IntType) -> bool:
+    return (kind.ge or 0) <= number <= (kind.le or 0)
 
 
 def _bits(kind: inspect.IntType) -> int:

@@ -10,6 +10,7 @@ import ipaddress
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from extender.doctor.decoded import shown
 from extender.doctor.finding import Finding, Severity
 from extender.doctor.scheduler_file import Entry
 
@@ -33,6 +34,16 @@ def check_address(entry: Entry) -> Iterator[Finding]:
             remedy="urlPrefix: http://127.0.0.1:8888",
         )
         return
+    path = url.path.strip("/")
+    if path or url.query or url.fragment:
+        yield Finding(
+            severity=Severity.ERROR if _is_loopback(host) else Severity.WARNING,
+            check="VerbUnknown",
+            object=at,
+            message=f"{shown(given.url_prefix)} is more than an address: the extender has its "
+            "verbs at /filter and the like; every call fails unless a proxy takes that off",
+            remedy=f"urlPrefix: {url.scheme}://{url.netloc}",
+        )
     if url.scheme == "https":
         yield from _tls(entry)
     elif not _is_loopback(host):

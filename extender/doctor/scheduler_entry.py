@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from extender.config import ExtenderConfiguration
-from extender.doctor.decoded import seconds
+from extender.doctor.decoded import seconds, shown
 from extender.doctor.finding import Finding, Severity
 from extender.doctor.scheduler_address import check_address
 from extender.doctor.scheduler_file import Entry
@@ -52,7 +52,11 @@ def check_entry(entry: Entry, setting: Setting) -> Iterator[Finding]:
 
 
 def _verbs(entry: Entry, _setting: Setting) -> Iterator[Finding]:
-    lacking = (
+    """Tell verbs that are not called, and those that nobody answers.
+
+    A verb's address is ``urlPrefix``, a slash and the verb (``send``, in extender.go).
+    """
+    verbs = (
         (
             entry.given.filter_verb,
             Severity.ERROR,
@@ -86,7 +90,8 @@ def _verbs(entry: Entry, _setting: Setting) -> Iterator[Finding]:
             "preemptVerb: preempt",
         ),
     )
-    for verb, severity, check, field, message, remedy in lacking:
+    for verb, severity, check, field, message, remedy in verbs:
+        called = field.removesuffix("Verb")
         if not verb:
             yield Finding(
                 severity=severity,
@@ -94,6 +99,15 @@ def _verbs(entry: Entry, _setting: Setting) -> Iterator[Finding]:
                 object=entry.at(field),
                 message=f"is not set: {message}",
                 remedy=remedy,
+            )
+        elif verb != called:
+            yield Finding(
+                severity=Severity.ERROR,
+                check="VerbUnknown",
+                object=entry.at(field),
+                message=f"is {shown(verb)}, which this extender does not know: every such call "
+                "fails",
+                remedy=f"{field}: {called}",
             )
 
 

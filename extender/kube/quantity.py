@@ -14,7 +14,7 @@ from functools import lru_cache
 from extender.errors import InvalidQuantityError
 
 MAX_VALUE = 2**63 - 1
-"""Largest value of apimachinery's int64 form; anything above is refused here, not clamped."""
+"""Largest value of apimachinery's int64 form, which stands for anything above."""
 
 _QUANTITY = re.compile(
     r"(?P<number>[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))"

@@ -181,6 +181,14 @@ TRAPS: dict[str, tuple[str, Severity, Object, Object]] = {
     "no prioritize": ("NoPrioritize", WARNING, {"extender": {"prioritizeVerb": None}}, {}),
     "no bind": ("NoBind", WARNING, {"extender": {"bindVerb": None}}, {}),
     "no preempt": ("NoPreempt", NOTE, {"extender": {"preemptVerb": None}}, {}),
+    "a verb in another case": ("VerbUnknown", ERROR, {"extender": {"filterVerb": "Filter"}}, {}),
+    "a verb that is a path": ("VerbUnknown", ERROR, {"extender": {"bindVerb": "/bind"}}, {}),
+    "an address with a verb": (
+        "VerbUnknown",
+        ERROR,
+        {"extender": {"urlPrefix": "http://127.0.0.1:8888/filter"}},
+        {"extender": {"urlPrefix": "http://127.0.0.1:8888/"}},
+    ),
     "no weight": ("NoWeight", ERROR, {"extender": {"weight": None}}, {"extender": {"weight": 1}}),
     "a weight that decides nothing": (
         "WeightTooLow",

@@ -58,6 +58,12 @@ def test_a_number_in_quotes_is_told_without_them() -> None:
     assert refusals(text)["extenders[0].weight"].remedy == "weight: 15"
 
 
+@pytest.mark.parametrize("given", ["9" * 31, 10**30])
+def test_a_number_that_is_too_large_is_not_told_to_be_written(given: object) -> None:
+    (found,) = refusals(changed(("extenders", 0, "weight"), given)).values()
+    assert found.remedy == "write weight as a whole number of 64 bits"
+
+
 def test_values_that_are_refused_hide_no_trap_and_no_other_refusal() -> None:
     text = changed(("parallelism",), 0).replace("httpTimeout: 5s", "httpTimeout: 1s")
     text = text.replace("percentageOfNodesToScore: 100", "percentageOfNodesToScore: 150")
