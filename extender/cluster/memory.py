@@ -6,8 +6,6 @@ tmpfs pages to the pod, also after the init container that wrote them has ended.
     max(effective request,
         min(effective pod limit, requests of the app containers + counted volumes not included))
 
-A volume is included where whoever may write to it stays for the pod's life with request = limit.
-
 The request and limit rules are those of k8s.io/component-helpers/resource (PodRequests, PodLimits).
 Of a resize in place that is not carried out, the larger side counts (``cluster.resizes``).
 All figures are bytes. Huge pages are a resource of their own and never part of ``memory``.
@@ -27,7 +25,6 @@ from extender.workload.volumes import normal
 MEMORY = "memory"
 SHARED_MEMORY_MOUNT = "/dev/shm"  # noqa: S108 - a mount path in containers, not a file of ours
 
-HELD = "every container that may write to it stays and has request = limit, which holds it"
 NO_SIZE_LIMIT = "no sizeLimit"
 CAPACITY = f"{SHARED_MEMORY_MOUNT} is capacity, not use"
 
@@ -191,34 +188,25 @@ def _not_counted(
     """Return why a memory-backed volume is not counted; empty where it is."""
     if counting is VolumeCounting.OFF:
         return "memory.volumes is off"
-    staying = [_holds(container, resizes) for container in spec.containers]
-    starting = [
-        container.restart_policy == "Always" and _holds(container, resizes)
-        for container in spec.init_containers
-    ]
-    containers = (*spec.containers, *spec.init_containers)
     mounts = [
-        (mount, holds)
-        for container, holds in zip(containers, (*staying, *starting), strict=True)
+        (container, normal(mount.mount_path))
+        for container in (*spec.containers, *spec.init_containers)
         for mount in container.volume_mounts
         if mount.name == volume.name
     ]
-    writers = [holds for mount, holds in mounts if not mount.read_only]
-    if writers and all(writers):
-        return HELD
+    sidecars = [c for c in spec.init_containers if c.restart_policy == "Always"]
+    if any(c in spec.containers or c in sidecars for c, _ in mounts if _guaranteed(c, resizes)):
+        return "a container that mounts it has request = limit, which already holds it"
     if counting is VolumeCounting.STRICT:
         return ""
-    if mounts and all(normal(mount.mount_path) == SHARED_MEMORY_MOUNT for mount, _ in mounts):
+    if mounts and all(path == SHARED_MEMORY_MOUNT for _, path in mounts):
         return CAPACITY
     if size is None:
         return NO_SIZE_LIMIT
     return ""
 
 
-def _holds(container: Container, resizes: Resizes) -> bool:
-    """Tell whether a container's request is all that it may take, what it writes to tmpfs included.
-
-    Only as long as it lives: the pages stay, and then count against the pod alone.
-    """
+def _guaranteed(container: Container, resizes: Resizes) -> bool:
+    """Tell whether what counts as a container's request is all that its limit lets it take."""
     limit = resizes.limit(container) or 0
     return 0 < limit <= resizes.request(container)

@@ -41,25 +41,18 @@ SERVES = "registry.k8s.io/pause:3.10"
 
 
 def container(name: str = "main", **more: object) -> Object:
-    """Return a container: ``request``, ``limit`` of memory, ``mounts`` as path by volume.
-
-    It may not write to the volumes that ``reads`` names.
-    """
+    """Return a container: ``request``, ``limit`` of memory, ``mounts`` as path by volume."""
     resources: Object = {}
     for kind in ("request", "limit"):
         if kind in more:
             resources[f"{kind}s"] = {"memory": more[kind]}
-    mounts, reads = more.get("mounts", {}), more.get("reads", ())
+    mounts = more.get("mounts", {})
     assert isinstance(mounts, dict)
-    assert isinstance(reads, list | tuple)
     made: Object = {
         "name": name,
         "image": SERVES,
         "resources": resources,
-        "volumeMounts": [
-            {"name": volume, "mountPath": path, "readOnly": volume in reads}
-            for volume, path in mounts.items()
-        ],
+        "volumeMounts": [{"name": volume, "mountPath": path} for volume, path in mounts.items()],
     }
     if more.get("sidecar"):
         made["restartPolicy"] = "Always"
@@ -203,28 +196,8 @@ CASES = {
         ),
         "28Gi",
     ),
-    "request = limit where it is written covers it": (
+    "request = limit where it is mounted covers it": (
         pod("p", [container(request="32Gi", limit="32Gi", mounts=MOUNTED)], [ram()]),
-        None,
-    ),
-    "but not what an init container wrote": (
-        pod(
-            "p",
-            [container(request="10Gi", limit="10Gi", mounts=MOUNTED)],
-            [ram()],
-            [container("fill", mounts=MOUNTED)],
-        ),
-        "30Gi",
-    ),
-    "one that only reads it needs no limit": (
-        pod(
-            "p",
-            [
-                container(request="32Gi", limit="32Gi", mounts=MOUNTED),
-                container("reader", mounts=MOUNTED, reads=("ram",)),
-            ],
-            [ram()],
-        ),
         None,
     ),
     "an init container that needs more covers it": (
@@ -318,7 +291,6 @@ def random_pod(name: str, choose: random.Random) -> Object:
         chosen = [volume["name"] for volume in volumes if choose.random() < 0.5]
         shared = choose.choice(chosen) if chosen and choose.random() < 0.3 else None
         more["mounts"] = {v: "/dev/shm" if v == shared else f"/{v}" for v in chosen}
-        more["reads"] = [v for v in chosen if choose.random() < 0.3]
         more["sidecar"] = kind == "init" and choose.random() < 0.4
         return container(f"{kind}-{number}", **more)
 

@@ -29,18 +29,12 @@ def taker(
     whole: str = "",
     volume: dict[str, Any] = WEIGHTS,
     at: str = "/models",
-    filled_first: bool = False,
 ) -> dict[str, Any]:
-    """The spec of a pod that requests memory and mounts one memory-backed volume.
-
-    ``filled_first``: an init container without any request or limit fills it.
-    """
+    """The spec of a pod that requests memory and mounts one memory-backed volume."""
     resources = {"requests": {"memory": request}} | ({"limits": {"memory": limit}} if limit else {})
     mounts = [{"name": volume["name"], "mountPath": at}]
     container = {"name": "c", "image": "i", "resources": resources, "volumeMounts": mounts}
-    spec: dict[str, Any] = {"containers": [container], "volumes": [volume]}
-    if filled_first:
-        spec["initContainers"] = [{**container, "name": "fill", "resources": {}}]
+    spec = {"containers": [container], "volumes": [volume]}
     return spec | ({"resources": {"requests": {"memory": whole}}} if whole else {})
 
 
@@ -48,11 +42,8 @@ TAKES: dict[str, dict[str, Any]] = {
     "requests 8Gi, a volume with `sizeLimit: 20Gi`": taker(),
     "the same, with a limit of 24Gi on every container together": taker(limit="24Gi"),
     "the same, with `spec.resources.requests.memory: 28Gi` of the pod": taker(whole="28Gi"),
-    "request = limit = 28Gi of the one container that may write to the volume": taker(
+    "a container with request = limit = 28Gi that mounts the volume": taker(
         request="28Gi", limit="28Gi"
-    ),
-    "the same, after an init container without limits that fills the volume": taker(
-        request="28Gi", limit="28Gi", filled_first=True
     ),
     "requests 8Gi, `/dev/shm` of 16Gi": taker(volume=SHM, at="/dev/shm"),
     "requests 8Gi, a volume without `sizeLimit`": taker(volume=UNSIZED),

@@ -152,17 +152,16 @@ def _counted(volume: Object, pod: Object) -> Decimal:
     if directory.get("medium") != "Memory" or not size:
         return Decimal()
     mounts = [
-        (container, mount)
+        (container, mount["mountPath"].rstrip("/"))
         for container in [*spec["containers"], *spec.get("initContainers", [])]
         for mount in container.get("volumeMounts", [])
         if mount["name"] == volume["name"]
     ]
     running = [*spec["containers"], *filter(_is_sidecar, spec.get("initContainers", []))]
-    if mounts and all(mount["mountPath"].rstrip("/") == "/dev/shm" for _, mount in mounts):
+    if mounts and all(path == "/dev/shm" for _, path in mounts):
         return Decimal()
-    writers = [one for one, mount in mounts if not mount.get("readOnly")]
-    covered = all(one in running and _is_guaranteed(pod, one) for one in writers)
-    return Decimal() if writers and covered else size
+    covered = any(one in running and _is_guaranteed(pod, one) for one, _ in mounts)
+    return Decimal() if covered else size
 
 
 def _is_guaranteed(pod: Object, container: Object) -> bool:
