@@ -163,6 +163,10 @@ class Ledger:
             self._on_node.pop(facts.node, uid)
             self._changed.add(facts.node)
 
+    def pods_on(self, name: str) -> list[PodFacts]:
+        """Return the pods that are on a node."""
+        return list(self._on_node.of(name).values())
+
     def making_way(self, name: str, below: int, now: float) -> list[str]:
         """Return the UIDs of a node's pods that are evicted for one of this priority, or may be.
 

@@ -136,6 +136,11 @@ class ClusterState:
         with self._lock:
             return list(self._ledger.pods.values())
 
+    def pods_on(self, node: str) -> list[PodFacts]:
+        """Return the pods that are on a node."""
+        with self._lock:
+            return self._ledger.pods_on(node)
+
     def pod(self, uid: str) -> PodFacts | None:
         """Return one pod by UID."""
         return self._ledger.pods.get(uid)

@@ -23,14 +23,15 @@ class NoEviction(msgspec.Struct, frozen=True, kw_only=True):
 
     The ``victims`` that were not worth it, by node, as UIDs; and ``again_at`` (the state's steady
     time) it is tried in any case, None where that is all. ``lost`` is the node that it is nominated
-    to where that leads nowhere, else empty. ``once_fresh``: nobody can tell by old knowledge where
-    that leads, and it is tried again once that is fresh.
+    to where that leads nowhere, else empty; ``in_doubt`` where nobody could tell where that leads,
+    by old knowledge or in time. ``once_fresh``: it is tried again once knowledge is fresh.
     """
 
     request: PodRequest
     victims: Mapping[str, tuple[str, ...]] = {}
     again_at: float | None = None
     lost: str = ""
+    in_doubt: bool = False
     once_fresh: bool = False
 
 

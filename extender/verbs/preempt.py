@@ -47,14 +47,18 @@ AGAIN_SECONDS = 5.0
 def no_eviction(args: PreemptArgs, made: Decision | None, context: Context) -> NoEviction:
     """Return what follows from an answer that kept nothing; ``made`` is its decision."""
     request = context.request(args.pod)
-    if made is None or Reason.OTHERS_LEAVE.value in made.refused:
-        return NoEviction(request=request, again_at=context.state.steady() + AGAIN_SECONDS)
     nominated = args.pod.status.nominated_node_name
+    again_at = context.state.steady() + AGAIN_SECONDS
+    if made is None:
+        return NoEviction(request=request, again_at=again_at, lost=nominated, in_doubt=True)
+    if Reason.OTHERS_LEAVE.value in made.refused:
+        return NoEviction(request=request, again_at=again_at)
     return NoEviction(
         request=request,
         victims={name: victims.uids for name, victims in args.candidates.items()},
         again_at=context.state.awaits_nomination(args.candidates),
         lost=nominated,
+        in_doubt=bool(made.stale),
         once_fresh=bool(made.stale and nominated),
     )
 

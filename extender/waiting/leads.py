@@ -1,9 +1,9 @@
 """Whether a nomination leads anywhere, where nobody could tell when kube-scheduler asked.
 
-By old knowledge no eviction is worth it, and kube-scheduler keeps a pod's nomination then. Once
-knowledge is fresh, the pod is tried again and that decides; but not where every node failed by
-kube-scheduler's own rules, for nothing that may be written to such a pod has it tried again. What
-is in doubt for longer is decided here.
+By old knowledge no eviction is worth it, nor in an answer that would come too late, and
+kube-scheduler keeps a pod's nomination then. It is tried again later and that decides; but not
+where every node failed by kube-scheduler's own rules, for nothing that may be written to such a pod
+has it tried again. What is in doubt by fresh knowledge is decided here.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def leads_somewhere(request: PodRequest, name: str, state: ClusterState, policy:
     pod = state.pod(request.uid)
     if pod is None:
         return False
-    others = (other for other in state.pods() if other.uid not in making_way)
+    others = (other for other in state.pods_on(name) if other.uid not in making_way)
     objections = Objections(
         judge.view, others, Constraints(), namespace=request.namespace, uid=request.uid
     )

@@ -20,7 +20,7 @@ MAX_LOST = 10_000
 
 
 class Lost(msgspec.Struct, frozen=True):
-    """A pod's nomination to a ``node`` that led nowhere; ``in_doubt`` where old knowledge said so.
+    """A pod's nomination to a ``node`` that led nowhere; ``in_doubt`` where nobody could tell.
 
     ``misses`` counts the times that it could not be taken back; it is tried again ``again_at``, by
     the clock that nobody sets.

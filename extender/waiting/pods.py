@@ -161,7 +161,7 @@ class WaitingPods:
         """
         uid = none.request.uid
         if none.lost:
-            self.lost.put(none.request, none.lost, in_doubt=none.once_fresh)
+            self.lost.put(none.request, none.lost, in_doubt=none.in_doubt)
         if uid not in self:
             return
         also, refused = asked_nodes(none.victims, nodes), RefusedEvictions(none.victims)

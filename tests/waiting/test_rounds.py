@@ -12,6 +12,7 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
+from extender.cluster.view import PodFacts
 from extender.kube.objects import Pod
 from extender.placement.request import PodRequest
 from extender.waiting.leads import IN_DOUBT_SECONDS
@@ -373,6 +374,42 @@ def test_a_nomination_that_old_knowledge_left_is_taken_back_where_filter_is_not_
     leading.see("own 1")
     assert leading.told == ["meant not to a"]
     assert leading.pods.lost.count() == 0
+
+
+@pytest.mark.parametrize("why", ["late", "before the first lists"])
+@pytest.mark.parametrize("room", ["none", "there"])
+def test_a_nomination_that_preempt_could_say_nothing_of_stays_where_it_leads_somewhere_alone(
+    leading: Leading, why: str, room: str
+) -> None:
+    """kube-scheduler keeps it where the answer has no node, and asks no more."""
+    leading.see("own 1")
+    leading.state.upsert(MEANT)
+    if room == "there":
+        leading.state.delete(TAKER)
+    leading.unsynced = () if why == "late" else ("Pod",)
+    assert leading.preempted(MEANT, late=why == "late", b=("uid-nobody",)) == set()
+    leading.unsynced = ()
+    for _ in range(20):
+        leading.see("own 1")
+    assert leading.told == ([] if room == "there" else ["meant not to a"])
+    assert leading.pods.lost.next(leading.now, doubts=True) is None
+
+
+def test_a_doubt_is_settled_by_the_pods_of_its_one_node(
+    leading: Leading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten of them stand between any two pods that are woken, in a cluster of any size."""
+    leading.see("own 1")
+    leading.state.upsert(MEANT)
+    leading.preempted(MEANT, late=True, b=("uid-nobody",))
+
+    def looked_through() -> list[PodFacts]:
+        raise AssertionError
+
+    monkeypatch.setattr(leading.state, "pods", looked_through)
+    for _ in range(10):
+        leading.see("own 1")
+    assert leading.told == ["meant not to a"]
 
 
 @pytest.mark.parametrize("room", ["there", "coming"])
