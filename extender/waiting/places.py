@@ -12,6 +12,7 @@ from collections.abc import Container, Iterable, Iterator
 
 import msgspec
 
+from extender.cluster.view import NodeView
 from extender.placement.evictions import PodOf, refused_eviction
 from extender.placement.grounds import Grounds
 from extender.placement.verdict import Judge
@@ -23,12 +24,14 @@ from extender.waiting.slots import slots
 class Hopeless(msgspec.Struct, frozen=True):
     """The sets of nodes that had no place for a group of pods, and what that rests on.
 
-    And the ``evictions`` that were not worth it for one of them.
+    And the ``evictions`` that were not worth it for one of them. ``fitting`` are those nodes that
+    are known to have had a place.
     """
 
     grounds: Grounds
     sets: Container[AskedNodes | None]
     evictions: Container[RefusedEvictions]
+    fitting: frozenset[str]
 
 
 class Places:
@@ -47,12 +50,15 @@ class Places:
         self._not_worth_it: Container[RefusedEvictions] = ()
         self._in_vain: set[RefusedEvictions] = set()
         self._changed: set[str] = set()
+        self._opened: list[NodeView] = []
+        self._fitted: frozenset[str] = frozenset()
         changed = before.grounds.changed(judge) if before is not None else None
         if before is not None and changed is not None:
             self._without = before.sets
             self._not_worth_it, self._changed = before.evictions, changed
             nodes = judge.view.nodes
             self._opened = [nodes[name] for name in changed if name in nodes and self.slots(name)]
+            self._fitted = before.fitting
 
     def slots(self, name: str) -> int:
         """Return how many of these pods a node has room for; 0 where it refuses them."""
@@ -70,6 +76,12 @@ class Places:
             found = self._choices[asked] = Choice(self, asked, self._fitting(asked))
         return found
 
+    def opens_for(self, asked: AskedNodes | None) -> bool:
+        """Tell whether one of these nodes has a place now, and had none that was known before."""
+        return asked is not None and any(
+            asked.has(node) for node in self._opened if node.name not in self._fitted
+        )
+
     def eviction(self, refused: RefusedEvictions) -> Choice:
         """Return the nodes on which evictions are worth it now that were not."""
         found = Eviction(self, refused, self._worth_it(refused))
@@ -85,7 +97,9 @@ class Places:
     def hopeless(self) -> Hopeless:
         """Return what need not be looked at again before something changes."""
         without = {asked for asked, choice in self._choices.items() if not choice.any}
-        return Hopeless(Grounds.of(self.judge), without, self._in_vain)
+        fitting = (name for name, places in self._slots.items() if places)
+        fitted = self._fitted - self._changed
+        return Hopeless(Grounds.of(self.judge), without, self._in_vain, fitted.union(fitting))
 
     def _worth_it(self, refused: RefusedEvictions) -> Iterator[str]:
         names: Iterable[str] = refused.victims
@@ -118,6 +132,11 @@ class Choice:
         if self._asked is None or (len(self._found) == 1 and self._more()):
             return ""
         return self._found[0] if len(self._found) == 1 else ""
+
+    @property
+    def first(self) -> str:
+        """Return the first node that was found to have a place; empty where none was."""
+        return self._found[0] if self._found else ""
 
     def next(self) -> str:
         """Return a node with a place that is not given away; empty where there is none left."""

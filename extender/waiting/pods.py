@@ -38,7 +38,8 @@ class WaitingPod(msgspec.Struct, frozen=True, kw_only=True):
     both in UNIX seconds; ``refused_steady`` and ``touched_steady`` are the last refusal and the
     last waking by the clock that nobody sets. ``created`` is RFC 3339, as in the pod.
     ``touches`` counts the times that it was woken since the last refusal: none, where only
-    ``touched_at`` is set, which is when it could not be told; ``misses`` counts the times that the
+    ``touched_at`` is set, which is when it could not be told; ``opened``: a node has come to have a
+    place for it since, which had none; ``misses`` counts the times that the
     apiserver would not take it. ``again_at`` is when it is woken in any case, by the clock that
     nobody sets: what was in the way of an eviction for it is decided by then, or not known.
     ``once_fresh``: it is woken, too, when knowledge is fresh.
@@ -57,6 +58,7 @@ class WaitingPod(msgspec.Struct, frozen=True, kw_only=True):
     touched_at: float | None = None
     touched_steady: float | None = None
     touches: int = 0
+    opened: bool = False
     misses: int = 0
     again_at: float | None = None
     once_fresh: bool = False
@@ -221,9 +223,14 @@ class WaitingPods:
         self._change(
             uid,
             lambda pod: msgspec.structs.replace(
-                pod, touched_at=now, touched_steady=steady, touches=pod.touches + 1
+                pod, touched_at=now, touched_steady=steady, touches=pod.touches + 1, opened=False
             ),
         )
+
+    def opened(self, pod: WaitingPod) -> WaitingPod:
+        """Note that a node has come to have a place for a pod that was woken before; return it."""
+        self._change(pod.request.uid, lambda one: msgspec.structs.replace(one, opened=True))
+        return msgspec.structs.replace(pod, opened=True)
 
     def missed(self, uid: str, state: ClusterState, *, reached: bool) -> None:
         """Note that a pod could not be told: it is woken again after the shortest wait.

@@ -11,12 +11,15 @@ decided: only kube-scheduler can tell whom it would evict now.
 
 Thousands may be due at once, and they are woken one after another. So before each of them it is
 looked whether it still waits and still has a place, and whether somebody more urgent has come.
+
+Thousands may wait that could run as far as filter goes, and that kube-scheduler refuses by its own
+rules without a word: a queue behind GPUs. They are woken after everybody else, and seldom.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -26,14 +29,27 @@ from extender.placement.patience import impatient
 from extender.placement.policy import Policy
 from extender.placement.tables import Kind, kind_of
 from extender.placement.verdict import Judge
+from extender.waiting.allowance import Allowance
 from extender.waiting.places import Choice, Hopeless, Places
 from extender.waiting.pods import WaitingPod, WaitingPods
 
 FIRST_RETRY_SECONDS = 5.0
-LAST_RETRY_SECONDS = 60.0
-"""A pod that was woken and not asked about again is woken again, after 5, 10, ... 60 s."""
+LAST_RETRY_SECONDS = 300.0
+"""A pod that was woken and not asked about again was woken in vain: kube-scheduler has reasons of
+its own against it. It is woken again after 5, 10, ... 300 s, which is when kube-scheduler tries it
+by itself (DefaultPodMaxInUnschedulablePodsDuration in kubernetes/pkg/scheduler/backend/queue), and
+sooner once a node opens for it."""
+
+REPEATS_PER_SECOND = 5.0
+MOST_REPEATS = 10
+"""So many are woken again, and so many at once after a while without any: a tenth of what is
+written by the shipped ``waking.perSecond``, however many wait for something else."""
+
+IN_VAIN = 10
+"""Once so many of a kind, or so many for one node, were woken in vain, all others come first."""
 
 MISSED_RETRY_SECONDS = 1.0
+LAST_MISSED_SECONDS = 60.0
 """One that could not be told is told again after so long: nobody knows of it yet. Where the
 apiserver is there and would not take it, after 1, 2, 4, ... 60 s."""
 
@@ -66,6 +82,7 @@ class Waker:
         self._stale = stale
         self._hopeless: dict[_Key, Hopeless] = {}
         self._told: dict[str, str] = {}  # by UID: the node that a pod was woken for
+        self._repeats = Allowance(REPEATS_PER_SECOND, MOST_REPEATS, state.steady)
 
     def due(self) -> Iterator[WaitingPod]:
         """Yield the pods to wake now, the most urgent first, no more than there seems room for.
@@ -74,14 +91,16 @@ class Waker:
         """
         plan = self._plan()
         yield from filter(self._still_waits, plan.again)
-        while plan.ready:
-            pod, choice = plan.ready.popleft()
+        while plan.ready or (plan.repeats and self._repeats.any()):
+            pod, choice = (plan.ready or plan.repeats).popleft()
             node = choice.next()
             if not node or not self._still_waits(pod):
                 continue
             if not self._still_has_room(choice, plan.view):
                 choice.close()
                 continue
+            if pod.touches:
+                self._repeats.take()
             choice.places.taken[node] += 1
             self._told[pod.request.uid] = node
             yield msgspec.structs.replace(pod, right_node=choice.right_node)
@@ -97,6 +116,8 @@ class Waker:
         plan = _Plan(view, stale, refusals, made=self._state.steady(), kept_for=kept_for)
         groups: dict[_Key, Places] = {}
         told, self._told = self._told, {}
+        found: list[_Found] = []
+        in_vain: Counter[_Key | str] = Counter()
         for pod in waiting:
             if _is_due_again(pod, plan.made, fresh=not stale):
                 plan.again.append(pod)
@@ -112,11 +133,18 @@ class Waker:
                 places = groups[key] = Places(judge, self._hopeless.get(key), self._state.pod)
             if node:
                 self._told[pod.request.uid] = node
+                lately = _told_lately(pod, plan.made)
+                if not lately:
+                    in_vain.update((key, node))
                 if not key.own:  # else the view shows what is kept for it
-                    places.taken[node] += 1 if _told_lately(pod, plan.made) else -1
+                    places.taken[node] += 1 if lately else -1
+                if places.opens_for(pod.asked):
+                    pod = self._pods.opened(pod)
+                    ready = _may_be_woken(pod, plan.made)
             if ready and (choice := self._choice(pod, places)).any:
-                plan.ready.append((pod, choice))
+                found.append(_Found(key, pod, choice))
         self._hopeless = {key: places.hopeless() for key, places in groups.items()}
+        plan.put(found, in_vain)
         return plan
 
     def _choice(self, pod: WaitingPod, places: Places) -> Choice:
@@ -126,9 +154,15 @@ class Waker:
         return choice if refused is None else places.eviction(refused)
 
     def _is_old(self, plan: _Plan) -> bool:
-        """Tell whether a plan has to be made anew: something changed, and it is worth its while."""
-        if self._state.steady() - plan.made < plan.kept_for:
+        """Tell whether a plan has to be made anew, and it is worth its while.
+
+        Something changed, or it can be told by now whether those were woken in vain that were.
+        """
+        age = self._state.steady() - plan.made
+        if age < plan.kept_for:
             return False
+        if age >= TOLD_SECONDS:
+            return True
         changed = self._pods.refusals != plan.refusals or self._stale() != plan.stale
         return changed or self._state.view().nodes is not plan.view.nodes
 
@@ -160,7 +194,8 @@ class _Plan:
     """Who is due by one view, in order, and where they could go.
 
     ``refusals`` counts those of before it; it was ``made`` at a time of the clock that nobody sets,
-    and is ``kept_for`` so many seconds.
+    and is ``kept_for`` so many seconds. The ``repeats`` were woken before, in vain: they come after
+    those who are ``ready``.
     """
 
     def __init__(
@@ -178,7 +213,28 @@ class _Plan:
         self.made = made
         self.kept_for = kept_for
         self.ready: deque[tuple[WaitingPod, Choice]] = deque()
+        self.repeats: deque[tuple[WaitingPod, Choice]] = deque()
         self.again: list[WaitingPod] = []
+
+    def put(self, found: Iterable[_Found], in_vain: Mapping[_Key | str, int]) -> None:
+        """Plan for these, who are in order, by how many of a kind and for a node came to nothing.
+
+        Of those who come to nothing in the same way it is enough to have tried some before others
+        are tried. A pod for which a node opened since it was woken is the first that is woken
+        again, then whoever was woken the fewest times.
+        """
+
+        def hope(one: _Found) -> int:
+            tried = one.key, one.choice.first
+            return -sum(in_vain.get(each, 0) >= IN_VAIN for each in tried)
+
+        again = []
+        for one in sorted(found, key=hope, reverse=True):
+            if one.pod.touches:
+                again.append((one.pod, one.choice))
+            else:
+                self.ready.append((one.pod, one.choice))
+        self.repeats.extend(sorted(again, key=lambda it: (not it[0].opened, it[0].touches)))
 
 
 class _Key(msgspec.Struct, frozen=True, order=False):
@@ -193,6 +249,14 @@ class _Key(msgspec.Struct, frozen=True, order=False):
     kind: Kind
 
 
+class _Found(msgspec.Struct, frozen=True):
+    """A pod of a kind, and where it could go."""
+
+    key: _Key
+    pod: WaitingPod
+    choice: Choice
+
+
 def _times(pod: WaitingPod) -> tuple[float, float | None]:
     return pod.refused_steady, pod.touched_steady
 
@@ -203,7 +267,7 @@ def _told_lately(pod: WaitingPod, steady: float) -> bool:
 
 def _is_due_again(pod: WaitingPod, steady: float, *, fresh: bool) -> bool:
     """Tell whether a pod's time has come, and it was not told since (or could not be)."""
-    if pod.once_fresh and fresh:
+    if pod.once_fresh and fresh and not pod.touches:
         return _may_be_woken(pod, steady)
     if pod.again_at is None or steady < pod.again_at:
         return False
@@ -216,14 +280,19 @@ def _may_be_woken(pod: WaitingPod, steady: float) -> bool:
         return True
     if pod.asked is None and pod.touches:
         return False
-    wait = _wait(FIRST_RETRY_SECONDS, pod.touches) if pod.touches else missed_wait(pod.misses)
-    return steady - pod.touched_steady >= wait
+    return steady - pod.touched_steady >= _retry_wait(pod)
+
+
+def _retry_wait(pod: WaitingPod) -> float:
+    if not pod.touches:
+        return missed_wait(pod.misses)
+    return _wait(FIRST_RETRY_SECONDS, 1 if pod.opened else pod.touches, LAST_RETRY_SECONDS)
 
 
 def missed_wait(misses: int) -> float:
     """Return after how many seconds it is tried again what so many times could not be written."""
-    return _wait(MISSED_RETRY_SECONDS, misses)
+    return _wait(MISSED_RETRY_SECONDS, misses, LAST_MISSED_SECONDS)
 
 
-def _wait(first: float, times: int) -> float:
-    return min(LAST_RETRY_SECONDS, first * 2.0 ** min(max(times - 1, 0), 10))
+def _wait(first: float, times: int, last: float) -> float:
+    return min(last, first * 2.0 ** min(max(times - 1, 0), 10))
