@@ -23,12 +23,15 @@ _GB = "1e9"
 
 
 def _rate(name: str, *by: str, of: str = "") -> str:
-    return f"sum by ({', '.join(by)}) (rate({_P}_{name}{of}[{_RATE}]))"
+    return f"sum{_grouped(by)} (rate({_P}_{name}{of}[{_RATE}]))"
+
+
+def _grouped(by: tuple[str, ...]) -> str:
+    return f" by ({', '.join(by)})" if by else ""
 
 
 def _total(name: str, *by: str, of: str = "") -> str:
-    grouped = f" by ({', '.join(by)})" if by else ""
-    return f"sum{grouped} (increase({_P}_{name}{of}[{_RANGE}]))"
+    return f"sum{_grouped(by)} (increase({_P}_{name}{of}[{_RANGE}]))"
 
 
 def _alike(name: str, *by: str) -> str:
@@ -229,6 +232,7 @@ _WAITING = Row(
                 Query(_rate("wakes_total", "result"), "woken: {{result}}"),
                 Query(_rate("retries_total", "by"), "tried again by {{by}}"),
                 Query(_rate("takebacks_total", "result"), "nomination taken back: {{result}}"),
+                Query(_rate("waiting_forgotten_total"), "forgotten for want of room"),
             ),
             unit="ops",
         ),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter as Tally
 from collections.abc import Collection, Iterable, Iterator
 
-from prometheus_client.core import Metric
+from prometheus_client.core import CounterMetricFamily, Metric
 
 from extender.cluster.view import PodFacts, View
 from extender.kube.times import unix_time
 from extender.placement.reasons import Reason
-from extender.serving.families import gauge
+from extender.serving.families import PREFIX, gauge
 from extender.serving.unscheduled import (
     Unscheduled,
     unscheduled_pods,
@@ -61,6 +61,13 @@ class WaitingGauges:
             "gate.",
             ("reason",),
             (((reason,), seconds) for reason, seconds in longest.items()),
+        )
+
+        yield CounterMetricFamily(
+            f"{PREFIX}_waiting_forgotten",
+            "Pods that were refused here and forgotten for want of room: they are not woken until "
+            "there is some again.",
+            value=self._waiting.forgotten,
         )
 
     def _pods(self, view: View, now: float) -> Iterator[tuple[Why, float]]:

@@ -75,6 +75,7 @@ class Waking:
             stale=context.stale,
             request_of=context.request_of,
         )
+        self._crowded = ""  # the namespace of which it was said that it has too many pods
         self._changed = Event()
         self._stopping = Event()
         context.state.subscribe(self._changed.set)
@@ -108,6 +109,7 @@ class Waking:
         """Wake whom it is time to wake; return whether the apiserver was there to be told."""
         if self._context.unsynced():
             return True
+        self._tell_forgotten()
         began = monotonic()
         for told in self._rounds.wake(self._lead):
             self._tell(told)
@@ -118,6 +120,21 @@ class Waking:
                 break
             began = monotonic()
         return True
+
+    def _tell_forgotten(self) -> None:
+        """Say once that pods are forgotten, and once that they are taken in again."""
+        crowded = self._pods.crowded
+        if crowded and not self._crowded:
+            log.warning(
+                "too many pods wait; some are forgotten, and woken when there is room again",
+                namespace=crowded,
+                waiting=len(self._pods),
+                remedy="delete pods of that namespace that cannot run, or bound their number by a "
+                "ResourceQuota (count/pods)",
+            )
+        elif self._crowded and not crowded:
+            log.info("pods that were forgotten are taken in again", waiting=len(self._pods))
+        self._crowded = crowded
 
     def _tell(self, told: Woken | TakenBack) -> None:
         if isinstance(told, TakenBack):

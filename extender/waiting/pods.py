@@ -10,7 +10,7 @@ from math import inf
 from threading import Lock
 
 import msgspec
-from cachetools import FIFOCache, LRUCache
+from cachetools import LRUCache
 
 from extender.cluster.state import ClusterState
 from extender.cluster.view import NodeView, PodFacts
@@ -20,8 +20,12 @@ from extender.placement.request import PodRequest
 from extender.waiting.asked import AskedNodes, asked_nodes
 from extender.waiting.evictions import RefusedEvictions, refused_evictions
 from extender.waiting.lost import LostNominations
+from extender.waiting.shares import Shares
 
 MAX_WAITING = 20_000
+ROOM_AGAIN = 0.9
+"""Those that were forgotten are taken in again once no more than this share of the room is used."""
+
 _KEPT_NODE_SETS = 1024
 
 UNSEEN_SECONDS = 300.0
@@ -75,16 +79,24 @@ class WaitingPod(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WaitingPods:
-    """The set. ``size`` bounds it: the pods refused or woken longest ago are forgotten first."""
+    """The set. ``size`` bounds it: the namespace with the most pods loses one of its own first.
+
+    That is the one that was refused or woken longest ago.
+    """
 
     def __init__(self, size: int = MAX_WAITING) -> None:
-        self._pods: FIFOCache[str, WaitingPod] = FIFOCache(size)
+        self._size = size
+        self._pods: Shares[WaitingPod] = Shares(size)
         self._node_sets: LRUCache[AskedNodes, AskedNodes] = LRUCache(_KEPT_NODE_SETS)
         self._evictions = refused_evictions()
         self.lost = LostNominations()
         self._lock = Lock()
         self.refusals = 0
         """How many pods were added so far, again and again the same ones: what has changed."""
+        self.forgotten = 0
+        """How many pods were forgotten so far, for want of room, while they waited."""
+        self.crowded = ""
+        """The namespace that lost the last of them; empty once they are to be taken in again."""
 
     def __len__(self) -> int:
         return len(self._pods)
@@ -98,12 +110,26 @@ class WaitingPods:
             self.refusals += 1
             before = self._pods.get(pod.request.uid)
             self._evictions.pop(pod.request.uid, None)
-            self._pods[pod.request.uid] = msgspec.structs.replace(
-                pod,
-                since=before.since if before is not None else pod.since,
-                asked=None if pod.asked is None else self._shared(pod.asked),
-                seen=before is not None and before.seen,
+            self._put(
+                msgspec.structs.replace(
+                    pod,
+                    since=before.since if before is not None else pod.since,
+                    asked=None if pod.asked is None else self._shared(pod.asked),
+                    seen=before is not None and before.seen,
+                )
             )
+
+    def _put(self, pod: WaitingPod) -> None:
+        """Keep a pod as it waits now. Whoever calls has the lock."""
+        left = self._pods.put(pod.request.namespace, pod.request.uid, pod)
+        if left is not None:
+            self.forgotten += 1
+            self.crowded, uid = left
+            self._evictions.pop(uid, None)
+
+    def has_room_again(self) -> bool:
+        """Tell whether those that were forgotten are to be taken in again (``recover``)."""
+        return bool(self.crowded) and len(self) <= ROOM_AGAIN * self._size
 
     def _shared(self, asked: AskedNodes) -> AskedNodes:
         """Return the one object for a set: pods of a workload are often asked about on the same."""
@@ -114,7 +140,7 @@ class WaitingPods:
         with self._lock:
             pod = self._pods.get(uid)
             if pod is not None:
-                self._pods[uid] = change(pod)
+                self._put(change(pod))
 
     def get(self, uid: str) -> WaitingPod | None:
         """Return a pod as it waits now."""
@@ -187,8 +213,10 @@ class WaitingPods:
         """After a restart, take every pod that waits for these schedulers for a refused one.
 
         It waits since it was made: who refused it first, and when, is forgotten. So is whom it
-        could have evicted: one that goes before any pod of a node is woken to ask anew.
+        could have evicted: one that goes before any pod of a node is woken to ask anew. The same
+        goes for those that were forgotten for want of room.
         """
+        self.crowded = ""
         now, steady, pods = state.now(), state.steady(), state.pods()
         least = min((facts.priority for facts in pods if facts.node and facts.counts), default=inf)
         for facts in pods:
@@ -212,9 +240,11 @@ class WaitingPods:
         Another one may have led meanwhile, whose kube-scheduler asked about other nodes.
         """
         with self._lock:
-            for uid, pod in list(self._pods.items()):
-                self._pods[uid] = msgspec.structs.replace(
-                    pod, asked=None, touched_at=None, touched_steady=None, touches=0, misses=0
+            for pod in list(self._pods.values()):
+                self._put(
+                    msgspec.structs.replace(
+                        pod, asked=None, touched_at=None, touched_steady=None, touches=0, misses=0
+                    )
                 )
 
     def touched(self, uid: str, state: ClusterState) -> None:
@@ -263,7 +293,7 @@ class WaitingPods:
         """Forget a pod, which goes somewhere or is gone: a nomination leads nowhere no more."""
         self.lost.drop_of(uid)
         with self._lock:
-            self._pods.pop(uid, None)
+            self._pods.pop(uid)
             self._evictions.pop(uid, None)
 
     def clear(self) -> None:

@@ -197,7 +197,8 @@ class Rounds:
         While another leads all are forgotten: it is told what becomes of them. kube-scheduler asks
         from the first moment of a term on, before the Lease shows that one, so who is refused by
         then is kept. The others are recovered: at once, and once more when the watch has come to
-        where the apiserver was. Until then it may not have shown all of them.
+        where the apiserver was. Until then it may not have shown all of them. So are those that
+        were forgotten for want of room, when there is some again.
         """
         term = lead.term
         if term is None:
@@ -208,12 +209,13 @@ class Rounds:
         if not lead.leads():
             return
         complete = lead.caught_up()
-        if term == self._term and (self._complete or not complete):
+        followed = term == self._term and (self._complete or not complete)
+        if followed and not self._pods.has_room_again():
             return
         if self._term not in {None, term}:
             self._pods.renew()
-        self._term, self._complete = term, complete
         self._pods.recover(self._state, self._schedulers, self._request_of)
+        self._term, self._complete = term, complete
 
     def _take_back(self, lost: Lost) -> TakenBack:
         word = self._telling.take_back(lost.request, lost.node)

@@ -118,7 +118,8 @@ class Waker:
         told, self._told = self._told, {}
         found: list[_Found] = []
         in_vain: Counter[_Key | str] = Counter()
-        for pod in waiting:
+        for each in waiting:
+            pod = each
             if _is_due_again(pod, plan.made, fresh=not stale):
                 plan.again.append(pod)
                 continue

@@ -17,6 +17,7 @@ from extender.serving.knowledge import FileKnowledge
 from extender.serving.service import Service, Verb
 from extender.serving.waking import Waking
 from extender.verbs.context import Context
+from extender.waiting.pods import WaitingPods
 from extender.waiting.wake import FIRST_RETRY_SECONDS
 from extender.watch.client import connect
 from tests.builders import node, tmpfs
@@ -31,8 +32,9 @@ PODS = [f"ram-{number}" for number in range(3)]
 class Woken(Room):
     """Three pods that wait, and the waking of a service, done by hand."""
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, *, room_for: int = 100) -> None:
         super().__init__()
+        self.pods = WaitingPods(size=room_for)
         self.state.upsert(node("a"))
         self.open = True
         self.term: str | None = "we"
@@ -246,3 +248,23 @@ def test_what_is_held_for_a_pod_is_free_again_when_it_is_refused_everywhere() ->
     assert ask(service.filter, "second", "a")["NodeNames"] == []
     assert ask(service.filter, "first", "b")["NodeNames"] == []
     assert ask(service.filter, "second", "a")["NodeNames"] == ["a"]
+
+
+def test_that_pods_are_forgotten_for_want_of_room_is_said_once_and_so_is_its_end(
+    tmp_path: Path,
+) -> None:
+    with answering() as apiserver, capture_logs() as logs:
+        apiserver.status = 200
+        room = Woken(apiserver.url, tmp_path, room_for=2)
+        for _ in range(3):
+            room.refuse(tmpfs(PODS[0], size="20Gi"), "a")
+            room.waking.wake()
+        for name in PODS[:2]:
+            room.state.delete(tmpfs(name, size="20Gi"))
+        for _ in range(3):
+            room.waking.wake()
+    said = [entry for entry in logs if "forgotten" in entry["event"]]
+    assert [entry["log_level"] for entry in said] == ["warning", "info"]
+    assert (said[0]["namespace"], said[0]["waiting"]) == ("inference", 2)
+    assert "ResourceQuota" in said[0]["remedy"]
+    assert [pod.request.name for pod in room.pods.all()] == PODS[2:]

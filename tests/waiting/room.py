@@ -25,6 +25,8 @@ class Room:
         """By how much the other clock was set since."""
         self.stale: tuple[str, ...] = ()
         self.unsynced: tuple[str, ...] = ()
+        self.late = False
+        """Whether what is asked now would be answered too late."""
         self.state = ClusterState(clock=lambda: self.now + self.set_by, steady=lambda: self.now)
         self.context = Context(
             state=self.state,
@@ -61,14 +63,14 @@ class Room:
         none = NoEviction(request=self.context.request(pod), victims={on: ()}, again_at=again_at)
         self.pods.refuse_preemption(none, nodes=self.state.view().nodes)
 
-    def preempted(self, pod: Pod, *, late: bool = False, **victims: tuple[str, ...]) -> set[str]:
+    def preempted(self, pod: Pod, **victims: tuple[str, ...]) -> set[str]:
         """Ask preempt for a pod that filter has refused; return the nodes that it leaves.
 
-        ``victims`` has those that are proposed, by node. ``late``: the answer would be.
+        ``victims`` has those that are proposed, by node.
         """
         proposed = {name: Victims(uids=uids, pdb_violations=0) for name, uids in victims.items()}
         args = PreemptArgs(pod=pod, candidates=proposed)
-        kept, made = preempt(args, self.context, late=lambda: late)
+        kept, made = preempt(args, self.context, late=lambda: self.late)
         if kept:
             self.pods.lost.drop_of(pod.metadata.uid)
         else:

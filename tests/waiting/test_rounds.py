@@ -16,7 +16,7 @@ from extender.cluster.view import PodFacts
 from extender.kube.objects import Pod
 from extender.placement.request import PodRequest
 from extender.waiting.leads import IN_DOUBT_SECONDS
-from extender.waiting.pods import UNSEEN_SECONDS
+from extender.waiting.pods import UNSEEN_SECONDS, WaitingPods
 from extender.waiting.rounds import TAKEN_BACK_AFTERWARDS, WOKEN_BETWEEN, Rounds, Told, Word
 from tests.builders import node, tmpfs
 from tests.verbs.test_preempt import above, evicted, nominated
@@ -29,8 +29,9 @@ WAITS = tmpfs("waits", size="20Gi")
 class Leading(Room):
     """A node that is full, the rounds of a service, and the lead as it sees it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, room_for: int = 100) -> None:
         super().__init__()
+        self.pods = WaitingPods(size=room_for)
         self.term: str | None = None
         self.open = False
         self.complete = True
@@ -178,6 +179,24 @@ def test_a_pod_whose_nomination_is_refused_is_touched_in_its_place(leading: Lead
     assert leading.told == ["waits to a"]
     leading.see("own 1")
     assert leading.told == ["waits to a", "waits"]
+
+
+def test_who_was_forgotten_for_want_of_room_is_taken_in_again_once_there_is_some() -> None:
+    leading = Leading(room_for=10)
+    leading.see("own 1")
+    for number in range(12):
+        leading.refuse(tmpfs(f"waits-{number:02}", size="20Gi"), "a")
+    leading.see("own 1")
+    assert leading.waiting() == [f"waits-{number:02}" for number in range(2, 12)]
+    for number in range(8, 12):
+        leading.state.delete(tmpfs(f"waits-{number:02}", size="20Gi"))
+    leading.see("own 1")
+    leading.see("own 1")
+    assert leading.waiting() == [f"waits-{number:02}" for number in range(8)]
+    leading.refuse(tmpfs("waits-12", size="20Gi"), "a")
+    leading.state.upsert(tmpfs("is-new", size="20Gi"))
+    leading.see("own 1")
+    assert "is-new" not in leading.waiting(), "nobody was forgotten any more"
 
 
 MEANT = nominated(above(tmpfs("meant", size="20Gi")), "a")
@@ -386,9 +405,9 @@ def test_a_nomination_that_preempt_could_say_nothing_of_stays_where_it_leads_som
     leading.state.upsert(MEANT)
     if room == "there":
         leading.state.delete(TAKER)
-    leading.unsynced = () if why == "late" else ("Pod",)
-    assert leading.preempted(MEANT, late=why == "late", b=("uid-nobody",)) == set()
-    leading.unsynced = ()
+    leading.late, leading.unsynced = why == "late", () if why == "late" else ("Pod",)
+    assert leading.preempted(MEANT, b=("uid-nobody",)) == set()
+    leading.late, leading.unsynced = False, ()
     for _ in range(20):
         leading.see("own 1")
     assert leading.told == ([] if room == "there" else ["meant not to a"])
@@ -401,7 +420,8 @@ def test_a_doubt_is_settled_by_the_pods_of_its_one_node(
     """Ten of them stand between any two pods that are woken, in a cluster of any size."""
     leading.see("own 1")
     leading.state.upsert(MEANT)
-    leading.preempted(MEANT, late=True, b=("uid-nobody",))
+    leading.late = True
+    leading.preempted(MEANT, b=("uid-nobody",))
 
     def looked_through() -> list[PodFacts]:
         raise AssertionError

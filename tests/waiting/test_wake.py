@@ -392,6 +392,31 @@ def test_the_number_of_waiting_pods_is_bounded() -> None:
     assert len(pods) == 10
 
 
+def crowd(room: Room, number: int) -> None:
+    """Refuse many pods of one tenant that are too large for the node."""
+    for each in range(number):
+        plain = tmpfs(f"theirs-{each}", size="100Gi")
+        room.refuse(
+            msgspec.structs.replace(
+                plain, metadata=msgspec.structs.replace(plain.metadata, namespace="tenant")
+            ),
+            "a",
+        )
+
+
+def test_pods_of_one_namespace_push_none_of_another_out() -> None:
+    room = Room()
+    room.pods = WaitingPods(size=10)
+    room.begin(Policy())
+    room.state.upsert(node("a"))
+    room.state.upsert(tmpfs("taker", size="60Gi", on="a"))
+    room.refuse(tmpfs("able", size="10Gi"), "a")
+    crowd(room, 30)
+    assert (len(room.pods), room.pods.forgotten, room.pods.crowded) == (10, 21, "tenant")
+    room.state.delete(tmpfs("taker", size="60Gi", on="a"))
+    assert room.woken() == ["able"]
+
+
 def prioritized(name: str, priority: int, size: str = "40Gi") -> Pod:
     plain = tmpfs(name, size=size)
     return msgspec.structs.replace(plain, spec=_with(plain.spec, priority=priority))
