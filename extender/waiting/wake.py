@@ -225,12 +225,12 @@ class _Plan:
         again, then whoever was woken the fewest times.
         """
 
-        def hope(one: _Found) -> int:
+        def vain(one: _Found) -> int:
             tried = one.key, one.choice.first
-            return -sum(in_vain.get(each, 0) >= IN_VAIN for each in tried)
+            return sum(in_vain.get(each, 0) >= IN_VAIN for each in tried)
 
         again = []
-        for one in sorted(found, key=hope, reverse=True):
+        for one in sorted(found, key=vain):
             if one.pod.touches:
                 again.append((one.pod, one.choice))
             else:
