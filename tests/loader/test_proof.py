@@ -333,6 +333,15 @@ OTHER_KINDS = {
         "diffusers",
         True,
     ),
+    "a pipeline of diffusers with numbers and words among what it was made with": (
+        {
+            "model_index.json": b'{"vae": ["d", "V"], "image_size": [512, 512], '
+            b'"scale": [0.5, null], "sizes": [1, 2, 3], "mode": "fast"}',
+            "vae/diffusion_pytorch_model.safetensors": safetensors({"a": b"1"}),
+        },
+        "diffusers",
+        True,
+    ),
     "an adapter": (
         {"adapter_config.json": b"{}", "adapter_model.safetensors": safetensors({"a": b"1"})},
         "safetensors",

@@ -68,8 +68,9 @@ def _content(directory: Path, path: str, scan: Scan) -> Any:
 def _folders(pipeline: str, content: Any) -> Iterator[str]:
     if pipeline == DIFFUSERS and isinstance(content, dict):
         for name, value in content.items():
-            made_by = value if isinstance(value, list) else []
-            if not name.startswith("_") and len(made_by) == 2 and None not in made_by:
+            made_by = value if isinstance(value, list) else []  # library and class, or numbers
+            class_told = len(made_by) == 2 and all(isinstance(each, str) for each in made_by)
+            if class_told and not name.startswith("_"):
                 yield name
     if pipeline == SENTENCE_TRANSFORMERS and isinstance(content, list):
         for module in content:
