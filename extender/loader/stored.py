@@ -26,7 +26,7 @@ from extender.loader.proof.marker import (
     UnreadableMarkerError,
     read_marker,
 )
-from extender.loader.proof.names import is_of_a_model
+from extender.loader.proof.names import are_of_a_part, is_of_a_model
 from extender.loader.sources import as_text
 
 log = structlog.get_logger("extender.loader")
@@ -70,9 +70,10 @@ def model_directories(directory: Path) -> list[Path]:
     below = stored(CacheDirectory(directory))
     if not below or below[0].path == IN_PLACE or is_snapshot(directory):
         return [directory]
-    with os.scandir(directory) as entries:  # others keep notes and flags beside models
-        itself = any(not entry.is_dir() and is_of_a_model(entry.name) for entry in entries)
-    if itself and not any(m.marker or is_hub_model(directory / m.path) for m in below):
+    files = _files(directory)  # others keep notes and flags beside models
+    parts = files and any(are_of_a_part(_files(directory / model.path)) for model in below)
+    known = any(m.marker or is_hub_model(directory / m.path) for m in below)
+    if not known and (parts or any(map(is_of_a_model, files))):
         return [directory]  # a model with parts in directories of their own
     found = []
     for model in below:
@@ -86,8 +87,7 @@ def models_of_cache(directory: Path) -> list[Stored]:
 
     Of what other programs put there nobody can tell that it is no part of a model. Raises OSError.
     """
-    with os.scandir(directory) as entries:
-        files = [entry.name for entry in entries if not entry.is_dir()]
+    files = _files(directory)
     if MARKER in files or any(map(is_of_a_model, files)):
         return []
     below = stored(CacheDirectory(directory))
@@ -98,6 +98,11 @@ def models_of_cache(directory: Path) -> list[Stored]:
 def is_hub_model(directory: Path) -> bool:
     """Whether a directory is one model in the layout of the hub's cache."""
     return directory.name.startswith(_HUB_MODEL) and (directory / "snapshots").is_dir()
+
+
+def _files(directory: Path) -> list[str]:
+    with os.scandir(directory) as entries:
+        return [entry.name for entry in entries if not entry.is_dir()]
 
 
 def _is_the_hubs(directory: Path, name: str) -> bool:

@@ -13,7 +13,7 @@ from extender.loader.layout import CacheDirectory, writing
 from extender.loader.publish import Publisher
 from tests.cli.program import run
 from tests.clock import Clock
-from tests.loader.models import contents, hub_cache, listing, put, small_model
+from tests.loader.models import contents, hub_cache, listing, put, safetensors, small_model
 
 SHARD = "model-00001-of-00002.safetensors"
 FILES = small_model()
@@ -132,6 +132,41 @@ def test_verify_takes_a_cache_with_a_note_in_it_for_what_it_is(
     done = run("loader", "verify", tmp_path, "-o", "json")
     assert told(done) == {"whole": True, "half": False}
     assert done.code == 1
+
+
+PARTS = {
+    "split": {
+        "split_files/vae/vae.safetensors": safetensors({"a": b"1"}),
+        "split_files/text_encoders/clip.safetensors": safetensors({"b": b"1"}),
+    },
+    "annotators": {"models/control.pth": b"\x80\x02", "annotator/ckpts/body.pth": b"\x80\x02"},
+    "one with a config": {
+        "converter/config.json": b"{}",
+        "converter/checkpoint.pth": b"\x80\x02",
+        "base_speakers/ses/en.pth": b"\x80\x02",
+    },
+    "a tokenizer of its own": {
+        "text_encoder/config.json": b'{"vocab_size": 9}',
+        "text_encoder/model.safetensors": safetensors({"a": b"1"}),
+        "tokenizer/vocab.txt": b"a",
+    },
+}
+
+
+@pytest.mark.parametrize("parts", PARTS)
+@pytest.mark.parametrize("flag", [{}, {"README.md": b"a cache"}])
+def test_verify_takes_parts_beside_a_note_for_one_model(
+    tmp_path: Path, parts: str, flag: dict[str, bytes]
+) -> None:
+    """Whole repositories are laid out so, with nothing but a README above their parts."""
+    put(tmp_path / "cache/repackaged", {"README.md": b"hi", **PARTS[parts]})
+    put(tmp_path / "cache/other", small_model())
+    put(tmp_path / "cache", flag)
+    done = run("loader", "verify", tmp_path / "cache/repackaged", "-o", "json")
+    assert told(done) == {"repackaged": True}
+    done = run("loader", "verify", tmp_path / "cache", "-o", "json")
+    assert told(done) == {"other": True, "repackaged": True}
+    assert done.code == 0
 
 
 def test_verify_leaves_out_what_the_hubs_tools_keep_beside_models(tmp_path: Path) -> None:

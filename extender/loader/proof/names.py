@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from extender.loader.proof.parts import PIPELINES
 from extender.loader.sources import ANY_PART, Listing, Part
@@ -27,6 +27,9 @@ KINDS = {
     ".ckpt": "pytorch",
 }
 """Suffixes of weight files; the first that is there names the model's kind."""
+
+WITH_CONFIG = frozenset({"safetensors", "pytorch"})
+"""Kinds of weights that nobody can open without a config."""
 
 CONFIGS = ("config.json", "adapter_config.json", "params.json")
 """Of transformers, of an adapter, of Mistral's own format."""
@@ -67,6 +70,16 @@ def is_of_a_model(name: str) -> bool:
     """Tell whether a file is, by its name, one of those that a model consists of."""
     known = name in CONFIGS or name in PIPELINES or name.endswith(INDEX)
     return known or is_weights(name) or is_tokenizer(name)
+
+
+def are_of_a_part(names: Sequence[str]) -> bool:
+    """Tell whether files that lie together are of a part of a model, and no model by themselves.
+
+    By their names: weights that cannot be opened without a config, or a tokenizer, and no config.
+    """
+    kinds = {KINDS.get(posixpath.splitext(name)[1].lower()) for name in names} - {None}
+    known = any(name in CONFIGS or name in PIPELINES for name in names)
+    return any(map(is_of_a_model, names)) and not known and kinds <= WITH_CONFIG
 
 
 def tells_of_others(path: str) -> bool:

@@ -24,7 +24,7 @@ from extender.loader.proof.beginnings import (
     read_bounded,
     read_first,
 )
-from extender.loader.proof.names import CONFIGS, INDEX, KINDS, is_tokenizer, is_weights
+from extender.loader.proof.names import CONFIGS, INDEX, KINDS, WITH_CONFIG, is_tokenizer, is_weights
 from extender.loader.proof.parts import DIFFUSERS, check_parts, note_code
 from extender.loader.proof.safetensors import read_header
 from extender.loader.proof.scan import Found, Scan
@@ -40,8 +40,6 @@ _NUMBERED = re.compile(
     r"(?P<stem>.+)-(?P<of>\d{5,6})-of-(?P<all>\d{5,6})(?P<suffix>\.[a-z]+)", re.ASCII
 )
 _MOST_SHARDS = 10_000
-
-_WITH_CONFIG = frozenset({"safetensors", "pytorch"})
 
 _LOOKED_INTO = frozenset({"safetensors", "gguf", "pytorch"})
 
@@ -211,7 +209,7 @@ def _lacking_by_name(files: Mapping[str, Found], kind: str) -> Problem | None:
         return Problem("", ProblemKind.WEIGHTS, "holds no weights in any format that is known")
     names = {path for path in files if "/" not in path}
     if (
-        kind in _WITH_CONFIG
+        kind in WITH_CONFIG
         and names.isdisjoint(CONFIGS)
         and any(is_weights(name) for name in names)
     ):
@@ -223,7 +221,7 @@ def _without_tokenizer(directory: Path, scan: Scan, kind: str) -> Problem | None
     """Say whether a config asks for a tokenizer that is not there."""
     names = {path for path in scan.files if "/" not in path}
     config = next((name for name in CONFIGS if name in names), None)
-    if config is None or kind not in _WITH_CONFIG:
+    if config is None or kind not in WITH_CONFIG:
         return None
     content = _json(directory, config, scan, ProblemKind.CONFIG)
     tokenizer = any(map(is_tokenizer, names))
