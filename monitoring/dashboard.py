@@ -233,6 +233,7 @@ _WAITING = Row(
                 Query(_rate("retries_total", "by"), "tried again by {{by}}"),
                 Query(_rate("takebacks_total", "result"), "nomination taken back: {{result}}"),
                 Query(_rate("waiting_forgotten_total"), "forgotten for want of room"),
+                Query(_rate("left_out_total"), "left out by a fault"),
             ),
             unit="ops",
         ),

@@ -12,6 +12,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from threading import Event, Thread
 from urllib.parse import quote
 
@@ -130,10 +131,16 @@ class Events:
             request, refused = pod.request, frozenset(pod.refused)
             key = request.namespace, id(request.workload), refused
             if key not in known:
-                judge = Judge(request, view, self._context.policy)
-                known[key] = list(waiting_remarks(judge, {Reason(each) for each in refused}))
+                remark = partial(self._waiting_remarks, request, refused, view)
+                known[key] = self._pods.apart.judge(request, remark, [])
             yield request, known[key]
         yield from self._in_vain(view)
+
+    def _waiting_remarks(
+        self, request: PodRequest, refused: Iterable[str], view: View
+    ) -> list[Warned]:
+        judge = Judge(request, view, self._context.policy)
+        return list(waiting_remarks(judge, {Reason(each) for each in refused}))
 
     def _bound(self, now: float) -> Iterator[tuple[PodRequest, Iterable[Warned]]]:
         """Yield the pods that were bound lately, until all was said of them that is to be said."""
@@ -141,7 +148,8 @@ class Events:
             request = self._placed.popleft()
             self._untold[request.uid] = request, now
         for uid, (request, since) in list(self._untold.items()):
-            remarks = list(volume_remarks(request))
+            read = partial(list[Warned], volume_remarks(request))
+            remarks: list[Warned] = self._pods.apart.judge(request, read, [])
             yield request, remarks
             later = any(self._told.later(uid, reason, now) for reason, _ in remarks)
             if not later or now - since >= HOUR:
@@ -152,17 +160,24 @@ class Events:
 
         Where no node passed by its own count, filter was not asked, and they do not wait for us.
         """
-        context, known = self._context, dict[tuple[str, int], Warned]()
+        context, known = self._context, dict[tuple[str, int], list[Warned]]()
         for facts in context.state.pods():
             begun = unix_time(facts.created)
             if not evicts_in_vain(facts) or facts.scheduler not in context.schedulers:
                 continue
             if begun is None or view.now - begun < WAITED_SECONDS:
                 continue
-            request, key = context.request_of(facts), (facts.namespace, id(facts.workload))
+            request = self._pods.apart.judge(facts, partial(context.request_of, facts), None)
+            if request is None:
+                continue
+            key = facts.namespace, id(facts.workload)
             if key not in known:
-                known[key] = eviction_remark(Judge(request, view, context.policy))
-            yield request, [known[key]]
+                remark = partial(self._eviction_remarks, request, view)
+                known[key] = self._pods.apart.judge(request, remark, [])
+            yield request, known[key]
+
+    def _eviction_remarks(self, request: PodRequest, view: View) -> list[Warned]:
+        return [eviction_remark(Judge(request, view, self._context.policy))]
 
     def _tell(self, request: PodRequest, remark: Warned) -> bool:
         """Write one event unless it was said lately; return false where the apiserver failed."""

@@ -70,6 +70,13 @@ class WaitingGauges:
             value=self._waiting.forgotten,
         )
 
+        yield CounterMetricFamily(
+            f"{PREFIX}_left_out",
+            "Times that this program failed at one pod, by a fault of its own, and left it out "
+            "where it looks at all of them: who is woken, what is fetched, what is told.",
+            value=self._waiting.apart.failures,
+        )
+
     def _pods(self, view: View, now: float) -> Iterator[tuple[Why, float]]:
         """Yield each waiting pod's reasons, and since when it waits, in UNIX seconds."""
         context, state = self._context, self._context.state

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import partial
 
 import msgspec
 
@@ -27,6 +28,7 @@ from extender.placement.request import PodRequest
 from extender.placement.tables import Kind, kind_of
 from extender.placement.verdict import Judge
 from extender.report import WISH_SECONDS, WantedModel
+from extender.waiting.apart import Apart
 from extender.waiting.asked import AskedNodes
 from extender.waiting.pods import WaitingPod
 from extender.waiting.slots import slots
@@ -76,7 +78,13 @@ class Wishing:
     """Works out what should be asked for now, over one view."""
 
     def __init__(
-        self, view: View, policy: Policy, bounds: Bounds, *, pending: Collection[str]
+        self,
+        view: View,
+        policy: Policy,
+        bounds: Bounds,
+        *,
+        pending: Collection[str],
+        apart: Apart,
     ) -> None:
         """Begin with what is asked for already.
 
@@ -86,6 +94,7 @@ class Wishing:
         """
         self._view = view
         self._pending = pending
+        self._apart = apart
         self._policy = policy
         self._bounds = bounds
         self.unasked: list[WaitingPod] = []
@@ -103,14 +112,10 @@ class Wishing:
         Where nobody has asked about a kind of pods since this program started, it is not known
         which nodes could run them: one of each kind is then among the ``unasked``.
         """
-        judged = set()
+        judged: set[str] = set()
         for request, asked, pods in self._groups(waiting):
-            if asked is None:  # what is asked for stands until it is asked about
-                if self._may_be_fetched(request) and not self._asked_lately(pods):
-                    self.unasked.append(pods[0])
-                continue
-            judged |= {f"{pod.request.namespace}/{pod.request.name}" for pod in pods}
-            self._wish(request, tuple(asked.among(self._view.nodes)), pods)
+            wish = partial(self._wish_for, request, asked, pods)
+            judged |= self._apart.judge(request, wish, frozenset[str]())
         for place, model in self._old.items():
             if model.pod not in judged:
                 self._wishes.setdefault(place, model)
@@ -132,6 +137,17 @@ class Wishing:
             table.setdefault(key, []).append(pod)
         for pods in table.values():
             yield pods[0].request, pods[0].asked, pods
+
+    def _wish_for(
+        self, request: PodRequest, asked: AskedNodes | None, pods: list[WaitingPod]
+    ) -> frozenset[str]:
+        """Return the names of pods that ask for the same, where what they need is decided."""
+        if asked is None:  # what is asked for stands until it is asked about
+            if self._may_be_fetched(request) and not self._asked_lately(pods):
+                self.unasked.append(pods[0])
+            return frozenset()
+        self._wish(request, tuple(asked.among(self._view.nodes)), pods)
+        return frozenset(f"{pod.request.namespace}/{pod.request.name}" for pod in pods)
 
     def _may_be_fetched(self, request: PodRequest) -> bool:
         return bool(self._fetched_for(Judge(request, self._view, self._policy)))

@@ -6,6 +6,7 @@ Bounded, safe to use from threads. A pod is forgotten once the watch shows it bo
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping
+from functools import partial
 from math import inf
 from threading import Lock
 
@@ -17,6 +18,7 @@ from extender.cluster.view import NodeView, PodFacts
 from extender.kube.times import unix_time
 from extender.placement.evictions import NoEviction
 from extender.placement.request import PodRequest
+from extender.waiting.apart import Apart
 from extender.waiting.asked import AskedNodes, asked_nodes
 from extender.waiting.evictions import RefusedEvictions, refused_evictions
 from extender.waiting.lost import LostNominations
@@ -90,6 +92,8 @@ class WaitingPods:
         self._node_sets: LRUCache[AskedNodes, AskedNodes] = LRUCache(_KEPT_NODE_SETS)
         self._evictions = refused_evictions()
         self.lost = LostNominations()
+        self.apart = Apart()
+        """Judges each of them apart, for whoever looks at all of them."""
         self._lock = Lock()
         self.refusals = 0
         """How many pods were added so far, again and again the same ones: what has changed."""
@@ -221,10 +225,13 @@ class WaitingPods:
         least = min((facts.priority for facts in pods if facts.node and facts.counts), default=inf)
         for facts in pods:
             waits = facts.may_be_bound and facts.scheduler in schedulers
-            if waits and facts.uid not in self:
+            if not waits or facts.uid in self:
+                continue
+            request = self.apart.judge(facts, partial(request_of, facts), None)
+            if request is not None:
                 self.add(
                     WaitingPod(
-                        request=request_of(facts),
+                        request=request,
                         asked=None,
                         refused={},
                         created=facts.created,

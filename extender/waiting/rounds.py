@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator
 from enum import StrEnum
+from functools import partial
 from itertools import chain, repeat
 from typing import Protocol
 
@@ -186,10 +187,13 @@ class Rounds:
             lost = self._pods.lost.next(steady, doubts=doubts)
             if lost is None or not lost.in_doubt:
                 return lost
-            if not leads_somewhere(lost.request, lost.node, self._state, self._policy):
+            if not self._pods.apart.judge(lost.request, partial(self._leads, lost), otherwise=True):
                 return lost
             self._pods.lost.drop(lost)
         return None
+
+    def _leads(self, lost: Lost) -> bool:
+        return leads_somewhere(lost.request, lost.node, self._state, self._policy)
 
     def _follow(self, lead: Lead) -> None:
         """Have those wait who wait in the present term.
@@ -228,7 +232,7 @@ class Rounds:
 
     def _wake(self, pod: WaitingPod) -> Woken:
         state, request = self._state, pod.request
-        node = self._nominations.take(pod)
+        node = self._pods.apart.judge(request, partial(self._nominations.take, pod), "")
         self._pods.touched(request.uid, state)
         if node:
             self._pods.lost.drop_of(request.uid)

@@ -19,7 +19,8 @@ rules without a word: a queue behind GPUs. They are woken after everybody else, 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import msgspec
 
@@ -93,11 +94,8 @@ class Waker:
         yield from filter(self._still_waits, plan.again)
         while plan.ready or (plan.repeats and self._repeats.any()):
             pod, choice = (plan.ready or plan.repeats).popleft()
-            node = choice.next()
-            if not node or not self._still_waits(pod):
-                continue
-            if not self._still_has_room(choice, plan.view):
-                choice.close()
+            node = self._pods.apart.judge(pod.request, partial(self._place, pod, choice, plan), "")
+            if not node:
                 continue
             if pod.touches:
                 self._repeats.take()
@@ -114,39 +112,47 @@ class Waker:
         view = self._state.view()
         kept_for = len(waiting) * PLAN_SECONDS_PER_POD
         plan = _Plan(view, stale, refusals, made=self._state.steady(), kept_for=kept_for)
-        groups: dict[_Key, Places] = {}
         told, self._told = self._told, {}
-        found: list[_Found] = []
-        in_vain: Counter[_Key | str] = Counter()
-        for each in waiting:
-            pod = each
+        for pod in waiting:
             if _is_due_again(pod, plan.made, fresh=not stale):
                 plan.again.append(pod)
                 continue
             node = told.get(pod.request.uid, "") if pod.touches else ""
-            ready = _may_be_woken(pod, plan.made)
-            if not node and not ready:
-                continue
-            key = self._key(pod, view, stale)
-            places = groups.get(key)
-            if places is None:
-                judge = Judge(pod.request, view, self._policy, stale=stale)
-                places = groups[key] = Places(judge, self._hopeless.get(key), self._state.pod)
-            if node:
-                self._told[pod.request.uid] = node
-                lately = _told_lately(pod, plan.made)
-                if not lately:
-                    in_vain.update((key, node))
-                if not key.own:  # else the view shows what is kept for it
-                    places.taken[node] += 1 if lately else -1
-                if places.opens_for(pod.asked):
-                    pod = self._pods.opened(pod)
-                    ready = _may_be_woken(pod, plan.made)
-            if ready and (choice := self._choice(pod, places)).any:
-                found.append(_Found(key, pod, choice))
-        self._hopeless = {key: places.hopeless() for key, places in groups.items()}
-        plan.put(found, in_vain)
+            if node or _may_be_woken(pod, plan.made):
+                self._pods.apart.judge(pod.request, partial(self._put, pod, node, plan), None)
+        self._hopeless = {key: places.hopeless() for key, places in plan.groups.items()}
+        plan.sort()
         return plan
+
+    def _put(self, pod: WaitingPod, node: str, plan: _Plan) -> None:
+        """Plan for a pod that may be woken now, or was woken for this node, or both."""
+        key = self._key(pod, plan.view, plan.stale)
+        places = plan.groups.get(key)
+        if places is None:
+            judge = Judge(pod.request, plan.view, self._policy, stale=plan.stale)
+            places = Places(judge, self._hopeless.get(key), self._state.pod)
+            plan.groups[key] = places
+        if node:
+            self._told[pod.request.uid] = node
+            lately = _told_lately(pod, plan.made)
+            if not lately:
+                plan.in_vain.update((key, node))
+            if not key.own:  # else the view shows what is kept for it
+                places.taken[node] += 1 if lately else -1
+            if places.opens_for(pod.asked):
+                pod = self._pods.opened(pod)
+        if _may_be_woken(pod, plan.made) and (choice := self._choice(pod, places)).any:
+            plan.found.append(_Found(key, pod, choice))
+
+    def _place(self, pod: WaitingPod, choice: Choice, plan: _Plan) -> str:
+        """Return the node to wake a pod of the plan for; empty where that is over."""
+        node = choice.next()
+        if not node or not self._still_waits(pod):
+            return ""
+        if not self._still_has_room(choice, plan.view):
+            choice.close()
+            return ""
+        return node
 
     def _choice(self, pod: WaitingPod, places: Places) -> Choice:
         """Return where a pod could go; where it could go nowhere, where it could be made room."""
@@ -213,12 +219,15 @@ class _Plan:
         self.refusals = refusals
         self.made = made
         self.kept_for = kept_for
+        self.groups: dict[_Key, Places] = {}
+        self.found: list[_Found] = []
+        self.in_vain: Counter[_Key | str] = Counter()
         self.ready: deque[tuple[WaitingPod, Choice]] = deque()
         self.repeats: deque[tuple[WaitingPod, Choice]] = deque()
         self.again: list[WaitingPod] = []
 
-    def put(self, found: Iterable[_Found], in_vain: Mapping[_Key | str, int]) -> None:
-        """Plan for these, who are in order, by how many of a kind and for a node came to nothing.
+    def sort(self) -> None:
+        """Sort those that were found, who are in order, by how much of the same came to nothing.
 
         Of those who come to nothing in the same way it is enough to have tried some before others
         are tried. A pod for which a node opened since it was woken is the first that is woken
@@ -227,10 +236,10 @@ class _Plan:
 
         def vain(one: _Found) -> int:
             tried = one.key, one.choice.first
-            return sum(in_vain.get(each, 0) >= IN_VAIN for each in tried)
+            return sum(self.in_vain[each] >= IN_VAIN for each in tried)
 
         again = []
-        for one in sorted(found, key=vain):
+        for one in sorted(self.found, key=vain):
             if one.pod.touches:
                 again.append((one.pod, one.choice))
             else:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from extender.explain.remarks import waiting_remarks
+from extender.explain.volumes import Warned
 from extender.kube.objects import Pod
+from extender.placement.reasons import Reason
+from extender.placement.verdict import Judge
 from extender.serving.events import MOST_FAILURES, WAITED_SECONDS, Events
 from extender.serving.told import AGAIN_SECONDS, HOUR
 from extender.watch.client import connect
@@ -60,6 +65,22 @@ def test_one_pod_whose_event_fails_again_and_again_hides_no_other(
         assert room.told() == []
         room.now += AGAIN_SECONDS
         assert room.told() == ["ram-0"]
+
+
+def test_one_pod_of_which_it_cannot_be_told_what_to_say_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def remarks(judge: Judge, refused: set[Reason]) -> Iterator[Warned]:
+        if Reason.MODEL_LOADING in refused:
+            raise ValueError
+        return waiting_remarks(judge, refused)
+
+    monkeypatch.setattr("extender.serving.events.waiting_remarks", remarks)
+    with answering() as apiserver:
+        room = Telling(apiserver, tmp_path, pods=2)
+        first = room.pods.all()[0]
+        room.pods.add(msgspec.structs.replace(first, refused={"ModelLoading": 1}))
+        assert room.told() == ["ram-1"]
 
 
 def killed(name: str = "killed") -> Pod:

@@ -74,7 +74,13 @@ class Fleet(Room):
 
     def wishing(self) -> Wishing:
         pending = {f"{p.namespace}/{p.name}" for p in self.state.pods() if not p.node}
-        return Wishing(self.state.view(), self.context.policy, self.bounds, pending=pending)
+        return Wishing(
+            self.state.view(),
+            self.context.policy,
+            self.bounds,
+            pending=pending,
+            apart=self.pods.apart,
+        )
 
     def wishes(self) -> Wishes:
         """Work out what is asked for, and let the Leases say so."""
