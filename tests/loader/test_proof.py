@@ -386,6 +386,32 @@ def test_what_is_put_in_the_place_of_a_file_is_told(
     assert said in problem.message
 
 
+@pytest.mark.parametrize("name", ["vocab.json", "extra.bin"])
+def test_what_its_source_has_as_it_is_is_no_damage_and_said(tmp_path: Path, name: str) -> None:
+    """A hash that is known of it tells more than what such files mostly look like."""
+    files = {**small_model(), name: b""}
+    put(tmp_path, files)
+    assert (name, "header") in kinds(verify(tmp_path))
+    verdict = verify(tmp_path, expected=listing(files))
+    assert verdict.ok, verdict
+    assert f"{name}: is empty; taken for what its maker left" in verdict.unchecked
+    assert not verify(tmp_path, expected=listing({**files, name: b"x"})).ok
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"openvino_tokenizer.xml": b"<net/>", "openvino_tokenizer.bin": b""},
+        {"assets/vocab.json": b""},
+        {"vocab.json": b'{"\\ud83d": 1, "b": NaN}'},
+    ],
+    ids=["OpenVINO without constants", "no tokenizer's place", "what Python's json reads"],
+)
+def test_what_readers_take_is_no_damage(tmp_path: Path, files: dict[str, bytes]) -> None:
+    verdict = verify(put(tmp_path, {**small_model(), **files}))
+    assert verdict.ok, verdict
+
+
 @pytest.mark.parametrize("name", ["tokenizer.json", "vocab.json", "tekken.json"])
 def test_a_tokenizer_that_is_cut_is_told(tmp_path: Path, name: str) -> None:
     put(tmp_path, {**small_model(), name: b'{"model": {"vocab": {"a"'})

@@ -6,6 +6,7 @@ is longer than a page, and each is told by the first bytes. A format that is not
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
 
@@ -29,10 +30,14 @@ class HeaderError(ValueError):
     """What is wrong with the beginning of a file, in words."""
 
 
+class DoubtError(HeaderError):
+    """What may be as its maker left it, and is where its source has it so."""
+
+
 def check_beginning(first: bytes) -> None:
     """Check what any file that is not text begins with. Raises HeaderError."""
     if not first:
-        raise HeaderError("is empty")
+        raise DoubtError("is empty")
     if first.startswith(_POINTER):
         raise HeaderError("is a Git LFS pointer, not the file; run `git lfs pull`")
     if first.lstrip().lower().startswith(_PAGES):
@@ -74,9 +79,17 @@ def check_tokenizer(path: Path) -> None:
     text = read_bounded(path, MAX_JSON_BYTES + 1)
     try:
         if len(text) <= MAX_JSON_BYTES:
-            msgspec.json.decode(text, type=msgspec.Raw)  # looked through, and not kept
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise HeaderError(f"is no JSON: {error}") from error
+            _look_through(text)
+    except (ValueError, RecursionError) as error:
+        raise DoubtError(f"is no JSON: {error}") from error
+
+
+def _look_through(text: bytes) -> None:
+    """Raise ValueError, RecursionError where readers of tokenizers would."""
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)  # and nothing is kept
+    except (msgspec.MsgspecError, UnicodeError):
+        json.loads(text)  # takes more: NaN, half a surrogate pair
 
 
 def read_first(path: Path) -> bytes:

@@ -43,15 +43,21 @@ def verify(
         _restrict(found, known)
     else:
         _forget_leftovers(found, known)
+    reader = reader or Reader()
     weights = weighing.Weights()
     hashes: dict[str, str] = {}
     if level.covers(Level.SIZES):
         _compare(found, known)
         weights = weighing.shape(directory, found, allowed=known.may_lack, vouched=known.vouched)
     if level.covers(Level.HEADERS):
-        weighing.headers(directory, found, weights)
+        weighing.headers(
+            directory,
+            found,
+            weights,
+            as_told=lambda path: _is_as_told(directory, path, known, reader),
+        )
     if level.covers(Level.SIZES):
-        hashes = _contents(directory, found, known, level, reader or Reader())
+        hashes = _contents(directory, found, known, level, reader)
     return Verdict(
         ok=not found.problems,
         level=level,
@@ -87,6 +93,12 @@ def scan_one(directory: Path, path: str) -> Found | None:
     except OSError:
         return None
     return Found(seen.st_size, seen.st_mtime_ns, seen.st_ino)
+
+
+def _is_as_told(directory: Path, path: str, known: Manifest, reader: Reader) -> bool:
+    expected = known.files.get(path, Expected())
+    told = bool(expected.sha256 or expected.git_oid)
+    return told and prove_file(directory, path, expected, reader) is None
 
 
 def _known(directory: Path, expected: Listing | Marker | None, found: Scan) -> Manifest:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from extender.loader.proof.beginnings import (
     MAX_JSON_BYTES,
+    DoubtError,
     HeaderError,
     check_archive,
     check_beginning,
@@ -83,8 +84,14 @@ def shape(
     return weights
 
 
-def headers(directory: Path, scan: Scan, weights: Weights) -> None:
-    """Check every weight file's own account of itself, and what tokenizers begin with."""
+def headers(
+    directory: Path, scan: Scan, weights: Weights, *, as_told: Callable[[str], bool]
+) -> None:
+    """Check every weight file's own account of itself, and what tokenizers begin with.
+
+    ``as_told`` tells whether a file has the hash that is known of it: it is said, then, to be odd,
+    and is no damage.
+    """
     odd: set[str] = set()
     unseen: dict[str, list[str]] = {}
     for path in scan.files:
@@ -102,6 +109,11 @@ def headers(directory: Path, scan: Scan, weights: Weights) -> None:
                 check_beginning(read_first(directory / path))
             elif is_tokenizer(posixpath.basename(path)):
                 check_tokenizer(directory / path)
+        except DoubtError as error:
+            if kind == "gguf" or not (_may_be_empty(path, scan) or as_told(path)):
+                scan.problems.append(Problem(path, ProblemKind.HEADER, str(error)))
+            else:
+                scan.unchecked.append(f"{path}: {error}; taken for what its maker left")
         except HeaderError as error:
             scan.problems.append(Problem(path, ProblemKind.HEADER, str(error)))
         except OSError as error:
@@ -119,6 +131,17 @@ def headers(directory: Path, scan: Scan, weights: Weights) -> None:
         scan.unchecked.append("whether gguf files are cut short: only their beginning was read")
     for kind in sorted(k for k in kinds if k is not None and k not in _LOOKED_INTO):
         scan.unchecked.append(f"{kind} files: their format is not looked into")
+
+
+def _may_be_empty(path: str, scan: Scan) -> bool:
+    """Tell whether an empty file does no harm: no constants for OpenVINO, or no tokenizer's place.
+
+    OpenVINO: https://github.com/openvinotoolkit/model_server/issues/302
+    """
+    if scan.files[path].size:
+        return False
+    stem, suffix = posixpath.splitext(path)
+    return f"{stem}.xml" in scan.files if suffix == ".bin" else "/" in path and suffix not in KINDS
 
 
 def _kind(scan: Scan) -> str:
