@@ -31,7 +31,7 @@ from extender.loader.proof.verdict import Level
 from extender.loader.proof.verify import verify
 from extender.loader.sources import Listing, RemoteFile, Source, SourceError
 from extender.loader.sources.urls import FILE, HUB, Location, locate
-from extender.loader.stored import models_of_cache
+from extender.loader.stored import model_directories, models_of_cache
 
 log = structlog.get_logger("extender.loader")
 
@@ -152,6 +152,7 @@ def nearby(directory: Path, origin: Origin, open_source: Callable[[Origin], Sour
         directory = _in_cache(directory, origin)
         verdict = verify(directory, level=Level.HEADERS)
         marker = read_marker(directory)
+        alone = model_directories(directory) == [directory]
     except (OSError, MarkerError) as error:
         told = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise NotNearbyError(told) from error
@@ -173,6 +174,11 @@ def nearby(directory: Path, origin: Origin, open_source: Callable[[Origin], Sour
             return Compared(copy, source, source.list())
         except SourceError as error:
             why = str(error)
+    if not alone:
+        raise NotNearbyError(
+            "holds models in directories below it, and nothing tells which is this one; name the "
+            "directory of the model itself"
+        )
     log.warning("taken at its word", directory=str(directory), why=why)
     return copy
 

@@ -405,6 +405,24 @@ def test_where_the_hub_cannot_be_asked_a_plain_directory_is_taken_at_its_word_un
     assert contents(fast / "small") == FILES
 
 
+@pytest.mark.parametrize("flag", [{}, {"README.md": b"a cache"}])
+def test_a_cache_of_models_that_nothing_names_is_taken_for_none_of_them(
+    hub: Hub, fast: Path, tmp_path: Path, flag: dict[str, bytes]
+) -> None:
+    """Its models would all come into one directory."""
+    for name in ("one", "two"):
+        put(tmp_path / "cache" / name, NEWER)
+    put(tmp_path / "cache", flag)
+    lines = (f"{sha256_of(data)}  {path}\n" for path, data in FILES.items())
+    hub.web = {f"m/{path}": data for path, data in FILES.items()}
+    hub.web["m/SHA256SUMS"] = "".join(lines).encode()
+    source = f"{hub.url}/web/m/"
+    process = Process(hub, fast / "small", "--from", str(tmp_path / "cache"), source=source)
+    assert process.ended() == 0, process.log
+    assert "nothing tells which is this one" in process.log
+    assert contents(fast / "small") == FILES
+
+
 @pytest.mark.parametrize("place", ["snapshot", "relative", "cache", "mounted", "local_dir"])
 def test_what_the_hubs_tools_fetched_is_copied_only_for_what_it_is(
     hub: Hub, fast: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
