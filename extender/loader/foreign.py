@@ -46,7 +46,8 @@ def left_by_others(held: Writing, listing: Listing) -> bool:
 def expect_none_below(held: Writing) -> None:
     """Raise NotRemovedError where another model of ours lies below a model's path.
 
-    It had that path in an earlier catalog, and stays for its grace: pods may read it.
+    It had that path in an earlier catalog, and stays for its grace: pods may read it. Or somebody
+    put it into a model.
     """
     for parent, folders, names in os.walk(held.final):
         folders.sort()

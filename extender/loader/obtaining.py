@@ -207,6 +207,8 @@ class Obtainer:
         if found is not None and is_that and not found.damaged:
             self.publisher.arrive(held, lambda _: Fate.GOES)
             return self._noted(work, found)
+        if found is not None and not is_that and not held.directory.in_place(held.path):
+            expect_none_below(held)  # it would go with what it lies in
         arrived = self.publisher.arrive(
             held,
             lambda marker: Fate.COMES if same(marker, listing) else Fate.GOES,

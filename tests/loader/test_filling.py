@@ -111,6 +111,17 @@ def test_nothing_is_filled_inside_of_a_model_that_would_take_it_along(
     assert contents(fast / "small") == FILES
 
 
+def test_no_model_goes_with_the_old_revision_that_it_was_put_into(hub: Hub, fast: Path) -> None:
+    fill(hub, fast / "small")
+    fill(hub, fast / "lora")
+    (fast / "lora").rename(fast / "small" / "lora")
+    hub.repositories["org/small"] = Repository(files=NEWER, large=500)
+    process = Process(hub, fast / "small", "--replace-in-use")
+    assert process.ended() == 1
+    assert "the model small/lora lies in this directory" in process.log
+    assert contents(fast / "small" / "lora") == FILES
+
+
 def test_after_a_kill_the_next_run_goes_on(hub: Hub, fast: Path) -> None:
     files = small_model(size=12 * MEBIBYTE)
     hub.repositories["org/small"] = Repository(files=files, large=500)
