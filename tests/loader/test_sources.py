@@ -238,10 +238,15 @@ class _Elsewhere(Handler):
         self.answer(302, {"Location": self.server.state.leads_to})
 
 
-class Redirecting(Serving):
-    """A server that speaks TLS and sends everybody to one address."""
+class _File(Handler):
+    def respond(self) -> None:
+        self.answer(200, {}, BIG)
 
-    def __init__(self, pair: Pair, leads_to: str) -> None:
+
+class Redirecting(Serving):
+    """A server that sends everybody to one address; with a ``pair`` it speaks TLS."""
+
+    def __init__(self, pair: Pair | None, leads_to: str) -> None:
         super().__init__(_Elsewhere, tls=pair)
         self.leads_to = leads_to
 
@@ -275,6 +280,20 @@ class TestWeb:
             refused = refusal(source)
         assert "model.gguf: leads to http://127.0.0.1, where it can be changed" in str(refused)
         assert refused.cause is Cause.INVALID
+
+    def test_nor_does_it_by_way_of_such_a_place(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pair = self_signed(tmp_path, "127.0.0.1")
+        monkeypatch.setenv("SSL_CERT_FILE", str(pair.cert))
+        with (
+            Serving(_File, tls=pair) as last,
+            Redirecting(None, f"{last.urls[0]}/model.gguf") as middle,
+            Redirecting(pair, f"{middle.urls[0]}/model.gguf") as first,
+        ):
+            source = source_for(f"{first.urls[0]}/model.gguf", credentials=Credentials())
+            refused = refusal(source)
+        assert "model.gguf: leads to http://127.0.0.1, where it can be changed" in str(refused)
 
     def test_sums_tell_what_a_directory_holds(self, hub: Hub) -> None:
         hub.index_page = False

@@ -109,9 +109,10 @@ class RangeReader:
         except (httpx2.TransportError, httpx2.InvalidURL, httpx2.TooManyRedirects) as error:
             raise self._unreachable(path, error) from error
         try:
-            first, last = [*response.history, response][0], response
-            if (first.url.scheme, last.url.scheme) == ("https", "http"):
-                problem = f"leads to http://{last.url.host}, where it can be changed on the way"
+            first, *others = [*response.history, response]
+            plain = next((hop.url.host for hop in others if hop.url.scheme == "http"), None)
+            if first.url.scheme == "https" and plain is not None:
+                problem = f"leads to http://{plain}, where it can be changed on the way"
                 raise self._error(path, problem, Cause.INVALID)
             said = explain(_of_the_host_asked(response))
             if said is not None:
