@@ -88,7 +88,7 @@ class BindSection(Section, frozen=True):
 class WakingSection(Section, frozen=True):
     """``waking``: refused pods are tried again as soon as what they wait for is true.
 
-    ``scheduler_names`` tells, after a restart, whose pods may have been refused.
+    ``scheduler_names`` tells whose pods are looked at: woken, and shown and counted as waiting.
     """
 
     enabled: bool = True

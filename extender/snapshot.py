@@ -137,7 +137,8 @@ def taken_at(documents: list[dict[str, Any]], now: float) -> float | None:
     at which a pod will have to be gone, other Leases. A kubelet reports at least every five
     minutes, so this is minutes off at most in a live cluster. ``now`` bounds it.
     """
-    written = (text for document in documents for text in _written(document))
+    read = (one for one in documents if isinstance(one.get("kind"), str) and one["kind"] in KINDS)
+    written = (text for document in read for text in _written(document))
     times = (moment for text in written if (moment := unix_time(text)) is not None)
     return max((moment for moment in times if moment <= now), default=None)
 

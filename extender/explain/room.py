@@ -12,7 +12,7 @@ from extender.cluster.requests import in_words as resource_in_words
 from extender.explain.answers import NodeAnswer
 from extender.explain.claims import claim_remedy
 from extender.explain.naming import some
-from extender.explain.smaller import what_would_fit, whole
+from extender.explain.smaller import of_unknown_content, what_would_fit, whole
 from extender.explain.taints import taints_remedy
 from extender.kube.objects import Pod
 from extender.kube.quantity import format_bytes, parse_quantity
@@ -179,7 +179,22 @@ def what_fits(answer: NodeAnswer, judge: Judge, pod: Pod) -> Iterator[str]:
             f"node: kubectl {kept}"
         )
     elif answer.beyond:
-        yield "nothing smaller of it would do: it takes a larger node"
+        yield _what_fits_once_empty(answer, judge, pod)
+
+
+def _what_fits_once_empty(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
+    """Say what would fit once all have left who may, where no smaller pod fits beside them."""
+    ways = what_would_fit(judge.request, pod, answer.beyond)
+    if ways:
+        return f"once others have left, it would fit with {', or with '.join(ways)}"
+    volumes = of_unknown_content(judge.request, pod) if MEMORY in answer.beyond else []
+    if volumes:
+        sizes = some([f"spec.volumes[{number}].emptyDir.sizeLimit" for number in volumes])
+        return (
+            f"only a smaller {sizes} may do, if what is written there fits into it (its size is "
+            "not known); else it takes a larger node"
+        )
+    return "nothing smaller of it would do: it takes a larger node"
 
 
 def too_small(answer: NodeAnswer) -> str:

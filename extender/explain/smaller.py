@@ -211,6 +211,16 @@ def _larger_than_filled(request: PodRequest, pod: Pod) -> Iterator[tuple[int, in
             yield number, needed
 
 
+def of_unknown_content(request: PodRequest, pod: Pod) -> list[int]:
+    """Return the numbers of the volumes that count though it is not known what goes into them."""
+    counted = {volume.name for volume in request.demand.volumes if volume.bytes}
+    return [
+        number
+        for number, volume in enumerate(pod.spec.volumes)
+        if volume.name in counted and not filled_bytes(request, volume.name)
+    ]
+
+
 def _with_volumes(pod: Pod, sizes: Mapping[int, int], missing: int, *, also: bool) -> str:
     """Say which volumes of these sizes would have the pod fit; ``also``: with smaller requests."""
     room = whole(pod, MEMORY) - missing

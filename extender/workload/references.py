@@ -12,12 +12,14 @@ from extender.workload.model import (
     NEED_ANNOTATION,
     ModelReference,
     Role,
+    Warning,  # noqa: A004
     Workload,
 )
 from extender.workload.resolve import resolve
 from extender.workload.stacks import recognise
 from extender.workload.stacks.view import ContainerView, Found, PodView
 
+_SAY_WHICH = f"a model that they ask for is not known; name it by annotation {MODEL_ANNOTATION}"
 _ORDER = {Role.MODEL: 0, Role.DRAFT: 1, Role.ADAPTER: 2}
 
 
@@ -39,7 +41,13 @@ def read_workload(metadata: ObjectMeta, spec: PodSpec) -> Workload:
     references, warnings = with_declared_need(
         metadata.annotations.get(NEED_ANNOTATION), _resolved(found, serving, before)
     )
-    return Workload(references=_ordered(references), warnings=(*declared.warnings, *warnings))
+    unread = [
+        Warning("SpecTooLong", f"{part}: {_SAY_WHICH}")
+        for part in (pod.unread() if declared.found is None else ())
+    ]
+    return Workload(
+        references=_ordered(references), warnings=(*declared.warnings, *warnings, *unread)
+    )
 
 
 def _resolved(

@@ -232,6 +232,27 @@ def test_a_node_that_would_be_too_small_without_them_is_not_theirs_to_mend() -> 
     assert found["remedy"].endswith("; nothing smaller of it would do: it takes a larger node")
 
 
+def test_of_a_volume_whose_content_is_of_unknown_size_a_smaller_one_may_do() -> None:
+    mounts = [{"name": "models", "mountPath": "/models"}]
+    serving = container("vllm", memory="4Gi") | {"volumeMounts": mounts}
+    volume = {"name": "models", "emptyDir": {"medium": "Memory", "sizeLimit": "70Gi"}}
+    found = answer(asking(serving, volumes=[volume]), machine())
+    assert found["remedy"].endswith(
+        "; only a smaller spec.volumes[0].emptyDir.sizeLimit may do, if what is written there fits "
+        "into it (its size is not known); else it takes a larger node"
+    )
+
+
+def test_what_fits_once_others_have_left_is_told_where_nothing_fits_beside_them() -> None:
+    gone = {"metadata": {"name": "held", "namespace": "n", "uid": "held"}}
+    spec = {"nodeName": "a", "containers": [container("main", gpu="2")]}
+    other = convert({**gone, "spec": spec, "status": {"phase": "Running"}}, Pod)
+    found = answer(asking(container("main", memory="30Gi", gpu="1")), machine(), other)
+    assert found["remedy"].endswith(
+        "; once others have left, it would fit with resources.requests.memory: 24Gi"
+    )
+
+
 def test_a_node_without_huge_pages_is_told_how_it_gets_some() -> None:
     """https://kubernetes.io/docs/tasks/manage-hugepages/scheduling-hugepages/."""
     huge = {"hugepages-2Mi": "1Gi"}

@@ -46,22 +46,42 @@ def test_variables_that_double_one_another_are_unknown_from_some_point_on() -> N
     assert sum(len(value) for value in known.values() if value is not None) < 3_000_000
 
 
+PLAIN = {"env": [{"name": "A0", "value": "a"}], "args": ["--model", "/models/$(A0)"]}
+TOO_LONG = {"env": DOUBLING, "args": ["--model", "/models/$(A0)"]}
+SAID = "the pod's variables are too long to be filled in"
+
+
+def test_a_container_that_costs_too_much_leaves_the_others_their_share() -> None:
+    workload = read([TOO_LONG, TOO_LONG, TOO_LONG, PLAIN])
+    *long, plain = workload.references
+    assert plain.host_path == "/var/lib/models/a"
+    assert {one.unknown for one in long} == {SAID}
+    assert [one.reason for one in workload.warnings] == ["SpecTooLong"] * 3
+    assert workload.warnings[0].message == (
+        "the scripts and variables of containers[0] take too long to be read to their end: a model "
+        "that they ask for is not known; name it by annotation modelcache.dev/model"
+    )
+
+
 def test_all_containers_of_a_pod_share_what_filling_in_may_cost() -> None:
-    plain = {"env": [{"name": "A0", "value": "a"}], "args": ["--model", "/models/$(A0)"]}
-    doubling = {"env": DOUBLING, "args": ["--model", "/models/$(A0)"]}
-    before, *others = read([plain, doubling, doubling, plain]).references
+    before, *others = read([PLAIN, *[TOO_LONG] * 20, PLAIN]).references
     assert before.host_path == "/var/lib/models/a"
-    assert {other.unknown for other in others} == {
-        "the pod's variables are too long to be filled in"
-    }
+    assert {other.unknown for other in others} == {SAID}
+
+
+@pytest.mark.parametrize("lines", [400, 800])
+def test_long_scripts_beside_an_engine_keep_its_model_from_nobody(lines: int) -> None:
+    step = "for i in 1 2 3; do curl -fsS http://127.0.0.1/ready && break; sleep 1; done\n"
+    long = {"command": ["sh", "-c", step * lines]}
+    engine = {"command": ["sh", "-c", "exec vllm serve /models/llama"]}
+    references = read([long, long, long, engine]).references
+    assert [one.host_path for one in references] == ["/var/lib/models/llama"]
 
 
 def test_an_argument_that_names_a_long_variable_again_and_again_is_unknown() -> None:
     long = {"name": "A", "value": "x" * 1000}
     references = read([{"env": [long], "args": ["--model", "/models/" + "$(A)" * 10_000]}])
-    assert [one.unknown for one in references.references] == [
-        "the pod's variables are too long to be filled in"
-    ]
+    assert [one.unknown for one in references.references] == [SAID]
 
 
 @pytest.mark.timeout(120)
@@ -75,7 +95,11 @@ def test_scripts_of_many_containers_cost_no_more_than_one_pod_may() -> None:
 
 def test_no_more_than_so_many_containers_are_read() -> None:
     models = [{"args": ["--model", f"/models/{index}"]} for index in range(MOST_CONTAINERS + 5)]
-    assert len(read(models).references) == MOST_CONTAINERS
+    workload = read(models)
+    assert len(workload.references) == MOST_CONTAINERS
+    assert [one.message.partition(":")[0] for one in workload.warnings] == [
+        "of 69 containers the first 64 are read"
+    ]
 
 
 @pytest.mark.timeout(120)

@@ -9,7 +9,7 @@ from functools import cached_property
 import msgspec
 
 from extender.kube.objects import Container, ObjectMeta, PodSpec
-from extender.workload.budget import MOST_CONTAINERS, Budget
+from extender.workload.budget import MOST_CONTAINERS, Budget, budget_of_pod
 from extender.workload.commands import Call, CommandLine, Word, command_line, hook_line
 from extender.workload.downloads import Fills
 from extender.workload.expand import Environment, environment
@@ -65,10 +65,26 @@ class PodView:
     def __init__(self, metadata: ObjectMeta, spec: PodSpec) -> None:
         self.metadata = metadata
         self.spec = spec
-        self.budget = Budget()
+        self.budget = budget_of_pod()
         self.python_budget = python_budget()
         self.before = self._views("initContainers", spec.init_containers)
         self.main = self._views("containers", spec.containers)
+
+    def unread(self) -> list[str]:
+        """Say what was not read to its end, as far as anybody has looked."""
+        cut = [
+            f"of {len(listed)} {field} the first {MOST_CONTAINERS} are read"
+            for field, listed in (
+                ("initContainers", self.spec.init_containers),
+                ("containers", self.spec.containers),
+            )
+            if len(listed) > MOST_CONTAINERS
+        ]
+        return cut + [
+            f"the scripts and variables of {view.field} take too long to be read to their end"
+            for view in (*self.before, *self.main)
+            if view.budget.exhausted
+        ]
 
     def _views(self, field: str, containers: Sequence[Container]) -> list[ContainerView]:
         return [
@@ -86,6 +102,7 @@ class ContainerView:
         self.pod = pod
         self.metadata = pod.metadata
         self.spec = pod.spec
+        self.budget = Budget(within=pod.budget)
         self.written: Fills | None = None
         """What it writes, once somebody has asked (``initializers.fills``)."""
 
@@ -100,11 +117,12 @@ class ContainerView:
         if handler is None or handler.exec is None:
             return None
         field = f"{self.field}.lifecycle.postStart.exec.command"
-        command, budget = handler.exec.command, self.pod.budget
-        return self._with(hook_line(self.container, command, field, self.declared, budget))
+        command = handler.exec.command
+        return self._with(hook_line(self.container, command, field, self.declared, self.budget))
 
     def _with(self, line: CommandLine) -> ContainerView:
         other = ContainerView(self.container, self.field, self.pod)
+        other.budget = self.budget
         other.declared = self.declared
         other.command = line
         return other
@@ -112,12 +130,12 @@ class ContainerView:
     @cached_property
     def declared(self) -> Environment:
         """Return the variables that the spec sets."""
-        return environment(self.container, self.metadata, self.pod.budget)
+        return environment(self.container, self.metadata, self.budget)
 
     @cached_property
     def command(self) -> CommandLine:
         """Return what the container runs."""
-        return command_line(self.container, self.field, self.declared, self.pod.budget)
+        return command_line(self.container, self.field, self.declared, self.budget)
 
     @cached_property
     def repository(self) -> str:
