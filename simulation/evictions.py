@@ -75,7 +75,7 @@ class Evictions:
         ``left_for``: for how many seconds what a loader left is good for anything, at most.
         ``may_be_silent``: for how many seconds a loader may say nothing, and is believed for sure.
         """
-        view = extender.state.view()
+        view, made_way = extender.state.view(), False
         for name, victims in kept.items():
             if victims != candidates.get(name):
                 broken(Law.VICTIMS, f"{name}: {victims.uids}")
@@ -90,7 +90,7 @@ class Evictions:
                     self._see_that_it_helps(extender, node, pod, victims, left_for)
                 elif not made_way and self._would_help(extender, node, pod, victims, may_be_silent):
                     broken(Law.HELP_IS_KEPT, f"{victims.uids} on {name} for {pod.metadata.name}")
-        self._expect(extender, pod, kept)
+        self._expect(extender, pod, kept, made_way=made_way)
 
     def _see_that_it_helps(
         self, extender: Extender, node: NodeView, pod: Pod, victims: Victims, left_for: float
@@ -148,7 +148,13 @@ class Evictions:
             if other.metadata.uid in self._asks and other.metadata.uid not in gone
         )
 
-    def _expect(self, extender: Extender, pod: Pod, kept: Mapping[str, Victims]) -> None:
+    def _expect(
+        self, extender: Extender, pod: Pod, kept: Mapping[str, Victims], *, made_way: bool
+    ) -> None:
+        """Expect a pod where room is made for it: as before where others make way there already."""
+        before = self._rooms.get((extender, pod.metadata.uid))
+        if made_way and before is not None and before.node == pod.status.nominated_node_name:
+            return
         self._rooms.pop((extender, pod.metadata.uid), None)
         if len(kept) == 1:
             told = extender.witness.pods.get(pod.metadata.uid)
