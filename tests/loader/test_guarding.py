@@ -175,7 +175,7 @@ def test_damage_that_is_found_while_a_worker_has_the_model_is_said_and_marked_af
 ) -> None:
     scene.begin(SHORT)
     scene.busy = True
-    with writing(scene.cache, SHORT):
+    with writing(scene.cache, SHORT, wait=30):
         change(scene, hide=True)
         scene.wait_for_state(ReportedState.FAILED)
         assert scene.marker().damaged == ()
@@ -191,7 +191,7 @@ def test_damage_goes_over_to_a_revision_that_shares_the_file(scene: Scene) -> No
     scene.begin(SHORT)
     scene.busy = True
     final = scene.cache.final(SHORT)
-    with writing(scene.cache, SHORT) as held:
+    with writing(scene.cache, SHORT, wait=30) as held:
         change(scene, hide=True)
         scene.wait_for_state(ReportedState.FAILED)
         newer = scene.cache.root.parent / "newer"
@@ -244,7 +244,7 @@ def test_a_model_is_looked_at_while_a_worker_fetches_another_revision_of_it(fast
         scene.wait_read()
         scene.asked.clear()
         scene.busy = True
-        with writing(scene.cache, SHORT):
+        with writing(scene.cache, SHORT, wait=30):
             change(scene, hide=False)
             scene.wait_for_state(ReportedState.FAILED)
             wait_for(lambda: scene.asked == [SHORT])
@@ -271,7 +271,7 @@ def test_what_is_not_there_while_a_worker_has_it_is_not_called_absent(fast: Path
 def test_why_a_model_is_not_mended_is_not_said_over_at_every_look(scene: Scene) -> None:
     """Each other reason is news, and news let kube-scheduler try all refused pods again."""
     scene.table.follow([CatalogModel(name=SHORT, source="hf://org/small")], [])
-    with writing(scene.cache, SHORT) as held:
+    with writing(scene.cache, SHORT, wait=30) as held:
         condemn(scene.publisher, held, [SHARD])
     looker = Looker(
         scene.cache, scene.publisher, scene.table, scene.metrics, name="test", stop=lambda: False
@@ -291,7 +291,7 @@ def test_a_look_does_not_take_back_the_damage_that_was_found_meanwhile(scene: Sc
         """Be asked while the touched file is read."""
         if not found:
             found.append(True)
-            with writing(scene.cache, SHORT) as held:
+            with writing(scene.cache, SHORT, wait=30) as held:
                 condemn(scene.publisher, held, [SHARD])
             scene.table.damaged(SHORT, "read again")
         return False
