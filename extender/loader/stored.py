@@ -88,11 +88,10 @@ def models_of_cache(directory: Path) -> list[Stored]:
     Of what other programs put there nobody can tell that it is no part of a model. Raises OSError.
     """
     files = _files(directory)
-    if MARKER in files or any(map(is_of_a_model, files)):
+    if MARKER in files or any(map(is_of_a_model, files)) or is_hub_model(directory):
         return []
     below = stored(CacheDirectory(directory))
-    known = [each for each in below if each.marker or is_hub_model(directory / each.path)]
-    return known if not is_hub_model(directory) else []
+    return [each for each in below if each.marker or is_hub_model(directory / each.path)]
 
 
 def is_hub_model(directory: Path) -> bool:

@@ -8,6 +8,7 @@ be read, or something opaque, of which nothing can be said.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 
 import msgspec
 
@@ -24,25 +25,17 @@ class Filler(msgspec.Struct, frozen=True):
     fill: Fill | None
 
 
-class PodViews(msgspec.Struct, frozen=True):
-    """A pod's containers: those that serve (sidecars too), and those that run before them."""
+def fillers(place: Location, own: ContainerView, recognised: AbstractSet[str]) -> list[Filler]:
+    """Return who in the pod writes, or may write, what the serving container opens at a place.
 
-    serving: tuple[ContainerView, ...]
-    before: tuple[ContainerView, ...]
-    recognised: frozenset[str] = frozenset()
-    hooks: tuple[ContainerView, ...] = ()
-    """What ``postStart`` hooks run in any of them."""
-
-
-def fillers(place: Location, own: ContainerView, pod: PodViews) -> list[Filler]:
-    """Return who in the pod writes, or may write, what the serving container opens at a place."""
+    ``recognised`` are the fields of the containers that a stack knows.
+    """
+    pod = own.pod
     return [
         *(
             filler
-            for view in (*pod.before, *pod.serving)
-            for filler in _fillers_in(
-                view, place, serves=view is own or view.field in pod.recognised
-            )
+            for view in (*pod.before, *pod.main)
+            for filler in _fillers_in(view, place, serves=view is own or view.field in recognised)
         ),
         *(filler for hook in pod.hooks for filler in _fillers_in(hook, place, serves=False)),
     ]
@@ -126,11 +119,3 @@ def _volume_key(place: Location) -> tuple[str, str]:
 
 def _related(left: str, right: str) -> bool:
     return is_within(left, right) or is_within(right, left)
-
-
-def pod_views(
-    serving: Sequence[ContainerView], before: Sequence[ContainerView], recognised: frozenset[str]
-) -> PodViews:
-    """Bundle a pod's containers; ``recognised`` are the fields of those that a stack knows."""
-    hooks = [hook for view in (*before, *serving) if (hook := view.hook()) is not None]
-    return PodViews(tuple(serving), tuple(before), recognised, tuple(hooks))

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from extender.kube.objects import ObjectMeta, PodSpec
 from extender.workload.annotations import declared_model, with_declared_need
-from extender.workload.fills import pod_views
 from extender.workload.model import (
     MODEL_ANNOTATION,
     NEED_ANNOTATION,
@@ -17,7 +16,7 @@ from extender.workload.model import (
 )
 from extender.workload.resolve import resolve
 from extender.workload.stacks import recognise
-from extender.workload.stacks.view import ContainerView, Found, PodView
+from extender.workload.stacks.view import PodView
 
 _SAY_WHICH = f"a model that they ask for is not known; name it by annotation {MODEL_ANNOTATION}"
 _ORDER = {Role.MODEL: 0, Role.DRAFT: 1, Role.ADAPTER: 2}
@@ -29,17 +28,18 @@ def read_workload(metadata: ObjectMeta, spec: PodSpec) -> Workload:
     An annotated model takes the place of the serving model that the spec shows.
     """
     pod = PodView(metadata, spec)
-    before, serving = pod.before, pod.main
-    sidecars = [view for view in before if view.container.restart_policy == "Always"]
-    declared = declared_model(metadata.annotations.get(MODEL_ANNOTATION), serving)
+    sidecars = [view for view in pod.before if view.container.restart_policy == "Always"]
+    declared = declared_model(metadata.annotations.get(MODEL_ANNOTATION), pod.main)
     if declared.nothing:
         return Workload()
-    found = [(view, model) for view in (*serving, *sidecars) for model in recognise(view)]
+    found = [(view, model) for view in (*pod.main, *sidecars) for model in recognise(view)]
     if declared.view is not None and declared.found is not None:
         others = [(view, model) for view, model in found if model.role is not Role.MODEL]
         found = [(declared.view, declared.found), *others]
+    recognised = frozenset(view.field for view, _ in found)
     references, warnings = with_declared_need(
-        metadata.annotations.get(NEED_ANNOTATION), _resolved(found, serving, before)
+        metadata.annotations.get(NEED_ANNOTATION),
+        [resolve(model, view, recognised) for view, model in found],
     )
     unread = [
         Warning("SpecTooLong", f"{part}: {_SAY_WHICH}")
@@ -48,15 +48,6 @@ def read_workload(metadata: ObjectMeta, spec: PodSpec) -> Workload:
     return Workload(
         references=_ordered(references), warnings=(*declared.warnings, *warnings, *unread)
     )
-
-
-def _resolved(
-    found: Sequence[tuple[ContainerView, Found]],
-    serving: Sequence[ContainerView],
-    before: Sequence[ContainerView],
-) -> list[ModelReference]:
-    pod = pod_views(serving, before, frozenset(view.field for view, _ in found))
-    return [resolve(model, view, pod) for view, model in found]
 
 
 def _ordered(references: Sequence[ModelReference]) -> tuple[ModelReference, ...]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Set as AbstractSet
 
 import msgspec
 
 from extender.workload.downloads import Fill
-from extender.workload.fills import Filler, PodViews, fillers, own_downloads, way_without
+from extender.workload.fills import Filler, fillers, own_downloads, way_without
 from extender.workload.model import ModelReference, Need, Source, Strategy
 from extender.workload.names import Kind, Name, parse_name
 from extender.workload.need import Judgement, can_fetch, need_of_cache, need_of_path
@@ -17,18 +18,20 @@ from extender.workload.volumes import Location, locate
 _DEEPEST = 2
 
 
-def resolve(found: Found, view: ContainerView, pod: PodViews) -> ModelReference:
-    """Follow one finding to where its bytes are."""
-    return _Resolver(found, view, pod).resolve()
+def resolve(found: Found, view: ContainerView, recognised: AbstractSet[str]) -> ModelReference:
+    """Follow one finding to where its bytes are; ``recognised``: see ``fillers``."""
+    return _Resolver(found, view, recognised).resolve()
 
 
 class _Resolver:
     """One finding in one container; ``depth`` counts steps from volumes to what fills them."""
 
-    def __init__(self, found: Found, view: ContainerView, pod: PodViews, *, depth: int = 0) -> None:
+    def __init__(
+        self, found: Found, view: ContainerView, recognised: AbstractSet[str], *, depth: int = 0
+    ) -> None:
         self.found = found
         self.view = view
-        self.pod = pod
+        self.recognised = recognised
         self.depth = depth
 
     def resolve(self) -> ModelReference:
@@ -106,7 +109,7 @@ class _Resolver:
         )
 
     def _need(self, place: Location) -> Judgement:
-        return need_of_path(self.found, place, fillers(place, self.view, self.pod))
+        return need_of_path(self.found, place, fillers(place, self.view, self.recognised))
 
     def _on_node(self, place: Location, judged: Judgement) -> ModelReference:
         need, unknown = judged
@@ -145,7 +148,7 @@ class _Resolver:
 
     def _in_scratch(self, place: Location) -> ModelReference:
         """Follow a volume that lives as long as the pod to what fills it."""
-        writers = fillers(place, self.view, self.pod)
+        writers = fillers(place, self.view, self.recognised)
         origin = self._origin(writers)
         volume = place.volume
         if volume.empty_dir is not None and volume.empty_dir.medium == "Memory":
@@ -192,7 +195,7 @@ class _Resolver:
             otherwise=bool(fill.nearer),
             unknown="what it is filled from cannot be read",
         )
-        return _Resolver(found, writer.view, self.pod, depth=self.depth + 1).resolve()
+        return _Resolver(found, writer.view, self.recognised, depth=self.depth + 1).resolve()
 
     # -- hubs ------------------------------------------------------------------------------------
 
@@ -223,7 +226,7 @@ class _Resolver:
             read_from=(*self.found.read_from, *cache.read_from),
             revision=revision,
         )
-        inner = _Resolver(found, self.view, self.pod, depth=self.depth)
+        inner = _Resolver(found, self.view, self.recognised, depth=self.depth)
         if place is None:
             return inner.uncached()
         return inner.in_cache(place)
@@ -242,7 +245,7 @@ class _Resolver:
     def in_cache(self, place: Location) -> ModelReference:
         """Return a hub id whose cache lies on a volume."""
         volume = place.volume
-        judged = need_of_cache(self.found, place, fillers(place, self.view, self.pod))
+        judged = need_of_cache(self.found, place, fillers(place, self.view, self.recognised))
         if volume.host_path is not None:
             return self._on_node(place, judged)
         if volume.persistent_volume_claim is not None:

@@ -55,6 +55,12 @@ def free(state: ClusterState, name: str = "a") -> int:
     return state.view().nodes[name].free
 
 
+def nominated(pod: Pod) -> Pod:
+    """Return a pod that is nominated to ``a``."""
+    status = msgspec.structs.replace(pod.status, nominated_node_name="a")
+    return msgspec.structs.replace(pod, status=status)
+
+
 def test_memory_that_is_promised_is_not_free(state: ClusterState) -> None:
     state.upsert(tmpfs(size="20Gi", memory="1Gi", on="a"))
     assert free(state) == 43 * GI
@@ -64,10 +70,7 @@ def test_a_pod_that_is_deleted_while_it_is_nominated_counts_there_no_more(
     state: ClusterState,
 ) -> None:
     """kube-scheduler does not try it again, however long a finalizer keeps it."""
-    waits = tmpfs()
-    meant = msgspec.structs.replace(
-        waits, status=msgspec.structs.replace(waits.status, nominated_node_name="a")
-    )
+    meant = nominated(tmpfs())
     state.upsert(meant)
     assert [one.uid for one in state.view().nodes["a"].nominated] == ["uid-ram"]
     state.upsert(deleted(meant))
@@ -77,10 +80,7 @@ def test_a_pod_that_is_deleted_while_it_is_nominated_counts_there_no_more(
 def test_a_nomination_of_a_pod_counts_once_no_scheduling_gate_holds_it_back(
     state: ClusterState,
 ) -> None:
-    waits = tmpfs()
-    meant = msgspec.structs.replace(
-        waits, status=msgspec.structs.replace(waits.status, nominated_node_name="a")
-    )
+    meant = nominated(tmpfs())
     state.upsert(gated(meant))
     assert state.view().nodes["a"].nominated == ()
     state.upsert(meant)

@@ -70,6 +70,12 @@ class PodView:
         self.before = self._views("initContainers", spec.init_containers)
         self.main = self._views("containers", spec.containers)
 
+    @cached_property
+    def hooks(self) -> list[ContainerView]:
+        """Return what ``postStart`` hooks run in any of them."""
+        hooks = (view.hook() for view in (*self.before, *self.main))
+        return [hook for hook in hooks if hook is not None]
+
     def unread(self) -> list[str]:
         """Say what was not read to its end, as far as anybody has looked."""
         cut = [
