@@ -151,10 +151,10 @@ class Kubelet:
         return self._processes.enter_context(process)
 
     def _probe(self, running: _Running) -> None:
-        if running.pod["spec"]["nodeName"] in self._dead:
-            return
         ready = running.process.get("/readyz")[0] == 200
-        if ready is not running.ready:
+        # Asked after the probe: of a machine that died meanwhile, nobody tells what it answered.
+        dead = running.pod["spec"]["nodeName"] in self._dead
+        if ready is not running.ready and not dead:
             running.ready = ready
             status: dict[str, Any] = done(running.pod)
             if not ready:
