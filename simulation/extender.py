@@ -18,7 +18,9 @@ from extender.verbs.preempt import no_eviction, preempt
 from extender.verbs.prioritize import prioritize_nodes
 from extender.waiting.nominate import NOMINATION_SECONDS
 from extender.waiting.pods import WaitingPods
-from extender.waiting.rounds import Rounds, TakenBack, Told, Woken, Word
+from extender.waiting.rounds import Rounds
+from extender.waiting.telling import TakenBack, Told, Woken, Word
+from extender.waiting.underway import AWAITED_SECONDS, MOST
 from extender.wire import BindArgs, ExtenderArgs, FilterResult, PreemptArgs, Victims
 from simulation.apiserver import KINDS, Apiserver
 from simulation.choices import Choices
@@ -32,6 +34,8 @@ from simulation.watch import Watch
 from simulation.witness import Witness
 
 REQUEUED_ANNOTATION = "modelcache.dev/requeued-at"
+WRITE_SECONDS = 5.0
+"""Until the answer to a write to a pod is given up."""
 _TICK_SECONDS = 1.0
 _GATHER_SECONDS = 0.02
 _NESTED_EVENTS = 4
@@ -77,6 +81,9 @@ class Extender:
         self._late_seconds = scenario.delays.late
         self._stale_seconds = scenario.stale_seconds
         self._failed_writes = scenario.failed_writes
+        self._hangs = scenario.hangs
+        self._under_way: dict[str, float] = {}
+        """By UID: until when a write to a pod hangs."""
         self._late: dict[int, Callable[[], object]] = {}
         self._sent = 0
         self._looking = self._waking = False
@@ -404,13 +411,13 @@ class Extender:
         self._laws.nominated(self, request.uid, node)
         until = self._timeline.now + NOMINATION_SECONDS
         fails = self._faults.happens(self._failed_writes)
-        return self._tell(lambda: self._nominate(request, node, until), fails=fails)
+        return self._tell(request, lambda: self._nominate(request, node, until), fails=fails)
 
     def take_back(self, request: PodRequest, node: str) -> Word:
         """Clear the nomination of a pod."""
         self._laws.nominations.taking_back(self, request.uid, node)
         fails = self._choices.chance(self._failed_writes)
-        word = self._tell(lambda: self._take_back(request, node), fails=fails)
+        word = self._tell(request, lambda: self._take_back(request, node), fails=fails)
         self.taken_back[word.told] += 1
         if word.told in {Told.REFUSED, Told.UNANSWERED}:
             self._laws.nominations.missed(request.uid, node)
@@ -420,12 +427,34 @@ class Extender:
         """Mark a pod."""
         self._laws.told(self, request.uid)
         return self._tell(
+            request,
             lambda: Told.WRITTEN if self._mark(request.name, request.uid) else Told.GONE,
             fails=self._faults.happens(self._failed_writes),
         )
 
-    def _tell(self, write: Callable[[], Told], *, fails: bool) -> Word:
+    def answers(self) -> list[tuple[str, Word]]:
+        """Return what came of writes that hung."""
+        now = self._timeline.now
+        over = [uid for uid, end in self._under_way.items() if end <= now]
+        return [(uid, self._end_of(uid)) for uid in over]
+
+    def _end_of(self, uid: str) -> Word:
+        del self._under_way[uid]
+        return Word(Told.UNANSWERED, "no answer")
+
+    def _hang(self, uid: str) -> Word:
+        """Wait a moment, and first for a thread where none is left."""
+        timeline, ends = self._timeline, sorted(self._under_way.values())
+        if len(ends) >= MOST:
+            timeline.until(ends[-MOST])
+        self._under_way[uid] = timeline.now + WRITE_SECONDS
+        timeline.until(timeline.now + AWAITED_SECONDS)
+        return Word(Told.AWAITED)
+
+    def _tell(self, request: PodRequest, write: Callable[[], Told], *, fails: bool) -> Word:
         """Write, or be refused, or have no answer; meanwhile other things happen."""
+        if self._hangs and request.namespace == self._hangs:
+            return self._hang(request.uid)
         if self._faults.happens(10):
             self._meanwhile(slow=self._is_slow())
         if not fails:

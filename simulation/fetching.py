@@ -13,7 +13,7 @@ from extender.report import WANTED_ANNOTATION, Wanted, lease_name, write
 from extender.verbs.context import Context
 from extender.waiting.fetching import Bounds
 from extender.waiting.pods import WaitingPods
-from extender.waiting.rounds import Word, note
+from extender.waiting.telling import Word, note
 from extender.waiting.wishes import Models, changes
 from simulation.apiserver import Apiserver
 from simulation.faults import Faults

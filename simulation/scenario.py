@@ -136,7 +136,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     leads, and the lead is lost now and then.
     ``stale_seconds``: a kind that was not heard of for longer is old knowledge. Of a hundred
     writes to pods, ``failed_writes`` are refused or not answered; in calm times, too, where
-    nobody waits for them: where nominations are taken back.
+    nobody waits for them: where nominations are taken back. In the namespace ``hangs`` none is
+    ever answered.
     Pods come up to so many ``at_once``, and none while there are ``max_pods``.
     A world begins with the first few ``machines``: at least ``fewest``, all where that is 0.
     """
@@ -153,4 +154,5 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     policy: Policy = Policy()
     stale_seconds: float = 120.0
     failed_writes: int = 10
+    hangs: str = ""
     delays: Delays = Delays()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from extender.kube.objects import Node, NodeStatus, ObjectMeta, Pod
 from extender.report import ReportedState
 from extender.verbs.bind import BindOutcome
-from extender.waiting.rounds import Told
+from extender.waiting.telling import Told
 from simulation.apiserver import Apiserver
 from simulation.choices import Choices
 from simulation.extender import Extender
@@ -185,13 +185,15 @@ class World:
     def _in_vain(self) -> list[tuple[Pod, str]]:
         """Return whose nomination leads nowhere, and to where; nobody while nobody acts and sees.
 
-        On a node that takes no pods it is in nobody's way.
+        On a node that takes no pods it is in nobody's way. Who can be told nothing is left out.
         """
         if not self.extenders or not self._is_acting():
             return []
         found = []
         for pod in self.scheduler.waiting():
             node = pod.status.nominated_node_name
+            if self._hangs(pod):
+                continue
             if self.scheduler.takes_pods(node) and not self._leads_somewhere(pod, node):
                 found.append((pod, node))
         return found
@@ -218,10 +220,12 @@ class World:
         """Return the pods that wait in vain, by the law that they break if that lasts.
 
         They could run by what is so, or could if others were evicted where kube-scheduler would,
-        or if a loader were asked for their model.
+        or if a loader were asked for their model. Who can be told nothing is left out.
         """
         runs, evicts, asks = [], [], []
         for pod in self.scheduler.waiting():
+            if self._hangs(pod):
+                continue
             names = self.scheduler.fitting(pod)
             if any(self.laws.truth.could_run(pod, name) for name in names):
                 runs.append(pod.metadata.uid)
@@ -234,6 +238,9 @@ class World:
             Law.NOBODY_WAITS_FOR_ROOM: evicts,
             Law.NOBODY_WAITS_FOR_A_LOADER: asks,
         }
+
+    def _hangs(self, pod: Pod) -> bool:
+        return bool(self.scenario.hangs) and pod.metadata.namespace == self.scenario.hangs
 
     def _could_evict(self, pod: Pod, names: list[str]) -> bool:
         """Tell whether a pod could run in place of others, and is tried again when it is told."""

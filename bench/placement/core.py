@@ -90,7 +90,9 @@ class Core:
         )
         self._context = Context(state=self._state, policy=settings.policy)
         self._waiting = WaitingPods()
-        self._waker = Waker(self._state, self._waiting, settings.policy, stale=tuple)
+        self._waker = Waker(
+            self._state, self._waiting, settings.policy, stale=tuple, may_tell=lambda _: True
+        )
         choices = Choices(cluster.seed)
         for kind in KINDS:
             Watch(

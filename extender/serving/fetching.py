@@ -24,7 +24,7 @@ from extender.serving.telling import ApiTelling, while_leading
 from extender.verbs.context import Context
 from extender.waiting.fetching import Bounds
 from extender.waiting.pods import WaitingPod, WaitingPods
-from extender.waiting.rounds import Told, note
+from extender.waiting.telling import Told, note
 from extender.waiting.wishes import Models, changes, in_turn
 from extender.watch.answers import UnreachableError
 from extender.watch.client import Transport

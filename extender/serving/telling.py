@@ -8,7 +8,7 @@ import msgspec
 
 from extender.placement.request import PodRequest
 from extender.serving.touching import CONNECT_SECONDS, WRITE_SECONDS, touch
-from extender.waiting.rounds import Told, Word
+from extender.waiting.telling import Told, Word
 from extender.watch.answers import Answer, UnreachableError
 from extender.watch.client import Fence, Transport
 from extender.watch.messages import Status

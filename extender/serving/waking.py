@@ -14,10 +14,12 @@ from time import monotonic
 import structlog
 from cachetools import LRUCache
 
+from extender.serving.awaiting import Awaiting
 from extender.serving.telling import ApiTelling, while_leading
 from extender.verbs.context import Context
 from extender.waiting.pods import WaitingPods
-from extender.waiting.rounds import Lead, Rounds, TakenBack, Told, Woken
+from extender.waiting.rounds import Lead, Rounds
+from extender.waiting.telling import TakenBack, Told, Woken
 from extender.waiting.wake import PLAN_SECONDS_PER_POD
 from extender.watch.client import Transport
 
@@ -66,17 +68,18 @@ class Waking:
         self._count_taken_back = count_taken_back
         self._not_taken_back: LRUCache[str, None] = LRUCache(MOST_CAUSES)  # those that were said
         self._lead = lead
+        self._changed = Event()
+        telling = ApiTelling(transport, now=context.now, fence=while_leading(lead.leads))
         self._rounds = Rounds(
             context.state,
             pods,
             context.policy,
-            ApiTelling(transport, now=context.now, fence=while_leading(lead.leads)),
+            Awaiting(telling, answered=self._changed.set),
             schedulers=frozenset(schedulers),
             stale=context.stale,
             request_of=context.request_of,
         )
         self._crowded = ""  # the namespace of which it was said that it has too many pods
-        self._changed = Event()
         self._stopping = Event()
         context.state.subscribe(self._changed.set)
 
@@ -85,7 +88,7 @@ class Waking:
         Thread(target=self._run, name="waking", daemon=True).start()
 
     def stop(self) -> None:
-        """End after the touch that is under way."""
+        """End; writes that are under way are left to themselves."""
         self._stopping.set()
         self._changed.set()
 
@@ -110,16 +113,15 @@ class Waking:
         if self._context.unsynced():
             return True
         self._tell_forgotten()
-        began = monotonic()
+        reached, began = True, monotonic()
         for told in self._rounds.wake(self._lead):
             self._tell(told)
-            if told.word.told is Told.UNREACHED:
-                return False
+            reached = reached and told.word.told is not Told.UNREACHED
             self._stopping.wait(max(0.0, self._pause - (monotonic() - began)))
             if self._stopping.is_set() or self._context.unsynced():
                 break
             began = monotonic()
-        return True
+        return reached
 
     def _tell_forgotten(self) -> None:
         """Say once that pods are forgotten, and once that they are taken in again."""
@@ -137,6 +139,8 @@ class Waking:
         self._crowded = crowded
 
     def _tell(self, told: Woken | TakenBack) -> None:
+        if told.word.told is Told.AWAITED:
+            return
         if isinstance(told, TakenBack):
             self._tell_taken_back(told)
         else:

@@ -8,6 +8,7 @@ priority, which could run there. Nobody else clears it, so it is tried again unt
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Lock
 
 import msgspec
@@ -53,18 +54,23 @@ class LostNominations:
             if before is None or before.node != node or decided:
                 self._of_pod[request.uid] = Lost(request, node, in_doubt=in_doubt)
 
-    def next(self, steady: float, *, doubts: bool) -> Lost | None:
+    def next(
+        self, steady: float, *, doubts: bool, may_tell: Callable[[PodRequest], bool]
+    ) -> Lost | None:
         """Return one that it is time to take back: the oldest, those that missed after all others.
 
-        Those in doubt among them with ``doubts`` alone. Asked right before each is written: whoever
-        has come to be nominated rightly is none. While the write is under way, that can still
-        happen; kube-scheduler tries such a pod again.
+        Those in doubt among them with ``doubts`` alone, and only of pods to which something may be
+        written now. Asked right before each is written: whoever has come to be nominated rightly
+        is none. While the write is under way, that can still happen; kube-scheduler tries such a
+        pod again.
         """
         with self._lock:
             due = (
                 lost
                 for lost in self._of_pod.values()
-                if lost.again_at <= steady and (doubts or not lost.in_doubt)
+                if lost.again_at <= steady
+                and (doubts or not lost.in_doubt)
+                and may_tell(lost.request)
             )
             return min(due, key=lambda lost: lost.misses, default=None)
 

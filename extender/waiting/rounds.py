@@ -8,12 +8,9 @@ node alone is right (``nominate``), and else touched. How that is written is the
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator
-from enum import StrEnum
 from functools import partial
 from itertools import chain, repeat
 from typing import Protocol
-
-import msgspec
 
 from extender.cluster.state import ClusterState
 from extender.cluster.view import PodFacts
@@ -23,19 +20,9 @@ from extender.waiting.leads import IN_DOUBT_SECONDS, leads_somewhere
 from extender.waiting.lost import Lost
 from extender.waiting.nominate import Nominations
 from extender.waiting.pods import WaitingPod, WaitingPods
+from extender.waiting.telling import TakenBack, Telling, Told, Woken, note
+from extender.waiting.underway import UnderWay
 from extender.waiting.wake import Waker, missed_wait
-
-
-class Told(StrEnum):
-    """What came of telling kube-scheduler of a pod."""
-
-    WRITTEN = "written"
-    OVERTAKEN = "bound, nominated otherwise, or another pod by its name, before that was written"
-    GONE = "gone"
-    REFUSED = "refused"
-    UNANSWERED = "not answered"
-    UNREACHED = "the apiserver is not there"
-
 
 _PERHAPS_WRITTEN = (Told.WRITTEN, Told.UNANSWERED)
 
@@ -46,38 +33,6 @@ back: a tenth of what may be written, however many there are."""
 TAKEN_BACK_AFTERWARDS = 10
 """So many nominations a round takes back when nobody is left to wake, at most: 0.2 s by the shipped
 ``waking.perSecond``, for which whoever is due meanwhile waits."""
-
-
-class Word(msgspec.Struct, frozen=True):
-    """What came of telling of one pod, and the error in words where it was not told.
-
-    ``cause`` is what the error has in common with those of other pods: few texts, without names.
-    """
-
-    told: Told
-    error: str = ""
-    cause: str = ""
-
-
-def note(word: Word, uid: str, pods: WaitingPods, state: ClusterState) -> None:
-    """Note what came of telling of a pod that was noted as touched before."""
-    if word.told is Told.GONE:
-        pods.drop(uid)
-    elif word.told is not Told.WRITTEN:
-        pods.missed(uid, state, reached=word.told is not Told.UNREACHED)
-
-
-class Telling(Protocol):
-    """Writes to pods so that kube-scheduler looks at them again."""
-
-    def nominate(self, request: PodRequest, node: str) -> Word:
-        """Write the node to a pod that is not bound and not nominated."""
-
-    def take_back(self, request: PodRequest, node: str) -> Word:
-        """Clear the nomination of a pod that is not bound, if it is to this node."""
-
-    def touch(self, request: PodRequest) -> Word:
-        """Change a pod without changing what it asks for."""
 
 
 class Lead(Protocol):
@@ -92,21 +47,6 @@ class Lead(Protocol):
 
     def caught_up(self) -> bool:
         """Tell whether all pods are known that were there when it began to."""
-
-
-class Woken(msgspec.Struct, frozen=True, kw_only=True):
-    """One pod of a round: where it was nominated to (empty: touched), and what came of it."""
-
-    pod: WaitingPod
-    node: str
-    word: Word
-
-
-class TakenBack(msgspec.Struct, frozen=True, kw_only=True):
-    """A nomination that led nowhere, and what came of taking it back."""
-
-    lost: Lost
-    word: Word
 
 
 class Rounds:
@@ -133,7 +73,8 @@ class Rounds:
         self._stale = stale
         self._schedulers = schedulers
         self._request_of = request_of
-        self._waker = Waker(state, pods, policy, stale=stale)
+        self._under_way = UnderWay(state.steady)
+        self._waker = Waker(state, pods, policy, stale=stale, may_tell=self._under_way.may_tell)
         self._nominations = Nominations(state, policy, stale=stale)
         self._term: str | None = None
         self._complete = False
@@ -149,9 +90,8 @@ class Rounds:
             self._fresh_since = None
         elif self._fresh_since is None:
             self._fresh_since = self._state.steady()
-        if not lead.leads():
-            return
-        for told in self._tell():
+        acting = self._tell() if lead.leads() else iter(())
+        for told in chain(self._answered(), acting):
             yield told
             if told.word.told is Told.UNREACHED or not lead.leads():
                 return
@@ -159,22 +99,28 @@ class Rounds:
     def _tell(self) -> Iterator[Woken | TakenBack]:
         """After some pods that are woken, take back a nomination that keeps others out; then more.
 
-        The first that is not answered is the last of the round: it has taken seconds, the next
-        ones may, too, and those who could run have none to wait.
+        What was not answered in time is told once it is.
         """
-        waking, answered = map(self._wake, self._waker.due()), True
+        waking = map(self._wake, self._waker.due())
         for number, woken in enumerate(chain(waking, repeat(None, TAKEN_BACK_AFTERWARDS))):
             if woken is not None:
                 yield woken
-                if number % WOKEN_BETWEEN:
-                    continue
-            lost = self._next_lost() if answered else None
+            yield from self._answered()
+            if woken is not None and number % WOKEN_BETWEEN:
+                continue
+            lost = self._next_lost()
             if lost is not None:
-                taken = self._take_back(lost)
-                answered = taken.word.told is not Told.UNANSWERED
-                yield taken
+                yield self._take_back(lost)
             elif woken is None:
                 return
+
+    def _answered(self) -> Iterator[Woken | TakenBack]:
+        """Note what came of the writes that were answered by now; then tell of each."""
+        found = [self._under_way.take(uid, word) for uid, word in self._telling.answers()]
+        told = [one for one in found if one is not None]
+        for one in told:
+            self._note(one)
+        yield from told
 
     def _next_lost(self) -> Lost | None:
         """Return a nomination to take back; those in doubt that lead somewhere are forgotten.
@@ -183,8 +129,9 @@ class Rounds:
         """
         steady, since = self._state.steady(), self._fresh_since
         doubts = since is not None and steady - since >= IN_DOUBT_SECONDS
+        may_tell = self._under_way.may_tell
         for _ in range(TAKEN_BACK_AFTERWARDS):
-            lost = self._pods.lost.next(steady, doubts=doubts)
+            lost = self._pods.lost.next(steady, doubts=doubts, may_tell=may_tell)
             if lost is None or not lost.in_doubt:
                 return lost
             if not self._pods.apart.judge(lost.request, partial(self._leads, lost), otherwise=True):
@@ -222,24 +169,42 @@ class Rounds:
         self._term, self._complete = term, complete
 
     def _take_back(self, lost: Lost) -> TakenBack:
-        word = self._telling.take_back(lost.request, lost.node)
-        if word.told in {Told.REFUSED, Told.UNANSWERED}:
-            again_at = self._state.steady() + missed_wait(lost.misses + 1)
-            self._pods.lost.missed(lost, again_at)
-        elif word.told is not Told.UNREACHED:
-            self._pods.lost.drop(lost)
-        return TakenBack(lost=lost, word=word)
+        told = TakenBack(lost=lost, word=self._telling.take_back(lost.request, lost.node))
+        self._hear(told)
+        return told
 
     def _wake(self, pod: WaitingPod) -> Woken:
-        state, request = self._state, pod.request
-        node = self._pods.apart.judge(request, partial(self._nominations.take, pod), "")
-        self._pods.touched(request.uid, state)
+        """Tell of a pod; it is no reason to keep memory for it where nobody may hear of that."""
+        request, node = pod.request, ""
+        if not self._under_way.may_hang(request):
+            node = self._pods.apart.judge(request, partial(self._nominations.take, pod), "")
+        self._pods.touched(request.uid, self._state)
         if node:
             self._pods.lost.drop_of(request.uid)
         word = self._telling.nominate(request, node) if node else self._telling.touch(request)
-        if node and word.told not in _PERHAPS_WRITTEN:
-            self._nominations.undo(pod)
         if word.told is Told.OVERTAKEN:
+            self._nominations.undo(pod)
             node, word = "", self._telling.touch(request)
-        note(word, request.uid, self._pods, state)
-        return Woken(pod=pod, node=node, word=word)
+        told = Woken(pod=pod, node=node, word=word)
+        self._hear(told)
+        return told
+
+    def _hear(self, told: Woken | TakenBack) -> None:
+        """Note what came of a write, or that it is not known yet."""
+        if told.word.told is Told.AWAITED:
+            self._under_way.add(told)
+        else:
+            self._under_way.answered_in_time(told.request)
+            self._note(told)
+
+    def _note(self, told: Woken | TakenBack) -> None:
+        word = told.word
+        if isinstance(told, Woken):
+            if told.node and word.told not in _PERHAPS_WRITTEN:
+                self._nominations.undo(told.pod)
+            note(word, told.request.uid, self._pods, self._state)
+        elif word.told in {Told.REFUSED, Told.UNANSWERED}:
+            again_at = self._state.steady() + missed_wait(told.lost.misses + 1)
+            self._pods.lost.missed(told.lost, again_at)
+        elif word.told is not Told.UNREACHED:
+            self._pods.lost.drop(told.lost)

@@ -28,6 +28,7 @@ from extender.cluster.state import ClusterState
 from extender.cluster.view import View
 from extender.placement.patience import impatient
 from extender.placement.policy import Policy
+from extender.placement.request import PodRequest
 from extender.placement.tables import Kind, kind_of
 from extender.placement.verdict import Judge
 from extender.waiting.allowance import Allowance
@@ -76,11 +77,13 @@ class Waker:
         policy: Policy,
         *,
         stale: Callable[[], tuple[str, ...]],
+        may_tell: Callable[[PodRequest], bool],
     ) -> None:
         self._state = state
         self._pods = pods
         self._policy = policy
         self._stale = stale
+        self._may_tell = may_tell
         self._hopeless: dict[_Key, Hopeless] = {}
         self._told: dict[str, str] = {}  # by UID: the node that a pod was woken for
         self._repeats = Allowance(REPEATS_PER_SECOND, MOST_REPEATS, state.steady)
@@ -146,8 +149,8 @@ class Waker:
 
     def _place(self, pod: WaitingPod, choice: Choice, plan: _Plan) -> str:
         """Return the node to wake a pod of the plan for; empty where that is over."""
-        node = choice.next()
-        if not node or not self._still_waits(pod):
+        node = choice.next() if self._still_waits(pod) else ""
+        if not node:
             return ""
         if not self._still_has_room(choice, plan.view):
             choice.close()
@@ -174,8 +177,10 @@ class Waker:
         return changed or self._state.view().nodes is not plan.view.nodes
 
     def _still_waits(self, pod: WaitingPod) -> bool:
-        """Tell whether a pod of the plan is neither bound, gone nor asked about meanwhile."""
+        """Tell whether a pod of the plan may be told: it waits, and was not asked about since."""
         uid = pod.request.uid
+        if not self._may_tell(pod.request):
+            return False
         now, facts = self._pods.get(uid), self._state.pod(uid)
         if now is None or _times(now) != _times(pod):
             return False

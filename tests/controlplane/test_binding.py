@@ -18,7 +18,7 @@ from extender.placement.reasons import TEXTS, Reason
 from extender.placement.request import PodRequest
 from extender.serving.telling import ApiTelling
 from extender.verbs.context import TOO_LATE
-from extender.waiting.rounds import Told, Word
+from extender.waiting.telling import Told, Word
 from extender.watch.answers import Answer
 from extender.watch.client import connect
 from extender.watch.paths import MERGE_PATCH, pod_path

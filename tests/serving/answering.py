@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, ClassVar
 
 import yaml
@@ -19,13 +19,16 @@ class Apiserver:
     """Gives one answer to everything, and keeps what it was sent.
 
     Status 0: it hangs up. ``first`` are the statuses of the first answers, used up one by one.
-    ``at`` has the status and the body of single paths.
+    ``at`` has the status and the body of single paths. Requests whose path has ``hangs`` in it are
+    answered once they are ``released``.
     """
 
     status: int = 201
     first: list[int] = field(default_factory=list)
     body: Any = field(default_factory=dict)
     at: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    hangs: str = ""
+    released: Event = field(default_factory=Event)
     url: str = ""
     seen: list[tuple[str, str, Any]] = field(default_factory=list)
 
@@ -44,6 +47,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, sent: Any) -> None:
         self.apiserver.seen.append((self.command, self.path, sent))
+        if self.apiserver.hangs and self.apiserver.hangs in self.path:
+            self.apiserver.released.wait(60)
         usual = self.apiserver.status, self.apiserver.body
         status, document = self.apiserver.at.get(self.path.partition("?")[0], usual)
         if self.apiserver.first:
@@ -72,6 +77,7 @@ def answering() -> Iterator[Apiserver]:
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield made
+    made.released.set()
     server.shutdown()
     server.server_close()
     thread.join(5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from structlog.testing import capture_logs
 
 from extender.cluster.state import ClusterState
 from extender.config import ExtenderConfiguration
+from extender.serving import awaiting, touching
 from extender.serving.knowledge import FileKnowledge
 from extender.serving.service import Service, Verb
 from extender.serving.waking import Waking
@@ -29,6 +31,12 @@ from tests.waiting.room import Room
 PODS = [f"ram-{number}" for number in range(3)]
 
 
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for every answer, however slow the machine is."""
+    monkeypatch.setattr(awaiting, "AWAITED_SECONDS", 60.0)
+
+
 class Woken(Room):
     """Three pods that wait, and the waking of a service, done by hand."""
 
@@ -39,6 +47,7 @@ class Woken(Room):
         self.open = True
         self.term: str | None = "we"
         self.results: Counter[str] = Counter()
+        self.counted = Event()
         self.taken_back: Counter[str] = Counter()
         self.waking = Waking(
             self.context,
@@ -47,11 +56,15 @@ class Woken(Room):
             schedulers=("",),  # which is what the pods of a test name
             per_second=1000.0,
             lead=self,
-            count=lambda result: self.results.update([result]),
+            count=self.count,
             count_taken_back=lambda result: self.taken_back.update([result]),
         )
         for name in PODS:
             self.refuse(tmpfs(name, size="20Gi"), "a")
+
+    def count(self, result: str) -> None:
+        self.results[result] += 1
+        self.counted.set()
 
     def leads(self) -> bool:
         return self.open
@@ -83,6 +96,44 @@ def test_a_refusal_of_one_pod_keeps_no_other_waiting(tmp_path: Path, status: int
         assert room.waking.wake()
     assert room.results == {"failed": len(PODS)}
     assert len(room.pods) == len(PODS)
+
+
+def test_a_touch_that_hangs_keeps_no_other_waiting_and_counts_once_it_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(touching, "WRITE_SECONDS", 60.0)
+    with answering() as apiserver:
+        apiserver.status, apiserver.hangs = 200, f"/{PODS[0]}/"
+        room = Woken(apiserver.url, tmp_path)
+        monkeypatch.setattr(awaiting, "AWAITED_SECONDS", 0.01)
+        room.waking.start()
+        while sum(room.results.values()) < len(PODS) - 1:
+            assert room.counted.wait(30)
+            room.counted.clear()
+        room.counted.clear()
+        apiserver.released.set()
+        assert room.counted.wait(30), "it is heard of at once"
+        room.waking.stop()
+    assert sum(room.results.values()) == len(PODS)
+    assert room.results["failed"] == 0
+
+
+def test_a_touch_that_is_never_answered_counts_as_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(touching, "WRITE_SECONDS", 0.01)
+    with answering() as apiserver:
+        apiserver.status, apiserver.hangs = 200, "/pods/"
+        room = Woken(apiserver.url, tmp_path)
+        monkeypatch.setattr(awaiting, "AWAITED_SECONDS", 0.0)
+        room.waking.start()
+        while not all(pod.misses for pod in room.pods.all()):
+            room.counted.wait(1)
+            room.counted.clear()
+            room.now += 1.0  # else their namespace is left alone for ever
+        room.waking.stop()
+    assert room.results["failed"] >= len(PODS)
+    assert room.results.keys() == {"failed"}
 
 
 def test_a_pod_that_is_gone_is_forgotten(tmp_path: Path) -> None:

@@ -86,11 +86,18 @@ PLAIN = (plain(24), plain(8), filling(12, gib=16, limited=True), filling(16, gib
 """Pods that ask for nothing but what kube-scheduler counts, too."""
 
 
-def asked(number: int, spec: Spec, *, priority: int, needs_model: bool = False) -> Ask:
+def asked(
+    number: int,
+    spec: Spec,
+    *,
+    priority: int,
+    needs_model: bool = False,
+    namespace: str = "inference",
+) -> Ask:
     """Return a pod that comes, with its memory as the words of the documentation count it."""
     manifest = {"spec": {**spec, "priority": priority}}
     return Ask(
-        pod=pod(f"pod-{number}", spec=manifest["spec"], status={"phase": "Pending"}),
+        pod=pod(f"pod-{number}", namespace, spec=manifest["spec"], status={"phase": "Pending"}),
         request=int(requested(manifest)),
         demand=int(demand(manifest)),
         needs_model=needs_model,
@@ -196,5 +203,25 @@ NEUTRAL = msgspec.structs.replace(
 )
 """Old knowledge is held against nobody, and yet evicts nobody."""
 
-SCENARIOS = (CROWDED, REPORTING, PAIR, EVICTING, FETCHING, HOARDING, STRANDING, NEUTRAL)
+
+def hanging(number: int, choices: Choices) -> Ask:
+    """Most pods go before all others and cannot be told of anything."""
+    spec = filling(choices.one((20, 12)), gib=1)
+    if choices.below(4) < 3:
+        return asked(number, spec, priority=1000, namespace="hung")
+    return asked(number, spec, priority=0)
+
+
+HANGING = msgspec.structs.replace(
+    CROWDED,
+    machines=CROWDED.machines[:2],
+    ask=hanging,
+    hangs="hung",
+    max_pods=40,
+    at_once=6,
+    delays=Delays(watch=(0.5, 4.0)),
+)
+"""In one namespace an admission webhook does not answer."""
+
+SCENARIOS = (CROWDED, REPORTING, PAIR, EVICTING, FETCHING, HOARDING, STRANDING, NEUTRAL, HANGING)
 """In turns, by seed."""

@@ -39,7 +39,9 @@ class Room:
 
     def begin(self, policy: Policy) -> None:
         """Start the parts that wake, as a new process does with its configuration."""
-        self.waker = Waker(self.state, self.pods, policy, stale=lambda: self.stale)
+        self.waker = Waker(
+            self.state, self.pods, policy, stale=lambda: self.stale, may_tell=lambda _: True
+        )
         self.nominations = Nominations(self.state, policy, stale=lambda: self.stale)
 
     def refuse(

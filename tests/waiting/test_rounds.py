@@ -15,9 +15,12 @@ from msgspec.structs import replace
 from extender.cluster.view import PodFacts
 from extender.kube.objects import Pod
 from extender.placement.request import PodRequest
+from extender.serving.touching import WRITE_SECONDS
 from extender.waiting.leads import IN_DOUBT_SECONDS
 from extender.waiting.pods import UNSEEN_SECONDS, WaitingPods
-from extender.waiting.rounds import TAKEN_BACK_AFTERWARDS, WOKEN_BETWEEN, Rounds, Told, Word
+from extender.waiting.rounds import TAKEN_BACK_AFTERWARDS, WOKEN_BETWEEN, Rounds
+from extender.waiting.telling import Told, Word
+from extender.waiting.underway import AWAITED_SECONDS, HALF, MOST
 from tests.builders import node, tmpfs
 from tests.verbs.test_preempt import above, evicted, nominated
 from tests.waiting.room import Room
@@ -37,7 +40,9 @@ class Leading(Room):
         self.complete = True
         self.told: list[str] = []
         self.answer = self.nominating = Told.WRITTEN
-        self.write_seconds = 0.0
+        self.hangs: Callable[[PodRequest], bool] = lambda _: False
+        self.under_way: list[tuple[str, float]] = []
+        """What hangs: the pods' UIDs, and until when."""
         self.meanwhile: Callable[[], object] = lambda: None
         self.state.upsert(node("a"))
         self.state.upsert(TAKER)
@@ -65,13 +70,26 @@ class Leading(Room):
 
     def touch(self, request: PodRequest) -> Word:
         self.told.append(request.name)
-        return Word(Told.WRITTEN)
+        return self.answered(request, Told.WRITTEN)
 
     def take_back(self, request: PodRequest, node: str) -> Word:
         self.told.append(f"{request.name} not to {node}")
-        self.now += self.write_seconds
         self.meanwhile()
-        return Word(self.answer)
+        return self.answered(request, self.answer)
+
+    def answered(self, request: PodRequest, otherwise: Told) -> Word:
+        """Answer a write, or wait a moment for the answer."""
+        if not self.hangs(request):
+            return Word(otherwise)
+        self.now += AWAITED_SECONDS
+        self.under_way.append((request.uid, self.now + WRITE_SECONDS))
+        assert len(self.under_way) <= MOST, "each takes a thread"
+        return Word(Told.AWAITED)
+
+    def answers(self) -> list[tuple[str, Word]]:
+        over = [(uid, Word(Told.UNANSWERED)) for uid, end in self.under_way if end <= self.now]
+        self.under_way = [(uid, end) for uid, end in self.under_way if end > self.now]
+        return over
 
     def see(self, term: str | None, *, open_: bool = True, complete: bool = True) -> None:
         """Look at the Lease, then wake whom it is time to wake."""
@@ -246,23 +264,122 @@ def test_a_nomination_that_cannot_be_taken_back_is_tried_after_one_two_four_seco
     assert tried == [0, 1, 3, 7, 15, 31, 63, 123]
 
 
-def test_nominations_whose_writes_hang_keep_nobody_waiting_who_could_run(leading: Leading) -> None:
-    """Such as behind an admission webhook that does not answer, in one namespace."""
+def in_namespace(pod: Pod, namespace: str) -> Pod:
+    return replace(pod, metadata=replace(pod.metadata, namespace=namespace))
+
+
+def of_namespaces(number: int) -> Callable[[PodRequest], bool]:
+    """Tell of the pods in some namespaces: a webhook does not answer there."""
+    hung = {f"hung-{n}" for n in range(number)}
+    return lambda request: request.namespace in hung
+
+
+def longest_wait(leading: Leading, *, seconds: int) -> float:
+    """Let a pod come and find room again and again; return how long one has waited until told."""
+    longest = 0.0
+    begun = leading.now
+    number = 0
+    while leading.now - begun < seconds:
+        number += 1
+        pod = tmpfs(f"able-{number}", size="1Gi")
+        leading.refuse(pod, "a")
+        since = leading.now
+        while pod.metadata.name not in leading.told:
+            leading.see("own 1")
+            assert leading.now - since < 60
+        longest = max(longest, leading.now - since)
+        leading.state.delete(pod)
+    return longest
+
+
+@pytest.mark.parametrize("namespaces", [1, 20])
+@pytest.mark.parametrize("refused", ["once", "again and again"])
+def test_touches_that_hang_keep_nobody_waiting_who_could_run(
+    leading: Leading, namespaces: int, refused: str
+) -> None:
+    """Such as behind an admission webhook that does not answer, in some namespaces.
+
+    kube-scheduler may try such a pod by itself at every change.
+    """
+    leading.state.upsert(node("a", memory="640Gi"))
+    urgent = [above(tmpfs(f"hung-{n}", size="1Gi")) for n in range(60)]
+    hung = [in_namespace(pod, f"hung-{n % namespaces}") for n, pod in enumerate(urgent)]
+    for pod in hung:
+        leading.refuse(pod, "a")
+    leading.hangs = of_namespaces(namespaces)
+    if refused == "again and again":
+        see = leading.see
+
+        def seen(term: str | None) -> None:
+            for pod in hung:
+                leading.refuse(pod, "a")
+            see(term)
+
+        leading.see = seen  # type: ignore[method-assign,assignment]
+    learned = 0.0 if namespaces < MOST else WRITE_SECONDS
+    assert longest_wait(leading, seconds=30) <= 1.0 + MOST * AWAITED_SECONDS + learned
+    assert longest_wait(leading, seconds=60) <= 1.0 + HALF * AWAITED_SECONDS
+    leading.hangs = lambda _: False
+    leading.told.clear()
+    longest_wait(leading, seconds=120)
+    assert {pod.metadata.name for pod in hung} <= set(leading.told), "each is told once it can be"
+
+
+def test_touches_that_hang_hold_up_others_of_their_namespace_for_seconds(leading: Leading) -> None:
+    """A webhook may be asked about pods with one label alone."""
+    leading.state.upsert(node("a", memory="640Gi"))
+    for number in range(2 * HALF):
+        leading.refuse(above(tmpfs(f"hung-{number}", size="1Gi")), "a")
+    for number in range(50):
+        leading.refuse(tmpfs(f"able-{number}", size="1Gi"), "a")
+    leading.hangs = lambda request: request.name.startswith("hung")
+    begun = leading.now
+    while not {f"able-{number}" for number in range(50)} <= set(leading.told):
+        leading.see("own 1")
+    turn = 1.0 + HALF * AWAITED_SECONDS + WRITE_SECONDS
+    assert leading.now - begun <= 2 * turn + 1.0 + 2.0, "the namespace is left alone after each"
+
+
+def test_no_memory_is_kept_for_who_may_not_be_told_where(leading: Leading) -> None:
+    """It would be kept for one after the other of those whose nominations hang."""
+    leading.see("own 1")
+    leading.hangs = of_namespaces(1)
+    hung = [in_namespace(above(tmpfs(f"hung-{n}", size="40Gi")), "hung-0") for n in range(9)]
+    for pod in hung:
+        leading.refuse(pod, "a")
+    leading.state.delete(TAKER)
+    kept = []
+    for _ in range(60):
+        leading.see("own 1")
+        kept.append(len(leading.state.view().nodes["a"].reserved))
+        for pod in hung:
+            leading.refuse(pod, "a")
+    assert kept[0] == 1
+    assert not any(kept[10:])
+
+
+def test_take_backs_that_hang_keep_nobody_waiting_who_could_run(leading: Leading) -> None:
     for number in range(20):
         hung = nominated(above(tmpfs(f"hung-{number}", size="60Gi")), "a")
-        leading.preempted(hung, b=("uid-nobody",))
+        leading.preempted(in_namespace(hung, "hung-0"), b=("uid-nobody",))
     leading.refuse(WAITS, "a")
-    leading.answer, leading.write_seconds = Told.UNANSWERED, 5.0
-    leading.see("own 1")
-    assert len(leading.told) == 1
-    for _ in range(20):
+    leading.hangs = of_namespaces(1)
+    for _ in range(60):
         leading.see("own 1")
+    tried = Counter(leading.told)
+    assert len(tried) > 1, "each has its turn"
+    assert max(tried.values()) <= 6
+    assert leading.pods.lost.count() == 20
     leading.state.delete(TAKER)
-    could_run = leading.now
     leading.told.clear()
+    could_run = leading.now
     leading.see("own 1")
     assert leading.told[0] == "waits"
-    assert leading.now - could_run <= 1.0 + leading.write_seconds
+    assert leading.now - could_run <= 1.0 + HALF * AWAITED_SECONDS
+    leading.hangs = lambda _: False
+    for _ in range(120):
+        leading.see("own 1")
+    assert leading.pods.lost.count() == 0
 
 
 def test_nominations_are_taken_back_while_many_are_woken(leading: Leading) -> None:
@@ -411,7 +528,7 @@ def test_a_nomination_that_preempt_could_say_nothing_of_stays_where_it_leads_som
     for _ in range(20):
         leading.see("own 1")
     assert leading.told == ([] if room == "there" else ["meant not to a"])
-    assert leading.pods.lost.next(leading.now, doubts=True) is None
+    assert leading.pods.lost.next(leading.now, doubts=True, may_tell=lambda _: True) is None
 
 
 def test_a_doubt_is_settled_by_the_pods_of_its_one_node(
