@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,7 +20,7 @@ class Apiserver:
 
     Status 0: it hangs up. ``first`` are the statuses of the first answers, used up one by one.
     ``at`` has the status and the body of single paths. Requests whose path has ``hangs`` in it are
-    answered once they are ``released``.
+    answered once they are ``released``. ``meanwhile`` is told of each path before it is answered.
     """
 
     status: int = 201
@@ -29,6 +29,7 @@ class Apiserver:
     at: dict[str, tuple[int, Any]] = field(default_factory=dict)
     hangs: str = ""
     released: Event = field(default_factory=Event)
+    meanwhile: Callable[[str], None] = lambda _: None
     url: str = ""
     seen: list[tuple[str, str, Any]] = field(default_factory=list)
 
@@ -49,6 +50,7 @@ class Handler(BaseHTTPRequestHandler):
         self.apiserver.seen.append((self.command, self.path, sent))
         if self.apiserver.hangs and self.apiserver.hangs in self.path:
             self.apiserver.released.wait(60)
+        self.apiserver.meanwhile(self.path)
         usual = self.apiserver.status, self.apiserver.body
         status, document = self.apiserver.at.get(self.path.partition("?")[0], usual)
         if self.apiserver.first:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -11,7 +11,7 @@ import pytest
 
 from extender.kube.objects import Lease
 from extender.report import ReportedState, Wanted, WantedModel, read
-from extender.serving.fetching import REFUSED_SECONDS, WRITES, Fetching
+from extender.serving.fetching import MOST_SLOW, REFUSED_SECONDS, WRITES, Fetching
 from extender.waiting.wake import MISSED_RETRY_SECONDS
 from extender.watch.client import connect
 from tests.builders import (
@@ -301,3 +301,52 @@ def test_so_many_pods_are_touched_at_one_look_and_namespaces_take_turns(
     assert "/api/v1/namespaces/other/pods/other/status" in paths(apiserver)
     asking.fetching.look()
     assert len(set(paths(apiserver))) == len(apiserver.seen) == WRITES + 11
+
+
+def takes_five_seconds(asking: Asking, *where: str) -> Callable[[str], None]:
+    """Have writes in some namespaces take so long, as behind a webhook that does not answer."""
+
+    def takes(path: str) -> None:
+        if any(f"/namespaces/{namespace}/" in path for namespace in where):
+            asking.now += 5.0
+
+    return takes
+
+
+def test_slow_writes_of_some_namespaces_hold_up_nobody_else(
+    apiserver: Apiserver, asking: Asking, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slow = [f"{letter}-tenant" for letter in "abcdef"]
+    for tenant in slow:
+        ask_in_vain(asking, 20, tenant=tenant)
+    ask_in_vain(asking, 20, tenant="quick")
+    asking.pods.drop("uid-llama")
+    apiserver.meanwhile = takes_five_seconds(asking, *slow)
+    begun = asking.now
+    for _ in range(3):
+        asking.fetching.look()
+        asking.now += 2.0
+    assert asking.now - begun <= 3 * (MOST_SLOW * 5.0 + 2.0)
+    quick = [path for path in paths(apiserver) if "/quick/" in path]
+    assert len(set(quick)) == 20
+    for _ in range(30):
+        asking.fetching.look()
+        asking.now += 2.0
+    tried = Counter(path.split("/")[-3] for path in paths(apiserver))
+    assert min(tried[tenant] for tenant in slow) >= 3, "they take turns"
+    said = capsys.readouterr()
+    assert (said.out + said.err).count("loaders of a namespace not asked") == len(slow)
+
+
+def test_pods_whose_touches_are_slow_hold_up_no_other(apiserver: Apiserver, asking: Asking) -> None:
+    asking.pods.drop("uid-llama")
+    for number in range(20):
+        asking.refuse(vllm(f"slow{number:02}", memory=f"{number + 1}Mi"))
+    asking.state.upsert(namespace("inference", trusted=True))
+    for number in range(20):
+        asking.refuse(vllm(f"quick{number:02}", memory=f"{number + 1}Mi", namespace="other"))
+    apiserver.meanwhile = takes_five_seconds(asking, "inference")
+    asking.fetching.look()
+    touched = [path.split("/")[-2] for path in paths(apiserver)]
+    assert sum(name.startswith("slow") for name in touched) == 1
+    assert sum(name.startswith("quick") for name in touched) == 20
