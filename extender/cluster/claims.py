@@ -56,6 +56,19 @@ def job_state(job: Job) -> tuple[JobState, str]:
     return JobState.RUNNING, ""
 
 
+def job_facts(uid: str, job: Job, writes: tuple[ClaimWriter, ...]) -> JobFacts:
+    """Reduce a Job that writes these models to what is kept of it."""
+    state, reason = job_state(job)
+    return JobFacts(
+        uid=uid,
+        namespace=job.metadata.namespace,
+        name=job.metadata.name,
+        state=state,
+        writes=writes,
+        reason=reason,
+    )
+
+
 class ClaimFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A claim with what binds it to nodes: the volume's affinity, or the class's topologies.
 

@@ -12,17 +12,29 @@ from collections.abc import Set as AbstractSet
 
 import msgspec
 
+from extender.cluster.claims import JobFacts
+from extender.cluster.inventory import Loader
 from extender.cluster.leases import lease_key
 from extender.cluster.starts import Started
 from extender.cluster.view import PodFacts
-from extender.kube.objects import DaemonSet, Job, KubeObject, Lease, PersistentVolumeClaim, Pod
+from extender.kube.objects import (
+    DaemonSet,
+    Job,
+    KubeObject,
+    Lease,
+    ObjectMeta,
+    PersistentVolumeClaim,
+    Pod,
+)
+from extender.workload.model import LoaderTemplate
 
 
 class PodNews(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a pod changes. ``problem`` is what is wrong with it, empty where nothing is.
 
     ``start`` is the start that it tells of, which may not be its first where it was ``restarted``.
-    ``loader`` is the pod itself where it is a loader's.
+    ``loader`` is the pod itself where it is a loader's, ``template`` what it loads: None where it
+    only speaks as one.
     """
 
     facts: PodFacts
@@ -30,9 +42,26 @@ class PodNews(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     start: Started | None = None
     restarted: bool = False
     loader: Pod | None = None
+    template: LoaderTemplate | None = None
 
 
-News = PodNews | KubeObject
+class DaemonSetNews(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a DaemonSet changes. ``loader`` is None where it is none."""
+
+    uid: str
+    metadata: ObjectMeta
+    loader: Loader | None
+
+
+class JobNews(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a Job changes. ``job`` is None where it writes no model into a claim."""
+
+    uid: str
+    metadata: ObjectMeta
+    job: JobFacts | None
+
+
+News = PodNews | DaemonSetNews | JobNews | KubeObject
 
 
 class StateDraft:

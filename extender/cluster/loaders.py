@@ -21,7 +21,6 @@ from extender.cluster.inventory import (
 )
 from extender.cluster.nested import Nested
 from extender.cluster.reports import Reported, read_report
-from extender.cluster.templates import Templates
 from extender.cluster.view import Key
 from extender.cluster.witnesses import (
     LoaderPod,
@@ -31,10 +30,9 @@ from extender.cluster.witnesses import (
 )
 from extender.errors import InvalidReportError
 from extender.kube.lives import is_ready
-from extender.kube.objects import DaemonSet, Namespace, Node, Pod
+from extender.kube.objects import Namespace, Node, Pod
 from extender.kube.times import unix_time
 from extender.report import REPORT_ANNOTATION
-from extender.workload.loaders import read_loader
 from extender.workload.model import LOADER_LABEL, LoaderTemplate
 
 TRUSTED_LABEL = "modelcache.dev/loaders"
@@ -49,13 +47,10 @@ may be behind that of pods: a loader can come and go before its node is told of.
 class Loaders:
     """Everything that the inventory is made of. ``clock`` gives UNIX time in seconds."""
 
-    def __init__(
-        self, *, clock: Callable[[], float], templates: Templates, trusted: Iterable[str]
-    ) -> None:
+    def __init__(self, *, clock: Callable[[], float], trusted: Iterable[str]) -> None:
         self.daemonsets: dict[str, Loader] = {}
         self.labelled_trust: set[str] = set()
         self._clock = clock
-        self._templates = templates
         self._configured_trust = frozenset(trusted)
         self._pods: dict[str, LoaderPod] = {}
         self._on_node: Nested[LoaderPod] = Nested()
@@ -126,20 +121,12 @@ class Loaders:
 
     # -- daemonsets ------------------------------------------------------------------------------
 
-    def put_daemonset(self, uid: str, daemonset: DaemonSet) -> None:
+    def put_daemonset(self, uid: str, loader: Loader | None) -> None:
         """Keep a DaemonSet that was added or modified, if it is a loader."""
-        template = read_loader(daemonset)
-        if template is None:
+        if loader is None:
             self.forget_daemonset(uid)
-            return
-        now = Loader(
-            uid=uid,
-            namespace=daemonset.metadata.namespace,
-            name=daemonset.metadata.name,
-            template=template,
-        )
-        if now != self.daemonsets.get(uid):
-            self.daemonsets[uid] = now
+        elif loader != self.daemonsets.get(uid):
+            self.daemonsets[uid] = loader
             self._inventory = None
 
     def forget_daemonset(self, uid: str) -> None:
@@ -157,14 +144,17 @@ class Loaders:
 
     # -- their pods ------------------------------------------------------------------------------
 
-    def concerns(self, uid: str, pod: Pod) -> bool:
-        """Tell whether a pod is a loader's, was taken for one, or speaks as one."""
+    def concerns(self, uid: str, pod: Pod, template: LoaderTemplate | None) -> bool:
+        """Tell whether a pod is a loader's, was taken for one, or speaks as one.
+
+        ``template`` is what it loads.
+        """
         if not is_daemon(pod) or not pod.spec.node_name:
             return False
         reports = REPORT_ANNOTATION in pod.metadata.annotations
-        return uid in self._pods or reports or self._templates.loader(pod) is not None
+        return uid in self._pods or reports or template is not None
 
-    def put_pod(self, uid: str, pod: Pod) -> str:
+    def put_pod(self, uid: str, pod: Pod, template: LoaderTemplate | None) -> str:
         """Keep a pod that was added or modified, if it is a loader's and on a node.
 
         Returns what is wrong with its report, empty where nothing is.
@@ -173,7 +163,6 @@ class Loaders:
         if owner is None or not is_daemon(pod) or not pod.spec.node_name:
             return ""
         before = self._pods.get(uid)
-        template = self._templates.loader(pod)
         if template is None or pod.status.phase == "Succeeded":
             self.forget_pod(uid)
             return _NO_LOADER if REPORT_ANNOTATION in pod.metadata.annotations else ""

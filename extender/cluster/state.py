@@ -14,13 +14,16 @@ from threading import RLock
 from typing import Any, TypeVar
 
 import msgspec
+import structlog
 from cachetools import LRUCache
 
+from extender.cluster.claims import JobFacts, job_facts
 from extender.cluster.corrections import Basis
-from extender.cluster.drafts import News, PodNews, StateDraft, identity
+from extender.cluster.drafts import DaemonSetNews, JobNews, News, PodNews, StateDraft, identity
+from extender.cluster.inventory import Loader
 from extender.cluster.leases import Leases, lease_key
 from extender.cluster.ledger import OPEN_LATELY, Ledger, node_view, pod_facts
-from extender.cluster.loaders import Loaders, is_trusted
+from extender.cluster.loaders import Loaders, is_daemon, is_trusted
 from extender.cluster.memory import MEMORY, MemoryDemand, VolumeCounting, memory_demand
 from extender.cluster.namespaces import is_opted_in
 from extender.cluster.requests import node_room
@@ -47,7 +50,12 @@ from extender.kube.objects import (
 from extender.kube.quantity import parse_quantity
 from extender.workload.model import Workload
 
+log = structlog.get_logger("extender.cluster")
+
 _MAX_PROBLEMS = 1_000
+
+LONG_SECONDS = 1.0
+"""An object whose reading took so long is named in the log."""
 
 T = TypeVar("T")
 
@@ -78,7 +86,7 @@ class ClusterState:
         self._steady = steady or clock
         self._lock = RLock()
         self._ledger = Ledger(open_lately=open_lately)
-        self._loaders = Loaders(clock=clock, templates=self.templates, trusted=trusted_namespaces)
+        self._loaders = Loaders(clock=clock, trusted=trusted_namespaces)
         self._leases = Leases(clock=clock, changed=self._ledger.note)
         self._storage = Storage()
         self._starts = Starts(learn=learn)
@@ -318,7 +326,11 @@ class ClusterState:
             name = obj.metadata.name
             known = (name in self._loaders.labelled_trust, name in self._opted_in)
             return known != (is_trusted(obj), is_opted_in(obj))
-        if isinstance(obj, DaemonSet | Job | Node):
+        if isinstance(obj, DaemonSet):
+            return self._loader(obj) != self.known(obj)
+        if isinstance(obj, Job):
+            return self._job(obj) != self.known(obj)
+        if isinstance(obj, Node):
             scratch = ClusterState(clock=self._clock, counting=self.counting)
             scratch.upsert(obj)
             return scratch.known(obj) != self.known(obj)
@@ -372,10 +384,28 @@ class ClusterState:
 
     def _news(self, obj: KubeObject) -> News | None:
         """Do the expensive part of an object outside the lock; None for a pod known as it is."""
+        since = self._steady()
+        news = self._reduced(obj)
+        took = self._steady() - since
+        if took >= LONG_SECONDS:
+            log.warning(
+                "an object took long to read; what else its kind's watch tells waited",
+                object=_name(type(obj), obj.metadata),
+                seconds=round(took, 1),
+                remedy="ask its author for shorter scripts in it",
+            )
+        return news
+
+    def _reduced(self, obj: KubeObject) -> News | None:
+        if isinstance(obj, DaemonSet):
+            return DaemonSetNews(uid=identity(obj), metadata=obj.metadata, loader=self._loader(obj))
+        if isinstance(obj, Job):
+            return JobNews(uid=identity(obj), metadata=obj.metadata, job=self._job(obj))
         if not isinstance(obj, Pod):
             return obj
         facts, problem = self._facts(obj)
-        is_loader = self._loaders.concerns(facts.uid, obj)
+        template = self.templates.loader(obj) if is_daemon(obj) else None
+        is_loader = self._loaders.concerns(facts.uid, obj, template)
         if not is_loader and self._ledger.pods.get(facts.uid) == facts:
             with self._lock:
                 self._problem(Pod, obj.metadata, problem)
@@ -386,7 +416,25 @@ class ClusterState:
             start=started(facts.uid, obj) if facts.ready else None,
             restarted=restarted(obj),
             loader=obj if is_loader else None,
+            template=template,
         )
+
+    def _loader(self, daemonset: DaemonSet) -> Loader | None:
+        """Reduce a DaemonSet to what is kept of it; None where it is no loader."""
+        template, metadata = self.templates.loader_of(daemonset), daemonset.metadata
+        if template is None:
+            return None
+        return Loader(
+            uid=identity(daemonset),
+            namespace=metadata.namespace,
+            name=metadata.name,
+            template=template,
+        )
+
+    def _job(self, job: Job) -> JobFacts | None:
+        """Reduce a Job to what is kept of it; None where it writes no model into a claim."""
+        writes = self.templates.writes(job)
+        return job_facts(identity(job), job, writes) if writes else None
 
     def _facts(self, pod: Pod) -> tuple[PodFacts, str]:
         """Reduce a pod to what is kept of it; also what is wrong with it, empty if nothing is."""
@@ -406,6 +454,14 @@ class ClusterState:
         """Apply one object; false where that changed nothing that anybody waits for."""
         if isinstance(news, PodNews):
             return self._apply_pod(news)
+        if isinstance(news, DaemonSetNews):
+            self._problem(DaemonSet, news.metadata, "")
+            self._loaders.put_daemonset(news.uid, news.loader)
+            return True
+        if isinstance(news, JobNews):
+            self._problem(Job, news.metadata, "")
+            self._storage.put_job(news.uid, news.job)
+            return True
         obj = news
         self._problem(type(obj), obj.metadata, "")
         match obj:
@@ -415,10 +471,6 @@ class ClusterState:
                 return self._turn(self._leases.turned(key))
             case Node():
                 return self._apply_node(obj)
-            case DaemonSet():
-                self._loaders.put_daemonset(identity(obj), obj)
-            case Job():
-                self._storage.put_job(identity(obj), obj)
             case PersistentVolumeClaim():
                 self._storage.put_claim(obj)
             case PersistentVolume():
@@ -442,7 +494,7 @@ class ClusterState:
             waited = before is not None and not before.ready
             self._starts.put(news.start, waited=waited, restarted=news.restarted)
         if news.loader is not None:
-            problem = self._loaders.put_pod(facts.uid, news.loader) or problem
+            problem = self._loaders.put_pod(facts.uid, news.loader, news.template) or problem
         self._problem(Pod, facts, problem)
         return changed or news.loader is not None
 

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from cachetools import LRUCache
 
-from extender.cluster.claims import JobFacts, JobState, job_state
+from extender.cluster.claims import JobFacts, JobState
 from extender.cluster.view import Key
-from extender.kube.objects import Job, PersistentVolume, PersistentVolumeClaim, StorageClass
-from extender.workload.jobs import read_job
+from extender.kube.objects import PersistentVolume, PersistentVolumeClaim, StorageClass
 
 _MAX_COMPLETED_WRITES = 10_000
 
@@ -42,22 +41,12 @@ class Storage:
             for write in [write for write in self.completed if write[:2] == key]:
                 del self.completed[write]
 
-    def put_job(self, uid: str, job: Job) -> None:
+    def put_job(self, uid: str, job: JobFacts | None) -> None:
         """Keep a Job that was added or modified, if it writes a model into a claim."""
-        writes = read_job(job)
-        if not writes:
+        if job is None:
             self.jobs.pop(uid, None)
             return
-        state, reason = job_state(job)
-        namespace = job.metadata.namespace
-        self.jobs[uid] = JobFacts(
-            uid=uid,
-            namespace=namespace,
-            name=job.metadata.name,
-            state=state,
-            writes=writes,
-            reason=reason,
-        )
-        if state is JobState.COMPLETE:
-            for write in writes:
-                self.completed[namespace, write.claim, write.model.path] = True
+        self.jobs[uid] = job
+        if job.state is JobState.COMPLETE:
+            for write in job.writes:
+                self.completed[job.namespace, write.claim, write.model.path] = True

@@ -1,5 +1,7 @@
 """Reading pod templates once: thousands of pods share a few hundred templates.
 
+Those of DaemonSets and Jobs, too, which are told of anew whenever one of their pods changes.
+
 The key is made of the exact content that the readers look at (containers, volumes, annotations,
 labels), so two pods share a reading only where it cannot differ. Volumes and mounts of service
 account tokens carry a random name in each pod and are left out of it.
@@ -20,13 +22,15 @@ from cachetools import LRUCache
 
 from extender.cluster.requests import Amounts, pod_requests
 from extender.errors import InvalidQuantityError
-from extender.kube.objects import Container, DaemonSet, DaemonSetSpec, Pod, PodTemplate
+from extender.kube.objects import Container, DaemonSet, DaemonSetSpec, Job, Pod, PodTemplate
 from extender.workload.expand import field_value
+from extender.workload.jobs import read_job
 from extender.workload.loaders import read_loader
 from extender.workload.model import (
     MODEL_ANNOTATION,
     MODELS_ANNOTATION,
     NEED_ANNOTATION,
+    ClaimWriter,
     LoaderTemplate,
     Workload,
 )
@@ -58,6 +62,7 @@ class Templates:
     def __init__(self, size: int = 4096) -> None:
         self._readings: LRUCache[bytes, Reading] = LRUCache(size)
         self._loaders: LRUCache[bytes, LoaderTemplate | None] = LRUCache(size)
+        self._writes: LRUCache[bytes, tuple[ClaimWriter, ...]] = LRUCache(size)
         self._shared: LRUCache[Workload, Workload] = LRUCache(size)
         self._requests: LRUCache[tuple[tuple[str, int], ...], Amounts] = LRUCache(size)
         self._lock = Lock()
@@ -89,6 +94,15 @@ class Templates:
         """Return what a DaemonSet's pod loads; None where it is no loader."""
         return self._once(self._loaders, pod, lambda: read_loader(_as_daemonset(pod)))
 
+    def loader_of(self, daemonset: DaemonSet) -> LoaderTemplate | None:
+        """Return what a DaemonSet's pods load; None where it is no loader."""
+        pod = _as_pod(daemonset.spec.template)
+        return self._once(self._loaders, pod, lambda: read_loader(daemonset))
+
+    def writes(self, job: Job) -> tuple[ClaimWriter, ...]:
+        """Return the models that a Job's pods write into claims."""
+        return self._once(self._writes, _as_pod(job.spec.template), lambda: read_job(job))
+
     def _once(self, cache: LRUCache[bytes, T], pod: Pod, read: Callable[[], T]) -> T:
         key = template_key(pod)
         with self._lock:
@@ -98,6 +112,10 @@ class Templates:
         with self._lock:
             cache[key] = value
         return value
+
+
+def _as_pod(template: PodTemplate) -> Pod:
+    return Pod(metadata=template.metadata, spec=template.spec)
 
 
 def _as_daemonset(pod: Pod) -> DaemonSet:
