@@ -16,7 +16,10 @@ from extender.serving.service import Service
 from tests.serving.running import kubeconfig
 from tests.watch.fake_apiserver import FakeApiserver
 
-SOON = 20.0
+SOON = 60.0
+
+WAITS = 2.0
+"""Seconds, in which a busy machine comes to look at a process that has just been started."""
 
 
 @contextmanager
@@ -51,23 +54,23 @@ def test_without_a_lease_nothing_is_known_before_what_was_sent_earlier_is_decide
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is not known yet is neither filtered for nor bound: kube-scheduler asks again."""
-    monkeypatch.setattr(time, "process_time", lambda: live.START_SETTLE_SECONDS - 0.5)
+    monkeypatch.setattr(time, "process_time", lambda: live.START_SETTLE_SECONDS - WAITS)
     with FakeApiserver() as api:
         begun = time.monotonic()
         with started(tmp_path, api) as service:
             assert "Pod" in service.context.unsynced()
             wait_listed(service)
-            assert min(request.at for request in api.requests) >= begun + 0.5
+            assert min(request.at for request in api.requests) >= begun + WAITS
 
 
 def test_a_process_that_is_stopped_meanwhile_asks_for_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(time, "process_time", lambda: live.START_SETTLE_SECONDS - 0.2)
+    monkeypatch.setattr(time, "process_time", lambda: live.START_SETTLE_SECONDS - WAITS)
     with FakeApiserver() as api:
         with started(tmp_path, api):
             pass
-        time.sleep(0.5)
+        time.sleep(WAITS + 0.5)
         assert not api.requests
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import http.client
 import json
 import os
 import secrets
@@ -48,6 +49,9 @@ CONTROLLERS = (
     "statefulset-controller",
 )
 KUBECTL_SECONDS = 120.0
+ANSWER_SECONDS = 20.0
+"""For an answer of a process that is there; where nothing listens, that is known at once."""
+START_SECONDS = 120.0
 Objects = str | Mapping[str, Any] | Iterable[Mapping[str, Any]]
 
 
@@ -72,7 +76,7 @@ class Extender(Process):
             headers={"Content-Type": "application/json"},
         )
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(request, timeout=10) as answer:
+        with opener.open(request, timeout=ANSWER_SECONDS) as answer:
             return answer.status, json.loads(answer.read())
 
 
@@ -98,7 +102,7 @@ class ControlPlane:
             self._start_api_server(self._start_etcd())
             controllers = self._start_controller_manager()
             self._start_kwok()
-            controllers.wait_ready(lambda: self._has_service_account("default"), 90)
+            controllers.wait_ready(lambda: self._has_service_account("default"), START_SECONDS)
         except BaseException:
             self.stop()
             raise
@@ -138,7 +142,7 @@ class ControlPlane:
         flags += [f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}"]
         flags += [f"--initial-cluster=default={peer}"]
         process = self._spawn("etcd", *flags)
-        process.wait_ready(lambda: http_get(f"{client}/health")[0] == 200, 30)
+        process.wait_ready(lambda: http_get(f"{client}/health")[0] == 200, START_SECONDS)
         return client
 
     def _api_server_address(self) -> list[str]:
@@ -173,7 +177,7 @@ class ControlPlane:
             "--disable-admission-plugins=TaintNodesByCondition",
             "--allow-privileged=true",
         )
-        process.wait_ready(self._api_ready, 90)
+        process.wait_ready(self._api_ready, START_SECONDS)
 
     def trust_clients_of(self, *authorities: Path) -> Path:
         """Let in who shows a certificate of these authorities, and of no others, from now on.
@@ -227,7 +231,7 @@ class ControlPlane:
             *stages,
         )
         url = f"http://127.0.0.1:{port}/healthz"
-        process.wait_ready(lambda: http_get(url)[0] == 200, 30)
+        process.wait_ready(lambda: http_get(url)[0] == 200, START_SECONDS)
 
     def _has_service_account(self, namespace: str) -> bool:
         found = self.kubectl(
@@ -335,7 +339,7 @@ class ControlPlane:
         metadata = {"name": name, "labels": dict(labels or {})}
         self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
         what = f"the service account default of namespace {name}"
-        wait_for(lambda: self._has_service_account(name), 30, what)
+        wait_for(lambda: self._has_service_account(name), 60, what)
 
     def delete_namespace(self, name: str) -> None:
         """Delete a namespace and wait until its pods are gone; the rest goes by itself."""
@@ -413,7 +417,7 @@ class ControlPlane:
         command = on_host(host, command)
         process = Process(name, command, log, env=self._environment(), cwd=self.workdir)
         self._processes.append(process)
-        process.wait_ready(lambda: "Starting Kubernetes Scheduler" in process.log(), 30)
+        process.wait_ready(lambda: "Starting Kubernetes Scheduler" in process.log(), START_SECONDS)
         return process
 
     def start_extender(
@@ -421,7 +425,7 @@ class ControlPlane:
         *args: str,
         env: Mapping[str, str] | None = None,
         kubeconfig: Path | None = None,
-        timeout: float = 60,
+        timeout: float = START_SECONDS,
         host: str | None = None,
         status_listen: bool = False,
         port: int = 0,
@@ -441,14 +445,16 @@ class ControlPlane:
 
 
 def http_get(url: str) -> tuple[int, str]:
-    """GET a URL of this machine; status 0 where nothing answers."""
+    """GET a URL of this machine; status 0 where nothing answers, or not to the end."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(url, timeout=2) as answer:
+        try:
+            answer = opener.open(url, timeout=ANSWER_SECONDS)
+        except urllib.error.HTTPError as error:
+            answer = error
+        with answer:
             return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return 0, ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.1
 _given: set[int] = set()
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_WORKERS = 16
 
 
 class HarnessError(AssertionError):
@@ -21,13 +24,19 @@ class HarnessError(AssertionError):
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that is free and was not given out before."""
+    """Return a port of 127.0.0.1 that is free and was not given out before.
+
+    It is bound later, by a program that takes seconds to start: so it is none that the system gives
+    to others meanwhile (``ip_local_port_range``), and none that a worker beside this one chooses.
+    """
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port not in _given:
-            _given.add(port)
+        port = 10_000 + _WORKERS * secrets.randbelow(1_300) + _WORKER % _WORKERS
+        if port in _given:
+            continue
+        _given.add(port)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
             return port
 
 

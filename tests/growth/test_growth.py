@@ -43,7 +43,7 @@ CHANGES = int(os.environ.get("GROWTH_CHANGES", "3000"))
 """Of objects, in the core alone."""
 LONG = 4_000.0
 """Seconds between generations: reservations, graces and the hour of events are over."""
-SOON = 20.0
+SOON = 60.0
 
 BOUNDED = {
     "Ledger._log": 2 * KEPT_CHANGES,

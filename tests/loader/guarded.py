@@ -68,7 +68,7 @@ class Scene:
         return row
 
     def wait_for_state(self, state: ReportedState, path: str = SHORT) -> None:
-        wait_for(lambda: self.row(path).state is state, 10)
+        wait_for(lambda: self.row(path).state is state)
 
     def wait_read(self) -> None:
         """Wait for the end of the first round of reading."""

@@ -8,8 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +15,9 @@ from typing import Self
 
 import yaml
 
-SECONDS = 30.0
+from tests.controlplane.cluster import http_get
+
+SECONDS = 60.0
 
 
 def catalog(*models: Mapping[str, object], **more: object) -> str:
@@ -86,8 +86,8 @@ class LoaderProcess:
 
     @property
     def events(self) -> list[dict[str, object]]:
-        lines = [line for line in self.log.splitlines() if line.startswith("{")]
-        return [json.loads(line) for line in lines]
+        whole, _, _ = self.log.rpartition("\n")  # the last line may be being written
+        return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
 
     def kill(self) -> None:
         self.process.kill()
@@ -103,14 +103,7 @@ class LoaderProcess:
         """Ask the status listener."""
         if not self.port:
             return 0, ""
-        url = f"http://127.0.0.1:{self.port}{path}"
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-        except OSError:
-            return 0, ""
+        return http_get(f"http://127.0.0.1:{self.port}{path}")
 
     def models(self, state: str) -> int:
         """Return how many models are in a state, by the metrics; -1 while nobody answers."""

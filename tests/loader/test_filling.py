@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 
@@ -45,21 +46,24 @@ class Process:
     """``loader fill`` as a Job runs it; ``log`` is what it says."""
 
     def __init__(self, hub: Hub, dest: Path, *options: str, source: str = "hf://org/small") -> None:
+        self._errors = TemporaryFile()  # noqa: SIM115 - as long as this object
         self._process = subprocess.Popen(
             [sys.executable, "-m", "extender", "loader", "fill", source, str(dest), *options],
             env={**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN},
-            stderr=subprocess.PIPE,
-            text=True,
+            stderr=self._errors,
         )
-        self.log = ""
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
     def ended(self) -> int:
         """Wait for its end; return the exit code."""
-        _, self.log = self._process.communicate(timeout=60)
-        return self._process.returncode
+        return self._process.wait(120)
+
+    @property
+    def log(self) -> str:
+        size = os.fstat(self._errors.fileno()).st_size
+        return os.pread(self._errors.fileno(), size, 0).decode()
 
 
 def test_two_that_fill_one_directory_at_once_fetch_it_once(hub: Hub, fast: Path) -> None:
@@ -125,7 +129,7 @@ def test_no_model_goes_with_the_old_revision_that_it_was_put_into(hub: Hub, fast
 def test_after_a_kill_the_next_run_goes_on(hub: Hub, fast: Path) -> None:
     files = small_model(size=12 * MEBIBYTE)
     hub.repositories["org/small"] = Repository(files=files, large=500)
-    hub.piece, hub.delay = 256 * 1024, 0.02
+    hub.piece, hub.delay = 256 * 1024, 0.06
     killed = Process(hub, fast / "small", "--connections", "1")
     wait_for(lambda: hub.bytes_sent() > 14 * MEBIBYTE)
     killed.send(signal.SIGKILL)
@@ -146,18 +150,16 @@ def test_a_signal_ends_it_at_once_in_words(hub: Hub, fast: Path, number: signal.
     began = time.monotonic()
     process.send(number)
     assert process.ended() == 1
-    assert time.monotonic() - began < 15  # and not the half minute that a silent server gets
+    assert time.monotonic() - began < 25  # and not the half minute that a silent server gets
     assert "stopped before it was complete" in process.log
 
 
 def test_one_that_waits_for_another_says_so_and_can_be_stopped(hub: Hub, fast: Path) -> None:
     with writing(CacheDirectory(fast), "small", name="the other"):
         process = Process(hub, fast / "small")
-        wait_for(lambda: any("/tree/" in path for path, _ in hub.asked))
-        time.sleep(0.5)
+        wait_for(lambda: "waiting for another writer" in process.log)
         process.send(signal.SIGTERM)
         assert process.ended() == 1
-    assert "waiting for another writer" in process.log
     assert "of the other is at work here" in process.log
 
 

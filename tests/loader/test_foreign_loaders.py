@@ -38,7 +38,7 @@ def download(hub: Hub, script: str, home: Path, *arguments: Path) -> subprocess.
 
 
 def wait_for_all_but(shard: str, directory: Path, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while time.monotonic() < until:
         there = {path for path in FILES if (directory / path).is_file()}
         if there == set(FILES) - {shard} and list(directory.rglob("*.incomplete")):
@@ -67,7 +67,7 @@ def test_the_article_s_loader_killed_in_mid_download_is_told_as_damaged_and_whol
         assert (SHARD, "missing") in {(p.file, p.kind.value) for p in verdict.problems}
 
         hub.troubles.clear()
-        assert download(hub, ARTICLE, home, model).wait(60) == 0
+        assert download(hub, ARTICLE, home, model).wait(120) == 0
     verdict = verify(model, level=Level.CONTENT)
     assert verdict.ok, verdict
     # The tool leaves what it was killed over.
@@ -79,7 +79,7 @@ def test_the_article_s_loader_killed_in_mid_download_is_told_as_damaged_and_whol
 def test_the_hub_s_own_cache_is_proven_by_what_it_holds(tmp_path: Path) -> None:
     with Hub() as hub:
         hub.repositories[REPOSITORY] = Repository(FILES)
-        assert download(hub, INTO_CACHE, tmp_path).wait(60) == 0
+        assert download(hub, INTO_CACHE, tmp_path).wait(120) == 0
     (snapshot,) = model_directories(tmp_path / "hub")
     verdict = verify(snapshot, level=Level.CONTENT)
     assert (verdict.ok, verdict.layout, verdict.files) == (True, "hub-cache", len(FILES))

@@ -55,7 +55,7 @@ def test_a_model_that_left_the_catalog_and_comes_back_is_looked_at_as_a_new_one(
         for models in ((), (model,)):
             scene.table.follow(models, models)
             scene.guard.follow(Catalog(models=models))
-        wait_for(lambda: scene.asked == [SHORT, SHORT], 10)
+        wait_for(lambda: scene.asked == [SHORT, SHORT])
         assert scene.row().state is ReportedState.READY
     finally:
         scene.guard.stop(5)

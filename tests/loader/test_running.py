@@ -45,7 +45,8 @@ def test_a_changed_catalog_takes_effect_and_a_bad_one_does_not(place: Path, hub:
         assert process.get("/healthz") == (200, "ok\n")
         file.write_text(catalog(SMALL, OTHER, colour="red"))
         wait_for(lambda: "colour" in process.log)
-        assert "model_cache_extender_loader_catalog_refused 1.0" in process.get("/metrics")[1]
+        refused = "model_cache_extender_loader_catalog_refused 1.0"
+        wait_for(lambda: refused in process.get("/metrics")[1])
         assert process.models("ready") == 1
         file.write_text(catalog(SMALL, OTHER))
         wait_for(lambda: process.models("ready") == 2)
@@ -122,5 +123,5 @@ def test_without_a_cluster_or_its_pod_it_says_what_is_missing(place: Path, hub: 
     with LoaderProcess(
         place / "catalog.yaml", place / "cache", standalone=False, environment=bare
     ) as process:
-        assert process.process.wait(30) == 2
+        assert process.process.wait(60) == 2
         assert "POD_NAME (fieldRef metadata.name)" in process.log

@@ -230,7 +230,7 @@ def test_what_is_wanted_is_followed_on_its_own_lease() -> None:
         annotations = {WANTED_ANNOTATION: write(wanted)}
         api.put(path, "loader.node-1", metadata={"annotations": annotations})
         wait_for(lambda: surroundings.wanted() == wanted)
-        assert news == [True]
+        wait_for(lambda: news == [True])
         api.put(path, "loader.node-1", metadata={"annotations": {WANTED_ANNOTATION: "{"}})
         wait_for(lambda: surroundings.wanted() == Wanted())
         api.put(path, "loader.node-1", metadata={"annotations": annotations})

@@ -22,7 +22,7 @@ from extender.loader.wishes import Wish
 from extender.loader.workers import Workers
 from tests.clock import Clock
 
-SECONDS = 5.0
+SECONDS = 60.0
 ASKS_TO_WAIT = SourceError("slow down", cause=Cause.THROTTLED, retry_after=900.0)
 
 

@@ -26,7 +26,7 @@ from tests.monitoring.test_dashboard import SHOWN
 from tests.serving.running import DEMO_CLUSTER, kubeconfig, running
 from tests.watch.fake_apiserver import FakeApiserver
 
-SECONDS = 30.0
+SECONDS = 90.0
 FILLED_IN = {"$__rate_interval": "1m", "$__range": "1h", "$price_per_gb": "0.09"}
 HUNDREDS = 300
 WAITING = 20

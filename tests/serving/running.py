@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from extender.config import ServerSection
+from tests.controlplane.processes import free_port
 
 START_SECONDS = 120.0
-ANSWER_SECONDS = 30.0
-STOP_SECONDS = 30.0
+ANSWER_SECONDS = 60.0
+STOP_SECONDS = 60.0
 GRACE_SECONDS = ServerSection().graceful_seconds
 """A stop that waits for idle clients takes as long as that; one that does not ends before."""
 DEMO_CLUSTER = Path(str(files("extender") / "demo" / "cluster.yaml"))
@@ -132,10 +133,11 @@ class Running:
         return self.log_path.stat().st_size
 
     def lines(self, since: int = 0) -> list[dict[str, Any]]:
-        """The log's lines after a place; each must be one JSON object."""
+        """The log's whole lines after a place; each must be one JSON object."""
         with self.log_path.open("rb") as file:
             file.seek(since)
-            return [msgspec.json.decode(line) for line in file.read().splitlines()]
+            whole, _, _ = file.read().rpartition(b"\n")  # the last one may be being written
+            return [msgspec.json.decode(line) for line in whole.splitlines()]
 
     # -- its life ----------------------------------------------------------------------------------
 
@@ -176,11 +178,8 @@ def read_answer(response: http.client.HTTPResponse) -> Answer:
 
 
 def dead_kubeconfig(folder: Path) -> Path:
-    """Write a kubeconfig whose apiserver does not answer: its port was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    return kubeconfig(folder, url)
+    """Write a kubeconfig whose apiserver does not answer."""
+    return kubeconfig(folder, f"http://127.0.0.1:{free_port()}")
 
 
 def kubeconfig(folder: Path, url: str) -> Path:

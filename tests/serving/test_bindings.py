@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +30,7 @@ from extender.verbs.doubt import Doubt
 from extender.watch.client import connect
 from extender.wire import BindArgs
 from tests.builders import node, tmpfs
+from tests.controlplane.processes import free_port
 from tests.serving.answering import Apiserver, answering, kubeconfig
 from tests.watch.fake_apiserver import Exchange, FakeApiserver
 
@@ -126,10 +126,8 @@ def test_a_missing_right_is_named(apiserver: Apiserver, bindings: ApiBindings) -
 
 
 def test_an_apiserver_that_is_not_there_has_not_done_it(tmp_path: Any) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    bindings = ApiBindings(connect(str(kubeconfig(f"http://127.0.0.1:{port}", tmp_path))))
+    nobody = f"http://127.0.0.1:{free_port()}"
+    bindings = ApiBindings(connect(str(kubeconfig(nobody, tmp_path))))
     assert bindings.create(ARGS, {}, OPEN).sent is Sent.REFUSED
     assert isinstance(bindings.pod("inference", "llama"), str)
 
@@ -137,7 +135,7 @@ def test_an_apiserver_that_is_not_there_has_not_done_it(tmp_path: Any) -> None:
 PLUGIN = """#!/bin/sh
 cd "$(dirname "$0")" || exit 1
 echo >>asked
-[ -e slow ] && sleep 1.5
+[ -e slow ] && touch waited
 cat <<'END'
 {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential",
  "status": {"token": "from-the-plugin", "expirationTimestamp": "2026-01-01T00:00:00Z"}}
@@ -147,7 +145,10 @@ END
 
 
 def with_plugin(url: str, folder: Path) -> Path:
-    """Write a kubeconfig whose token comes from the plugin; it is slow while ``slow`` is there."""
+    """Write a kubeconfig whose token comes from the plugin.
+
+    Where it finds ``slow``, it leaves ``waited``: more time has gone by than it really took.
+    """
     plugin = folder / "plugin"
     plugin.write_text(PLUGIN, encoding="utf-8")
     plugin.chmod(0o755)
@@ -167,13 +168,17 @@ def test_a_plugin_that_takes_longer_than_the_lead_lasts_keeps_the_binding_from_t
 ) -> None:
     """The fence is open when bind asks it first, and its lead has run out when the token is there.
 
-    Its clock is ahead only so that the process counts as old enough.
+    Its clock goes on only where the test says so. The process counts as old enough.
     """
-    ahead = [0.0]
-    fence = Fence("pod-a", monotonic=lambda: time.monotonic() + ahead[0])
-    ahead[0] = 60.0
+    began = 0.0
+
+    def clock() -> float:
+        return began + (10.0 if (tmp_path / "waited").exists() else 0.0)
+
+    fence = Fence("pod-a", monotonic=clock)
+    began = 60.0
     lease = LeaseSpec(holder_identity="pod-a_1", renew_time="1", lease_duration_seconds=6)
-    fence.observe(lease, asked_at=time.monotonic() + ahead[0])
+    fence.observe(lease, asked_at=clock())
     state = ClusterState(clock=time.time, steady=time.monotonic)
     state.upsert(node("gpu-1"))
     context = Context(state=state, fence=fence.closed)
@@ -190,9 +195,7 @@ def test_a_plugin_that_takes_longer_than_the_lead_lasts_keeps_the_binding_from_t
     assert apiserver.seen == []
     assert state.reserved() == 0
     (tmp_path / "slow").unlink()
-    fence.observe(
-        msgspec.structs.replace(lease, renew_time="2"), asked_at=time.monotonic() + ahead[0]
-    )
+    fence.observe(msgspec.structs.replace(lease, renew_time="2"), asked_at=clock())
     assert json.loads(service.bind(BIND)) == {"Error": ""}
     counted = generate_latest(service.metrics.registry).decode()
     assert 'model_cache_extender_binds_total{outcome="notSent"} 1.0' in counted

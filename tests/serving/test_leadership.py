@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -165,10 +166,17 @@ def test_binds_that_are_refused_together_look_at_the_lease_once(tmp_path: Path) 
         transport = connect(str(kubeconfig(apiserver.url, tmp_path)))
         before = takeover(transport, lambda: None)
         leadership = Leadership(transport, "kube-system/x", Fence("pod-a"), before)
+        all_there = Barrier(8 + 1)
+
+        def closed() -> str:
+            all_there.wait(30)
+            return leadership.closed()
+
         with ThreadPoolExecutor(8) as binds:
             with leadership._looking:  # a look that is slow
-                refused = [binds.submit(leadership.closed) for _ in range(8)]
-                time.sleep(0.5)
+                refused = [binds.submit(closed) for _ in range(8)]
+                all_there.wait(30)
+                time.sleep(1)
             assert all(each.result() for each in refused)
     assert len(apiserver.seen) <= 2  # a thread may have begun late
 

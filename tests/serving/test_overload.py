@@ -26,6 +26,7 @@ from tests.builders import node, tmpfs
 from tests.serving.answering import answering, kubeconfig
 from tests.serving.running import DEMO_CLUSTER, GOOD, Running, answer_on, running
 from tests.serving.test_slow_clients import WHOLE
+from tests.watch.harness import eventually
 
 DEADLINE = 0.5
 RAM = {
@@ -88,11 +89,20 @@ def test_what_waited_for_a_thread_longer_than_the_deadline_is_not_computed(
     (given_up,) = (line for line in narrow.lines(here) if line["event"] != "request cut")
     assert (given_up["event"], given_up["reason"]) == ("not decided", TOO_LATE)
     assert metric(narrow, FILTERED) == quick, "the wait is part of the request's duration"
-    assert narrow.answers_well(), "the next one is in time again"
+    assert eventually(narrow.answers_well), "the next one is in time again"
 
 
 def test_what_waited_for_a_thread_less_long_is_computed(narrow: Running) -> None:
-    assert asked_while_stuffed(narrow, WHOLE, 0.0)["NodeNames"] == GOOD["NodeNames"]
+    """Judged where the answer was there by the deadline, which a busy machine may let go by."""
+
+    def computed() -> bool:
+        began = time.monotonic()
+        answer = asked_while_stuffed(narrow, WHOLE, 0.0)
+        if time.monotonic() - began < DEADLINE:
+            assert answer["NodeNames"] == GOOD["NodeNames"]
+        return bool(answer["NodeNames"] == GOOD["NodeNames"])
+
+    assert eventually(computed, 30)
 
 
 def test_the_status_listener_answers_while_the_verbs_have_no_thread(narrow: Running) -> None:

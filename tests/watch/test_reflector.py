@@ -16,7 +16,7 @@ from tests.watch.fake_apiserver import NODES, PODS, Exchange, FakeApiserver, Fau
 from tests.watch.harness import QUICK, RecordingSink, eventually, watching
 
 
-def same(api: FakeApiserver, sink: RecordingSink, timeout: float = 10.0) -> bool:
+def same(api: FakeApiserver, sink: RecordingSink, timeout: float = 30.0) -> bool:
     return eventually(lambda: sink.state() == api.truth(NODES), timeout)
 
 
@@ -40,7 +40,7 @@ def test_a_list_of_several_pages_and_the_events_after_it_arrive(
     for number in range(10):
         api.put(NODES, f"node-{number}")
     with watching(api, sink) as watch:
-        assert watch.wait_synced(5)
+        assert watch.wait_synced(30)
         assert sink.state() == api.truth(NODES)
         assert (api.count("list"), api.count("page")) == (1, 3)
         churn(api)
@@ -102,7 +102,7 @@ def test_an_audit_finds_nothing_where_all_is_right_or_has_just_changed(
     api.put(NODES, "still")
     with watching(api, sink, timing=AUDITING) as watch:
         assert same(api, sink)
-        for number in range(200):
+        for number in range(2_000):
             if watch.freshness()[0].audits >= 3:
                 break
             api.put(NODES, f"new-{number}")
@@ -136,12 +136,12 @@ def test_a_bookmark_moves_the_version_from_which_a_watch_goes_on(
     api: FakeApiserver, sink: RecordingSink
 ) -> None:
     with watching(api, sink) as watch:
-        assert watch.wait_synced(5)
+        assert watch.wait_synced(30)
         api.put(PODS, "another-kind")
         api.put(PODS, "yet-another")
         assert eventually(lambda: watch.freshness()[0].last_error is None)
         assert eventually(lambda: api.count("watch") == 1)
-        bookmarked = eventually(lambda: _resumed_at(api, api.revision), 15)
+        bookmarked = eventually(lambda: _resumed_at(api, api.revision), 60)
     assert bookmarked
 
 
@@ -193,7 +193,7 @@ def test_a_watch_goes_on_from_where_it_was(
     api.put(NODES, "node-0")
     api.fail("watch", *GOES_ON[fault])
     with watching(api, sink) as watch:
-        assert watch.wait_synced(5)
+        assert watch.wait_synced(30)
         churn(api)
         assert same(api, sink)
         assert watch.freshness()[0].relists == 0
@@ -207,13 +207,13 @@ def test_a_watch_that_cannot_go_on_lists_anew(
     api.put(NODES, "node-0")
     api.fail("watch", *LISTS_ANEW[fault])
     with watching(api, sink) as watch:
-        assert watch.wait_synced(5)
+        assert watch.wait_synced(30)
         churn(api)
         assert same(api, sink)
         assert eventually(lambda: watch.freshness()[0].relists == 1)
         churn(api, seed=1)
         assert same(api, sink)
-        assert api.count("list", NODES) <= 8
+        assert sum(r.verb == "list" and r.query.get("limit") != "1" for r in api.requests) <= 3
 
 
 def test_an_unknown_event_type_is_counted_and_ignored(
@@ -230,20 +230,20 @@ def test_history_compacted_while_disconnected_leads_to_one_list(
     api: FakeApiserver, sink: RecordingSink
 ) -> None:
     with watching(api, sink) as watch:
-        assert watch.wait_synced(5)
+        assert watch.wait_synced(30)
         api.down()
         churn(api)
         api.compact()
         api.up()
         assert same(api, sink)
-        assert watch.freshness()[0].relists == 1
+        assert eventually(lambda: watch.freshness()[0].relists == 1)
 
 
 def test_a_server_that_is_away_for_a_while_is_caught_up_with(
     api: FakeApiserver, sink: RecordingSink
 ) -> None:
     with watching(api, sink) as watch:
-        assert watch.wait_synced(5)
+        assert watch.wait_synced(30)
         api.down()
         churn(api)
         assert eventually(lambda: watch.freshness()[0].last_error is not None)
@@ -264,7 +264,7 @@ def test_a_restored_etcd_with_older_versions_replaces_everything(
         api.down()
         api.restore(saved)
         api.up()
-        assert same(api, sink, timeout=5)
+        assert same(api, sink)
         churn(api, seed=2)
         assert same(api, sink)
         assert watch.freshness()[0].relists == 1
@@ -337,9 +337,8 @@ def test_a_quiet_cluster_is_not_listed_again(api: FakeApiserver, sink: Recording
     """No bookmark comes where nothing at all happens; the version proves that nothing did."""
     with watching(api, sink) as watch:
         assert eventually(lambda: api.count("watch") >= 3)
-        (freshness,) = watch.freshness()
-        assert freshness.relists == 0
-        assert freshness.age_seconds < 2
+        assert eventually(lambda: watch.freshness()[0].age_seconds < 2)
+        assert watch.freshness()[0].relists == 0
 
 
 # -- faults of the list --------------------------------------------------------------------------
@@ -368,7 +367,7 @@ def test_a_list_that_fails_is_had_in_the_end(
     verb, sequence = LIST_FAULTS[fault]
     api.fail(verb, *sequence)
     with watching(api, sink) as watch:
-        assert watch.wait_synced(10)
+        assert watch.wait_synced(30)
         assert sink.state() == api.truth(NODES)
         assert sink.replaced == 1
 
@@ -380,7 +379,7 @@ def test_a_page_that_failed_is_fetched_again_and_not_the_whole_list(
         api.put(NODES, f"node-{number}")
     api.fail("page", faults.answers(500))
     with watching(api, sink) as watch:
-        assert watch.wait_synced(5)
+        assert watch.wait_synced(30)
         assert (api.count("list"), api.count("page")) == (1, 4)
 
 
@@ -395,7 +394,7 @@ def test_pages_that_expired_are_asked_for_at_once(api: FakeApiserver, sink: Reco
 
     api.fail("page", expire)
     with watching(api, sink) as watch:
-        assert watch.wait_synced(5)
+        assert watch.wait_synced(30)
         assert sink.state() == api.truth(NODES)
     lists = [r.query for r in api.requests if r.verb == "list"]
     assert "limit" in lists[0]
@@ -410,7 +409,7 @@ def test_what_is_known_stays_until_the_new_list_is_complete(
         api.put(NODES, f"node-{number}")
     seen: list[int] = []
     with watching(api, sink) as watch:
-        assert watch.wait_synced(5)
+        assert watch.wait_synced(30)
         # Only then is the watch the one connection that is dropped, and the fault meets the next.
         assert eventually(lambda: api.count("watch") == 1)
 
@@ -433,7 +432,7 @@ def test_one_odd_object_does_not_cost_the_list(api: FakeApiserver, sink: Recordi
     api.put(NODES, "node-1", spec={"taints": "none"})
     api.put(NODES, "node-2")
     with watching(api, sink) as watch:
-        assert watch.wait_synced(5)
+        assert watch.wait_synced(30)
         assert set(sink.state()) == {"node-0", "node-2"}
         assert watch.freshness()[0].unreadable == 1
     assert [(kind, metadata.name) for kind, metadata in sink.odd] == [("Node", "node-1")]
@@ -496,10 +495,10 @@ def test_a_sink_that_raises_once_is_mended_by_a_list(
 
     monkeypatch.setattr(sink, "upsert", upsert)
     with watching(api, sink) as watch:
-        assert watch.wait_synced(5)
+        assert watch.wait_synced(30)
         api.put(NODES, "node-0")
         assert same(api, sink)
-        assert watch.freshness()[0].relists == 1
+        assert eventually(lambda: watch.freshness()[0].relists == 1)
 
 
 # -- all of it together --------------------------------------------------------------------------
@@ -538,7 +537,7 @@ def test_any_mixture_of_faults_under_churn_ends_in_the_truth(
             random_pause(random)
         api.faults["watch"].clear()
         api.drop()
-        assert same(api, sink, timeout=15)
+        assert same(api, sink, timeout=60)
 
 
 def random_pause(random: Random) -> None:
