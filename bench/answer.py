@@ -3,7 +3,8 @@
 One thing varies at a time around 5,000 names on one connection, as kube-scheduler asks: the number
 of names, connections that ask at the same moment, full node objects instead of names, and changes a
 second in the watch. The names of each body are in an order of their own, as kube-scheduler's are.
-Before any of it is measured both are asked everything once, and have to decide the same.
+Before any of it is measured both are asked everything once, and have to decide the same. Then they
+take turns, and what one was seen to take in all of its turns counts together.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import msgspec
 
 from bench.fleet import WORKLOADS, Fleet, question
+from bench.latency import Latency, together
 from bench.programs import (
-    Latency,
     Plan,
     cpu_seconds,
     extender,
@@ -27,12 +29,13 @@ from bench.programs import (
     reference,
 )
 from bench.results import Row
+from bench.rounds import turns
 from tests.controlplane.cluster import Extender
 
 VERBS = ("filter", "prioritize")
 _BODIES_PER_WORKLOAD = 4
 _PODS = 20_000
-
+_WARM_UP = 0.5
 
 OFFERS_ALL = {
     "apiVersion": "modelcache.dev/v1alpha1",
@@ -43,41 +46,51 @@ OFFERS_ALL = {
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """What is sent. ``rate`` is requests a second over all connections, half for each verb."""
+    """What is sent.
+
+    ``names``: how many filter is asked about; prioritize is asked about those of them that passed.
+    ``rate``: requests a second over all connections, half for each verb. ``seconds``: of one turn,
+    of which each server has one in each of the ``rounds``.
+    """
 
     names: int = 5_000
     connections: int = 1
     form: str = "names"
     events: int = 0
     rate: float = 200.0
+    seconds: float = 3.0
+    rounds: int = 2
 
 
 SMALL = [
     Case(names=100),
     Case(names=1_000),
-    Case(),
+    Case(seconds=8.0, rounds=4),
     Case(connections=4),
     Case(connections=16),
     Case(events=100),
     Case(events=1_000),
     Case(names=100, form="objects", rate=50),
     Case(names=1_000, form="objects", rate=8),
-    Case(form="objects", rate=0.8),
+    Case(form="objects", rate=0.8, seconds=6.0),
 ]
-LARGE = [Case(names=15_000, rate=60)]
-QUICK = [Case(names=1_000, rate=100), Case(rate=50, events=100)]
+LARGE = [Case(names=15_000, rate=60, seconds=6.0)]
+QUICK = [
+    Case(names=1_000, rate=100, seconds=1.0),
+    Case(rate=50, events=100, seconds=1.0, rounds=1),
+]
 
 
-def measure(folder: Path, *, seconds: float, quick: bool) -> Iterator[Row]:
+def measure(folder: Path, *, quick: bool) -> Iterator[Row]:
     """Yield a row for each case and verb."""
     if quick:
-        yield from _measure(Fleet(nodes=5_000, pods=2_000), QUICK, folder, seconds)
+        yield from _measure(Fleet(nodes=5_000, pods=2_000), QUICK, folder)
         return
-    yield from _measure(Fleet(nodes=5_000, pods=_PODS), SMALL, folder, seconds)
-    yield from _measure(Fleet(nodes=15_000, pods=_PODS), LARGE, folder, seconds)
+    yield from _measure(Fleet(nodes=5_000, pods=_PODS), SMALL, folder)
+    yield from _measure(Fleet(nodes=15_000, pods=_PODS), LARGE, folder)
 
 
-def _measure(fleet: Fleet, cases: Sequence[Case], folder: Path, seconds: float) -> Iterator[Row]:
+def _measure(fleet: Fleet, cases: Sequence[Case], folder: Path) -> Iterator[Row]:
     with (
         local_apiserver(fleet, folder) as apiserver,
         extender(apiserver, folder, OFFERS_ALL) as ours,
@@ -93,10 +106,11 @@ def _measure(fleet: Fleet, cases: Sequence[Case], folder: Path, seconds: float) 
                 _check(ours, theirs, bodies)
             for case, bodies in written:
                 post(f"{apiserver}/events?rate={case.events}")
-                seen = {
-                    name: _load(server, case, bodies, folder, seconds)
-                    for name, server in (("ours", ours), ("theirs", theirs))
-                }
+                servers = {"ours": ours, "theirs": theirs}
+                seen: dict[str, list[_Turn]] = {name: [] for name in servers}
+                for group in turns(list(servers), {}, case.rounds):
+                    for name in group:
+                        seen[name].append(_turn(servers[name], case, bodies, folder))
                 post(f"{apiserver}/events?rate=0")
                 for verb in VERBS:
                     yield _row(verb, case, seen)
@@ -191,31 +205,31 @@ def _said(answer: Mapping[str, str], name: str) -> str:
     return answer.get(name, "left out")
 
 
-class _Seen(msgspec.Struct, frozen=True):
+class _Turn(msgspec.Struct, frozen=True):
     latency: Mapping[str, Latency]
     cpu_ms: float
 
 
-def _load(
-    server: Extender, case: Case, bodies: Mapping[str, Sequence[str]], folder: Path, seconds: float
-) -> _Seen:
-    lasting = seconds if case.rate > 10 else seconds * 2
+def _turn(server: Extender, case: Case, bodies: Mapping[str, Sequence[str]], folder: Path) -> _Turn:
     plan = Plan(
         url=server.url,
         connections=case.connections,
         rate=case.rate,
-        seconds=lasting,
-        warm_up=1.0,
+        seconds=case.seconds,
+        warm_up=_WARM_UP,
         bodies=bodies,
     )
     before = cpu_seconds(server)
     latency = load(plan, folder)
     sent = case.rate * (plan.seconds + plan.warm_up)
-    return _Seen(latency, (cpu_seconds(server) - before) * 1000 / sent)
+    return _Turn(latency, (cpu_seconds(server) - before) * 1000 / sent)
 
 
-def _row(verb: str, case: Case, seen: Mapping[str, _Seen]) -> Row:
-    ours, theirs = (seen[name].latency[verb] for name in ("ours", "theirs"))
+def _row(verb: str, case: Case, seen: Mapping[str, Sequence[_Turn]]) -> Row:
+    latency = {
+        name: together(turn.latency[verb] for turn in its_turns) for name, its_turns in seen.items()
+    }
+    ours, theirs = (latency[name].figures() for name in ("ours", "theirs"))
     return Row(
         benchmark="answer time",
         case={
@@ -227,18 +241,15 @@ def _row(verb: str, case: Case, seen: Mapping[str, _Seen]) -> Row:
             "requests/s": case.rate,
         },
         figures={
-            "p50 ms": ours.p50,
-            "p90 ms": ours.p90,
-            "p99 ms": ours.p99,
-            "p99.9 ms": ours.p999,
-            "max ms": ours.max,
-            "Go p50 ms": theirs.p50,
-            "Go p90 ms": theirs.p90,
-            "Go p99 ms": theirs.p99,
-            "Go p99.9 ms": theirs.p999,
-            "p50 ratio": ours.p50 / theirs.p50,
-            "p99 ratio": ours.p99 / theirs.p99,
-            "CPU ms": seen["ours"].cpu_ms,
-            "Go CPU ms": seen["theirs"].cpu_ms,
+            "requests": len(latency["ours"].milliseconds),
+            **{f"{name} ms": value for name, value in ours.items()},
+            **{f"Go {name} ms": value for name, value in theirs.items()},
+            **{
+                f"{name} ratio": ours[name] / theirs[name]
+                for name in ("p50", "p99")
+                if name in ours and name in theirs
+            },
+            "CPU ms": fmean(turn.cpu_ms for turn in seen["ours"]),
+            "Go CPU ms": fmean(turn.cpu_ms for turn in seen["theirs"]),
         },
     )

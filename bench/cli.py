@@ -7,10 +7,12 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+import msgspec
 
 from bench import (
     answer,
@@ -41,7 +43,7 @@ def main() -> None:
 
 
 def _answer(folder: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001 - one kind of function
-    return answer.measure(folder, seconds=2.0 if quick else 6.0, quick=quick)
+    return answer.measure(folder, quick=quick)
 
 
 def _throughput(folder: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
@@ -126,6 +128,7 @@ def _named(name: str) -> Measure:
 
 
 def _run(names: list[str], *, quick: bool, out: Path | None) -> None:
+    run = results.begin(kubernetes=DEFAULT_VERSION, quick=quick)
     rows: list[Row] = []
     failed = []
     for name in names:
@@ -140,7 +143,7 @@ def _run(names: list[str], *, quick: bool, out: Path | None) -> None:
             failed.append(name)
             traceback.print_exc()
         click.echo(f"    took {time.monotonic() - begun:.0f} s", err=True)
-    kept = results.report(rows, kubernetes=DEFAULT_VERSION, quick=quick)
+    kept = msgspec.structs.replace(run, rows=rows)
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     path = out or results.ROOT / "build" / "bench" / f"{'-'.join(names)}-{stamp}.json"
     results.write(path, kept)
@@ -177,7 +180,8 @@ for _name in (*BENCHMARKS, *BESIDE, *ALONE, "all"):
 @click.argument("after", type=_file)
 def compare(before: Path, after: Path) -> None:
     """Print what two runs share, with ratios."""
-    old, new = results.read(before), results.read(after)
+    with _told():
+        old, new = results.read(before), results.read(after)
     for name, kept in (("before", old), ("after", new)):
         click.echo(f"{name}: {kept.begun} {dict(kept.machine)}")
     sys.stdout.write("\n" + results.compared(old, new) + "\n")
@@ -187,8 +191,14 @@ def compare(before: Path, after: Path) -> None:
 @click.argument("runs", type=_file, nargs=-1, required=True)
 def publish_runs(runs: tuple[Path, ...]) -> None:
     """Show the figures of kept runs in the tables of docs/."""
-    try:
-        changed = publish.publish(map(results.read, runs))
-    except publish.UnfitFiguresError as error:
-        raise click.ClickException(str(error)) from error
+    with _told():
+        changed = publish.publish([results.read(path) for path in runs])
     click.echo(f"==> {publish.FIGURES}, {', '.join(changed) or 'no page'} written", err=True)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except results.UnfitFiguresError as error:
+        raise click.ClickException(str(error)) from error

@@ -70,9 +70,10 @@ def measure(folder: Path, *, quick: bool) -> Iterator[Row]:
                 "first pod of a kind CPU ms": first * 1000,
                 "CPU ms/request": each * 1000,
                 "CPU us/name": each * 1e6 / fleet.nodes,
-                "filter p50 ms": seen["filter"].p50,
-                "filter p99 ms": seen["filter"].p99,
-                "prioritize p50 ms": seen["prioritize"].p50,
-                "prioritize p99 ms": seen["prioritize"].p99,
+                **{
+                    f"{verb} {name} ms": value
+                    for verb, latency in seen.items()
+                    for name, value in latency.figures().items()
+                },
             },
         )

@@ -15,6 +15,7 @@ import msgspec
 import yaml
 
 from bench.fleet import Fleet
+from bench.latency import Latency
 from bench.results import ROOT
 from controlplane.build import build_bench
 from tests.controlplane.cluster import Extender, http_get
@@ -22,20 +23,6 @@ from tests.controlplane.processes import Process, free_port
 
 START_SECONDS = 180.0
 _TICKS = os.sysconf("SC_CLK_TCK")
-
-
-class Latency(msgspec.Struct, frozen=True, kw_only=True):
-    """What the load saw of one verb, in milliseconds."""
-
-    requests: int
-    errors: int
-    answer_bytes: float = msgspec.field(name="answerBytes")
-    p50: float
-    p90: float
-    p99: float
-    p999: float = msgspec.field(name="p99.9")
-    max: float
-    first_error: str = msgspec.field(name="firstError", default="")
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

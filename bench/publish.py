@@ -12,8 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.results import ROOT, Report, about, table
-from extender.errors import ExtenderError
+from bench.results import ROOT, Report, UnfitFiguresError, about, table
 
 DOCS = ROOT / "docs"
 FIGURES = "figures.json"
@@ -28,10 +27,6 @@ _NONE = "Not measured yet: `make bench`, on a machine with nothing else to do.\n
 Figures = Mapping[str, Report]
 
 
-class UnfitFiguresError(ExtenderError):
-    """These figures cannot be shown; the message says why and what to do."""
-
-
 def publish(runs: Iterable[Report], docs: Path = DOCS) -> list[str]:
     """Show the figures of these runs from now on, later ones in place of earlier ones.
 
@@ -41,6 +36,12 @@ def publish(runs: Iterable[Report], docs: Path = DOCS) -> list[str]:
     for run in runs:
         if run.quick:
             raise UnfitFiguresError(f"the run of {run.begun} was a quick one; make a whole one")
+        measured = run.machine.get("extender", "")
+        if measured.endswith("-dirty"):
+            raise UnfitFiguresError(
+                f"the run of {run.begun} is of {measured}, which has changes that no commit has, "
+                "so that nobody can repeat it; commit them, and run it again"
+            )
         for name in dict.fromkeys(row.benchmark for row in run.rows):
             rows = [row for row in run.rows if row.benchmark == name]
             shown[name] = msgspec.structs.replace(run, rows=rows)
@@ -70,13 +71,12 @@ def _body(place: re.Match[str], shown: Figures) -> str:
     if run is None:
         return _NONE
     rows = [{**row.case, **row.figures} for row in run.rows]
-    if place["columns"]:
-        wanted = place["columns"].split(", ")
+    wanted = place["columns"].split(", ") if place["columns"] else None
+    if wanted:
         unknown = [name for name in wanted if not any(name in row for row in rows)]
         if unknown:
             raise UnfitFiguresError(
                 f"figures of {place['benchmark']}: no column {', '.join(unknown)}; there are "
                 f"{', '.join(dict.fromkeys(name for row in rows for name in row))}"
             )
-        rows = [{name: row[name] for name in wanted if name in row} for row in rows]
-    return f"{table(rows)}\n\n{run.begun}: {about(run)}\n"
+    return f"{table(rows, wanted)}\n\n{run.begun}: {about(run)}\n"

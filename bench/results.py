@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -13,8 +13,13 @@ from pathlib import Path
 import msgspec
 
 from extender import __version__
+from extender.errors import ExtenderError
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+class UnfitFiguresError(ExtenderError):
+    """These figures cannot be shown; the message says why and what to do."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +40,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def machine(kubernetes: str) -> dict[str, str]:
-    """Describe the machine and the versions; ``load`` is how busy others kept it at the start."""
+    """Describe the machine and the versions; ``load`` is how busy others keep it now."""
     information = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     models = [line.split(":", 1)[1] for line in information.splitlines() if "model name" in line]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
@@ -52,10 +57,10 @@ def machine(kubernetes: str) -> dict[str, str]:
     }
 
 
-def report(rows: Iterable[Row], *, kubernetes: str, quick: bool) -> Report:
-    """Wrap rows with the machine and the time."""
+def begin(*, kubernetes: str, quick: bool) -> Report:
+    """Return a run that begins now, without rows."""
     begun = datetime.now(UTC).isoformat(timespec="seconds")
-    return Report(machine=machine(kubernetes), begun=begun, rows=list(rows), quick=quick)
+    return Report(machine=machine(kubernetes), begun=begun, rows=(), quick=quick)
 
 
 def about(kept: Report) -> str:
@@ -64,8 +69,13 @@ def about(kept: Report) -> str:
 
 
 def read(path: Path) -> Report:
-    """Read a kept run. Raises msgspec.DecodeError where it is none."""
-    return msgspec.json.decode(path.read_bytes(), type=Report)
+    """Read a kept run. Raises UnfitFiguresError where there is none."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Report)
+    except OSError as error:
+        raise UnfitFiguresError(f"{path}: {error.strerror}; name a file of build/bench") from error
+    except msgspec.DecodeError as error:
+        raise UnfitFiguresError(f"{path} is no run that was kept: {error}") from error
 
 
 def write(path: Path, kept: Report) -> None:
@@ -84,31 +94,36 @@ def text(kept: Report) -> str:
 
 
 def compared(before: Report, after: Report) -> str:
-    """Return the cases that two runs share, each figure with its ratio, after to before."""
-    old = {(row.benchmark, frozenset(row.case.items())): row for row in before.rows}
+    """Return the cases that two runs share, each figure with its ratio, after to before.
+
+    The cases that only one of them has are named below.
+    """
+    old, new = ({_case(row): row for row in run.rows} for run in (before, after))
     lines = []
-    for row in after.rows:
-        other = old.get((row.benchmark, frozenset(row.case.items())))
-        for name, value in row.figures.items():
-            was = other.figures.get(name) if other else None
-            if isinstance(value, int | float) and isinstance(was, int | float) and was:
-                case = " ".join(f"{key}={item}" for key, item in row.case.items())
-                lines.append(
-                    {
-                        "benchmark": row.benchmark,
-                        "case": case,
-                        "figure": name,
-                        "before": was,
-                        "after": value,
-                        "ratio": value / was,
-                    }
-                )
-    return table(lines) if lines else "the two runs share no case"
+    for case in (case for case in new if case in old):
+        was = old[case].figures
+        for name, value in new[case].figures.items():
+            earlier = was.get(name)
+            if isinstance(value, int | float) and isinstance(earlier, int | float) and earlier:
+                line = {"benchmark": case[0], "case": case[1], "figure": name}
+                lines.append(line | {"before": earlier, "after": value, "ratio": value / earlier})
+    parts = [table(lines) if lines else "the two runs share no case"]
+    for when, these, others in (("before", old, new), ("after", new, old)):
+        alone = [" ".join(case) for case in these if case not in others]
+        if alone:
+            parts.append(f"only {when}:\n" + "\n".join(alone))
+    return "\n\n".join(parts)
 
 
-def table(rows: Sequence[Mapping[str, str | int | float]]) -> str:
-    """Return rows as a Markdown table with aligned columns."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
+def _case(row: Row) -> tuple[str, str]:
+    return row.benchmark, " ".join(f"{key}={value}" for key, value in sorted(row.case.items()))
+
+
+def table(
+    rows: Sequence[Mapping[str, str | int | float]], columns: Sequence[str] | None = None
+) -> str:
+    """Return rows as a Markdown table with these columns, or all there are, aligned."""
+    columns = columns or list(dict.fromkeys(key for row in rows for key in row))
     cells = [columns, *([_cell(row.get(key, "")) for key in columns] for row in rows)]
     widths = [max(len(line[n]) for line in cells) for n in range(len(columns))]
     lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |"

@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bench.publish import DOCS, UnfitFiguresError, figures, filled, publish
-from bench.results import Report, Row
+from bench.publish import DOCS, figures, filled, publish
+from bench.results import Report, Row, UnfitFiguresError
 
 RUN = Report(
     machine={"processor": "2 x slow", "load": "0.1"},
@@ -73,6 +73,20 @@ def test_what_was_not_measured_is_said_to_be_so(docs: Path) -> None:
 def test_a_quick_run_has_no_figures(docs: Path) -> None:
     with pytest.raises(UnfitFiguresError, match="make a whole one"):
         publish([msgspec.structs.replace(RUN, quick=True)], docs)
+
+
+def test_a_run_that_nobody_can_repeat_has_no_figures(docs: Path) -> None:
+    changed = msgspec.structs.replace(RUN, machine={"extender": "0.1.0 abc1234-dirty"})
+    with pytest.raises(UnfitFiguresError, match=r"0\.1\.0 abc1234-dirty.*commit them"):
+        publish([changed], docs)
+
+
+def test_a_column_that_the_first_row_lacks_keeps_its_place(docs: Path) -> None:
+    (docs / "page.md").write_text(PAGE.format(": names, p50 ms, n"))
+    few = Row(benchmark="answer time", case={"names": 100}, figures={"n": 1})
+    publish([msgspec.structs.replace(RUN, rows=[few, *RUN.rows])], docs)
+    page = (docs / "page.md").read_text()
+    assert "| names | p50 ms | n |\n|-------|--------|---|\n| 100   |        | 1 |\n" in page
 
 
 def test_a_column_that_is_not_measured_changes_no_page(docs: Path) -> None:

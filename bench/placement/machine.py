@@ -116,6 +116,10 @@ class Machine:
         """Tell whether the whole model is on the disk."""
         return model in self.disk.models
 
+    def still_to_read(self) -> float:
+        """Return the bytes of all models that are being read from the disk, less what is there."""
+        return sum(self.read.left(flow) for flow in self.read.active)
+
     def held_since(self, model: Model, moment: float) -> bool:
         """Tell whether the whole model has been on the disk since a moment on the timeline."""
         return self.holds(model) and self._fetched_at.get(model, moment) <= moment

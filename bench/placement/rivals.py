@@ -65,9 +65,10 @@ def image_scoring(cluster: Cluster) -> Policy:
 def fluid(cluster: Cluster) -> Policy:
     """Prefer nodes with the cache, as Fluid's webhook does: node affinity of weight 100.
 
-    (fluid-cloudnative.github.io, "Pod Scheduling Base on Runtime Tiered Locality"; zone and region,
-    which it weighs 50 and 20, are the same here for all.) NodeAffinity normalizes the largest sum
-    to 100 and weighs 2.
+    (fluid-cloudnative.github.io, "Pod Scheduling Base on Runtime Tiered Locality": the node's is
+    the only weight that it sets by itself.) NodeAffinity normalizes the largest sum to 100 and
+    weighs 2. These weights alone are compared: a pod elsewhere downloads, as it does under
+    everybody else here, where Fluid's own would read from the caches of other nodes.
     """
 
     def scores(pod: Pod, fitting: Sequence[Machine]) -> list[float]:
@@ -127,17 +128,16 @@ def serverless_llm(cluster: Cluster) -> Policy:
     """Take the node that loads soonest among those that have the model, as ServerlessLLM does.
 
     (Fu et al., OSDI 2024; ServerlessLLM/ServerlessLLM: sllm/schedulers/storage_aware_scheduler.py,
-    without migration.) Loading takes the wait for what the node's store is loading already, and the
-    size over the bandwidth of its memory or disk. A node without the model is skipped: where none
-    that has GPUs has it, the pod waits. Its store loads one model after another, and the disk's
-    bandwidth is the measured one.
+    without migration.) From the memory of a node a model takes its size over the bandwidth there,
+    and waits for nobody; from the disk it waits until all that the node's store is loading is
+    loaded (sllm/store_manager.py), and takes its size over the disk's measured bandwidth. A node
+    without the model is skipped: where none that has GPUs has it, the pod waits.
     """
 
     def seconds(pod: Pod, machine: Machine) -> float:
-        queue = sum(model.bytes for model in machine.reading) / machine.disk_speed
-        in_memory = pod.model in machine.page_cache.models
-        speed = machine.hardware.page_cache if in_memory else machine.disk_speed
-        return queue + pod.model.bytes / speed
+        if pod.model in machine.page_cache.models:
+            return pod.model.bytes / machine.hardware.page_cache
+        return (machine.still_to_read() + pod.model.bytes) / machine.disk_speed
 
     return Scoring(
         cluster,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from bench.placement import rivals
+from bench.placement.flows import Flows, evenly
 from bench.placement.hardware import GB
 from bench.placement.intree import image_locality, least_allocated, topology_spread
 from bench.placement.workload import Model
@@ -89,16 +90,32 @@ def test_their_agents_fetch_what_belongs_on_a_machine_that_comes_back() -> None:
     assert not cluster.machines[1].fetching
 
 
-def test_serverless_llm_counts_the_queue_and_skips_who_has_it_not() -> None:
+def test_serverless_llm_waits_for_a_disk_and_not_for_memory_and_skips_who_has_it_not() -> None:
     cluster = empty(3)
-    memory, disk, nothing = cluster.machines
-    for machine in (memory, disk):
+    first, second, nothing = cluster.machines
+    for machine in (first, second):
         machine.disk_speed = 2.0 * GB
         for model in (MODEL, OTHER):
             machine.disk.put(model)
     nothing.disk_speed = 100.0 * GB
-    memory.page_cache.put(MODEL)
     policy = rivals.serverless_llm(cluster)
-    assert chosen(policy, cluster) == memory.name
-    memory.weights(OTHER, lambda: None)
-    assert chosen(policy, cluster) == disk.name
+    first.weights(OTHER, lambda: None)
+    assert chosen(policy, cluster) == second.name
+    first.page_cache.put(MODEL)
+    assert chosen(policy, cluster) == first.name
+
+
+def test_serverless_llm_waits_for_what_is_left_to_read() -> None:
+    cluster = empty(2)
+    faster, idle = cluster.machines
+    faster.disk_speed, idle.disk_speed = 4.0 * GB, 2.0 * GB
+    faster.read = Flows(cluster.timeline, evenly(faster.disk_speed))
+    large = Model(name="model-2-10b", bytes=20 * GB, gpus=1)
+    for machine in cluster.machines:
+        for model in (MODEL, large):
+            machine.disk.put(model)
+    policy = rivals.serverless_llm(cluster)
+    faster.weights(large, lambda: None)
+    assert chosen(policy, cluster) == idle.name
+    cluster.timeline.until(cluster.timeline.now + 2.0)
+    assert chosen(policy, cluster) == faster.name

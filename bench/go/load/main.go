@@ -1,5 +1,5 @@
-// Command load asks a server at a fixed rate, whether or not it keeps up, and prints exact
-// percentiles as JSON.
+// Command load asks a server at a fixed rate, whether or not it keeps up, and prints as JSON how long
+// each answer took.
 //
 // Every connection has a timetable of its own. A request that could not be sent in time, because the
 // one before was not answered yet, counts from when it should have been sent: a slow server cannot
@@ -42,20 +42,15 @@ type request struct {
 type taken struct {
 	verb    string
 	after   time.Duration
-	bytes   int
 	problem string
 }
 
-type figures struct {
-	Requests    int     `json:"requests"`
-	Errors      int     `json:"errors"`
-	FirstError  string  `json:"firstError,omitempty"`
-	AnswerBytes float64 `json:"answerBytes"`
-	P50         float64 `json:"p50"` // milliseconds, as all below
-	P90         float64 `json:"p90"`
-	P99         float64 `json:"p99"`
-	P999        float64 `json:"p99.9"`
-	Max         float64 `json:"max"`
+// seen is what became of the requests of one verb.
+type seen struct {
+	// Milliseconds is how long each answer took, shortest first.
+	Milliseconds []float64 `json:"milliseconds"`
+	Errors       int       `json:"errors"`
+	FirstError   string    `json:"firstError"`
 }
 
 func main() {
@@ -73,9 +68,15 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	table := map[string]figures{}
-	for verb, all := range byVerb(run(p, requests)) {
-		table[verb] = summarize(all)
+	table := map[string]*seen{}
+	for _, one := range run(p, requests) {
+		if table[one.verb] == nil {
+			table[one.verb] = &seen{}
+		}
+		table[one.verb].add(one)
+	}
+	for _, all := range table {
+		slices.Sort(all.Milliseconds)
 	}
 	if err := json.NewEncoder(os.Stdout).Encode(table); err != nil {
 		log.Fatal(err)
@@ -141,9 +142,8 @@ func ask(client *http.Client, url string, what request, due time.Time) taken {
 	if err != nil {
 		one.problem = err.Error()
 	} else {
-		body, err := io.ReadAll(answer.Body)
+		_, err := io.Copy(io.Discard, answer.Body)
 		answer.Body.Close()
-		one.bytes = len(body)
 		if err != nil {
 			one.problem = err.Error()
 		} else if answer.StatusCode != http.StatusOK {
@@ -154,30 +154,10 @@ func ask(client *http.Client, url string, what request, due time.Time) taken {
 	return one
 }
 
-func byVerb(all []taken) map[string][]taken {
-	table := map[string][]taken{}
-	for _, one := range all {
-		table[one.verb] = append(table[one.verb], one)
+func (all *seen) add(one taken) {
+	all.Milliseconds = append(all.Milliseconds, float64(one.after)/float64(time.Millisecond))
+	if one.problem != "" {
+		all.Errors++
+		all.FirstError = one.problem
 	}
-	return table
-}
-
-func summarize(all []taken) figures {
-	slices.SortFunc(all, func(a, b taken) int { return int(a.after - b.after) })
-	f := figures{Requests: len(all)}
-	total := 0
-	for _, one := range all {
-		total += one.bytes
-		if one.problem != "" {
-			f.Errors++
-			f.FirstError = one.problem
-		}
-	}
-	at := func(share float64) float64 {
-		index := min(len(all)-1, int(share*float64(len(all))))
-		return float64(all[index].after) / float64(time.Millisecond)
-	}
-	f.AnswerBytes = float64(total) / float64(len(all))
-	f.P50, f.P90, f.P99, f.P999, f.Max = at(0.5), at(0.9), at(0.99), at(0.999), at(1)
-	return f
 }
