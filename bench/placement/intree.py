@@ -38,7 +38,7 @@ def least_allocated(pod: Pod, machine: Machine) -> int:
 def topology_spread(pod: Pod, fitting: Sequence[Machine]) -> list[int]:
     """Return how few pods of the same Deployment are there (podtopologyspread/scoring.go).
 
-    The system's default constraint by host, maxSkew 3; there is one zone.
+    The system's default constraint by host, maxSkew 3; that by zone needs labels that no node has.
     """
     weight = math.log(len(fitting) + 2)
     counts = [round(one.open.get(pod.model, 0) * weight + _MAX_SKEW - 1) for one in fitting]
@@ -50,8 +50,9 @@ def image_locality(pod: Pod, fitting: Sequence[Machine], machines: Sequence[Mach
     """Return ImageLocality's 0 to 100 points (imagelocality/image_locality.go).
 
     The size counts by the share of ``machines`` (all there are) that have the image, and saturates
-    at 1000 MiB for each container or image volume; of these a pod has two, the engine's (which is
-    everywhere) and the model's.
+    at 1000 MiB for each container or image volume, all together; of these a pod has two, the
+    engine's (which is everywhere) and the model's. The engine's is taken to have 1000 MiB: a larger
+    one alone would saturate the sum, and nothing would be left to tell by.
     """
     scaled = pod.model.bytes * sum(one.holds(pod.model) for one in machines) // len(machines)
     points = []
