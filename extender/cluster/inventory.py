@@ -149,9 +149,10 @@ class Inventory:
         key = (path, namespace)
         answer = self._answers.get(key)
         if answer is None:
-            if len(self._found) >= MAX_ANSWERS:
-                self._answers.clear()
-                self._found.clear()
+            for kept in (self._found, self._answers):
+                if len(kept) >= MAX_ANSWERS:  # some of all of them: who asks for more stays in part
+                    for old in list(kept)[::8]:
+                        kept.pop(old, None)
             answer = self._answers[key] = self._build(path, namespace)
         return answer
 

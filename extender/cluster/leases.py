@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import inf
+from typing import TypeVar
 
 import msgspec
 
@@ -22,6 +23,7 @@ from extender.kube.objects import Lease, ObjectMeta
 from extender.kube.times import unix_time
 from extender.report import (
     LEASE_LABEL,
+    MAX_REPORT_BYTES,
     PROGRESS_ANNOTATION,
     WANTED_ANNOTATION,
     Progress,
@@ -32,6 +34,8 @@ from extender.report import (
 )
 
 _PREFIX = lease_name("")
+
+T = TypeVar("T", Progress, Wanted)
 
 
 class Leases:
@@ -132,17 +136,25 @@ def _is_loaders(lease: Lease) -> bool:
 
 
 def _read(lease: Lease) -> tuple[LoaderLease, str]:
-    annotations = lease.metadata.annotations
-    problems = []
-    progress, wanted = Progress(), Wanted()
+    problems: list[str] = []
+    progress = _text(lease, PROGRESS_ANNOTATION, Progress, problems)
+    wanted = _text(lease, WANTED_ANNOTATION, Wanted, problems)
+    facts = LoaderLease(progress=progress or Progress(), wanted=wanted or Wanted())
+    return facts, "; ".join(problems)
+
+
+def _text(lease: Lease, annotation: str, kind: type[T], problems: list[str]) -> T | None:
+    """Read one text, or say what is wrong: whoever may write a Lease may write what he likes."""
+    text = lease.metadata.annotations.get(annotation)
+    if text is None:
+        return None
+    if len(text) > MAX_REPORT_BYTES:
+        problems.append(
+            f"{annotation} has {len(text)} characters; at most {MAX_REPORT_BYTES} are read"
+        )
+        return None
     try:
-        if PROGRESS_ANNOTATION in annotations:
-            progress = read(annotations[PROGRESS_ANNOTATION], Progress)
+        return read(text, kind)
     except InvalidReportError as error:
-        problems.append(f"{PROGRESS_ANNOTATION}: {error}")
-    try:
-        if WANTED_ANNOTATION in annotations:
-            wanted = read(annotations[WANTED_ANNOTATION], Wanted)
-    except InvalidReportError as error:
-        problems.append(f"{WANTED_ANNOTATION}: {error}")
-    return LoaderLease(progress=progress, wanted=wanted), "; ".join(problems)
+        problems.append(f"{annotation}: {error}")
+        return None

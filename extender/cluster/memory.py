@@ -13,6 +13,7 @@ All figures are bytes. Huge pages are a resource of their own and never part of 
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -87,10 +88,17 @@ def memory_demand(
     resizes = Resizes(pod, _memory_in)
     apps, request = _requests(spec, resizes)
     limit = _limit(spec, resizes)
-    volumes = tuple(
-        _memory_volume(volume, spec, counting, (model_bytes or {}).get(volume.name), resizes)
+    in_memory = {
+        volume.name: volume
         for volume in spec.volumes
         if volume.empty_dir is not None and volume.empty_dir.medium == "Memory"
+    }
+    mounts = _mounts(spec, in_memory)
+    volumes = tuple(
+        _memory_volume(
+            volume, mounts.get(name, ()), counting, (model_bytes or {}).get(name), resizes
+        )
+        for name, volume in in_memory.items()
     )
     counted = sum(volume.bytes or 0 for volume in volumes if volume.counted)
     unbounded = limit is None and any(v.counted and v.bytes is None for v in volumes)
@@ -161,9 +169,29 @@ def _limit_of_containers(spec: PodSpec, resizes: Resizes) -> int | None:
     return max(before + apps, peak)
 
 
+class _Mount(msgspec.Struct, frozen=True):
+    """A place where a container has a volume; ``stays``: the container runs as long as the pod."""
+
+    container: Container
+    path: str
+    stays: bool
+
+
+def _mounts(spec: PodSpec, volumes: Collection[str]) -> dict[str, list[_Mount]]:
+    found: dict[str, list[_Mount]] = {}
+    for init, containers in ((False, spec.containers), (True, spec.init_containers)):
+        for container in containers:
+            stays = not init or container.restart_policy == "Always"
+            for mount in container.volume_mounts:
+                if mount.name in volumes:
+                    one = _Mount(container, normal(mount.mount_path), stays)
+                    found.setdefault(mount.name, []).append(one)
+    return found
+
+
 def _memory_volume(
     volume: Volume,
-    spec: PodSpec,
+    mounts: Sequence[_Mount],
     counting: VolumeCounting,
     model_bytes: int | None,
     resizes: Resizes,
@@ -174,32 +202,21 @@ def _memory_volume(
     if size == 0:  # the API takes a sizeLimit of 0 for none
         size = None
     known = min((value for value in (size, model_bytes) if value is not None), default=None)
-    why = _not_counted(volume, spec, counting, size, resizes)
+    why = _not_counted(mounts, counting, size, resizes)
     return MemoryVolume(name=volume.name, bytes=known, counted=not why, why=why)
 
 
 def _not_counted(
-    volume: Volume,
-    spec: PodSpec,
-    counting: VolumeCounting,
-    size: int | None,
-    resizes: Resizes,
+    mounts: Sequence[_Mount], counting: VolumeCounting, size: int | None, resizes: Resizes
 ) -> str:
     """Return why a memory-backed volume is not counted; empty where it is."""
     if counting is VolumeCounting.OFF:
         return "memory.volumes is off"
-    mounts = [
-        (container, normal(mount.mount_path))
-        for container in (*spec.containers, *spec.init_containers)
-        for mount in container.volume_mounts
-        if mount.name == volume.name
-    ]
-    sidecars = [c for c in spec.init_containers if c.restart_policy == "Always"]
-    if any(c in spec.containers or c in sidecars for c, _ in mounts if _guaranteed(c, resizes)):
+    if any(mount.stays and _guaranteed(mount.container, resizes) for mount in mounts):
         return "a container that mounts it has request = limit, which already holds it"
     if counting is VolumeCounting.STRICT:
         return ""
-    if mounts and all(path == SHARED_MEMORY_MOUNT for _, path in mounts):
+    if mounts and all(mount.path == SHARED_MEMORY_MOUNT for mount in mounts):
         return CAPACITY
     if size is None:
         return NO_SIZE_LIMIT

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
 from extender.cluster.memory import MEMORY, effective_request
 from extender.cluster.resizes import Amount
-from extender.kube.objects import Node, Pod, Quantity, ResourceRequirements, Resources
+from extender.kube.objects import (
+    Container,
+    ContainerStatus,
+    Node,
+    Pod,
+    Quantity,
+    ResourceRequirements,
+    Resources,
+)
 from extender.kube.quantity import format_bytes, parse_milli, parse_quantity
 
 CPU = "cpu"
@@ -22,19 +32,67 @@ def pod_requests(pod: Pod) -> dict[str, int]:
     Raises InvalidQuantityError.
     """
     spec = pod.spec
-    maps = [
-        table
-        for container in (*spec.containers, *spec.init_containers)
-        for table in (container.resources.requests, container.resources.limits)
-    ]
     level = spec.resources
-    maps += [level.requests, level.limits] if level is not None else []
-    names = dict.fromkeys(name for table in (*maps, spec.overhead) for name in table)
-    wanted = {name: effective_request(pod, _reader(name)) for name in names if name != MEMORY}
+    maps = [spec.overhead, *((level.requests, level.limits) if level is not None else ())]
+    for container in (*spec.containers, *spec.init_containers):
+        maps += [container.resources.requests, container.resources.limits]
+    names = dict.fromkeys(name for table in maps for name in table)
+    having = _having(pod)
+    wanted = {
+        name: effective_request(having.get(name, _Having()).alone(pod), _reader(name))
+        for name in names
+        if name != MEMORY
+    }
     for name, quantity in spec.overhead.items():
         if name != MEMORY:
             wanted[name] += amount(name, quantity)
     return {**wanted, PODS: 1}
+
+
+class _Having:
+    """The containers of a pod that have one resource, and their statuses.
+
+    A resource is added up over these alone: each of many containers may have one of its own.
+    """
+
+    def __init__(self) -> None:
+        self.before: list[Container] = []
+        self.main: list[Container] = []
+        self.statuses: list[ContainerStatus] = []
+
+    def alone(self, pod: Pod) -> Pod:
+        """Return the pod with these containers and no others."""
+        spec, status = pod.spec, pod.status
+        if len(self.main) == len(spec.containers) and len(self.before) == len(spec.init_containers):
+            return pod
+        replace = msgspec.structs.replace
+        return replace(
+            pod,
+            spec=replace(spec, containers=tuple(self.main), init_containers=tuple(self.before)),
+            status=replace(
+                status, container_statuses=tuple(self.statuses), init_container_statuses=()
+            ),
+        )
+
+
+def _having(pod: Pod) -> dict[str, _Having]:
+    having: dict[str, _Having] = {}
+    status = pod.status
+    statuses = (*status.init_container_statuses, *status.container_statuses)
+    given = {one.name: one for one in statuses}
+    for init, containers in ((True, pod.spec.init_containers), (False, pod.spec.containers)):
+        for container in containers:
+            names = {**container.resources.requests, **container.resources.limits}
+            its = given.get(container.name)
+            if its is not None:
+                actual = its.resources.requests if its.resources is not None else {}
+                names |= {**its.allocated_resources, **actual}
+            for name in names:
+                one = having.setdefault(name, _Having())
+                (one.before if init else one.main).append(container)
+                if its is not None:
+                    one.statuses.append(its)
+    return having
 
 
 def node_room(node: Node) -> dict[str, int]:

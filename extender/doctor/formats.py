@@ -21,7 +21,6 @@ from extender.workload.downloads import Fill
 from extender.workload.names import Kind, parse_name
 from extender.workload.stacks.initializers import fills
 from extender.workload.stacks.view import ContainerView
-from extender.workload.volumes import locate
 
 _HUB = re.compile(r"\bsnapshot_download\s*\(|\b(?:hf|huggingface-cli)\s+download\b")
 _CHOOSES = re.compile(
@@ -192,7 +191,7 @@ def _brings(fill: Fill, view: ContainerView) -> bool:
         return False
     if fill.destination is None:
         return True
-    return locate(fill.destination, view.container, view.spec, view.declared) is not None
+    return view.mounts.locate(fill.destination) is not None
 
 
 def _file(fill: Fill) -> str:

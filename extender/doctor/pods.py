@@ -18,7 +18,6 @@ from extender.workload.names import Kind, parse_name
 from extender.workload.stacks import ollama
 from extender.workload.stacks.initializers import fills
 from extender.workload.stacks.view import ContainerView
-from extender.workload.volumes import locate
 
 _OF_VOLUMES = {
     "VolumeTooSmall": Severity.WARNING,
@@ -152,7 +151,7 @@ def _fetched_by_each(group: Group, _examined: Examined) -> Iterator[Finding]:
     for view in containers_of(group.pod, init=True):
         for fill in fills(view).fills:
             fetched = parse_name(fill.source or "").kind in {Kind.HUB, Kind.REMOTE}
-            place = locate(fill.destination or "/", view.container, view.spec, view.declared)
+            place = view.mounts.locate(fill.destination or "/")
             if not fetched or place is None:
                 continue
             if place.volume.empty_dir is not None:

@@ -83,10 +83,11 @@ class Wishing:
         policy: Policy,
         bounds: Bounds,
         *,
+        asked: Iterable[Key],
         pending: Collection[str],
         apart: Apart,
     ) -> None:
-        """Begin with what is asked for already.
+        """Begin with what is asked for already, of the loaders in ``asked``.
 
         ``pending`` names the pods that are on no node yet (``namespace/name``): a wish for one of
         them is kept, if only until it runs out, where it is not known yet what the pod waits for.
@@ -100,11 +101,14 @@ class Wishing:
         self.unasked: list[WaitingPod] = []
         self._wishes: dict[tuple[Key, str], WantedModel] = {}
         self._old: dict[tuple[Key, str], WantedModel] = {}
-        for key, lease in view.leases.items():
+        for key in asked:
+            lease = view.leases[key]
             for model in lease.wanted.models:
                 seen = lease.wanted_since.get(model.renewal, view.now)
                 if model.pod in pending and view.now - seen < WISH_SECONDS:
                     self._old[key, model.path] = model
+        self._of_loader = Counter(key for key, _ in self._old)
+        self._of_namespace = Counter(namespace for (namespace, _), _ in self._old)
 
     def wishes(self, waiting: Iterable[WaitingPod]) -> Wishes:
         """Return what every loader should be asked for; those asked for nothing are left out.
@@ -233,40 +237,42 @@ class Wishing:
 
     def _is_begun(self, one: _Candidate) -> bool:
         return all(
-            holding.state is ModelState.LOADING or self._place(holding, one.node) in self._known()
+            holding.state is ModelState.LOADING or self._is_known(self._place(holding, one.node))
             for holding in one.missing
         )
 
-    def _known(self) -> Mapping[tuple[Key, str], WantedModel]:
-        return {**self._old, **self._wishes}
+    def _is_known(self, place: tuple[Key, str]) -> bool:
+        return place in self._wishes or place in self._old
 
     def _place(self, holding: Holding, node: str) -> tuple[Key, str]:
         return (holding.namespace, node), holding.entry
 
     def _ask(self, one: _Candidate, pod: WaitingPod) -> bool:
         """Ask for all that is missing on a node, unless that is too much at once."""
-        known = self._known()
         places = [self._place(holding, one.node) for holding in one.missing]
         places = [
             place
             for place, holding in zip(places, one.missing, strict=True)
-            if holding.on_demand or place in known
+            if holding.on_demand or self._is_known(place)
         ]
-        new = [place for place in places if place not in known]
-        if not self._bears(new, known):
+        new = {place for place in places if not self._is_known(place)}
+        if not self._bears(new):
             return False
+        self._of_loader.update(key for key, _ in new)
+        self._of_namespace.update(namespace for (namespace, _), _ in new)
         for place in places:
             self._wishes.setdefault(place, self._model(place, pod))
         return True
 
-    def _bears(self, new: Collection[tuple[Key, str]], known: Collection[tuple[Key, str]]) -> bool:
+    def _bears(self, new: Collection[tuple[Key, str]]) -> bool:
         """Tell whether loaders may be asked for these models beside those that they know of."""
-        by_loader = Counter(key for key, _ in (*known, *new))
-        by_namespace = Counter(namespace for (namespace, _), _ in (*known, *new))
+        of_loader = Counter(key for key, _ in new)
+        of_namespace = Counter(namespace for (namespace, _), _ in new)
         return all(
-            by_loader[key] <= self._bounds.per_node
-            and by_namespace[key[0]] <= self._bounds.in_cluster
-            for key, _ in new
+            self._of_loader[key] + more <= self._bounds.per_node for key, more in of_loader.items()
+        ) and all(
+            self._of_namespace[namespace] + more <= self._bounds.in_cluster
+            for namespace, more in of_namespace.items()
         )
 
     def _model(self, place: tuple[Key, str], pod: WaitingPod) -> WantedModel:

@@ -17,7 +17,6 @@ from extender.workload.model import (
 from extender.workload.names import Kind, parse_name, without_credentials
 from extender.workload.stacks.huggingface import hub_cache, is_offline
 from extender.workload.stacks.view import ContainerView, Found
-from extender.workload.volumes import locate
 
 NOTHING = "none"
 _MODEL_PLACE = f"metadata.annotations[{MODEL_ANNOTATION}]"
@@ -86,4 +85,4 @@ def with_declared_need(
 
 
 def _mounts(view: ContainerView, path: str) -> bool:
-    return locate(path, view.container, view.spec, view.declared) is not None
+    return view.mounts.locate(path) is not None

@@ -9,6 +9,9 @@ from __future__ import annotations
 MOST_CONTAINERS = 64
 """Containers of a pod that are read, and as many init containers; nobody runs more."""
 
+MOST_MODELS = 32
+"""Models of a pod that nodes are asked about. Each of them is looked for on every node."""
+
 
 class Budget:
     """What reading variables and scripts may cost. Once spent, reading stops.

@@ -15,7 +15,7 @@ import msgspec
 from extender.workload.downloads import Fill
 from extender.workload.stacks import initializers
 from extender.workload.stacks.view import ContainerView
-from extender.workload.volumes import Location, is_within, locate, normal
+from extender.workload.volumes import Location, is_within, normal
 
 
 class Filler(msgspec.Struct, frozen=True):
@@ -73,10 +73,19 @@ def way_without(writers: Sequence[Filler]) -> str:
 
 
 def _fillers_in(view: ContainerView, place: Location, *, serves: bool) -> Iterator[Filler]:
-    """Yield one container's writes; a server that was recognised writes only through its script."""
+    """Yield one container's writes; a server that was recognised writes only through its script.
+
+    Of one that is too much to look through for each of many models nothing is said.
+    """
+    budget = view.pod.looking_budget
+    if not budget.spend(steps=len(view.container.volume_mounts)):
+        if any(not mount.read_only for mount in view.container.volume_mounts):
+            yield Filler(view, None)
+        return
     if not _mounts_writable(view, place) or (serves and not view.command.scripted):
         return
     done = initializers.fills(view)
+    budget.spend(steps=len(done.fills))
     hits = [fill for fill in done.fills if _fills(fill, view, place)]
     yield from (Filler(view, fill) for fill in hits)
     if done.opaque and (not hits or all(fill.ways for fill in hits)):
@@ -84,20 +93,13 @@ def _fillers_in(view: ContainerView, place: Location, *, serves: bool) -> Iterat
 
 
 def _mounts_writable(view: ContainerView, place: Location) -> bool:
-    return any(not at.mount.read_only for at in _mounts_of(view, place))
-
-
-def _mounts_of(view: ContainerView, place: Location) -> Iterator[Location]:
-    for mount in view.container.volume_mounts:
-        at = locate(mount.mount_path, view.container, view.spec, view.declared)
-        if at is not None and _overlaps(at, place):
-            yield at
+    return any(not root.mount.read_only and _overlaps(root, place) for root in view.mounts.roots)
 
 
 def _fills(fill: Fill, view: ContainerView, place: Location) -> bool:
     if fill.destination is None or not fill.destination.startswith("/"):
         return False
-    at = locate(fill.destination, view.container, view.spec, view.declared)
+    at = view.mounts.locate(fill.destination)
     return at is not None and not at.mount.read_only and _overlaps(at, place)
 
 

@@ -9,7 +9,7 @@ from extender.workload.downloads import Fill
 from extender.workload.model import ClaimWriter, DeclaredModel
 from extender.workload.stacks.initializers import fills
 from extender.workload.stacks.view import ContainerView, PodView
-from extender.workload.volumes import Location, locate
+from extender.workload.volumes import Location
 
 
 def read_job(job: Job) -> tuple[ClaimWriter, ...]:
@@ -45,7 +45,7 @@ def _located(view: ContainerView, path: str | None) -> Location | None:
     """Follow a path to the writable claim that it lies in."""
     if path is None or not path.startswith("/"):
         return None
-    place = locate(path, view.container, view.spec, view.declared)
+    place = view.mounts.locate(path)
     if place is None or place.mount.read_only:
         return None
     claim = place.volume.persistent_volume_claim

@@ -22,7 +22,7 @@ from extender.workload.model import (
 )
 from extender.workload.stacks.initializers import fills
 from extender.workload.stacks.view import ContainerView, PodView
-from extender.workload.volumes import Location, is_within, locate, normal
+from extender.workload.volumes import Directories, is_within, normal
 
 _SYSTEM = (
     *("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr"),
@@ -64,9 +64,13 @@ def read_loader(daemonset: DaemonSet) -> LoaderTemplate | None:
         )
     models = [m for part in parts for m in _models(part) if not _is_system(m.path)]
     written = [path for part in parts for path in _written(part) if not _is_system(path)]
-    found = {directory for path in written for directory in _directories(parts, path)}
-    found |= {d for part in parts for inside in _within(part) for d in _holding(parts, inside)}
-    found.discard("/")  # nobody owns a whole node
+    inside = [posixpath.join(path, "x") for part in parts for path in _within(part)]
+    writable = Directories(path for part in parts for path in part.writable)
+    found = {
+        directory
+        for path in (*written, *inside)
+        if (directory := _directory(writable, path)) not in {None, "/"}  # nobody owns a whole node
+    }
     if label == "true" or declared.strip():
         chosen = {d for part in parts for d in part.writable if not _is_system(d)} | found
     else:
@@ -74,17 +78,14 @@ def read_loader(daemonset: DaemonSet) -> LoaderTemplate | None:
     if not chosen:
         return None
     directories = tuple(sorted(chosen))
-    writers = [
-        part
-        for part in parts
-        if any(is_within(c, d) or is_within(d, c) for d in part.writable for c in chosen)
-    ]
-    vouched = _vouched(declared, directories, parts)
+    owned = Directories(directories)
+    writers = [part for part in parts if _relates(part, owned, directories)]
+    vouched, all_of_them = _vouched(declared, owned, parts)
     fetching = [part for part in writers if part.done.fills or part.done.opaque]
     return LoaderTemplate(
         directories=directories,
         models=tuple({model.path: model for model in (*models, *vouched)}.values()),
-        opaque=not vouched and any(_is_opaque(part) for part in writers),
+        opaque=not all_of_them or (not vouched and any(_is_opaque(part) for part in writers)),
         ready_means_done=all(part.proves for part in fetching),
         init_means_done=bool(fetching) and all(part.ends for part in fetching),
     )
@@ -121,18 +122,8 @@ def _kept(part: _Part) -> list[str]:
 
 
 def _writable(view: ContainerView) -> tuple[str, ...]:
-    roots = (
-        _located(view, mount.mount_path)
-        for mount in view.container.volume_mounts
-        if not mount.read_only
-    )
-    return tuple(
-        place.host_path for place in roots if place is not None and place.host_path is not None
-    )
-
-
-def _located(view: ContainerView, path: str) -> Location | None:
-    return locate(path, view.container, view.spec, view.declared)
+    writable = (root for root in view.mounts.roots if not root.mount.read_only)
+    return tuple(root.host_path for root in writable if root.host_path is not None)
 
 
 def _models(part: _Part) -> list[DeclaredModel]:
@@ -148,7 +139,7 @@ def _models(part: _Part) -> list[DeclaredModel]:
 
 def _named(part: _Part, fill: Fill) -> tuple[str, ...]:
     """Return the paths in the container at which a fill puts what can be named."""
-    place = _located(part.view, fill.destination or "")
+    place = part.view.mounts.locate(fill.destination or "")
     return fill.models(at_root=place is not None and place.is_root)
 
 
@@ -166,28 +157,30 @@ def _within(part: _Part) -> list[str]:
 def _on_host(part: _Part, path: str | None) -> str | None:
     if path is None or not path.startswith("/"):
         return None
-    place = _located(part.view, path)
+    place = part.view.mounts.locate(path)
     return None if place is None or place.mount.read_only else place.host_path
 
 
-def _directories(parts: list[_Part], path: str) -> list[str]:
+def _directory(writable: Directories, path: str) -> str | None:
     """Return the deepest writable mount that holds a path.
 
     One who mounts the whole host (or all of /var) does not own it: there, it is the directory that
     the model lies in.
     """
-    holding = [d for part in parts for d in part.writable if is_within(path, d)]
-    if not holding:
-        return []
-    deepest = max(holding, key=len)
+    deepest = writable.deepest(path)
+    if deepest is None:
+        return None
     if deepest != path and any(is_within(system, deepest) for system in _SYSTEM):
-        return [posixpath.dirname(path)]
-    return [deepest]
+        return posixpath.dirname(path)
+    return deepest
 
 
-def _holding(parts: list[_Part], directory: str) -> list[str]:
-    """Return the deepest writable mount that holds a directory, else the directory itself."""
-    return _directories(parts, posixpath.join(directory, "x"))
+def _relates(part: _Part, owned: Directories, directories: tuple[str, ...]) -> bool:
+    """Tell whether a container may write into these directories, or something that holds them."""
+    if any(owned.deepest(path) for path in part.writable):
+        return True
+    writable = Directories(part.writable)
+    return any(writable.deepest(directory) for directory in directories)
 
 
 def _is_opaque(part: _Part) -> bool:
@@ -205,26 +198,32 @@ def _is_system(directory: str) -> bool:
 
 
 def _vouched(
-    declared: str, directories: tuple[str, ...], parts: list[_Part]
-) -> list[DeclaredModel]:
-    """Read the annotation: paths on the node, or as the loader's containers see them."""
-    models = []
+    declared: str, directories: Directories, parts: list[_Part]
+) -> tuple[list[DeclaredModel], bool]:
+    """Read the annotation: paths on the node, or as the loader's containers see them.
+
+    Returns the models, and whether these are all; more may be named than anybody reads.
+    """
+    models: list[DeclaredModel] = []
+    budget = parts[0].view.pod.budget
     for line in declared.splitlines():
         path = line.strip()
         if not path.startswith("/"):
             continue
+        if not budget.spend(steps=len(parts)):
+            return models, False
         on_node = _on_node(normal(path), directories, parts)
         if on_node is not None:
             place = (f"metadata.annotations[{MODELS_ANNOTATION}]",)
             models.append(DeclaredModel(path=posixpath.normpath(on_node), read_from=place))
-    return models
+    return models, True
 
 
-def _on_node(path: str, directories: tuple[str, ...], parts: list[_Part]) -> str | None:
-    if any(is_within(path, directory) for directory in directories):
+def _on_node(path: str, directories: Directories, parts: list[_Part]) -> str | None:
+    if directories.deepest(path) is not None:
         return path
     for part in parts:
-        place = _located(part.view, path)
+        place = part.view.mounts.locate(path)
         if place is not None and place.host_path is not None:
             return place.host_path
     return None

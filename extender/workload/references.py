@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from extender.kube.objects import ObjectMeta, PodSpec
 from extender.workload.annotations import declared_model, with_declared_need
+from extender.workload.budget import MOST_MODELS
 from extender.workload.model import (
     MODEL_ANNOTATION,
     NEED_ANNOTATION,
@@ -19,6 +20,10 @@ from extender.workload.stacks import recognise
 from extender.workload.stacks.view import PodView
 
 _SAY_WHICH = f"a model that they ask for is not known; name it by annotation {MODEL_ANNOTATION}"
+_TOO_MANY = (
+    f"of {{found}} models that it asks for the first {MOST_MODELS} are looked for; whether a node "
+    "has the others is not known"
+)
 _ORDER = {Role.MODEL: 0, Role.DRAFT: 1, Role.ADAPTER: 2}
 
 
@@ -37,14 +42,17 @@ def read_workload(metadata: ObjectMeta, spec: PodSpec) -> Workload:
         others = [(view, model) for view, model in found if model.role is not Role.MODEL]
         found = [(declared.view, declared.found), *others]
     recognised = frozenset(view.field for view, _ in found)
+    first = sorted(found, key=lambda one: _ORDER[one[1].role])[:MOST_MODELS]
     references, warnings = with_declared_need(
         metadata.annotations.get(NEED_ANNOTATION),
-        [resolve(model, view, recognised) for view, model in found],
+        [resolve(model, view, recognised) for view, model in first],
     )
     unread = [
         Warning("SpecTooLong", f"{part}: {_SAY_WHICH}")
         for part in (pod.unread() if declared.found is None else ())
     ]
+    if len(found) > len(first):
+        unread.append(Warning("SpecTooLong", _TOO_MANY.format(found=len(found))))
     return Workload(
         references=_ordered(references), warnings=(*declared.warnings, *warnings, *unread)
     )

@@ -13,7 +13,7 @@ from extender.workload.model import ModelReference, Need, Source, Strategy
 from extender.workload.names import Kind, Name, parse_name
 from extender.workload.need import Judgement, can_fetch, need_of_cache, need_of_path
 from extender.workload.stacks.view import Cache, ContainerView, Found
-from extender.workload.volumes import Location, locate
+from extender.workload.volumes import Location
 
 _DEEPEST = 2
 
@@ -72,7 +72,7 @@ class _Resolver:
         return self._at_path(posixpath.join(directory, name.text))
 
     def _at_path(self, path: str) -> ModelReference:
-        place = locate(path, self.view.container, self.view.spec, self.view.declared)
+        place = self.view.mounts.locate(path)
         if place is None:
             return self._in_image(path)
         volume = place.volume
@@ -216,11 +216,7 @@ class _Resolver:
 
     def _cached(self, cache: Cache, revision: str | None) -> ModelReference:
         path = posixpath.join(cache.directory, cache.below)
-        place = (
-            locate(path, self.view.container, self.view.spec, self.view.declared)
-            if path.startswith("/")
-            else None
-        )
+        place = self.view.mounts.locate(path) if path.startswith("/") else None
         found = msgspec.structs.replace(
             self.found,
             read_from=(*self.found.read_from, *cache.read_from),

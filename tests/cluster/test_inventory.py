@@ -380,6 +380,18 @@ def test_paths_that_nobody_asks_for_any_more_are_forgotten(
     assert len(state.view().inventory._found) <= 20
 
 
+def test_who_asks_for_more_than_is_kept_costs_nobody_all_of_it(
+    state: ClusterState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One question too many forgets some of all answers, and not everybody's."""
+    monkeypatch.setattr(inventory, "MAX_ANSWERS", 80)
+    apply(state, loader_pod("a", READY))
+    known = state.view().inventory
+    for number in range(81):
+        known.lookup(f"/var/lib/models/{number}", "inference")
+    assert 60 < len(known._answers) <= 80
+
+
 def _labelled(daemonset: DaemonSet, labels: dict[str, str]) -> DaemonSet:
     import msgspec
 

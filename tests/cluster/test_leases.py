@@ -9,7 +9,7 @@ from extender.cluster import ledger
 from extender.cluster.holdings import ModelState
 from extender.cluster.state import ClusterState
 from extender.kube.times import time_text
-from extender.report import Disk, Progress, Transfer
+from extender.report import Disk, Progress, Transfer, Wanted, WantedModel
 from tests.builders import (
     HOST_MODEL,
     READY,
@@ -152,6 +152,16 @@ def test_progress_that_cannot_be_read_is_named_and_does_not_count(state: Cluster
     state.upsert(loader_lease("a", time_text(BEGIN), progress=Progress(disk=disk)))
     assert state.problems() == {}
     assert state.view().leases["inference", "a"].progress.disk == disk
+
+
+def test_more_text_than_is_ever_written_is_not_read(state: ClusterState) -> None:
+    models = tuple(
+        WantedModel(path=f"m{n}", until="2027-01-15T08:00:00Z", pod="inference/llama")
+        for n in range(1_000)
+    )
+    state.upsert(loader_lease("a", time_text(BEGIN), wanted=Wanted(models=models)))
+    assert "at most 32768 are read" in state.problems()["Lease inference/loader.a"]
+    assert state.view().leases["inference", "a"].wanted == Wanted()
 
 
 def test_an_audit_sees_a_lease_that_the_watch_missed(state: ClusterState) -> None:

@@ -200,6 +200,35 @@ def test_requests_are_the_effective_ones() -> None:
     assert pod_requests(pod(spec=spec)) == {"cpu": 3100, GPU: 1, "pods": 1}
 
 
+@pytest.mark.timeout(60)
+def test_a_resource_of_its_own_in_each_of_many_containers_is_added_up() -> None:
+    """What is added up over all containers for each of them takes hours."""
+    own = [
+        {"name": f"c{n}", "resources": {"limits": {f"vendor.example/r{n}": "1", "cpu": "1"}}}
+        for n in range(10_000)
+    ]
+    before = {"name": "i", "resources": {"requests": {"vendor.example/r7": "3"}}}
+    found = pod_requests(pod(spec={"containers": own, "initContainers": [before]}))
+    assert found["cpu"] == 10_000_000
+    assert (found["vendor.example/r7"], found["vendor.example/r8"]) == (3, 1)
+
+
+def test_a_resize_counts_for_the_container_that_has_it() -> None:
+    given = {"name": "a", "allocatedResources": {"cpu": "4"}}
+    found = pod_requests(
+        pod(
+            spec={
+                "containers": [
+                    {"name": "a", "resources": {"requests": {"cpu": "1"}}},
+                    {"name": "b", "resources": {"requests": {GPU: "1"}}},
+                ]
+            },
+            status={"containerStatuses": [given, {"name": "b"}]},
+        )
+    )
+    assert found == {"cpu": 4000, GPU: 1, "pods": 1}
+
+
 def test_what_is_not_judged_is_named() -> None:
     spec = {
         "affinity": {"podAffinity": {REQUIRED: [{}]}, "podAntiAffinity": {REQUIRED: [{}]}},

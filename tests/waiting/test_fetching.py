@@ -74,10 +74,12 @@ class Fleet(Room):
 
     def wishing(self) -> Wishing:
         pending = {f"{p.namespace}/{p.name}" for p in self.state.pods() if not p.node}
+        view = self.state.view()
         return Wishing(
-            self.state.view(),
+            view,
             self.context.policy,
             self.bounds,
+            asked=view.leases,
             pending=pending,
             apart=self.pods.apart,
         )
@@ -377,3 +379,16 @@ def test_an_older_pod_that_insists_no_longer_hides_what_a_younger_one_waits_for(
         fleet.pods.add(msgspec.structs.replace(waiting, request=request))
     (wish,) = fleet.wishes()["inference", "a"]
     assert wish.pod == "inference/younger"
+
+
+def test_wishes_in_a_lease_without_a_loader_are_none_of_those_that_are_counted() -> None:
+    fleet = Fleet("a")
+    fleet.refuse(vllm(model=f"/models/{MODEL}"), "a")
+    forged = tuple(
+        WantedModel(path=f"m{n}", until=time_text(fleet.now + 60), pod="inference/llama")
+        for n in range(50)
+    )
+    wanted = Wanted(models=forged)
+    fleet.apply(loader_lease("b", time_text(fleet.now), progress=disk(500), wanted=wanted))
+    found = changes(fleet.state, fleet.pods, fleet.context.policy, Bounds(in_cluster=1))
+    assert set(found.leases) == {("inference", "a")}

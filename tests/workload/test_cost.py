@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from extender.kube.decode import convert
-from extender.kube.objects import Container, ObjectMeta, PodSpec
-from extender.workload.budget import MOST_CONTAINERS
+from extender.kube.objects import Container, DaemonSet, ObjectMeta, PodSpec
+from extender.workload.budget import MOST_CONTAINERS, MOST_MODELS
 from extender.workload.expand import environment
-from extender.workload.model import Workload
+from extender.workload.loaders import read_loader
+from extender.workload.model import MODELS_ANNOTATION, LoaderTemplate, Need, Workload
 from extender.workload.references import read_workload
 
 DOUBLING = [
@@ -93,13 +94,92 @@ def test_scripts_of_many_containers_cost_no_more_than_one_pod_may() -> None:
     assert len(read([{"args": ["--model", "/models/a"]}, *many]).references) == 1
 
 
-def test_no_more_than_so_many_containers_are_read() -> None:
+def test_no_more_than_so_many_containers_are_read_and_models_looked_for() -> None:
     models = [{"args": ["--model", f"/models/{index}"]} for index in range(MOST_CONTAINERS + 5)]
     workload = read(models)
-    assert len(workload.references) == MOST_CONTAINERS
-    assert [one.message.partition(":")[0] for one in workload.warnings] == [
-        "of 69 containers the first 64 are read"
+    assert [one.host_path for one in workload.references] == [
+        f"/var/lib/models/{index}" for index in range(MOST_MODELS)
     ]
+    assert [one.message.partition(":")[0] for one in workload.warnings] == [
+        "of 69 containers the first 64 are read",
+        "of 64 models that it asks for the first 32 are looked for; whether a node has the others "
+        "is not known",
+    ]
+
+
+def test_of_more_models_than_are_looked_for_the_served_one_comes_first() -> None:
+    adapters = [f"a{index}=/models/a{index}" for index in range(3_000)]
+    workload = read(
+        [{"args": ["--lora-modules", *adapters, "--enable-lora", "--model", "/models/base"]}]
+    )
+    assert len(workload.references) == MOST_MODELS
+    assert workload.references[0].host_path == "/var/lib/models/base"
+    assert [one.reason for one in workload.warnings] == ["SpecTooLong"]
+
+
+@pytest.mark.timeout(120)
+def test_mounts_beside_many_models_cost_no_more_than_one_pod_may() -> None:
+    mounts = [{"name": "other", "mountPath": f"/o/{index}"} for index in range(4_000)]
+    adapters = [f"a{index}=/models/a{index}" for index in range(MOST_MODELS)]
+    engine = {
+        "args": ["--model", "/models/base", "--lora-modules", *adapters],
+        "volumeMounts": [{"name": "models", "mountPath": "/models", "readOnly": True}],
+    }
+    sidecars = [{"image": "busybox", "volumeMounts": mounts}] * 10
+    workload = read([engine, *sidecars])
+    assert workload.references[0].need is Need.REQUIRED
+    assert workload.references[-1].need is Need.UNKNOWN  # some of what writes was not looked at
+    said = workload.references[-1].unknown
+    assert said.startswith("container c1, c10, c2, c3")
+    assert said.endswith("may write it, and what it does cannot be read")
+
+
+@pytest.mark.timeout(120)
+def test_mounts_of_a_loader_are_looked_through_once() -> None:
+    mounts = [
+        {"name": f"v{index}", "mountPath": f"/m/{index}", "readOnly": index > 0}
+        for index in range(8_000)
+    ]
+    script = "\n".join(f"hf download a/b --local-dir /m/0/{index}" for index in range(300))
+    spec = {
+        "containers": [
+            {"name": "c", "command": ["sh", "-c", script + "; sleep 9"], "volumeMounts": mounts}
+        ],
+        "volumes": [
+            {"name": mount["name"], "hostPath": {"path": f"/var/lib/{mount['name']}"}}
+            for mount in mounts
+        ],
+    }
+    template = read_loader(convert({"spec": {"template": {"spec": spec}}}, DaemonSet))
+    assert template is not None
+    assert template.directories == ("/var/lib/v0",)
+    assert len(template.models) == 300
+
+
+def test_an_annotation_with_more_paths_than_anybody_reads_leaves_the_others_unknown() -> None:
+    spec = {
+        "containers": [
+            {"name": f"c{index}", "volumeMounts": [{"name": "m", "mountPath": "/models"}]}
+            for index in range(MOST_CONTAINERS)
+        ],
+        "volumes": [{"name": "m", "hostPath": {"path": "/var/lib/models"}}],
+    }
+    names = [f"/elsewhere/{index}" for index in range(5_000)]
+
+    def template(*paths: str) -> LoaderTemplate:
+        metadata = {"annotations": {MODELS_ANNOTATION: "\n".join(paths)}}
+        found = read_loader(
+            convert({"spec": {"template": {"metadata": metadata, "spec": spec}}}, DaemonSet)
+        )
+        assert found is not None
+        return found
+
+    few = template("/models/a", *names[:100], "/models/b")
+    assert [model.path for model in few.models] == ["/var/lib/models/a", "/var/lib/models/b"]
+    assert not few.opaque
+    many = template("/models/a", *names, "/models/b")
+    assert [model.path for model in many.models] == ["/var/lib/models/a"]
+    assert many.opaque
 
 
 @pytest.mark.timeout(120)

@@ -13,7 +13,6 @@ from extender.workload.commands import Word
 from extender.workload.names import Kind, parse_name
 from extender.workload.stacks.huggingface import hub_cache, is_offline
 from extender.workload.stacks.view import ContainerView, Found
-from extender.workload.volumes import locate
 
 _FLAGS = (
     "--model --model-path --model-id --model-dir --model-name-or-path --pretrained-model-path "
@@ -67,7 +66,7 @@ def _guess(view: ContainerView, word: Word) -> Found | None:
 def _may_hold_weights(view: ContainerView, path: str) -> bool:
     if not path.startswith("/"):
         return False
-    place = locate(path, view.container, view.spec, view.declared)
+    place = view.mounts.locate(path)
     if place is None:
         return False
     volume = place.volume

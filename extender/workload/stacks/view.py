@@ -8,14 +8,14 @@ from functools import cached_property
 
 import msgspec
 
-from extender.kube.objects import Container, ObjectMeta, PodSpec
+from extender.kube.objects import Container, ObjectMeta, PodSpec, Volume
 from extender.workload.budget import MOST_CONTAINERS, Budget, budget_of_pod
 from extender.workload.commands import Call, CommandLine, Word, command_line, hook_line
 from extender.workload.downloads import Fills
 from extender.workload.expand import Environment, environment
 from extender.workload.model import Role
 from extender.workload.pythonic import python_budget
-from extender.workload.volumes import is_within, normal
+from extender.workload.volumes import Mounts, is_within, normal
 
 
 class Cache(msgspec.Struct, frozen=True, gc=False):
@@ -67,8 +67,15 @@ class PodView:
         self.spec = spec
         self.budget = budget_of_pod()
         self.python_budget = python_budget()
+        self.looking_budget = budget_of_pod()
+        """For looking through what all containers mount and write, once for each model."""
         self.before = self._views("initContainers", spec.init_containers)
         self.main = self._views("containers", spec.containers)
+
+    @cached_property
+    def volumes(self) -> dict[str, Volume]:
+        """Return the pod's volumes by name."""
+        return {volume.name: volume for volume in reversed(self.spec.volumes)}
 
     @cached_property
     def hooks(self) -> list[ContainerView]:
@@ -130,6 +137,7 @@ class ContainerView:
         other = ContainerView(self.container, self.field, self.pod)
         other.budget = self.budget
         other.declared = self.declared
+        other.mounts = self.mounts
         other.command = line
         return other
 
@@ -137,6 +145,11 @@ class ContainerView:
     def declared(self) -> Environment:
         """Return the variables that the spec sets."""
         return environment(self.container, self.metadata, self.budget)
+
+    @cached_property
+    def mounts(self) -> Mounts:
+        """Return where its paths lead."""
+        return Mounts(self.container, self.pod.volumes, self.declared, self.budget)
 
     @cached_property
     def command(self) -> CommandLine:
