@@ -189,7 +189,12 @@ class Core:
         pending = {f"{pod.namespace}/{pod.name}" for pod in self._state.pods() if not pod.node}
         view = self._state.view()
         wishing = Wishing(
-            view, self._settings.policy, Bounds(), pending=pending, apart=self._waiting.apart
+            view,
+            self._settings.policy,
+            Bounds(),
+            asked=view.leases,
+            pending=pending,
+            apart=self._waiting.apart,
         )
         wishes = {node: models for (_, node), models in wishing.wishes(self._waiting.all()).items()}
         for node, loader in self._loaders.items():

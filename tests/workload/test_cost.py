@@ -129,7 +129,7 @@ def test_mounts_beside_many_models_cost_no_more_than_one_pod_may() -> None:
     workload = read([engine, *sidecars])
     assert workload.references[0].need is Need.REQUIRED
     assert workload.references[-1].need is Need.UNKNOWN  # some of what writes was not looked at
-    said = workload.references[-1].unknown
+    said = workload.references[-1].unknown or ""
     assert said.startswith("container c1, c10, c2, c3")
     assert said.endswith("may write it, and what it does cannot be read")
 
