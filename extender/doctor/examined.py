@@ -17,20 +17,22 @@ from extender.kube.objects import DaemonSet, Job, Namespace, Node, PersistentVol
 from extender.placement.request import PodRequest
 from extender.placement.verdict import Judge
 from extender.verbs.context import Context
-from extender.workload.stacks.view import ContainerView, PodView
+from extender.workload.stacks.view import PodView
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
     """The pods of one owner that are alike, so that the first speaks for all of them.
 
     An owner has several while its template changes, or where its pods have claims or variables of
-    their own. ``siblings`` counts the pods of all of them.
+    their own. ``siblings`` counts the pods of all of them, ``view`` has the first one's containers
+    as the readers of specs see them.
     """
 
     owner: Owner
     pods: tuple[Pod, ...]
     siblings: int
     judge: Judge
+    view: PodView
 
     @property
     def pod(self) -> Pod:
@@ -103,10 +105,5 @@ def _groups(context: Context, kept: Kept, owners: Owners) -> Iterator[Group]:
                 judge = context.judge(pods[0])
             except ExtenderError:  # a quantity that is none: the state has said so
                 continue
-            yield Group(owner=owner, pods=tuple(pods), siblings=siblings, judge=judge)
-
-
-def containers_of(pod: Pod, *, init: bool) -> list[ContainerView]:
-    """Return a pod's containers as the readers of specs see them."""
-    read = PodView(pod.metadata, pod.spec)
-    return read.before if init else read.main
+            view = PodView(pods[0].metadata, pods[0].spec)
+            yield Group(owner=owner, pods=tuple(pods), siblings=siblings, judge=judge, view=view)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from extender.doctor.examined import Examined, Group, containers_of
+from extender.doctor.examined import Examined, Group
 from extender.doctor.finding import Finding, Severity
 from extender.doctor.surroundings import Apiserver
 from extender.workload.commands import Call
@@ -43,8 +43,7 @@ def _remedy(group: Group, where: str) -> str:
     """Say which Lease it is, by what runs beside an extender; without a scheduler there is none."""
     one = "one replica with strategy Recreate"
     beside = any(
-        view.image_name == _SCHEDULER or any(view.after(_SCHEDULER))
-        for view in containers_of(group.pod, init=False)
+        view.image_name == _SCHEDULER or any(view.after(_SCHEDULER)) for view in group.view.main
     )
     if group.kind == "DaemonSet":
         lease, whose = "kube-system/kube-scheduler", "kube-scheduler on the same host"
@@ -84,13 +83,12 @@ def check_scheduler_versions(examined: Examined, server: Apiserver) -> Iterator[
 
 def _served(group: Group) -> Iterator[tuple[str, Call]]:
     """Yield each ``serve`` that a pod runs, with the field of its container."""
-    for init in (True, False):
-        for view in containers_of(group.pod, init=init):
-            yield from ((view.field, call) for call in view.after(_PROGRAM, "serve"))
-            yield from ((view.field, call) for call in view.after("-m", "extender", "serve"))
-            own = view.arguments() if view.image_name == _PROGRAM else None
-            if own is not None and own.words and own.words[0].text == "serve":
-                yield view.field, own
+    for view in (*group.view.before, *group.view.main):
+        yield from ((view.field, call) for call in view.after(_PROGRAM, "serve"))
+        yield from ((view.field, call) for call in view.after("-m", "extender", "serve"))
+        own = view.arguments() if view.image_name == _PROGRAM else None
+        if own is not None and own.words and own.words[0].text == "serve":
+            yield view.field, own
 
 
 def _binds_unfenced(call: Call) -> bool:

@@ -11,16 +11,15 @@ import posixpath
 import re
 from collections.abc import Iterator
 
-from extender.doctor.examined import Examined, containers_of
+from extender.doctor.examined import Examined
 from extender.doctor.finding import Finding, Severity
 from extender.doctor.owners import Owner, daemon_set_owner
 from extender.explain.naming import some
-from extender.kube.objects import Pod
 from extender.workload.commands import Call
 from extender.workload.downloads import Fill
 from extender.workload.names import Kind, parse_name
 from extender.workload.stacks.initializers import fills
-from extender.workload.stacks.view import ContainerView
+from extender.workload.stacks.view import ContainerView, PodView
 
 _HUB = re.compile(r"\bsnapshot_download\s*\(|\b(?:hf|huggingface-cli)\s+download\b")
 _CHOOSES = re.compile(
@@ -52,13 +51,13 @@ def check_formats(examined: Examined) -> Iterator[Finding]:
         *((examined.owners.of_job(one), one.spec.template) for one in examined.jobs),
     )
     pods = [
-        *((owner, Pod(metadata=one.metadata, spec=one.spec)) for owner, one in templates),
-        *((g.owner, g.pod) for g in examined.groups if g.kind not in {"DaemonSet", "Job"}),
+        *((owner, PodView(one.metadata, one.spec)) for owner, one in templates),
+        *((g.owner, g.view) for g in examined.groups if g.kind not in {"DaemonSet", "Job"}),
     ]
     said = (
         found
         for owner, pod in pods
-        for view in (*containers_of(pod, init=True), *containers_of(pod, init=False))
+        for view in (*pod.before, *pod.main)
         for found in _container(owner, view)
     )
     yield from dict.fromkeys(said)

@@ -7,15 +7,16 @@ from collections.abc import Iterator
 
 from extender.cluster.holdings import ModelState
 from extender.cluster.witnesses import LoaderPod
-from extender.doctor.examined import Examined, containers_of
+from extender.doctor.examined import Examined
 from extender.doctor.finding import Finding, Severity
 from extender.doctor.owners import daemon_set_owner
 from extender.explain.logs import see_why
 from extender.explain.naming import some
 from extender.kube.lives import ContainerLog, is_probed
-from extender.kube.objects import DaemonSet, Pod
+from extender.kube.objects import DaemonSet
 from extender.workload.model import LoaderTemplate, Need, Source
 from extender.workload.stacks.initializers import fills
+from extender.workload.stacks.view import PodView
 
 
 def check_loaders(examined: Examined) -> Iterator[Finding]:
@@ -77,7 +78,7 @@ def _template(template: LoaderTemplate, daemon_set: DaemonSet) -> Iterator[Findi
 def _unproven(daemon_set: DaemonSet) -> Iterator[str]:
     """Yield the main containers that fetch, or may, and have no probe."""
     template = daemon_set.spec.template
-    for view in containers_of(Pod(metadata=template.metadata, spec=template.spec), init=False):
+    for view in PodView(template.metadata, template.spec).main:
         container, done = view.container, fills(view)
         if (done.fills or done.opaque) and not is_probed(container):
             yield view.field

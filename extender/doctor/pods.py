@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from extender.cluster.namespaces import DEFAULT_SCHEDULER, OPT_IN
-from extender.doctor.examined import Examined, Group, containers_of
+from extender.doctor.examined import Examined, Group
 from extender.doctor.finding import Finding, Severity
 from extender.explain.held import how_to_be_asked, not_asked
 from extender.explain.volumes import volume_warnings
@@ -66,13 +66,13 @@ def _memory(group: Group, _examined: Examined) -> Iterator[Finding]:
 
 def _writable(group: Group, _examined: Examined) -> Iterator[Finding]:
     """Tell mounts of models that the server could write, and has no need to."""
-    stores = {v.container.name for v in containers_of(group.pod, init=False) if ollama.runs(v)}
+    stores = {v.container.name for v in group.view.main if ollama.runs(v)}
     for reference in group.request.workload.references:
         if reference.source not in {Source.HOST_PATH, Source.CLAIM}:
             continue
         if reference.need is Need.PREFERRED:  # it fills the volume where the model is missing
             continue
-        for view in containers_of(group.pod, init=False):
+        for view in group.view.main:
             container = view.container
             for index, mount in enumerate(container.volume_mounts):
                 if mount.name == reference.volume and not mount.read_only:
@@ -134,7 +134,7 @@ def _ready_unasked(group: Group, _examined: Examined) -> Iterator[Finding]:
 def _server(group: Group) -> str:
     """Return the field of the container that reads the model; of the first where none mounts it."""
     volumes = {reference.volume for reference in group.request.workload.references}
-    views = containers_of(group.pod, init=False)
+    views = group.view.main
     for view in views:
         if any(mount.name in volumes for mount in view.container.volume_mounts):
             return view.field
@@ -148,7 +148,7 @@ def _fetched_by_each(group: Group, _examined: Examined) -> Iterator[Finding]:
     """
     if group.kind in _ONCE:
         return
-    for view in containers_of(group.pod, init=True):
+    for view in group.view.before:
         for fill in fills(view).fills:
             fetched = parse_name(fill.source or "").kind in {Kind.HUB, Kind.REMOTE}
             place = view.mounts.locate(fill.destination or "/")
