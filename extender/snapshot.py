@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median_low
 from typing import Any, Protocol
 
 import msgspec
@@ -20,6 +21,7 @@ from extender.kube.decode import KINDS, NO_NAME, convert
 from extender.kube.draft import Draft
 from extender.kube.objects import KubeObject
 from extender.kube.times import unix_time
+from extender.workload.manifest import inner
 
 DUMP_COMMAND = (
     "kubectl get nodes,pods,daemonsets,jobs,persistentvolumeclaims,persistentvolumes,"
@@ -130,26 +132,66 @@ def fill(sink: Sink, documents: list[dict[str, Any]]) -> list[str]:
 
 
 def taken_at(documents: list[dict[str, Any]], now: float) -> float | None:
-    """Return about when a dump was made, as UNIX seconds: the latest time that it speaks of.
+    """Return about when a dump was made, as UNIX seconds; None where it has no times.
 
-    That is what control planes and kubelets write (when an object was made, its status, the Leases
-    of nodes), and nothing that is to come or that anybody may have written: annotations, the time
-    at which a pod will have to be gone, other Leases. A kubelet reports at least every five
-    minutes, so this is minutes off at most in a live cluster. ``now`` bounds it.
+    Where kubelets renewed the Leases of their nodes, the moment that most of those of Ready nodes
+    agree on, which is seconds off at most in a live cluster: no single clock that is ahead makes
+    all else look old. What was created later bounds it, as the apiserver alone says when. Without
+    such Leases the latest time that control planes and kubelets wrote of what has been: minutes
+    off, as a kubelet reports at least every five minutes.
+
+    Nothing counts that is to come or that anybody may have written: annotations, the time at which
+    a pod will have to be gone, other Leases. ``now`` bounds it.
     """
-    read = (one for one in documents if isinstance(one.get("kind"), str) and one["kind"] in KINDS)
-    written = (text for document in read for text in _written(document))
-    times = (moment for text in written if (moment := unix_time(text)) is not None)
+    read = [one for one in documents if isinstance(one.get("kind"), str) and one["kind"] in KINDS]
+    created = (text for document in read for text in _created(document))
+    latest = _latest(created, now)
+    unready = {_name(one) for one in read if one["kind"] == "Node" and _is_unready(one)}
+    renewed = [
+        moment
+        for one in read
+        if _is_of_kubelet(one) and _name(one) not in unready
+        if (moment := _latest(_times(one.get("spec")), now)) is not None
+    ]
+    if renewed:
+        beat = median_low(renewed)
+        return beat if latest is None else max(beat, latest)
+    return _latest((text for document in read for text in _written(document)), now)
+
+
+def _latest(texts: Iterator[str], now: float) -> float | None:
+    times = (moment for text in texts if (moment := unix_time(text)) is not None)
     return max((moment for moment in times if moment <= now), default=None)
+
+
+def _name(document: dict[str, Any]) -> str:
+    return str(inner(document, ("metadata", "name")))
+
+
+def _is_of_kubelet(document: dict[str, Any]) -> bool:
+    space = inner(document, ("metadata", "namespace"))
+    return bool(document["kind"] == "Lease" and space == _NODE_LEASES)
+
+
+def _is_unready(node: dict[str, Any]) -> bool:
+    """Tell whether a node's kubelet was not heard of any more, or said that it is not ready."""
+    conditions = inner(node, ("status", "conditions"))
+    return any(
+        isinstance(one, dict) and one.get("type") == "Ready" and one.get("status", "True") != "True"
+        for one in (conditions if isinstance(conditions, list) else [])
+    )
+
+
+def _created(document: dict[str, Any]) -> Iterator[str]:
+    created = inner(document, ("metadata", "creationTimestamp"))
+    yield from [created] if isinstance(created, str) else []
 
 
 def _written(document: dict[str, Any]) -> Iterator[str]:
     """Yield the times of an object that tell what has been, as its cluster wrote them."""
-    metadata = document.get("metadata")
-    if isinstance(metadata, dict):
-        yield from _times({"creationTimestamp": metadata.get("creationTimestamp")})
-        if document.get("kind") == "Lease" and metadata.get("namespace") == _NODE_LEASES:
-            yield from _times(document.get("spec"))
+    yield from _created(document)
+    if _is_of_kubelet(document):
+        yield from _times(document.get("spec"))
     yield from _times(document.get("status"))
 
 

@@ -312,11 +312,11 @@ def test_a_dump_without_times_is_of_now(tmp_path: Path) -> None:
     assert abs(state.now() - time.time()) < 60
 
 
+_NOON = 1_772_366_400.0  # 2026-03-01T12:00:00Z
+
+
 def _heartbeat(name: str, moment: str) -> dict[str, Any]:
     return node(name, conditions=[{"type": "Ready", "lastHeartbeatTime": moment}])
-
-
-_NODES_LEASE = {"namespace": "kube-node-lease", "name": "a"}
 
 
 @pytest.mark.parametrize(
@@ -359,16 +359,47 @@ _NODES_LEASE = {"namespace": "kube-node-lease", "name": "a"}
     ],
 )
 def test_a_dump_is_as_old_as_what_its_cluster_says_has_been(other: dict[str, Any]) -> None:
-    noon = 1_772_366_400.0  # 2026-03-01T12:00:00Z
     before = _heartbeat("a", "2026-03-01T12:00:00Z")
-    assert taken_at([before, other], noon + 30 * 86_400) == noon
+    assert taken_at([before, other], _NOON + 30 * 86_400) == _NOON
+
+
+def _nodes_lease(name: str, moment: str) -> dict[str, Any]:
+    return {
+        "kind": "Lease",
+        "metadata": {"namespace": "kube-node-lease", "name": name},
+        "spec": {"renewTime": f"2026-03-01T{moment}.000000Z"},
+    }
 
 
 def test_a_nodes_lease_tells_its_time_to_the_second() -> None:
-    noon = 1_772_366_400.0
-    lease = {
-        "kind": "Lease",
-        "metadata": _NODES_LEASE,
-        "spec": {"renewTime": "2026-03-01T12:00:10.000000Z"},
-    }
-    assert taken_at([_heartbeat("a", "2026-03-01T12:00:00Z"), lease], noon + 60) == noon + 10
+    objects = [_heartbeat("a", "2026-03-01T12:00:00Z"), _nodes_lease("a", "12:00:10")]
+    assert taken_at(objects, _NOON + 60) == _NOON + 10
+
+
+def test_a_node_whose_clock_is_ahead_does_not_tell_when_a_dump_was_made() -> None:
+    ahead = {**pod("early"), "status": {"startTime": "2026-03-01T12:03:00Z"}}
+    leases = [_nodes_lease(*one) for one in (("a", "12:00:01"), ("b", "12:00:04"))]
+    objects = [_heartbeat("c", "2026-03-01T12:03:00Z"), *leases, _nodes_lease("c", "12:03:10")]
+    assert taken_at([*objects, ahead], _NOON + 600) == _NOON + 4
+    assert taken_at([*objects[1:3], _nodes_lease("c", "11:00:00")], _NOON + 600) == _NOON + 1
+
+
+def test_what_was_created_later_was_there_when_a_dump_was_made() -> None:
+    made = {**pod("new"), "metadata": {"name": "new", "creationTimestamp": "2026-03-01T12:00:20Z"}}
+    assert taken_at([_nodes_lease("a", "12:00:00"), made], _NOON + 600) == _NOON + 20
+
+
+def test_nodes_that_died_do_not_tell_when_a_dump_was_made() -> None:
+    dead = [
+        node(name, conditions=[{"type": "Ready", "status": "Unknown"}]) for name in ("a", "b", "c")
+    ]
+    leases = [_nodes_lease(name, "07:00:00") for name in ("a", "b", "c")]
+    alive = _nodes_lease("d", "12:00:00")
+    assert taken_at([*dead, *leases, alive], _NOON + 60) == _NOON
+    assert taken_at([*dead, *leases], _NOON + 60) == _NOON - 5 * 3600
+
+
+def test_names_that_are_no_text_are_no_reason_to_fail() -> None:
+    odd = {"kind": "Node", "metadata": {"name": ["a"]}, "status": {"conditions": [1, {"type": []}]}}
+    lease = {**_nodes_lease("a", "12:00:00"), "spec": {"renewTime": {"Time": "12"}}}
+    assert taken_at([odd, lease, {"kind": "Lease", "metadata": 1}], _NOON) is None
