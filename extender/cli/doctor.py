@@ -285,7 +285,7 @@ def _print(diagnosis: Diagnosis, output: str) -> None:
     for found, objects in alike.items():
         word = f"{found.severity.value.upper():<8}"
         click.secho(word, fg=_COLOURS[found.severity], nl=False)
-        say(f"{some(objects)} [{found.check}]")
+        say(f"{some(objects)} [{found.check}]", at=len(word))
         say(f"        {found.message}")
         if found.remedy:
             say(f"        -> {found.remedy}")

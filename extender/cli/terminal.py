@@ -2,15 +2,17 @@
 
 Names, arguments and annotations are anybody's: what moves the cursor, turns the writing direction
 or ends a line is shown as its number. Tables are plain in a pipe, coloured and as wide as the
-window on a terminal; where that is too narrow for columns, each row is a few lines. Colour and
-width come from rich, where it is installed (the extra ``cli``); ``NO_COLOR`` and ``TERM=dumb`` are
-its own business.
+window on a terminal; where that is too narrow for columns, each row is a few lines. Sentences are
+broken there between words. The tables' colour and width come from rich, where it is installed (the
+extra ``cli``); ``NO_COLOR`` and ``TERM=dumb`` are its own business.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,6 +42,17 @@ _INDENT = (0, 0, 0, 2)
 _NOTHING = frozenset({"", "-"})
 """Cells that only a column has to have."""
 
+_GLUE = "\0"
+"""Stands for a space at which no line is broken; ``printable`` has left none."""
+
+_TO_PASTE = re.compile(
+    r"""\((?:kubectl|model-cache-extender|hf)\ [^()]*\)
+    |(?:\(echo\ ---;\ )?\b(?:kubectl|model-cache-extender)\ (?:'[^']*'|"[^"]*"|[^;'"]|;(?!\ ))*
+    |\[\{.*?\}\]""",
+    re.VERBOSE,
+)
+"""Commands, up to the next part of a sentence, and lists of objects in YAML."""
+
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 """C0 and C1 (ECMA-48), and what Unicode's bidirectional algorithm and line breaking act on."""
 
@@ -53,14 +66,37 @@ def printable(text: str, *, keep: str = "") -> str:
     return _CONTROLS.sub(escaped, text)
 
 
-def say(text: str = "") -> None:
-    """Print one line."""
-    click.echo(printable(text))
+def say(text: str = "", *, at: int = 0) -> None:
+    """Print one line, which begins at a column; on a terminal as many as it takes."""
+    line = printable(text)
+    click.echo(line if is_piped() else _wrapped(line, at))
 
 
 def complain(text: str) -> None:
     """Print to stderr; a message may have several lines."""
-    click.echo(printable(text, keep="\n"), err=True)
+    lines = printable(text, keep="\n")
+    if sys.stderr.isatty():
+        lines = "\n".join(_wrapped(line) for line in lines.split("\n"))
+    click.echo(lines, err=True)
+
+
+def _wrapped(line: str, at: int = 0) -> str:
+    """Break a line between words where the window ends, but for what is to be pasted.
+
+    That is left to the terminal, which copies it as the one line that it is.
+    """
+    kept = _TO_PASTE.sub(lambda found: found[0].replace(" ", _GLUE), line)
+    begin = " " * at
+    indent = " " * (at + len(line) - len(line.lstrip()) + _INDENT[-1])
+    width = shutil.get_terminal_size().columns
+    broken = textwrap.fill(
+        begin + kept,
+        width,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return broken[at:].replace(_GLUE, " ")
 
 
 def show_json(document: Any) -> None:
@@ -112,7 +148,8 @@ def _show_rich(header: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
             console.print(first)
             for name, cell in zip(header[1:], others, strict=True):
                 if cell.plain not in _NOTHING:
-                    console.print(Padding(Text(f"{name}: ", "bold") + cell, _INDENT))
+                    told = Text.assemble((f"{name}: ", "bold"), cell)
+                    console.print(Padding(told, _INDENT, expand=False))
         return True
     laid_out = Table(box=None, pad_edge=False, header_style="bold")
     for name in header:

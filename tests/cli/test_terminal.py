@@ -101,6 +101,34 @@ def test_remedies_follow_the_table_in_one_piece_so_that_they_can_be_pasted() -> 
     assert any(" -c " in line for line in remedies)
 
 
+@pytest.mark.parametrize("columns", [40, 80, 200])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("explain", "-f", PODS),
+        ("simulate", "-f", ONE, "--replicas", "9"),
+        ("doctor",),
+    ],
+    ids=["explain", "simulate", "doctor"],
+)
+def test_sentences_are_broken_between_words_and_commands_are_not(
+    tmp_path: Path, asked: tuple[str | Path, ...], columns: int
+) -> None:
+    """In a pipe each is one line; what is said is the same."""
+    one = tmp_path / ONE
+    one.write_text(PODS.read_text().split("---")[1])
+    arguments = [one if word == ONE else word for word in asked]
+    seen = ESCAPE.sub("", on_terminal(columns, *arguments, "--snapshot", CLUSTER))
+    plain = run(*arguments, "--snapshot", CLUSTER).stdout
+    sentences = [line for line in plain.splitlines() if re.search(r"^(pod|warning:| {8})", line)]
+    assert [one for one in sentences if " ".join(one.split()) not in " ".join(seen.split())] == []
+    long = [line for line in seen.splitlines() if len(line) > columns and " " in line.strip()]
+    in_one_piece = re.compile(r"^ *\(?(kubectl|model-cache-extender|hf) |\[\{.*\}\]")
+    assert [line for line in long if not in_one_piece.search(line)] == []
+    commands = re.findall(r"kubectl [a-z]+ [^;)\n]*", "\n".join(sentences))
+    assert [one for one in commands if one not in seen] == []
+
+
 def test_colour_is_left_out_where_it_is_not_wanted() -> None:
     assert "\x1b[3" not in on_terminal(100, *ASKED, NO_COLOR="1")
 
