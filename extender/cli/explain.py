@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -23,6 +24,9 @@ DOES_NOT_FIT = 1
 
 _PODS = frozenset({"pod", "pods", "po"})
 """What kubectl calls pods."""
+
+_OF_THE_POD = re.compile(rf"(?<!--field-selector ){POD_SPEC}\.")
+"""A field of the pod, but for what a command selects by."""
 
 
 @click.command(epilog=DUMP_EPILOG)
@@ -120,6 +124,6 @@ def _readable(document: Document) -> list[str]:
     ]
     lines += [f"warning: {w['message']}" for w in document["warnings"]]
     told = (*lines, *(node["remedy"] or "" for node in document["nodes"]))
-    if document["template"] and any(f"{POD_SPEC}." in text for text in told):
+    if document["template"] and any(map(_OF_THE_POD.search, told)):
         lines.append(f"fields of {POD_SPEC} are those of the pod: {document['template']}")
     return [*lines, ""]

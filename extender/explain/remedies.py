@@ -10,7 +10,7 @@ from extender.explain.causes import of_models
 from extender.explain.claims import claim_remedy
 from extender.explain.filling import how_to_fill, or_declare
 from extender.explain.logs import follow, see_why
-from extender.explain.room import TOGETHER, in_tree_remedy, too_small, what_fits
+from extender.explain.room import TOGETHER, in_tree_remedy, too_small, what_fits, who_takes_it
 from extender.explain.smaller import smaller_volume
 from extender.kube.lives import ContainerLog
 from extender.kube.objects import Pod
@@ -116,6 +116,8 @@ def _memory(answer: NodeAnswer, judge: Judge, pod: Pod) -> str:
     elif answer.lacking:
         smaller = smaller_volume(judge.request, pod, answer.verdict.missing)
         said += [f"it would fit with {smaller}"] if smaller else []
+    if not answer.beyond:
+        said.append(who_takes_it(answer.node))
     return "; ".join(said)
 
 

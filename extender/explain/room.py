@@ -116,7 +116,12 @@ def _room(answer: NodeAnswer, judge: Judge, pod: Pod) -> Iterator[str]:
         yield too_small(answer)
     yield from what_fits(answer, judge, pod)
     if objection.is_shortage and not answer.without and not answer.beyond:
-        yield f"see who takes it: {_there(answer.node)}"
+        yield who_takes_it(answer.node)
+
+
+def who_takes_it(node: str) -> str:
+    """Say how to see the pods of a node."""
+    return f"see who takes it: {_there(node)}"
 
 
 def _there(node: str) -> str:

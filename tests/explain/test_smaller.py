@@ -226,6 +226,22 @@ def test_what_the_pods_of_daemon_sets_hold_for_good_is_to_be_taken_from_them() -
     assert without["fits"]
 
 
+def test_where_others_take_the_memory_that_only_we_count_one_is_told_how_to_see_them() -> None:
+    pages = {"name": "held", "emptyDir": {"medium": "Memory", "sizeLimit": "60Gi"}}
+    spec = {"nodeName": "a", "containers": [container("main")], "volumes": [pages]}
+    metadata = {"name": "other", "namespace": "n", "uid": "other"}
+    other = convert({"metadata": metadata, "spec": spec, "status": {"phase": "Running"}}, Pod)
+    volume = {"name": "models", "emptyDir": {"medium": "Memory", "sizeLimit": "20Gi"}}
+    found = answer(asking(container("main"), volumes=[volume]), machine(memory="64Gi"), other)
+    assert found["refusedBy"] == "extender"
+    assert found["remedy"].endswith(
+        "; see who takes it: kubectl get pods --all-namespaces --field-selector spec.nodeName=a"
+    )
+    alone = answer(asking(container("main"), volumes=[volume]), machine(memory="16Gi"))
+    assert alone["refusedBy"] == "extender"
+    assert "who takes it" not in alone["remedy"]
+
+
 def test_a_node_that_would_be_too_small_without_them_is_not_theirs_to_mend() -> None:
     held = of_a_daemon_set("dcgm-x", memory="1Gi")
     found = answer(asking(container("main"), overhead={"memory": "30Gi"}), machine(), held)
