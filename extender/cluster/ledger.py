@@ -41,6 +41,9 @@ by then, what is left takes its kubelet seconds; a node that is not heard of end
 KEPT_CHANGES = 50_000
 """So many changes of nodes are remembered at least: a minute of a very busy cluster."""
 
+_GATED = "SchedulingGated"
+"""``PodReasonSchedulingGated`` in k8s.io/api/core/v1/types.go."""
+
 _LONGEST_WORD = 1000
 """Of kube-scheduler's: one line for each reason, however many nodes."""
 
@@ -370,12 +373,20 @@ def pod_facts(uid: str, pod: Pod, demand: MemoryDemand, reading: Reading) -> Pod
         requests=reading.requests or {},
         claims=reading.claims,
         daemon_set=sys.intern(daemons),
-        unscheduled=(said.message or said.reason)[:_LONGEST_WORD] if said else "",
+        unscheduled=_tried(said)[:_LONGEST_WORD] if said else "",
         unscheduled_reason=sys.intern(said.reason) if said else "",
     )
 
 
 def _said_of_no_node(pod: Pod) -> Condition | None:
-    """Return the condition ``PodScheduled`` where a pod has no node: kube-scheduler writes it."""
+    """Return the condition ``PodScheduled`` where a pod has no node: kube-scheduler writes it.
+
+    Of a pod that is made behind scheduling gates the apiserver does, once and for all.
+    """
     condition = condition_of(pod, "PodScheduled")
     return condition if condition is not None and condition.status == "False" else None
+
+
+def _tried(said: Condition) -> str:
+    """Say why no node would do when it was last tried; empty where it was not tried yet."""
+    return "" if said.reason == _GATED else said.message or said.reason

@@ -102,8 +102,8 @@ class PodFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``evicts``: others may be evicted for it, those of lower priority.
     ``restarted``: a container of it has failed before. ``requests`` are those beside memory,
     ``claims`` those that its volumes name, ``daemon_set`` the one that made it, if one did.
-    ``unscheduled`` is what kube-scheduler says of why it has no node, and ``unscheduled_reason``
-    its token for that, for people alone.
+    ``unscheduled`` is what kube-scheduler says of why it has no node, empty where it has not tried
+    yet, and ``unscheduled_reason`` the token for that, for people alone.
     ``comes_back``: where it is evicted another one comes to the same node, as of a DaemonSet or of
     the kubelet itself. ``leaving``: it is being deleted, which frees nothing yet;
     ``makes_way_by``: until this time (UNIX seconds), because kube-scheduler evicts it for another

@@ -28,6 +28,7 @@ from extender.serving.unscheduled import (
     is_unseen,
     refused_by,
     unscheduled_pods,
+    why_refused,
     why_unscheduled,
 )
 from extender.snapshot import kind_of, parse_documents
@@ -137,8 +138,12 @@ def _waiting(service: Service) -> list[dict[str, Any]]:
     for pod in refused:
         facts = state.pod(pod.request.uid)
         told = _refused(pod) if pod.refused or facts is None else _unscheduled(facts, view)
-        listed.append({**told, "wokenAt": pod.touched_at})
-    return listed + [{**_unscheduled(facts, view), "wokenAt": None} for facts in others]
+        why = sorted(why_refused(pod, facts, view))
+        listed.append({**told, "why": why, "wokenAt": pod.touched_at})
+    for facts in others:
+        why = sorted(why_unscheduled(facts, view))
+        listed.append({**_unscheduled(facts, view), "why": why, "wokenAt": None})
+    return listed
 
 
 def _refused(pod: WaitingPod) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def unscheduled_pods(
 
 def is_unseen(facts: PodFacts, view: View) -> bool:
     """Tell whether no scheduler has said a word of a pod, for too long to be well."""
-    said = facts.unscheduled or facts.gated
+    said = facts.unscheduled or facts.unscheduled_reason or facts.gated
     return not said and unheard_of(facts, view) is not None
 
 
@@ -82,7 +82,7 @@ def why_unscheduled(facts: PodFacts, view: View) -> Collection[str]:
     """
     if facts.gated:
         return (Unscheduled.GATED,)
-    if facts.unscheduled and facts.unscheduled_reason != Unscheduled.GATED:  # else nobody tried yet
+    if facts.unscheduled:
         ours = [reason for reason, text in TEXTS.items() if text in facts.unscheduled]
         failed = facts.unscheduled_reason == Unscheduled.FAILED
         return ours or (Unscheduled.FAILED if failed else Unscheduled.UNSCHEDULABLE,)

@@ -338,18 +338,18 @@ def test_a_pod_that_was_not_refused_here_is_on_the_page(
     by_itself = '<b>Unschedulable</b> <span class="quiet">kube-scheduler:</span>'
     assert f'{by_itself} <bdi class="name">{said}</bdi>' in text
     assert '<b>NotTriedYet</b> <bdi class="name">not tried yet' in text
-    silent = '<b>SchedulerSilent</b> <bdi class="name">no scheduler has looked at it</bdi>'
-    assert text.count(f"{silent}; explain says why") == 1
+    silent = '<b>SchedulerSilent</b> <bdi class="name">no scheduler has looked at it; explain says'
+    assert text.count(silent) == 1
     assert "it is meant for gpu-1 (status.nominatedNodeName)" in text
-    assert "5 pods wait" in text
+    assert "5 pods of model-cache-scheduler wait" in text
     listed = {one["pod"]: one for one in api_waiting(client)}
-    keys = ("refusedBy", "message", "chosen", "unseen")
+    keys = ("why", "refusedBy", "message", "chosen", "unseen")
     assert {name: tuple(one[key] for key in keys) for name, one in listed.items()} == {
-        "no-gpu": ("kube-scheduler", said, None, False),
-        "new": (None, None, None, False),
-        "unseen": (None, None, None, True),
-        "chosen": (None, None, {"node": "gpu-1", "claim": ""}, False),
-        "volume": (None, None, {"node": "gpu-2", "claim": "filled"}, False),
+        "no-gpu": (["Unschedulable"], "kube-scheduler", said, None, False),
+        "new": (["NotTriedYet"], None, None, None, False),
+        "unseen": (["SchedulerSilent"], None, None, None, True),
+        "chosen": (["NodeChosen"], None, None, {"node": "gpu-1", "claim": ""}, False),
+        "volume": (["NodeChosen"], None, None, {"node": "gpu-2", "claim": "filled"}, False),
     }
     waited = {name: now - one["since"] for name, one in listed.items()}
     assert waited == {name: pytest.approx(5 if name == "new" else 300, abs=1) for name in listed}
@@ -366,17 +366,29 @@ def test_a_pod_that_was_not_refused_here_is_on_the_page(
     assert sorted(shown("NodeChosen")) == ["chosen", "volume"]
     for found in unplaced_pods:
         state.delete(found)
-    assert "No pod waits." in client.get("/?view=waiting").text
+    nobody = client.get("/?view=waiting").text
+    assert "0 pods of model-cache-scheduler wait<" in nobody
+    assert "No pod of model-cache-scheduler waits. Pods of other schedulers" in nobody
 
 
 def test_a_pod_that_a_scheduling_gate_holds_back_is_on_the_page(
     client: FlaskClient, service: Service
 ) -> None:
     """Nobody has refused it. Its scheduler is the one that would."""
-    held = gated(unplaced(vllm("held"), at=service.context.state.now() - 300))
-    service.context.state.upsert(held)
-    assert "held" in client.get("/?view=waiting&reason=SchedulingGated").text
-    service.context.state.delete(held)
+    state = service.context.state
+    says = "Scheduling is blocked due to non-empty scheduling gates"
+    let_go = unplaced(vllm("held"), at=state.now() - 300, says=says, reason="SchedulingGated")
+    state.upsert(gated(let_go))
+    text = client.get("/?view=waiting&reason=SchedulingGated").text
+    assert "<b>SchedulingGated</b>" in text
+    assert "its spec.schedulingGates hold it back" in text
+    (listed,) = api_waiting(client)
+    assert (listed["why"], listed["message"]) == (["SchedulingGated"], None)
+    state.upsert(let_go)
+    text = client.get("/?view=waiting").text
+    assert "<b>NotTriedYet</b>" in text
+    assert says not in text
+    state.delete(let_go)
 
 
 @pytest.mark.parametrize(

@@ -34,9 +34,8 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """One waiting pod; times are seconds before now.
 
     ``why`` has the tokens of all its reasons, ``because`` those of ours with what is known of them.
-    ``unscheduled`` is what kube-scheduler says, where no reason of ours does, ``chosen`` what it
-    has chosen without a word; ``unseen``: it has said nothing for so long that it does not run or
-    is stuck.
+    ``unscheduled`` is what kube-scheduler says, where no reason of ours does; ``untold`` how it
+    stands with a pod of which it says nothing.
     """
 
     namespace: str
@@ -46,12 +45,11 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     strategy: str
     waited: float
     why: Collection[str] = ()
-    unseen: bool = False
     woken: float | None = None
     right_node: str = ""
     because: Sequence[Because] = ()
     unscheduled: str = ""
-    chosen: str = ""
+    untold: str = ""
 
 
 def waiting_pods(
@@ -147,9 +145,18 @@ def _unscheduled(facts: PodFacts, view: View) -> Waiting:
     return msgspec.structs.replace(
         _row(facts, 0.0 if created is None else view.now - created),
         unscheduled=facts.unscheduled,
-        unseen=is_unseen(facts, view),
-        chosen=str(chosen_node(facts, view) or ""),
+        untold=_untold(facts, view),
     )
+
+
+def _untold(facts: PodFacts, view: View) -> str:
+    """Say how it stands with a pod of which kube-scheduler says nothing."""
+    if facts.gated:
+        return "its spec.schedulingGates hold it back"
+    if is_unseen(facts, view):
+        told = str(chosen_node(facts, view) or "no scheduler has looked at it")
+        return f"{told}; explain says why that may be"
+    return str(chosen_node(facts, view) or "not tried yet")
 
 
 def _example(example: str, text: str) -> str:

@@ -90,6 +90,7 @@ def _shown(question: Asked, service: Service, holdings: Holdings) -> dict[str, A
         "now": view.now,
         "number_of_nodes": len(view.nodes),
         "number_waiting": len(refused) + len(others),
+        "schedulers": " or ".join(service.context.schedulers),
         "unsynced": service.knowledge.unsynced(),
         "stale": service.knowledge.stale(),
     }
