@@ -12,8 +12,10 @@ from extender.cluster.namespaces import DEFAULT_SCHEDULER, LEFT_ALONE, OPT_IN
 from extender.cluster.view import PodFacts, View
 from extender.explain.chosen import chosen_node, unheard_of
 from extender.explain.claims import see_claim
+from extender.explain.standing import is_lost
 from extender.kube.lives import condition_of, statuses, troubles
 from extender.kube.objects import Pod
+from extender.kube.times import unix_time
 from extender.placement.progress import in_words
 from extender.workload.constraints import Constraints
 
@@ -53,12 +55,7 @@ def held_back(
             remedy=_after_the_end(pod),
         )
     if pod.metadata.deletion_timestamp:
-        return Held(
-            reason="PodDeleted",
-            message="is being deleted and is not placed any more",
-            remedy="see its finalizers where that takes long: kubectl get pod -o yaml "
-            f"-n {shlex.quote(pod.metadata.namespace)} {shlex.quote(pod.metadata.name)}",
-        )
+        return _leaving(pod, view)
     if pod.spec.node_name:
         return None
     if asked.scheduling_gates:
@@ -94,6 +91,39 @@ def held_back(
         message=f"waits: {chosen.told(view)}, and it has no node yet {in_words(waited)} after it "
         f"was created: {stuck}{name} may be stuck",
         remedy="; ".join([*see, _see(name, schedulers)]),
+    )
+
+
+def _leaving(pod: Pod, view: View) -> Held:
+    """Say how far a pod is that is being deleted: its kubelet ends it, then its finalizers go."""
+    metadata, name = pod.metadata, pod.spec.node_name
+    space, quoted = shlex.quote(metadata.namespace), shlex.quote(metadata.name)
+    remedy = (
+        f"see its finalizers where that takes long: kubectl get pod -o yaml -n {space} {quoted}"
+    )
+    node = view.nodes.get(name)
+    where = f" on {name}" if name else ""
+    if node is not None and is_lost(node):
+        where += ", whose kubelet is not heard of, or not ready,"
+        remedy = (
+            "it goes once that kubelet has ended it, or the node is deleted: kubectl describe node "
+            f"{shlex.quote(name)}"
+        )
+    elif name and node is None:
+        where += ", which is not in the cluster,"
+    until = unix_time(metadata.deletion_timestamp)
+    time = ""
+    if until is not None:
+        left = until - view.now
+        time = (
+            f" ({in_words(left)} left to end)"
+            if left > 0
+            else f" (overdue for {in_words(abs(left))})"
+        )
+    return Held(
+        reason="PodDeleted",
+        message=f"is being deleted{where}{time} and is not placed any more",
+        remedy=remedy,
     )
 
 
@@ -177,7 +207,7 @@ def not_asked(pod: Pod, schedulers: Iterable[str], *, opted_in: bool = False) ->
     ``opted_in``: new pods of its namespace are sent to us.
     """
     name = pod.spec.scheduler_name or DEFAULT_SCHEDULER
-    if pod.spec.node_name or name in set(schedulers):
+    if pod.spec.node_name or pod.metadata.deletion_timestamp or name in set(schedulers):
         return ""
     if opted_in and not pod.metadata.creation_timestamp and _takes_the_label(pod):
         return ""

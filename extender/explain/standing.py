@@ -12,6 +12,7 @@ from shlex import quote
 
 import msgspec
 
+from extender.cluster.view import NodeView
 from extender.explain.answers import NodeAnswer
 from extender.explain.causes import all_that_refuses
 from extender.explain.logs import follow, see_why
@@ -38,6 +39,11 @@ _OF_THE_KUBELET = SHORTAGES | {InTree.NODE_NAMED, InTree.AFFINITY, InTree.TAINT}
 _LOST = frozenset({"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"})
 _CLOCK_STEP = 1.0
 """Seconds that times of the same moment may differ by: the API has whole ones."""
+
+
+def is_lost(node: NodeView) -> bool:
+    """Tell whether a node's kubelet is not heard of, or says that it is not ready."""
+    return any(taint.key in _LOST for taint in node.taints)
 
 
 class State(StrEnum):
@@ -168,7 +174,7 @@ def _ready(seen: _Seen) -> Standing | None:
 
 
 def _on_a_lost_node(seen: _Seen) -> Standing | None:
-    if not any(taint.key in _LOST for taint in seen.judge.view.nodes[seen.node].taints):
+    if seen.pod.status.phase != "Unknown" and not is_lost(seen.judge.view.nodes[seen.node]):
         return None
     return seen.stuck(
         "the kubelet there is not heard of, or says that it is not ready",
@@ -221,6 +227,8 @@ def _not_any_more(seen: _Seen) -> Standing | None:
 
 def _on_its_way(seen: _Seen) -> Standing:
     status = seen.pod.status
+    if not (status.start_time or seen.containers or status.phase == "Running"):
+        return _not_taken(seen)
     verb = "runs" if status.phase == "Running" else "starts"
     ago = seen.ago(unix_time(status.start_time))
     message = f"{verb} on {seen.node}{seen.now} and is not Ready yet{f', after {ago}' * bool(ago)}"
@@ -229,6 +237,19 @@ def _on_its_way(seen: _Seen) -> Standing:
         state=State.STARTING,
         message=_with(message, _not_ready(seen)),
         remedy=follow(*seen.named, running(seen.containers)),
+    )
+
+
+def _not_taken(seen: _Seen) -> Standing:
+    """Tell of a pod of which its kubelet has said nothing: the first thing is ``startTime``."""
+    bound = condition_of(seen.pod, "PodScheduled")
+    ago = seen.ago(unix_time(bound.last_transition_time) if bound is not None else None)
+    return Standing(
+        node=seen.node,
+        state=State.STARTING,
+        message=f"is bound to {seen.node}{seen.now} and its kubelet has not taken it yet"
+        + f", after {ago}" * bool(ago),
+        remedy=f"kubectl describe node {quote(seen.node)}",
     )
 
 

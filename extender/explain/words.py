@@ -72,7 +72,7 @@ def summarize(
 
 def _kept_waiting(facts: PodFacts) -> str:
     """Begin with why kube-scheduler last left a pod without a node, though some fit."""
-    said = facts.unscheduled
+    said = facts.unscheduled.rstrip(". ")
     return f"waits: kube-scheduler said last: {said}; by what is seen here it " if said else ""
 
 

@@ -44,6 +44,11 @@ class Wanted(msgspec.Struct, frozen=True):
     said: str
 
 
+_STOP = "serving.kserve.io/stop"
+_OF_KSERVE = ("InferenceService", "LLMInferenceService")
+_ENDED = ("Complete", "Failed", "SuccessCriteriaMet", "FailureTarget")
+"""Conditions of a Job that makes no new pod: the last two are those of one that is about to end."""
+
 EACH_NODE = "each node that it is for"
 """What says how many pods a DaemonSet has."""
 
@@ -67,11 +72,35 @@ def wanted_of(manifest: Any, parts: Sequence[Part]) -> dict[str, Wanted]:
 def groups_of(manifest: Any, parts: Sequence[Part]) -> list[Asked]:
     """Return the groups of pods that a workload asks for: one kind of them, or several.
 
-    A DaemonSet asks for one on each node that matches, whatever its manifest says. Raises
-    UsageError for a number that is none.
+    None of what makes no pods any more. A DaemonSet asks for one on each node that matches,
+    whatever its manifest says. Raises UsageError for a number that is none.
     """
     by_name = {part.name: part for part in parts}
-    return list(_COUNTS.get(manifest.get("kind"), _plain)(manifest, by_name))
+    groups = list(_COUNTS.get(manifest.get("kind"), _plain)(manifest, by_name))
+    over = _over(manifest) if manifest.get("kind") in _COUNTS else ""
+    return [msgspec.structs.replace(one, groups=0, said=over) for one in groups] if over else groups
+
+
+def _over(manifest: Any) -> str:
+    """Name what has a workload make no pods any more, whatever its spec asks for; else empty.
+
+    Controllers leave alone what is being deleted, and a Job that has ended (``IsJobFinished`` in
+    kubernetes/pkg/controller/job/utils.go), KServe what is stopped (``GetForceStopRuntime`` in
+    github.com/kserve/kserve).
+    """
+    if inner(manifest, ("metadata", "deletionTimestamp")):
+        return "metadata.deletionTimestamp"
+    kind = manifest["kind"]
+    stopped = inner(manifest, ("metadata", "annotations", _STOP))
+    if kind in _OF_KSERVE and isinstance(stopped, str) and stopped.lower() == "true":
+        return f"metadata.annotations[{_STOP}]"
+    conditions = inner(manifest, ("status", "conditions"))
+    if kind == "Job" and isinstance(conditions, list):
+        for one in conditions:
+            type_ = inner(one, ("type",))
+            if type_ in _ENDED and inner(one, ("status",)) == "True":
+                return f"status.conditions: {type_}"
+    return ""
 
 
 def _plain(manifest: Any, parts: Mapping[str, Part]) -> Iterator[Asked]:

@@ -93,7 +93,7 @@ def test_a_pod_that_waits_though_nodes_fit_is_told_with_kube_schedulers_own_word
     state.upsert(node("a"))
     state.upsert(waits)
     said = explain(waits, Context(state=state))["summary"]
-    assert said.startswith(f"waits: kube-scheduler said last: {says}; ")
+    assert said.startswith(f"waits: kube-scheduler said last: {says[:-1]}; ")
     assert "fits on 1 of 1 nodes" in said
     assert explain(pod("new"), Context(state=state))["summary"].startswith("fits on 1 of 1 nodes")
 

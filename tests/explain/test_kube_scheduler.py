@@ -557,7 +557,7 @@ def test_a_pod_that_is_being_deleted_is_not_placed_any_more() -> None:
     asker["metadata"] = {**asker["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}
     assert held(asker)[0] == "PodDeleted"
     asker["spec"]["nodeName"] = "a"
-    assert held(asker)[1].startswith("is being deleted and is not placed any more")
+    assert held(asker)[1].startswith("is being deleted on a (")
 
 
 def test_what_comes_in_the_place_of_a_pod_that_has_ended_may_go_anywhere() -> None:

@@ -45,6 +45,7 @@ def waiting(reason: str) -> dict[str, Any]:
 
 
 RUNS = {"running": {"startedAt": ago(720)}}
+BOUND = {"type": "PodScheduled", "status": "True", "lastTransitionTime": ago(180)}
 NEVER = ready("False", 1200)
 CRASHED = container(
     waiting("CrashLoopBackOff"), lastState=ended(137, "OOMKilled"), restartCount=12
@@ -58,8 +59,18 @@ STANDS: dict[str, tuple[str, dict[str, Any], str, str]] = {
         "b", phase("Running", ready("True")), "ready", f"runs on b (where now: {NO_MODEL}); ",
     ),
     "nothing told": (
-        "a", {"phase": "Pending"},
-        "starting", f"starts on a and is not Ready yet; see {DESCRIBE}; ",
+        "a", {"phase": "Pending"}, "starting",
+        "is bound to a and its kubelet has not taken it yet; see kubectl describe node a; ",
+    ),
+    "not taken by its kubelet": (
+        "a", {"phase": "Pending", "conditions": [BOUND]}, "starting",
+        "is bound to a and its kubelet has not taken it yet, after 3 min; see kubectl describe "
+        "node a; ",
+    ),
+    "of a kubelet that nobody hears of": (
+        "a", {"phase": "Unknown"}, "stuck",
+        "is bound to a and does not run there: the kubelet there is not heard of, or says that it "
+        "is not ready; see kubectl describe node a; ",
     ),
     "created": (
         "a", phase("Pending", NEVER, containerStatuses=[container(waiting("ContainerCreating"))]),
@@ -206,6 +217,31 @@ def test_a_pod_that_no_node_would_take_is_not_said_to_wait_where_it_runs() -> No
         f"runs on a (where now: {NO_MODEL}); placed again, it waits: the one node lacks the model"
     )
     assert is_well(document)
+
+
+@pytest.mark.parametrize(
+    ("on", "since", "said"),
+    [
+        ("", 0, "is being deleted (overdue for 0 s) and is not placed any more; see its "),
+        ("a", -30, "is being deleted on a (30 s left to end) and is not placed any more; see its"),
+        ("z", 600, "is being deleted on z, which is not in the cluster, (overdue for 10 min) "),
+        (
+            "lost", 600, "is being deleted on lost, whose kubelet is not heard of, or not ready, "
+            "(overdue for 10 min) and is not placed any more; it goes once that kubelet has ended "
+            "it, or the node is deleted: kubectl describe node lost; without that: ",
+        ),
+    ],
+)  # fmt: skip
+def test_of_a_pod_that_is_being_deleted_it_is_told_where_and_since_when(
+    on: str, since: float, said: str
+) -> None:
+    pod = vllm(on=on)
+    leaving = msgspec.structs.replace(pod.metadata, deletion_timestamp=ago(since))
+    spec = msgspec.structs.replace(pod.spec, scheduler_name="default-scheduler")
+    document = told(msgspec.structs.replace(pod, metadata=leaving, spec=spec))
+    assert document["summary"].startswith(said)
+    assert "NotAsked" not in {one["reason"] for one in document["warnings"]}
+    assert not is_well(document)
 
 
 def test_a_pod_without_a_node_stands_nowhere() -> None:

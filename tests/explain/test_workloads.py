@@ -167,12 +167,29 @@ def test_a_pod_that_a_daemon_set_made_is_for_its_node_and_nobodys_labels_are_in_
     assert not any("label" in one["message"] for one in document["nodes"])
 
 
+def ended(how: str) -> dict[str, Any]:
+    before = {"type": "Suspended", "status": "False"}
+    return {"status": {"conditions": [before, {"type": how, "status": "True"}]}}
+
+
 NONE: dict[str, tuple[dict[str, Any], str]] = {
     "replicas": (workload("Deployment", replicas=0), "spec.replicas"),
     "a suspended CronJob": (workload("CronJob", suspend=True), "spec.suspend"),
     "a suspended Job": (workload("Job", suspend=True), "spec.suspend"),
     "a Job that is done": (
         workload("Job", completions=2) | {"status": {"succeeded": 2}}, "spec.completions",
+    ),
+    "a Job that has failed": (
+        workload("Job", completions=2) | ended("Failed"), "status.conditions: Failed",
+    ),
+    "a Job that is told to end": (
+        workload("Job", completions=2) | ended("SuccessCriteriaMet"),
+        "status.conditions: SuccessCriteriaMet",
+    ),
+    "a workload that is being deleted": (
+        workload("Deployment", replicas=2)
+        | {"metadata": {"name": "w", "deletionTimestamp": "2026-01-01T00:00:00Z"}},
+        "metadata.deletionTimestamp",
     ),
 }  # fmt: skip
 
@@ -189,6 +206,17 @@ def test_a_workload_that_asks_for_no_pod_is_not_said_to_wait(case: str) -> None:
     (document,) = told(manifest, requesting("p", "1Gi"), node("a", memory="8Gi"))
     assert document["summary"].startswith(f"{asks}waits: the one node lacks 12.0 GiB of memory; ")
     assert not is_well(document)
+
+
+@pytest.mark.parametrize("kind", ["InferenceService", "LLMInferenceService"])
+def test_what_kserve_has_stopped_asks_for_no_pod(kind: str) -> None:
+    containers = [{"name": "main", "image": "vllm/vllm-openai:v0.11.0"}]
+    spec = {"predictor": {"containers": containers}, "template": {"containers": containers}}
+    field = "metadata.annotations[serving.kserve.io/stop]"
+    for stop, asks in (("True", True), ("false", False)):
+        metadata = {"name": "w", "annotations": {"serving.kserve.io/stop": stop}}
+        (document,) = told({"kind": kind, "metadata": metadata, "spec": spec}, *THREE)
+        assert document["summary"].startswith(f"asks for no pod now ({field})") == asks
 
 
 def test_a_part_of_which_there_is_none_says_so_alone() -> None:
