@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import defaultdict
 from collections.abc import Iterator
 
 from extender.cluster.holdings import ModelState
+from extender.cluster.inventory import PROVIDES_ANNOTATION
 from extender.cluster.witnesses import LoaderPod
 from extender.doctor.examined import Examined
 from extender.doctor.finding import Finding, Severity
@@ -86,13 +88,14 @@ def _unproven(daemon_set: DaemonSet) -> Iterator[str]:
 
 def _states(name: str, loader: str, pods: list[LoaderPod]) -> Iterator[Finding]:
     if not pods:
+        where = " ".join(map(shlex.quote, loader.split("/")))
         yield Finding(
             severity=Severity.WARNING,
             check="LoaderWithoutPods",
             object=name,
             message="has no pod on any node",
             remedy="see its spec.template.spec.nodeSelector, affinity and tolerations, and its "
-            f"events: kubectl describe daemonset -n {loader.replace('/', ' ')}",
+            f"events: kubectl describe daemonset -n {where}",
         )
         return
     ready = sum(pod.state is ModelState.READY for pod in pods)
@@ -126,7 +129,7 @@ def _states(name: str, loader: str, pods: list[LoaderPod]) -> Iterator[Finding]:
             message=f"was Ready and is no longer on {_where(stale, pods)} "
             f"({some(pod.reason for pod in stale)}): its models pass for "
             "evidence.staleGraceSeconds, then no more",
-            remedy=f"kubectl describe pod -n {stale[0].namespace} {stale[0].name}",
+            remedy=see_why(stale[0].namespace, stale[0].name, None),
         )
     if loading:
         yield Finding(
@@ -164,7 +167,7 @@ def _expected(examined: Examined) -> Iterator[Finding]:
             object=f"DaemonSet {loader}",
             message=f"fills what pods of namespace {namespace} read ({some(owners)}), and may not "
             "vouch for them: nothing is known of their model",
-            remedy=f"if it may: kubectl label namespace {loader.split('/')[0]} "
+            remedy=f"if it may: kubectl label namespace {shlex.quote(loader.split('/')[0])} "
             "modelcache.dev/loaders=trusted",
         )
     for path, owners in sorted(unowned.items()):
@@ -174,7 +177,7 @@ def _expected(examined: Examined) -> Iterator[Finding]:
             object=some(owners),
             message=f"reads {path}, which no known loader fills on any node: no node is refused "
             "for it, or preferred",
-            remedy="kubectl annotate node NODE "
-            f"modelcache.dev/provides={path} where it is baked in; where a DaemonSet fills it, "
+            remedy="where it is baked in: kubectl annotate node NODE "
+            f"{shlex.quote(f'{PROVIDES_ANNOTATION}={path}')}; where a DaemonSet fills it: "
             'modelcache.dev/loader: "true" among its spec.template.metadata.labels',
         )

@@ -6,6 +6,7 @@ owner that a person wrote.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 
 import msgspec
@@ -48,11 +49,13 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     def made_anew(self, pod: Pod) -> str:
         """Say what makes its pods anew, of which this is one."""
         namespace, _, name = self.name.partition("/")
+        namespace, name = shlex.quote(namespace), shlex.quote(name)
         if self.kind in _RESTARTED:
             return f"kubectl rollout restart {self.kind.lower()} -n {namespace} {name}"
         if self.kind == "Pod":
             return f"delete it and create it again (kubectl delete pod -n {namespace} {name})"
-        return f"delete its pods (kubectl delete pod -n {namespace} {pod.metadata.name} ...)"
+        one = shlex.quote(pod.metadata.name)
+        return f"delete its pods (kubectl delete pod -n {namespace} {one} ...)"
 
 
 class Owners:

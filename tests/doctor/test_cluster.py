@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import pytest
@@ -18,9 +19,11 @@ from tests.builders import (
     claim,
     job,
     loader,
+    loader_pod,
     namespace,
     node,
     our_loader,
+    owned,
     pod,
     reported,
     reporting_pod,
@@ -372,6 +375,46 @@ def test_pods_of_daemon_sets_and_of_the_kubelet_are_no_placements() -> None:
         tmpfs(on="a"), owner_references=pod(metadata=of("DaemonSet", "d")).metadata.owner_references
     )
     assert "TwoSchedulersOnNodes" not in checks([*NODES, ours(vllm("x", on="a")), daemon])
+
+
+EVIL = "$(touch owned) `id`; rm"
+BAKED = vllm(volume={"hostPath": {"path": f"/var/{EVIL}"}}, model="/models/x")
+FOREIGN = loader(name=EVIL, namespace=EVIL, script=QUIET)
+OPTED_IN = labelled(namespace(EVIL), labels={"modelcache.dev/scheduling": "enabled"})
+
+
+@pytest.mark.parametrize(
+    ("check", "objects", "arguments"),
+    [
+        ("PathWithoutLoader", [ours(BAKED)], [f"modelcache.dev/provides=/var/{EVIL}/x"]),
+        ("LoaderWithoutPods", [FOREIGN], ["-n", EVIL, EVIL]),
+        (
+            "LoaderNotReady",
+            [FOREIGN, loader_pod("a", STOPPED, name=EVIL, namespace=EVIL, script=QUIET)],
+            ["-n", EVIL, f"{EVIL}-a"],
+        ),
+        ("UntrustedLoader", [FOREIGN, ours(vllm())], [EVIL]),
+        ("NotAskedAbout", [OPTED_IN, LOADER, vllm(name=EVIL, namespace=EVIL)], ["-n", EVIL, EVIL]),
+        (
+            "NotAskedAbout",
+            [OPTED_IN, LOADER, owned(vllm(name=EVIL, namespace=EVIL), "StatefulSet", EVIL)],
+            ["-n", EVIL, EVIL],
+        ),
+        (
+            "NotAskedAbout",
+            [OPTED_IN, LOADER, owned(vllm(name=EVIL, namespace=EVIL), "ReplicaSet", EVIL)],
+            ["-n", EVIL, EVIL],
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_to_be_pasted_runs_nothing_that_a_path_or_a_name_says(
+    check: str, objects: Objects, arguments: list[str]
+) -> None:
+    """A path is whatever the author of a pod wrote; a name is of a dump that somebody made."""
+    remedy = next(one.remedy for one in findings([*NODES, *objects]) if one.check == check)
+    told = " ".join(map(shlex.quote, arguments))
+    assert told in remedy
+    assert EVIL not in remedy.replace(told, "")
 
 
 def test_an_empty_cluster_has_nothing_wrong_with_it() -> None:
