@@ -15,7 +15,7 @@ import msgspec
 
 from extender.kube.objects import Pod
 from extender.report import REPORT_ANNOTATION
-from extender.snapshot import STDIN
+from extender.snapshot import DUMP_COMMAND, STDIN
 from extender.workload.manifest import inner
 
 Documents = Sequence[dict[str, Any]]
@@ -79,7 +79,8 @@ _GAPS = (
     ),
     _Gap(
         "DaemonSet", "daemonsets.apps", "", _always,
-        "no loader is known: what host paths hold cannot be told, and refuses no node",
+        "loaders are known by their pods alone: a host path that is one's without a pod refuses no "
+        "node",
     ),
     _Gap(
         "Namespace", "namespaces", "", _always,
@@ -127,11 +128,12 @@ def gaps(path: Path, documents: Documents, asked: Iterable[Pod] = ()) -> dict[st
 
 def _said(gap: _Gap, path: Path) -> str:
     because = f", and {gap.because}" if gap.because else ""
-    return f"holds no {gap.kind}{because}: {gap.unsaid}; add them: {_command(path, gap.resource)}"
+    return f"holds no {gap.kind}{because}: {gap.unsaid}; {_how_to_add(path, gap.resource)}"
 
 
-def _command(path: Path, resource: str) -> str:
-    get = f"kubectl get {resource} --all-namespaces -o yaml"
+def _how_to_add(path: Path, resource: str) -> str:
+    """Say how to add a kind; to one document of JSON nothing can be added."""
     if path == STDIN or path.suffix == ".json":
-        return get
-    return f"(echo ---; {get}) >> {shlex.quote(str(path))}"
+        return f"make it anew: {DUMP_COMMAND} > cluster.yaml"
+    get = f"kubectl get {resource} --all-namespaces -o yaml"
+    return f"add them: (echo ---; {get}) >> {shlex.quote(str(path))}"

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from extender.cli.gaps import gaps
-from extender.snapshot import STDIN, read_documents
+from extender.snapshot import DUMP_COMMAND, STDIN, read_documents
 from tests.cli.program import CLUSTER, PODS, run
 
 COMPLETE = read_documents(CLUSTER)
@@ -41,7 +41,7 @@ def test_a_dump_with_everything_lacks_nothing() -> None:
     [
         ("Node", (), "nodes", "there is nowhere to place a pod"),
         ("Pod", (), "pods", "every node looks empty"),
-        ("DaemonSet", (), "daemonsets.apps", "no loader is known"),
+        ("DaemonSet", (), "daemonsets.apps", "loaders are known by their pods alone"),
         ("Namespace", (), "namespaces", "none of their labels is known"),
         ("PersistentVolumeClaim", (), "persistentvolumeclaims", "every claim counts as missing"),
         ("PersistentVolume", (), "persistentvolumes", "which nodes can mount a claim"),
@@ -58,7 +58,9 @@ def test_a_kind_that_must_be_there_is_named_with_what_cannot_be_said_for_it(
     assert unsaid in found[kind]
     get = f"kubectl get {resource} --all-namespaces -o yaml"
     assert found[kind].endswith(f"; add them: (echo ---; {get}) >> 'my cluster.yaml'")
-    assert get in gaps(STDIN, without(kind, *more))[kind]
+    for path in (STDIN, Path("cluster.json")):
+        anew = gaps(path, without(kind, *more))[kind]
+        assert anew.endswith(f"; make it anew: {DUMP_COMMAND} > cluster.yaml")
 
 
 def test_a_dump_that_was_added_to_as_told_lacks_nothing_any_more(tmp_path: Path) -> None:

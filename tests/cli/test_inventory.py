@@ -64,7 +64,9 @@ def test_a_cluster_without_models_is_a_header_alone(tmp_path: Path) -> None:
     assert (done.code, len(done.stdout.splitlines())) == (0, 1)
     done = run("inventory", "--snapshot", snapshot, "-o", "json")
     assert msgspec.json.decode(done.stdout) == {"nodes": [{"name": "a", "models": []}]}
-    assert "holds no DaemonSet: no loader is known" in done.stderr, "there may well be models"
+    assert "holds no DaemonSet: loaders are known by their pods alone" in done.stderr, (
+        "there may well be models"
+    )
 
 
 @pytest.mark.parametrize(
