@@ -20,7 +20,7 @@ from extender.cli.source import (
     path_argument,
     state_from_snapshot,
 )
-from extender.cli.terminal import say, show_json
+from extender.cli.terminal import is_piped, say, show_json
 from extender.cluster.kept import Kept
 from extender.config import ExtenderConfiguration, load_configuration
 from extender.doctor.cluster import check_cluster
@@ -46,6 +46,8 @@ from extender.workload.model import Need
 
 FOUND_AN_ERROR = 1
 _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
+_OF_A_CHECK = 20
+"""So many findings of one check are told on a terminal: of thousands the rest has no room there."""
 _SHIPPED_LEASE = ("model-cache-system", "model-cache-scheduler")
 
 
@@ -282,13 +284,21 @@ def _print(diagnosis: Diagnosis, output: str) -> None:
     alike: dict[Finding, list[str]] = {}
     for found in worst_first(diagnosis.findings):
         alike.setdefault(msgspec.structs.replace(found, object=""), []).append(found.object)
+    told: Counter[str] = Counter()
     for found, objects in alike.items():
+        told[found.check] += 1
+        if told[found.check] > _OF_A_CHECK and not is_piped():
+            continue
         word = f"{found.severity.value.upper():<8}"
         click.secho(word, fg=_COLOURS[found.severity], nl=False)
         say(f"{some(objects)} [{found.check}]", at=len(word))
         say(f"        {found.message}")
         if found.remedy:
             say(f"        -> {found.remedy}")
+    if not is_piped():
+        for check, number in told.items():
+            if number > _OF_A_CHECK:
+                say(f"not shown: {number - _OF_A_CHECK} more [{check}]; in a pipe (| less) all are")
     for subject, why in diagnosis.not_checked.items():
         say(f"not checked: {subject} ({why})")
     say(diagnosis.summary())

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
 
 from extender.cli.manifests import pods_of_file
 from extender.cli.source import DUMP_EPILOG, cluster_options, path_argument, read_cluster
-from extender.cli.terminal import is_piped, say, show_json, show_remedies, show_table
+from extender.cli.terminal import is_piped, say, show_json, show_nodes
 from extender.config import load_configuration
 from extender.errors import UsageError
 from extender.explain.document import Document, is_well
@@ -93,8 +94,8 @@ def explain(
         for number, document in enumerate(documents):
             for line in [""] * bool(number) + _readable(document):
                 say(line)
-            show_table(NODE_HEADER, node_rows(document["nodes"], remedies=is_piped()))
-            show_remedies(document["nodes"])
+            rows_of = partial(node_rows, remedies=is_piped())
+            show_nodes(NODE_HEADER, document["nodes"], rows_of)
     sys.exit(0 if all(is_well(document, only) for document in documents) else DOES_NOT_FIT)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -10,11 +11,11 @@ import msgspec
 
 from extender.cli.manifests import pods_of_file
 from extender.cli.source import DUMP_EPILOG, cluster_options, path_argument, read_cluster
-from extender.cli.terminal import is_piped, say, show_json, show_remedies, show_table
+from extender.cli.terminal import is_piped, say, show_json, show_nodes, show_table
 from extender.cluster.requests import in_words
 from extender.config import load_configuration
 from extender.errors import UsageError
-from extender.explain.table import why
+from extender.explain.table import Node, why
 from extender.kube.decode import NO_NAME
 from extender.kube.objects import Pod
 from extender.kube.quantity import format_bytes
@@ -26,6 +27,7 @@ SOME_WAIT = 1
 _HEADER: tuple[str, ...] = (
     "REPLICA", "PLACED ON", "SCORE", "MODEL", "START", "MEMORY LEFT", "LEFT", "HOLDS",
 )  # fmt: skip
+_REFUSED_HEADER = ("NODE", "REFUSED BY", "REASON", "WHY")
 
 
 @click.command(epilog=DUMP_EPILOG)
@@ -107,16 +109,18 @@ def _show(outcome: Outcome, pod: Pod, said: str) -> None:
         say(f"{part}{waits.summary}")
         say()
         nodes = [{**msgspec.to_builtins(one), "refusedBy": one.by} for one in waits.nodes]
-        refused = [
-            (one["name"], one["by"], one["reason"] or "-", why(one, remedies=is_piped()))
-            for one in nodes
-        ]
-        show_table(("NODE", "REFUSED BY", "REASON", "WHY"), refused)
-        show_remedies(nodes)
+        show_nodes(_REFUSED_HEADER, nodes, _refused_rows)
         say()
     if outcome.not_judged:
         say(f"not judged: {', '.join(outcome.not_judged)}")
     say(f"not modelled: {outcome.not_modelled}")
+
+
+def _refused_rows(nodes: Sequence[Node]) -> list[tuple[str, ...]]:
+    piped = is_piped()
+    return [
+        (one["name"], one["by"], one["reason"] or "-", why(one, remedies=piped)) for one in nodes
+    ]
 
 
 def _row(one: Placement) -> tuple[str, ...]:

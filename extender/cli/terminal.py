@@ -13,13 +13,13 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 import msgspec
 
-from extender.explain.table import remedy_lines, table
+from extender.explain.table import Node, remedy_lines, some_of_each, table
 
 _COLOURS = {
     "yes": "green",
@@ -121,12 +121,25 @@ def is_piped() -> bool:
     return not sys.stdout.isatty()
 
 
-def show_remedies(nodes: Sequence[dict[str, Any]]) -> None:
-    """Print what would help, on a terminal: what has been folded into a column cannot be pasted.
+def show_nodes(
+    header: Sequence[str],
+    nodes: Sequence[Node],
+    rows_of: Callable[[Sequence[Node]], Sequence[Sequence[str]]],
+) -> None:
+    """Print the rows of an explanation's nodes, and on a terminal what would help.
 
-    In a pipe a node is one line, its remedy at the end.
+    What has been folded into a column cannot be pasted, and thousands of nodes would push what was
+    said before them out of the window: there some of each kind are told. In a pipe a node is one
+    line, its remedy at the end.
     """
-    lines = [] if is_piped() else remedy_lines(nodes)
+    if is_piped():
+        show_table(header, rows_of(nodes))
+        return
+    shown, rest = some_of_each(nodes)
+    show_table(header, rows_of(shown))
+    if rest:
+        say(rest)
+    lines = remedy_lines(nodes)
     for line in ["", "what would help:", *lines] if lines else []:
         say(line)
 

@@ -12,6 +12,7 @@ import termios
 from pathlib import Path
 
 import pytest
+import yaml
 
 from extender.snapshot import DUMP_COMMAND
 from tests.cli.program import CLUSTER, MODULE, PODS, run
@@ -127,6 +128,64 @@ def test_sentences_are_broken_between_words_and_commands_are_not(
     assert [line for line in long if not in_one_piece.search(line)] == []
     commands = re.findall(r"kubectl [a-z]+ [^;)\n]*", "\n".join(sentences))
     assert [one for one in commands if one not in seen] == []
+
+
+MANY = 60
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nodes of two kinds, of which the cache of the one holds the model, and many bare pods."""
+    baked = {"modelcache.dev/provides": "/var/lib/models"}
+    nodes = [
+        {"kind": "Node", "metadata": {"name": f"{kind}-{number:02}", "annotations": annotations},
+         "status": {"allocatable": {"cpu": "8", "memory": "64Gi", "pods": "110",
+                                    "nvidia.com/gpu": "8"}}}
+        for kind, annotations in (("warm", baked), ("cold", {}))
+        for number in range(MANY // 2)
+    ]  # fmt: skip
+    (asks, *_) = yaml.safe_load_all(PODS.read_text())
+    pods = [
+        {**asks, "metadata": {**asks["metadata"], "name": f"bare-{number}", "uid": f"u{number}"},
+         "spec": {**asks["spec"], "schedulerName": "default-scheduler"}}
+        for number in range(MANY // 2)
+    ]  # fmt: skip
+    path = tmp_path_factory.mktemp("many") / "cluster.yaml"
+    labels = {"modelcache.dev/scheduling": "enabled"}
+    namespace = {"kind": "Namespace", "metadata": {"name": "inference", "labels": labels}}
+    path.write_text(yaml.safe_dump_all([namespace, *nodes, *pods]))
+    return path
+
+
+@pytest.mark.parametrize("asked", [("explain",), ("simulate", "--replicas", "1000")])
+def test_of_many_nodes_a_terminal_has_some_of_each_kind_and_a_pipe_all(
+    tmp_path: Path, many: Path, asked: tuple[str, ...]
+) -> None:
+    """Or what was said before them would be out of the window."""
+    one = tmp_path / ONE
+    one.write_text(PODS.read_text().split("---")[1])
+    arguments: tuple[str | Path, ...] = (*asked, "-f", one, "--snapshot", many)
+    refused = re.compile(r"^cold-\d\d .*ModelAbsent|^cold-\d\d  no ", re.MULTILINE)
+    seen = ESCAPE.sub("", on_terminal(160, *arguments))
+    assert len(refused.findall(seen)) == 5
+    assert re.search(
+        r"^not shown: .*25 like cold-00[,;].* in a pipe \(\| less\) all are$", seen, re.MULTILINE
+    )
+    assert "ModelAbsent (cold-00 and 29 more): " in seen
+    plain = run(*arguments).stdout
+    assert len(refused.findall(plain)) == MANY // 2
+    assert "not shown" not in plain
+
+
+def test_of_many_findings_of_one_check_a_terminal_has_some_and_a_pipe_all(many: Path) -> None:
+    found = re.compile(r"\[NotAskedAbout\]$", re.MULTILINE)
+    seen = ESCAPE.sub("", on_terminal(160, "doctor", "--snapshot", many))
+    assert len(found.findall(seen)) == 20
+    assert "\nnot shown: 10 more [NotAskedAbout]; in a pipe (| less) all are\n" in seen
+    assert "31 warnings" in seen
+    plain = run("doctor", "--snapshot", many).stdout
+    assert len(found.findall(plain)) == MANY // 2
+    assert "not shown" not in plain
 
 
 def test_colour_is_left_out_where_it_is_not_wanted() -> None:
