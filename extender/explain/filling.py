@@ -11,6 +11,7 @@ import msgspec
 
 from extender.cluster.holdings import ModelState
 from extender.cluster.inventory import PROVIDES_ANNOTATION, Answer, Loader
+from extender.explain.naming import yaml_text
 from extender.placement.request import cached_reference
 from extender.placement.verdict import Judge
 from extender.workload.model import ModelReference
@@ -20,9 +21,6 @@ from extender.workload.volumes import is_within
 _UNKNOWN_SOURCE = "ORGANISATION/NAME"
 _ONE_FILE = (".gguf", ".safetensors", ".bin", ".pt", ".pth", ".onnx", ".llamafile")
 _HUB_CACHE = "models--"
-_PLAIN = re.compile(r"[A-Za-z/]([A-Za-z0-9._/:-]*[A-Za-z0-9._/-])?", re.ASCII)
-_OTHER_THAN_TEXT = frozenset({"y", "yes", "n", "no", "on", "off", "true", "false", "null"})
-"""Words that some version of YAML takes for something else (https://yaml.org/type/bool.html)."""
 
 
 class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,7 +135,7 @@ def _entry(wanted: _Wanted) -> str:
     folder, file = posixpath.split(place)
     if not file.endswith(_ONE_FILE):
         return _line(wanted, posixpath.basename(path), place)
-    include = f", include: [{_yaml(file)}]"
+    include = f", include: [{yaml_text(file)}]"
     if folder:
         return _line(wanted, posixpath.basename(folder), folder, include)
     folder = posixpath.splitext(file)[0]
@@ -149,10 +147,10 @@ def _entry(wanted: _Wanted) -> str:
 
 def _line(wanted: _Wanted, name: str, place: str, more: str = "") -> str:
     called = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("._-") or "model"
-    where = "" if place == called else f", path: {_yaml(place)}"
-    revision = f", revision: {_yaml(wanted.revision)}" if wanted.revision else ""
-    source = _yaml(f"hf://{wanted.hub_id}")
-    return f"models: [{{name: {_yaml(called)}, source: {source}{revision}{where}{more}}}]"
+    where = "" if place == called else f", path: {yaml_text(place)}"
+    revision = f", revision: {yaml_text(wanted.revision)}" if wanted.revision else ""
+    source = yaml_text(f"hf://{wanted.hub_id}")
+    return f"models: [{{name: {yaml_text(called)}, source: {source}{revision}{where}{more}}}]"
 
 
 def _in_hub_cache(path: str) -> str:
@@ -162,12 +160,6 @@ def _in_hub_cache(path: str) -> str:
             hub_id = part.removeprefix(_HUB_CACHE).replace("--", "/", 1)
             return hub_id if repository_directory(hub_id) == part else ""
     return ""
-
-
-def _yaml(text: str) -> str:
-    """Quote what YAML's flow style could take for something else than this text."""
-    plain = _PLAIN.fullmatch(text) is not None and text.lower() not in _OTHER_THAN_TEXT
-    return text if plain else "'" + text.replace("'", "''") + "'"
 
 
 def _declare(provided: tuple[str, ...], paths: tuple[str, ...]) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from extender.explain.naming import yaml_text
 from extender.kube.objects import Taint
 from extender.placement.objections import CORDON
 
@@ -119,7 +120,7 @@ def _passing(taint: Taint) -> _Passing | None:
 
 
 def _toleration(taint: Taint) -> Iterator[str]:
-    yield f"key: {taint.key}"
+    yield f"key: {yaml_text(taint.key)}"
     yield f"operator: {'Equal' if taint.value else 'Exists'}"
     if taint.value:
         yield f"value: {json.dumps(taint.value)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 
 from extender.cluster.state import ClusterState
 from extender.explain.document import explain
@@ -87,3 +88,11 @@ def test_a_key_with_two_effects_is_said_once() -> None:
     effects = [{"key": key, "effect": effect} for effect in ("NoSchedule", "NoExecute")]
     (answer,) = told(tainted(taints=effects))["nodes"]
     assert answer["message"].startswith(f"untolerated taint {{{key}: }}; the kubelet of n ")
+
+
+@pytest.mark.parametrize("key", ["123", "on", "NO", "dedicated", "example.org/gpu.kind"])
+def test_a_toleration_is_read_as_the_key_that_the_taint_has(key: str) -> None:
+    """YAML has numbers and truth values where the API wants a text."""
+    (answer,) = told(tainted(key))["nodes"]
+    _, _, fragment = answer["remedy"].partition("spec.tolerations: ")
+    assert yaml.safe_load(fragment) == [{"key": key, "operator": "Exists", "effect": "NoSchedule"}]
