@@ -163,7 +163,8 @@ def _unseen(pod: Pod, asked: Constraints, waited: float, schedulers: Collection[
 def _failed(name: str, message: str, schedulers: Collection[str]) -> Held:
     return Held(
         reason=_FAILED,
-        message=f"waits: {name} failed at it when it last tried: {message or 'no reason given'}",
+        message=f"waits: {name} failed at it when it last tried: "
+        + (message.rstrip(". ") or "no reason given"),
         remedy=f"it is tried again by itself; {_see(name, schedulers)}",
     )
 

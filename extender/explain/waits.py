@@ -51,7 +51,7 @@ def _too_large(answers: Sequence[NodeAnswer]) -> str:
     near = [answer for answer in answers if answer.beyond and not answer.without]
     if not near or not all(answer.beyond or answer.without for answer in answers):
         return ""
-    closest = min(near, key=lambda answer: (*answer.beyond.values(), answer.node))
+    closest = min(near, key=lambda a: (len(a.beyond), *a.beyond.values(), a.node))
     lacks = in_words(closest.beyond)
     return f"no node is large enough: on {closest.node} {lacks} would lack {IF_EMPTY}"
 

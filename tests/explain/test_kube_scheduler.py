@@ -451,6 +451,16 @@ def test_a_model_in_a_claim_that_a_stateful_set_makes_is_said_to_be_told_later()
     ) in document(asker, machine())["summary"]
 
 
+def test_the_node_that_is_nearly_large_enough_lacks_the_fewest_resources() -> None:
+    """Of the one both lack as much."""
+    asker = manifest(requests={"cpu": "8", GPU: "9"})
+    nodes = machine("a"), machine("b", gpus="9"), machine("c", gpus="3")
+    assert (
+        "; no node is large enough: on b 4 cpu would lack even"
+        in document(asker, *nodes)["summary"]
+    )
+
+
 def test_no_node_that_is_large_enough_is_said_though_the_model_is_nowhere_too() -> None:
     asker = served(resources={"requests": {"memory": "900Gi"}})
     assert document(asker, machine("a"), machine("b"), loader())["summary"].startswith(
