@@ -95,9 +95,10 @@ def where_they_go(
     one = len(waiting) == 1
     fitting = len(own) - len(waiting)
     fit = f"; {'the other one fits' if fitting == 1 else f'the other {fitting} fit'}"
+    who = f"{len(waiting)} of its {len(own)} pods, one for each node that it is for,"
     return (
-        f"{len(waiting)} of its {len(own)} pods, one for each node that it is for, "
-        f"{'waits, that' if one else 'wait, those'} of {some(answer.node for answer in waiting)}: "
+        f"{who if len(own) > 1 else 'its one pod'} {'waits, that' if one else 'wait, those'} of "
+        f"{some(answer.node for answer in waiting)}: "
         f"{why_it_waits(judge, waiting, pods)}{fit * bool(fitting)}{rest}"
     )
 

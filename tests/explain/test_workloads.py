@@ -75,6 +75,12 @@ def test_of_a_daemon_set_it_is_told_whose_pods_wait_and_why() -> None:
     )
 
 
+def test_of_a_daemon_set_for_one_node_its_one_pod_waits() -> None:
+    (document,) = told(workload("DaemonSet"), node("b"), FULL)
+    said = "its one pod waits, that of b: the one node lacks 7.0 GiB of memory; node b would fit if"
+    assert document["summary"].startswith(said)
+
+
 def test_one_of_its_nodes_alone_is_well_or_not_by_itself() -> None:
     for name, well in (("a", True), ("b", False)):
         (document,) = told(workload("DaemonSet"), *THREE, FULL, only=name)
