@@ -286,11 +286,12 @@ def _warnings(
     found += fetched_remarks(judge)
     if not answers:
         found.append(("NoNodes", "the cluster has no nodes"))
+    is_to_go = not (alike is None or request.node or pod.metadata.deletion_timestamp)
     ours = [answer.verdict.reason for answer in answers if answer.objection is None]
     told = (
         *(("ClaimEmpty", message) for message in empty_claims(judge)),
         ("ClaimElsewhere", elsewhere(answers)),
-        ("NoNewNode", "" if alike is None else no_new_node(judge, ours)),
+        ("NoNewNode", no_new_node(judge, ours) if is_to_go else ""),
         ("RequiredTimeout", patience(judge)),
         ("BetterStrategy", "" if alike is None else better_strategy(judge, answers, alike)),
     )

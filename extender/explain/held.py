@@ -24,6 +24,7 @@ _FAILED = "SchedulerError"
 a Binding that was refused (``PodReasonSchedulerError`` in k8s.io/api/core/v1/types.go)."""
 
 
+ENDED, DELETED = "PodEnded", "PodDeleted"
 SILENT = "SchedulerSilent"
 """No scheduler has said anything of the pod for too long; says what was chosen, if anything."""
 
@@ -50,7 +51,7 @@ def held_back(
     status = pod.status
     if status.phase in FINISHED:
         return Held(
-            reason="PodEnded",
+            reason=ENDED,
             message=f"has ended ({_how_it_ended(pod)}) and is not placed again",
             remedy=_after_the_end(pod),
         )
@@ -121,7 +122,7 @@ def _leaving(pod: Pod, view: View) -> Held:
             else f" (overdue for {in_words(abs(left))})"
         )
     return Held(
-        reason="PodDeleted",
+        reason=DELETED,
         message=f"is being deleted{where}{time} and is not placed any more",
         remedy=remedy,
     )
@@ -197,6 +198,8 @@ def _after_the_end(pod: Pod) -> str:
     owner = pod.metadata.controller()
     if owner is None:
         return "nobody makes a new one: create it anew"
+    if owner.kind == "Node":
+        return f"it is one of the kubelet of {owner.name}, which has its manifest"
     if pod.status.phase == "Succeeded":
         return f"{owner.kind} {owner.name} makes a new one if there is more to do"
     return f"{owner.kind} {owner.name} makes a new one, unless that has given up"

@@ -11,7 +11,7 @@ from extender.explain.causes import all_that_refuses
 from extender.explain.chosen import chosen_node
 from extender.explain.claims import see_claim
 from extender.explain.daemons import meant, of_no_node, where_they_go
-from extender.explain.held import SILENT, Held
+from extender.explain.held import DELETED, ENDED, SILENT, Held
 from extender.explain.naming import some
 from extender.explain.remedies import memory_request
 from extender.explain.standing import Standing
@@ -24,6 +24,10 @@ from extender.workload.model import ModelReference, Need, Source
 
 SEEN_HERE_ALONE = OF_THE_CACHE | {Reason.INSUFFICIENT_MEMORY}
 """Refusals that an autoscaler's simulation does not know, and that a new node might end."""
+
+
+_TELL_ALL = frozenset({SILENT, DELETED, ENDED})
+"""What was chosen for a pod is told by these already, or means nothing any more."""
 
 
 def summarize(
@@ -54,7 +58,7 @@ def summarize(
     if pinned:
         can_go = f"is for {some(answer.node for answer in answers)} alone and {can_go}"
     first = ""
-    told = facts is None or (held is not None and held.reason == SILENT)
+    told = facts is None or (held is not None and held.reason in _TELL_ALL)
     chosen = "" if facts is None or told else _chosen(facts, judge, pods)
     fits = any(answer.fits for answer in answers)
     if held is not None:

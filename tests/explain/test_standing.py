@@ -13,7 +13,7 @@ from extender.kube.objects import Container, Pod, PodStatus, Probe
 from extender.kube.times import time_text
 from extender.verbs.context import Context
 from tests.builders import READY as LOADED
-from tests.builders import loader, loader_pod, node, vllm
+from tests.builders import loader, loader_pod, node, owned, tmpfs, vllm
 
 NOW = 100_000.0
 DESCRIBE = "kubectl describe pod -n inference llama"
@@ -242,6 +242,32 @@ def test_of_a_pod_that_is_being_deleted_it_is_told_where_and_since_when(
     assert document["summary"].startswith(said)
     assert "NotAsked" not in {one["reason"] for one in document["warnings"]}
     assert not is_well(document)
+
+
+@pytest.mark.parametrize("on", ["", "a"])
+def test_of_a_pod_that_is_on_a_node_or_leaves_nobody_waits_for_another_node(on: str) -> None:
+    """As one that waits is told of autoscalers, and what is chosen for it."""
+    pod = msgspec.structs.replace(
+        tmpfs("llama", size="90Gi"), status=PodStatus(nominated_node_name="a")
+    )
+    assert "NoNewNode" in {one["reason"] for one in told(pod)["warnings"]}
+    assert "it is meant for a" in told(pod)["summary"]
+    spec = msgspec.structs.replace(pod.spec, node_name=on)
+    metadata = (
+        pod.metadata if on else msgspec.structs.replace(pod.metadata, deletion_timestamp=ago(9))
+    )
+    document = told(msgspec.structs.replace(pod, spec=spec, metadata=metadata))
+    assert "NoNewNode" not in {one["reason"] for one in document["warnings"]}
+    assert "it is meant for a" not in document["summary"]
+
+
+def test_a_pod_of_a_kubelets_own_that_has_ended_is_not_said_to_be_made_by_a_node() -> None:
+    pod = owned(vllm(on="a"), "Node", "a")
+    said = (
+        "has ended (Failed) and is not placed again; it is one of the kubelet of a, which has its "
+    )
+    ended = msgspec.structs.replace(pod, status=PodStatus(phase="Failed"))
+    assert told(ended)["summary"].startswith(said)
 
 
 def test_a_pod_without_a_node_stands_nowhere() -> None:
