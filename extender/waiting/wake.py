@@ -47,6 +47,12 @@ MOST_REPEATS = 10
 """So many are woken again, and so many at once after a while without any: a tenth of what is
 written by the shipped ``waking.perSecond``, however many wait for something else."""
 
+AGAIN_PER_SECOND = 10.0
+MOST_AGAIN = 20
+"""So many are woken of whom only kube-scheduler can tell whether it would evict others for them,
+and so many at once: each is a try of evictions on all nodes. After a restart of this program it may
+be all that wait."""
+
 IN_VAIN = 10
 """Once so many of a kind, or so many for one node, were woken in vain, all others come first."""
 
@@ -87,6 +93,7 @@ class Waker:
         self._hopeless: dict[_Key, Hopeless] = {}
         self._told: dict[str, str] = {}  # by UID: the node that a pod was woken for
         self._repeats = Allowance(REPEATS_PER_SECOND, MOST_REPEATS, state.steady)
+        self._again = Allowance(AGAIN_PER_SECOND, MOST_AGAIN, state.steady)
 
     def due(self) -> Iterator[WaitingPod]:
         """Yield the pods to wake now, the most urgent first, no more than there seems room for.
@@ -94,19 +101,41 @@ class Waker:
         Each is chosen when it is asked for: what has happened since the one before counts.
         """
         plan = self._plan()
-        yield from filter(self._still_waits, plan.again)
-        while plan.ready or (plan.repeats and self._repeats.any()):
-            pod, choice = (plan.ready or plan.repeats).popleft()
-            node = self._pods.apart.judge(pod.request, partial(self._place, pod, choice, plan), "")
-            if not node:
+        while (queue := self._queue(plan)) is not None:
+            pod = self._chosen(*queue.popleft(), plan)
+            if pod is None:
                 continue
-            if pod.touches:
+            if queue is plan.again:
+                self._again.take()
+            elif queue is plan.repeats:
                 self._repeats.take()
-            choice.places.taken[node] += 1
-            self._told[pod.request.uid] = node
-            yield msgspec.structs.replace(pod, right_node=choice.right_node)
+            yield pod
             if self._is_old(plan):
                 plan = self._plan()
+
+    def _queue(self, plan: _Plan) -> deque[_Entry] | None:
+        """Return whose turn it is: who may have come to have a place comes after who has one.
+
+        Unless he is more urgent.
+        """
+        again = plan.again if plan.again and self._again.any() else None
+        if plan.ready:
+            first = again is not None and again[0][0].order < plan.ready[0][0].order
+            return again if first else plan.ready
+        if again is not None:
+            return again
+        return plan.repeats if plan.repeats and self._repeats.any() else None
+
+    def _chosen(self, pod: WaitingPod, choice: Choice | None, plan: _Plan) -> WaitingPod | None:
+        """Return a pod of the plan as it is woken; None where that is over."""
+        if choice is None:
+            return pod if self._still_waits(pod) else None
+        node = self._pods.apart.judge(pod.request, partial(self._place, pod, choice, plan), "")
+        if not node:
+            return None
+        choice.places.taken[node] += 1
+        self._told[pod.request.uid] = node
+        return msgspec.structs.replace(pod, right_node=choice.right_node)
 
     def _plan(self) -> _Plan:
         """Judge all who wait."""
@@ -117,18 +146,20 @@ class Waker:
         plan = _Plan(view, stale, refusals, made=self._state.steady(), kept_for=kept_for)
         told, self._told = self._told, {}
         for pod in waiting:
-            if _is_due_again(pod, plan.made, fresh=not stale):
-                plan.again.append(pod)
-                continue
+            again = _is_due_again(pod, plan.made, fresh=not stale)
             node = told.get(pod.request.uid, "") if pod.touches else ""
-            if node or _may_be_woken(pod, plan.made):
-                self._pods.apart.judge(pod.request, partial(self._put, pod, node, plan), None)
+            if again or node or _may_be_woken(pod, plan.made):
+                put = partial(self._put, pod, node, plan, again=again)
+                self._pods.apart.judge(pod.request, put, None)
         self._hopeless = {key: places.hopeless() for key, places in plan.groups.items()}
         plan.sort()
         return plan
 
-    def _put(self, pod: WaitingPod, node: str, plan: _Plan) -> None:
-        """Plan for a pod that may be woken now, or was woken for this node, or both."""
+    def _put(self, pod: WaitingPod, node: str, plan: _Plan, *, again: bool) -> None:
+        """Plan for a pod that may be woken now, or was woken for this node, or both.
+
+        Where it is its time ``again`` it is woken in any case.
+        """
         key = self._key(pod, plan.view, plan.stale)
         places = plan.groups.get(key)
         if places is None:
@@ -144,8 +175,13 @@ class Waker:
                 places.taken[node] += 1 if lately else -1
             if places.opens_for(pod.asked):
                 pod = self._pods.opened(pod)
-        if _may_be_woken(pod, plan.made) and (choice := self._choice(pod, places)).any:
-            plan.found.append(_Found(key, pod, choice))
+        if not (again or _may_be_woken(pod, plan.made)):
+            return
+        choice = self._choice(pod, places)
+        if choice.any:
+            plan.found.append(_Found(key, pod, choice, again))
+        elif again:
+            plan.again.append((pod, None))
 
     def _place(self, pod: WaitingPod, choice: Choice, plan: _Plan) -> str:
         """Return the node to wake a pod of the plan for; empty where that is over."""
@@ -202,12 +238,16 @@ class Waker:
         )
 
 
+_Entry = tuple[WaitingPod, Choice | None]
+"""A pod, and where it could go; None where that is not known."""
+
+
 class _Plan:
     """Who is due by one view, in order, and where they could go.
 
     ``refusals`` counts those of before it; it was ``made`` at a time of the clock that nobody sets,
     and is ``kept_for`` so many seconds. The ``repeats`` were woken before, in vain: they come after
-    those who are ``ready``.
+    those who are ``ready``. For who is woken ``again`` no place is known.
     """
 
     def __init__(
@@ -227,9 +267,9 @@ class _Plan:
         self.groups: dict[_Key, Places] = {}
         self.found: list[_Found] = []
         self.in_vain: Counter[_Key | str] = Counter()
-        self.ready: deque[tuple[WaitingPod, Choice]] = deque()
-        self.repeats: deque[tuple[WaitingPod, Choice]] = deque()
-        self.again: list[WaitingPod] = []
+        self.ready: deque[_Entry] = deque()
+        self.repeats: deque[_Entry] = deque()
+        self.again: deque[_Entry] = deque()
 
     def sort(self) -> None:
         """Sort those that were found, who are in order, by how much of the same came to nothing.
@@ -243,13 +283,11 @@ class _Plan:
             tried = one.key, one.choice.first
             return sum(self.in_vain[each] >= IN_VAIN for each in tried)
 
-        again = []
+        repeats: list[_Entry] = []
         for one in sorted(self.found, key=vain):
-            if one.pod.touches:
-                again.append((one.pod, one.choice))
-            else:
-                self.ready.append((one.pod, one.choice))
-        self.repeats.extend(sorted(again, key=lambda it: (not it[0].opened, it[0].touches)))
+            queue = repeats if one.pod.touches and not one.again else self.ready
+            queue.append((one.pod, one.choice))
+        self.repeats.extend(sorted(repeats, key=lambda it: (not it[0].opened, it[0].touches)))
 
 
 class _Key(msgspec.Struct, frozen=True, order=False):
@@ -265,11 +303,12 @@ class _Key(msgspec.Struct, frozen=True, order=False):
 
 
 class _Found(msgspec.Struct, frozen=True):
-    """A pod of a kind, and where it could go."""
+    """A pod of a kind, and where it could go; whether it is its time ``again``."""
 
     key: _Key
     pod: WaitingPod
     choice: Choice
+    again: bool
 
 
 def _times(pod: WaitingPod) -> tuple[float, float | None]:

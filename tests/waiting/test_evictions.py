@@ -16,9 +16,10 @@ from extender.placement.policy import Policy
 from extender.placement.reasons import Reason
 from extender.placement.verdict import Judge
 from extender.waiting import pods as waiting_pods
+from extender.waiting import wake
 from extender.waiting.evictions import refused_evictions
 from extender.waiting.pods import WaitingPods
-from extender.waiting.wake import TOLD_SECONDS, Waker
+from extender.waiting.wake import AGAIN_PER_SECOND, TOLD_SECONDS, Waker
 from tests.builders import (
     LOADING,
     READY,
@@ -222,7 +223,10 @@ def test_evictions_are_remembered_within_bounds(
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_what_is_remembered_of_evictions_changes_nothing_about_who_is_woken(seed: int) -> None:
+def test_what_is_remembered_of_evictions_changes_nothing_about_who_is_woken(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wake, "MOST_AGAIN", 1_000)  # for a new one it is not used up
     random, room = Random(seed), Room()
     names = [f"n{number}" for number in range(4)]
     room.state.upsert(loader())
@@ -258,3 +262,48 @@ def test_what_is_remembered_of_evictions_changes_nothing_about_who_is_woken(seed
         assert [one.request.uid for one in found] == [one.request.uid for one in expected], step
         woken += len(found)
     assert woken
+
+
+def test_whose_time_comes_while_others_are_woken_goes_before_the_less_urgent(room: Room) -> None:
+    """A round may last for minutes: whoever was told that others leave has his time in it."""
+    for name in ("a", "b"):
+        room.state.upsert(node(name, memory="1000Gi"))
+        room.state.upsert(tmpfs(f"taker-{name}", size="990Gi", on=name))
+    urgent = above(tmpfs("urgent", size="20Gi"))
+    room.refuse(urgent, "b")
+    room.evict_nobody(urgent, "b", again_at=room.now + 5)
+    for number in range(400):
+        room.refuse(tmpfs(f"ready-{number}", size="100Mi", memory="1Mi"), "a")
+    assert room.woken() == []
+    room.state.delete(tmpfs("taker-a", on="a"))
+    begun = room.now
+    for waiting in room.waker.due():
+        if waiting.request.name == "urgent":
+            break
+        room.pods.touched(waiting.request.uid, room.state)
+        room.now += 0.02
+    assert 5.0 <= room.now - begun < 5.1
+
+
+def test_after_a_restart_who_might_evict_others_keeps_nobody_waiting_who_could_run() -> None:
+    room = Room()
+    for name, size in (("full", "60Gi"), ("free", "30Gi")):
+        room.state.upsert(node(name))
+        room.state.upsert(tmpfs(f"on-{name}", size=size, on=name))
+    for number in range(500):
+        room.state.upsert(above(tmpfs(f"big-{number}", size="50Gi")))
+    room.state.upsert(tmpfs("able", size="20Gi"))
+    room.pods.recover(room.state, {""}, room.context.request_of)
+    begun = room.now
+    woken: list[str] = []
+    while len(woken) <= 500 and room.now - begun < 60:
+        for waiting in room.waker.due():
+            room.pods.touched(waiting.request.uid, room.state)
+            woken.append(waiting.request.name)
+            room.now += 0.02
+            if waiting.request.name == "able":
+                assert room.now - begun < 1.0
+        room.now += 1.0
+    assert "able" in woken
+    assert len(set(woken)) == 501, "each has his turn"
+    assert room.now - begun >= 500 / AGAIN_PER_SECOND - 5.0, "each is a try of evictions"
