@@ -27,7 +27,8 @@ from simulation.timeline import Timeline
 from tests.builders import READY, loader_lease, reporting_pod
 
 DIRECTORY = "/var/lib/models"
-MEMORY_BYTES = 2048 * 10**9
+_POD_BYTES = 8 * 2**30
+"""What a pod asks for (``builders.vllm``)."""
 
 PROGRESS_SECONDS, RENEW_SECONDS = 5.0, 30.0
 """How often a loader renews its Lease, with a download under way and without
@@ -89,7 +90,9 @@ class Loader:
         metadata = ObjectMeta(
             name=name, uid=f"{name}-{self._joined}", creation_timestamp=self._api.stamp()
         )
-        status = NodeStatus(allocatable={"memory": str(MEMORY_BYTES)})
+        hardware = self._machine.hardware
+        memory = hardware.page_cache_bytes + hardware.gpus * _POD_BYTES
+        status = NodeStatus(allocatable={"memory": str(memory)})
         self._api.put(Node(metadata=metadata, status=status))
 
     def _leave(self) -> None:

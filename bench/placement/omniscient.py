@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from bench.placement.cluster import Cluster, Pod, Policy
 from bench.placement.hardware import Hardware
@@ -11,12 +11,12 @@ from bench.placement.workload import Arrival, Model
 
 
 def omniscient(cluster: Cluster) -> Policy:
-    """Take the machine where the pod serves soonest, if need be once GPUs or weights are there.
+    """Take the machine that has the weights soonest, of those that have GPUs and hold the model.
 
-    It knows what nobody can: what is in each page cache, the bytes that every transfer has left,
-    and when each pod will end. Where nothing is sooner than a download, it has the model fetched
-    and keeps the GPUs free meanwhile. It is greedy: it does not know which pods come next, and so
-    it is no bound; another policy may be luckier.
+    It knows what nobody can: what is in each page cache, and what every transfer has left. Where no
+    machine with GPUs holds the model, one of them fetches it and keeps its GPUs free meanwhile: the
+    pod goes there, or before that where a machine that holds it has GPUs again. It is greedy: it
+    does not know which pods come next, and so it is no bound; another policy may be luckier.
     """
     return _Omniscient(cluster)
 
@@ -26,58 +26,35 @@ class _Omniscient:
         self._cluster = cluster
 
     def choose(self, pod: Pod, fitting: Sequence[Machine]) -> Machine | None:
-        """Return the machine, or None where waiting for something is better."""
+        """Return the machine, or None where the pod waits while its model is fetched."""
         model = pod.model
-        costs = {machine: self._weights(model, machine) for machine in fitting}
-        soonest = min(fitting, key=lambda one: (costs[one], one.busy_gpus, one.name))
-        for machine in self._cluster.machines:
-            if machine in costs or not machine.alive:
-                continue
-            wait = self._wait(machine, model.gpus)
-            if wait + self._weights(model, machine, wait) < costs[soonest]:
-                return None
-        if soonest.holds(model):
-            return soonest
-        if model not in soonest.fetching:
-            soonest.fetch(model)
+
+        def soonest(among: Sequence[Machine]) -> Machine:
+            return min(among, key=lambda one: (_weights(model, one), one.busy_gpus, one.name))
+
+        holders = [machine for machine in fitting if machine.holds(model)]
+        if holders:
+            return soonest(holders)
+        if not any(model in machine.fetching for machine in self._cluster.machines):
+            soonest(fitting).fetch(model)
         return None
 
-    def _weights(self, model: Model, machine: Machine, wait: float = 0.0) -> float:
-        """Return the seconds from ``wait`` seconds from now until the weights are read."""
-        hardware, network = machine.hardware, machine.network
-        cached = model.bytes / hardware.page_cache
-        if machine.holds(model):
-            if model in machine.page_cache.models:
-                return cached
-            coming = machine.reading.get(model)
-            if coming is not None and coming.flow is not None:
-                rate = machine.disk_speed / len(machine.read.active)
-                return max(cached, machine.read.left(coming.flow) / rate - wait)
-            return model.bytes * (1 + len(machine.read.active)) / machine.disk_speed
-        coming = machine.fetching.get(model)
+
+def _weights(model: Model, machine: Machine) -> float:
+    """Return the seconds until the weights are read."""
+    hardware, network = machine.hardware, machine.network
+    cached = model.bytes / hardware.page_cache
+    if machine.holds(model):
+        if model in machine.page_cache.models:
+            return cached
+        coming = machine.reading.get(model)
         if coming is not None and coming.flow is not None:
-            return max(0.0, network.left(coming.flow) / coming.flow.rate - wait) + cached
-        own = sum(flow.owner == machine.name for flow in network.active) + 1
-        rate = min(hardware.hub / own, hardware.egress / (len(network.active) + 1))
-        return model.bytes / rate + cached
-
-    def _wait(self, machine: Machine, gpus: int) -> float:
-        """Return the seconds until so many GPUs are free, if nobody else takes them."""
-        free = machine.free_gpus
-        ends = sorted(self._ends(machine))
-        for end, given in ends:
-            free += given
-            if free >= gpus:
-                return max(0.0, end - self._cluster.now)
-        return float("inf")
-
-    def _ends(self, machine: Machine) -> Iterator[tuple[float, int]]:
-        for pod in self._cluster.running:
-            if pod.machine is machine:
-                ready = pod.ready
-                if ready is None:  # not yet: no sooner than its engine takes
-                    ready = self._cluster.now + pod.arrival.engine
-                yield ready + pod.arrival.serving, pod.model.gpus
+            rate = machine.disk_speed / len(machine.read.active)
+            return max(cached, machine.read.left(coming.flow) / rate)
+        return model.bytes * (1 + len(machine.read.active)) / machine.disk_speed
+    own = sum(flow.owner == machine.name for flow in network.active) + 1
+    rate = min(hardware.hub / own, hardware.egress / (len(network.active) + 1))
+    return model.bytes / rate + cached
 
 
 def bound(arrivals: Sequence[Arrival], hardware: Hardware, fastest_disk: float) -> list[float]:
