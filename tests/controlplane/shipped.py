@@ -110,7 +110,7 @@ def wait_for_pods(
     """Wait until so many pods of a workload are bound; return them."""
     control_plane.wait_for(
         lambda: len([n for n in places(control_plane, namespace, app) if n]) == count,
-        30,
+        60,
         f"{count} bound pods of {app}",
     )
     return pods(control_plane, namespace, app)

@@ -58,20 +58,20 @@ class Stage:
 
     def wait_bound(self, *names: str) -> None:
         self.control_plane.wait_for(
-            lambda: all(self.node_of(name) for name in names), 30, f"{', '.join(names)} to be bound"
+            lambda: all(self.node_of(name) for name in names), 60, f"{', '.join(names)} to be bound"
         )
 
     def wait_said(self, name: str, text: str) -> None:
         self.control_plane.wait_for(
             lambda: any(text in line for line in self.control_plane.events(self.namespace, name)),
-            30,
+            60,
             f"an event of {name} that says: {text}",
         )
 
     def decisions(self, name: str, verb: str) -> list[dict[str, Any]]:
         """Return what the extender logged of a pod, the oldest first."""
-        lines = (line for line in self.extender.log().splitlines() if line.startswith("{"))
-        entries = (json.loads(line) for line in lines)
+        whole, _, _ = self.extender.log().rpartition("\n")  # the last line may be being written
+        entries = (json.loads(line) for line in whole.splitlines() if line.startswith("{"))
         return [e for e in entries if e.get("pod") == name and e.get("verb") == verb]
 
     def nominated(self, name: str) -> str:

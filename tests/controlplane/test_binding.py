@@ -93,7 +93,7 @@ def test_a_burst_fills_every_node_and_overfills_none(
         found = places(control_plane, inference, "burst")
         return len(found) == 200 and len([node for node in found if node]) >= 150
 
-    control_plane.wait_for(settled, 60, "150 of 200 pods to be bound")
+    control_plane.wait_for(settled, 120, "150 of 200 pods to be bound")
     control_plane.wait_for(
         lambda: TEXTS[Reason.INSUFFICIENT_MEMORY] in waiting_events(control_plane, inference),
         30,
@@ -102,10 +102,15 @@ def test_a_burst_fills_every_node_and_overfills_none(
     on_node = Counter(places(control_plane, inference, "burst"))
     assert on_node.pop("") == 50
     assert on_node == dict.fromkeys(names, 15)
-    after = counted(placing, "binds")
-    asked = {outcome: number - before.get(outcome, 0) for outcome, number in after.items()}
+
+    def so_far() -> dict[str, float]:
+        after = counted(placing, "binds")
+        return {outcome: number - before.get(outcome, 0) for outcome, number in after.items()}
+
+    # A bind is counted once it is answered, which is after its pod can be seen to be bound.
+    control_plane.wait_for(lambda: so_far().get("bound") == 150, 10, "150 binds to be counted")
+    asked = so_far()
     print(f"\nburst of 200 pods: binds {asked}")  # noqa: T201 - a figure, not a test
-    assert asked["bound"] == 150
     assert asked.get("refused", 0) < 0.05 * sum(asked.values())
 
 
@@ -290,7 +295,7 @@ def test_filter_is_answered_while_more_binds_than_threads_wait_for_the_apiserver
         extender = control_plane.start_extender(kubeconfig=kubeconfig)
         proxy.hold_bindings()
         binds = [callers.submit(bind, extender, pod, "slow-1") for pod in unbound]
-        control_plane.wait_for(lambda: proxy.held > 0, 10, "binds to wait", poll=0.01)
+        control_plane.wait_for(lambda: proxy.held > 0, 30, "binds to wait", poll=0.01)
         asked = {"Pod": unbound[0], "Nodes": None, "NodeNames": ["slow-1"]}
         answer = extender.post("/filter", asked)[1]
         assert (answer["Error"], answer["NodeNames"]) == ("", ["slow-1"])

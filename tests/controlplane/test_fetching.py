@@ -121,6 +121,6 @@ def test_a_model_that_a_pod_waits_for_is_asked_for_on_one_node_and_the_pod_goes_
     )
     loaders.report(chosen, ReportedState.READY)
     control_plane.wait_for(
-        lambda: places(control_plane, inference, app) == [chosen], 20, "the pod where its model is"
+        lambda: places(control_plane, inference, app) == [chosen], 60, "the pod where its model is"
     )
-    control_plane.wait_for(lambda: loaders.asked() == [], 20, "the wish taken back")
+    control_plane.wait_for(lambda: loaders.asked() == [], 60, "the wish taken back")

@@ -86,7 +86,7 @@ def test_a_scheduler_binds_by_its_own_name(control_plane: ControlPlane, namespac
     )
     control_plane.wait_for(
         lambda: any("Scheduled" in line for line in control_plane.events(namespace, "bound")),
-        10,
+        30,
         "an event of the binding",
     )
     assert control_plane.pod_node(namespace, "left") is None

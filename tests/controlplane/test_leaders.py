@@ -240,12 +240,12 @@ def test_a_leader_that_is_lost_with_binds_in_flight_over_commits_nothing_and_the
     control_plane.apply(pair.workload(PODS), namespace)
     # With all that may be in flight beside (BIND_THREADS) fewer than fit, or nothing would be left.
     wanted = before + random.randrange(1, (FIT - BIND_THREADS) // 4)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while counted(first.extender, "binds").get("bound", 0) < wanted:
         assert time.monotonic() < deadline, f"the leader binds nothing ({told})"
         time.sleep(0.02)
     first.proxy.hold_bindings()
-    control_plane.wait_for(lambda: first.proxy.held > 0, 10, f"binds in flight ({told})")
+    control_plane.wait_for(lambda: first.proxy.held > 0, 30, f"binds in flight ({told})")
     left = pair.seconds_left()
     in_flight, lost = first.proxy.held, time.monotonic()
     pair.lose(first, way)
@@ -284,7 +284,7 @@ def test_a_leader_that_is_lost_with_binds_in_flight_over_commits_nothing_and_the
     left_over = unbound(control_plane, namespace)
     control_plane.wait_for(
         lambda: waiting(second.extender, namespace) == left_over,
-        15,  # kube-scheduler lets a pod whose bind was lost back off for up to 10 s before it asks
+        30,  # kube-scheduler lets a pod whose bind was lost back off for up to 10 s before it asks
         f"all {len(left_over)} that do not fit to have been refused by the new one ({told})",
     )
     assert promised(second.extender) == {node: DEMAND * fits for node, fits in full.items()}, told
@@ -299,7 +299,7 @@ def test_a_leader_that_is_lost_with_binds_in_flight_over_commits_nothing_and_the
     control_plane.kubectl("delete", "pod", name, "-n", namespace, "--force", "--grace-period=0")
     control_plane.wait_for(
         lambda: Counter(bound(control_plane, namespace)) == full,
-        15,
+        30,
         f"a waiting pod to take what was given back ({told})",
     )
 

@@ -53,8 +53,12 @@ def test_the_one_node_that_is_right_is_asked_about_alone(stage: Stage, shared: s
     asked = [made["asked"] for made in stage.decisions("a", "filter")[len(before) :]]
     assert asked == [1]
     assert stage.decisions("a", "prioritize") == []
-    assert 'wakes_total{result="nominated"} 1.0' in stage.extender.get("/metrics")[1]
-    assert 'retries_total{by="woken"} 1.0' in stage.extender.get("/metrics")[1]
+    counted = ('wakes_total{result="nominated"} 1.0', 'retries_total{by="woken"} 1.0')
+    control_plane.wait_for(  # they are counted after what kube-scheduler sees
+        lambda: all(each in stage.extender.get("/metrics")[1] for each in counted),
+        10,
+        " and ".join(counted),
+    )
 
 
 def nominate(stage: Stage, name: str, node: str) -> None:
@@ -76,7 +80,7 @@ def test_a_wrong_nomination_costs_one_call_and_is_cleared(stage: Stage) -> None:
     nominate(stage, "a", "wrong-1")
     control_plane.wait_for(
         lambda: len(stage.decisions("a", "filter")) > before and not stage.nominated("a"),
-        10,
+        30,
         "kube-scheduler to have asked about the node and to have cleared the name",
     )
     asked = [made["asked"] for made in stage.decisions("a", "filter")[before:]]

@@ -44,7 +44,7 @@ VIEWS = {
     "decisions": "/?view=decisions",
     "memory": "/?view=memory&sort=free",
 }
-PATIENCE_MS = 30_000
+PATIENCE_MS = 60_000
 
 
 class Fleet(Stage):

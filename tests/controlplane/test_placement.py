@@ -29,6 +29,17 @@ from tests.controlplane.shipped import (
 )
 
 
+def wait_for_places(
+    control_plane: ControlPlane, namespace: str, app: str, expected: list[str]
+) -> None:
+    """Wait until a workload's pods are there, those that can be bound are, and the others wait."""
+    control_plane.wait_for(
+        lambda: places(control_plane, namespace, app) == expected,
+        30,
+        f"the pods of {app} at {expected}",
+    )
+
+
 def test_pods_wait_for_a_loader_and_go_where_it_is_ready(
     control_plane: ControlPlane, inference: str
 ) -> None:
@@ -40,7 +51,7 @@ def test_pods_wait_for_a_loader_and_go_where_it_is_ready(
         30,
         "the pods' events to say that the caches are still loading",
     )
-    assert places(control_plane, inference, app) == ["", "", ""]
+    wait_for_places(control_plane, inference, app, ["", "", ""])
 
     finish(control_plane, inference, loaders["cache-3"])
     control_plane.wait_for(
@@ -73,7 +84,7 @@ def test_memory_that_other_tmpfs_take_is_not_given_away(
         30,
         "the third pod's event to say that memory is short",
     )
-    assert places(control_plane, inference, app) == ["", "memory-2", "memory-2"]
+    wait_for_places(control_plane, inference, app, ["", "memory-2", "memory-2"])
 
 
 @pytest.mark.parametrize("manifest", ["shared-volume.yaml", "loader-claim.yaml"])
@@ -92,7 +103,7 @@ def test_pods_of_a_claim_wait_for_the_job_that_fills_it(
         30,
         "the pods' events to say that a job still fills the claim",
     )
-    assert places(control_plane, inference, app) == ["", ""]
+    wait_for_places(control_plane, inference, app, ["", ""])
 
     control_plane.set_pod_status(inference, writer["metadata"]["name"], ended(writer))
     control_plane.wait_for(

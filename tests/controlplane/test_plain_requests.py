@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
+from math import inf
 
 import msgspec
 
@@ -50,9 +52,16 @@ def _hear(listener: socket.socket, heard: list[bytes]) -> None:
     connection, _ = listener.accept()
     with connection:
         data = b""
-        while not data.endswith(b"]}"):
-            data += connection.recv(65536)
+        while len(data) < _length(data) and (more := connection.recv(65536)):
+            data += more
         heard.append(data)
+
+
+def _length(data: bytes) -> float:
+    """Return how long a request is whose beginning this is; infinity while that cannot be told."""
+    head, end, _ = data.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)^content-length: (\d+)", head, re.MULTILINE)
+    return len(head + end) + int(length[1]) if end and length else inf
 
 
 def _json(document: object) -> str:

@@ -101,4 +101,4 @@ def bind(changes: Changes, spec: Object, node: str) -> None:
         pod = json.loads(changes.api.request("GET", path).body)
         return any(c["type"] == "PodScheduled" for c in pod["status"].get("conditions", []))
 
-    wait_for(is_told, 10, f"{name} to be bound")
+    wait_for(is_told, 30, f"{name} to be bound")

@@ -53,6 +53,8 @@ def test_with_one_node_left_prioritize_is_not_asked_and_bind_is(stage: Stage) ->
     stage.pod("a", ram="20Gi", node="one-2")
     stage.wait_bound("a")
     assert stage.decisions("a", "prioritize") == []
+    # Logged once the apiserver has answered, which is after the pod can be seen to be bound.
+    stage.control_plane.wait_for(lambda: stage.decisions("a", "bind"), 10, "the bind to be logged")
     (bound,) = stage.decisions("a", "bind")
     assert (bound["node"], bound["passed"]) == ("one-2", 1)
 
@@ -121,10 +123,10 @@ def test_a_node_deleted_between_filter_and_bind_gets_no_pod(stage: Stage, ram: s
     def passed() -> bool:
         return bool(stage.extender.post("/filter", asked)[1]["NodeNames"])
 
-    stage.control_plane.wait_for(passed, 10, "filter to know the node")
+    stage.control_plane.wait_for(passed, 30, "filter to know the node")
     stage.control_plane.delete_nodes(["goes"])
     stage.control_plane.wait_for(
-        lambda: not passed(), 10, "the extender to have seen that the node is gone"
+        lambda: not passed(), 30, "the extender to have seen that the node is gone"
     )
     metadata = pod["metadata"]
     error = stage.extender.post(
@@ -179,7 +181,7 @@ def test_two_pods_that_preempt_at_once_do_not_both_evict_for_the_same_memory(sta
     stage.control_plane.apply([first, second], stage.namespace)
     stage.wait_bound("high-1")
     stage.control_plane.wait_for(
-        lambda: stage.decisions("high-2", "preempt"), 10, "preempt to be asked for the second"
+        lambda: stage.decisions("high-2", "preempt"), 30, "preempt to be asked for the second"
     )
     asked = stage.decisions("high-2", "preempt")
     assert all(made["refused"] == {"InsufficientMemory": 1} for made in asked), asked
@@ -194,7 +196,7 @@ def told(stage: Stage, name: str) -> dict[str, str]:
     written = "no candidate node for preemption"
     control_plane.wait_for(
         lambda: written in control_plane.kubectl("get", "pod", name, "-n", stage.namespace, said),
-        10,
+        30,
         f"kube-scheduler to write of {name}: {written}",
     )
     pod = control_plane.get_json("pod", name, "-n", stage.namespace)
@@ -203,7 +205,7 @@ def told(stage: Stage, name: str) -> dict[str, str]:
         _, document = stage.extender.post("/api/v1/explain", pod)
         return {one["reason"]: one["message"] for one in document["warnings"]}
 
-    control_plane.wait_for(lambda: "EvictionsInVain" in warned(), 10, "the watch to show that")
+    control_plane.wait_for(lambda: "EvictionsInVain" in warned(), 30, "the watch to show that")
     return warned()
 
 
@@ -294,16 +296,16 @@ def test_where_the_watch_lags_behind_kube_scheduler_no_second_pod_is_evicted(
             plane.wait_for(lambda: stage.nominated("high"), 30, "the pod to be nominated")
             node = stage.nominated("high")
             victim, other = f"low-{node[-1]}", f"low-{3 - int(node[-1])}"
-            plane.wait_for(lambda: leaves(stage, victim), 10, "the victim to be evicted")
+            plane.wait_for(lambda: leaves(stage, victim), 30, "the victim to be evicted")
             plane.apply(taker(node, "1Gi"), stage.namespace)
             plane.wait_for(
-                lambda: promised(stage.extender)[node] > 41 * GIB, 10, "the watch to tell of that"
+                lambda: promised(stage.extender)[node] > 41 * GIB, 30, "the watch to tell of that"
             )
             proxy.meet("event", late(go_on), paths=[PODS.path])
             let_end(stage, victim)
             plane.wait_for(
                 lambda: stage.decisions("high", "preempt")[-1]["passed"] == 0,
-                10,
+                30,
                 "nobody else to be evicted",
             )
             assert stage.decisions("high", "preempt")[-1]["refused"] == {"OthersLeave": 1}

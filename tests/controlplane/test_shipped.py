@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import yaml
 
+from extender.watch.client import connect
 from tests.controlplane.cluster import ControlPlane, Extender
 from tests.controlplane.shipped import (
     MINOR,
@@ -95,7 +97,35 @@ def account(control_plane: ControlPlane, namespace: str, *roles: str) -> Path:
     ]
     control_plane.kubectl("create", "serviceaccount", "narrow", "-n", namespace)
     control_plane.apply(bindings)
-    return control_plane.kubeconfig_for_service_account(namespace, "narrow")
+    kubeconfig = control_plane.kubeconfig_for_service_account(namespace, "narrow")
+    granted = [control_plane.get_json("clusterrole", role)["rules"] for role in roles]
+    control_plane.wait_for(
+        lambda: as_rights(rule for rules in granted for rule in rules) <= held(kubeconfig),
+        30,
+        "the apiserver to heed the rights that were granted",
+    )
+    return kubeconfig
+
+
+Right = tuple[frozenset[str], frozenset[str], frozenset[str]]
+
+
+def held(kubeconfig: Path) -> set[Right]:
+    """Return what an account may do, as the apiserver that it asks knows by now."""
+    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview"}
+    answer = connect(str(kubeconfig)).request(
+        "POST",
+        "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews",
+        body=json.dumps({**review, "spec": {"namespace": "default"}}).encode(),
+    )
+    return as_rights(json.loads(answer.body)["status"]["resourceRules"]) if answer.ok else set()
+
+
+def as_rights(rules: Iterable[Object]) -> set[Right]:
+    """Return rules of a role in a form in which their order does not matter."""
+    names = ("verbs", "apiGroups", "resources")
+    found = ([frozenset(rule.get(name, ())) for name in names] for rule in rules)
+    return {(verbs, groups, resources) for verbs, groups, resources in found if resources}
 
 
 def test_the_extenders_own_roles_are_all_it_needs_to_place_and_wake(

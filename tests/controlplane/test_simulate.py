@@ -51,14 +51,14 @@ def test_as_many_are_placed_for_real_and_on_the_same_nodes(
     app = str(server["metadata"]["name"])
     control_plane.wait_for(
         lambda: (
-            len([n for n in places(control_plane, inference, app) if n]) == sum(foreseen.values())
+            len(nodes := places(control_plane, inference, app)) == REPLICAS
+            and nodes.count("") == REPLICAS - sum(foreseen.values())
         ),
         30,
         "the real pods to be placed",
     )
     bound = [node for node in places(control_plane, inference, app) if node]
     assert Counter(bound) == foreseen
-    assert len(places(control_plane, inference, app)) == REPLICAS
     # A pod that waits is told the same as kube-scheduler says of it.
     waits = next(p for p in pods(control_plane, inference, app) if not p["spec"].get("nodeName"))
     name = waits["metadata"]["name"]

@@ -202,13 +202,13 @@ def test_helm_test_passes_once_the_releases_own_scheduler_has_placed_its_pod(
     data = {key: text for found in maps for key, text in found.get("data", {}).items()}
     config = control_plane.workdir / f"{free}.yaml"
     config.write_text(data["config.yaml"], encoding="utf-8")
-    asked = live_helm.start("test", RELEASE, scope, "--timeout=60s")
+    asked = live_helm.start("test", RELEASE, scope, "--timeout=240s")
     extender = control_plane.start_extender(f"--config={config}", kubeconfig=account)
     scheduler = data["scheduler-config.yaml"].replace("http://127.0.0.1:8888", extender.url)
     assert f"resourceNamespace: {free}" in scheduler
     control_plane.start_scheduler(scheduler, name=free, kubeconfig=account)
     control_plane.wait_for(
-        lambda: control_plane.pod_node(free, "model-cache-test") == "helm-test", 30, "its place"
+        lambda: control_plane.pod_node(free, "model-cache-test") == "helm-test", 60, "its place"
     )
     pod = control_plane.get_json("pod", "model-cache-test", "-n", free)
     decision = pod["metadata"]["annotations"]["modelcache.dev/decision"]

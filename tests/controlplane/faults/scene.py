@@ -184,7 +184,7 @@ def scene(
     try:
         assert watching.wait_synced(30)
         # Changes only once every watch is open: then a fault meets what it is meant for.
-        assert eventually(lambda: all(proxy.asked("watch", path) for path in PATHS), 15)
+        assert eventually(lambda: all(proxy.asked("watch", path) for path in PATHS), 30)
         if honest:
             looking.start()
         yield made, state
@@ -192,8 +192,8 @@ def scene(
     finally:
         done.set()
         if looking.ident is not None:
-            looking.join(10)
-        assert watching.stop(timeout=10)
+            looking.join(30)
+        assert watching.stop(timeout=30)
         made.churn.clean()
 
 

@@ -99,10 +99,9 @@ def test_a_token_that_ended_is_replaced_by_the_new_one_of_its_file(
         proxy.drop()
         cut_at = monotonic()
         made.churn.changes(1)
-        assert eventually(lambda: all_failing_with(made.watching, "401"), 10)
-        assert all(
-            one.age_seconds >= monotonic() - cut_at - 0.5 for one in made.watching.freshness()
-        )
+        assert eventually(lambda: all_failing_with(made.watching, "401"), 30)
+        looked_at = monotonic()
+        assert all(one.age_seconds >= looked_at - cut_at - 0.5 for one in made.watching.freshness())
         file.write_text(second, encoding="ascii")
         made.settle(state, bound=BOUND + RENEWED_EVERY)
         assert eventually(lambda: made.total("reconnects") >= len(PATHS), BOUND)
@@ -129,7 +128,7 @@ def test_a_server_certificate_of_a_new_authority_is_trusted_once_its_file_says_s
         proxy.drop()
         made.churn.changes(1)
         asked = len(proxy.requests)
-        assert eventually(lambda: all_failing_with(made.watching, "TLS: "), 10)
+        assert eventually(lambda: all_failing_with(made.watching, "TLS: "), 30)
         assert len(proxy.requests) == asked, "a server that is not trusted got a request"
         shutil.copy(new.cert, authority)
         made.settle(state, bound=BOUND + RENEWED_EVERY)
@@ -172,7 +171,7 @@ def test_a_client_certificate_that_is_trusted_no_more_is_replaced_by_the_new_one
             asking = transport.sibling()
             assert eventually(lambda: asking.request("GET", "/api").status == 401, 30)
             pipe.drop()
-            assert eventually(lambda: all_failing_with(watching, "401"), 15), watching.freshness()
+            assert eventually(lambda: all_failing_with(watching, "401"), 30), watching.freshness()
             # From here on each try comes after waits that have grown, to 30 s at most.
             shutil.copy(new.cert, cert)
             assert eventually(lambda: all_failing_with(watching, "TLS"), 45)
@@ -186,4 +185,4 @@ def test_a_client_certificate_that_is_trusted_no_more_is_replaced_by_the_new_one
             control_plane.apply(pod, namespace)
             assert eventually(lambda: "after" in {pod.name for pod in state.pods()}, 45)
         finally:
-            assert watching.stop(timeout=10)
+            assert watching.stop(timeout=30)

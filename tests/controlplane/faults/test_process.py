@@ -26,7 +26,7 @@ from tests.controlplane.processes import free_port
 BOUND = 7.0
 """``freshness.boundSeconds``, short; all kinds are changed more often than that, all along."""
 
-RECOVERY = 30.0
+RECOVERY = 60.0
 """Seconds: the wait between two tries grows while the apiserver is away."""
 
 ON_STALE = ("refuse", "neutral")
@@ -107,7 +107,7 @@ def test_a_process_that_lost_sight_says_so_decides_as_configured_and_sees_again(
                 _says_what_is_not_listed(process, node)
             with Storm(churn, every=1.0):
                 for process in running.values():
-                    _becomes_ready(process, 40)
+                    _becomes_ready(process, 60)
                     assert asked(process, node) == ([node], "")
                 proxy.down()
                 down_at = monotonic()
@@ -150,12 +150,14 @@ def _says_that_it_lost_sight(process: Extender, down_at: float) -> None:
     lines = {f"not heard of for too long: {resource.name}" for resource in RESOURCES}
 
     def says_it() -> bool:
+        asked_at = monotonic()
         status, text = process.get("/readyz")
-        assert status == 503 or monotonic() - down_at < BOUND + 5
+        assert status == 503 or asked_at - down_at < BOUND + 5
         return status == 503 and lines <= set(text.splitlines())
 
-    assert eventually(says_it, BOUND + 10)
+    assert eventually(says_it, BOUND + 30)
     assert metric(process, "model_cache_extender_stale") == 1
+    asked_at = monotonic()
     age = metric(process, 'model_cache_extender_watch_age_seconds{resource="Pod"}')
     assert age >= BOUND
-    assert age >= monotonic() - down_at - 1.0
+    assert age >= asked_at - down_at - 1.0

@@ -36,6 +36,10 @@ from tests.controlplane.faults.scene import (
 
 SLOW_LIST = 30.0 if LONG else 4.0
 
+PATIENT = Timing(outage=60.0)
+"""The real times, but for the outage after which everything is listed anew: on a busy machine what
+is to be short may last longer than those ten seconds."""
+
 pytestmark = pytest.mark.long
 
 
@@ -108,7 +112,8 @@ def test_after_a_fault_of_the_watch_the_state_equals_a_fresh_list(
 ) -> None:
     case = CASES[fault]
     access = access_through(proxy, control_plane)
-    with scene(proxy, api, playground, seed, access=access, timing=case.timing) as (made, state):
+    timing = case.timing or PATIENT
+    with scene(proxy, api, playground, seed, access=access, timing=timing) as (made, state):
         armed = proxy.meet(case.verb, *case.faults, paths=PATHS)
         if case.verb != "event":
             proxy.drop()
@@ -163,7 +168,7 @@ def test_after_a_fault_of_the_list_the_state_equals_a_fresh_list(
         armed = proxy.meet("list", *case.faults, paths=PATHS) + len(PATHS)
         before = ours(made, playground)
         proxy.drop()
-        assert eventually(lambda: proxy.met > len(PATHS), 10)
+        assert eventually(lambda: proxy.met > len(PATHS), BOUND)
         assert before <= ours(made, playground)
         provoke(made, proxy, armed)
         made.settle(state)
@@ -193,10 +198,11 @@ def test_a_server_that_asks_for_patience_is_left_alone_for_so_long(
     with scene(proxy, api, playground, seed, access=access) as (made, state):
         path = NODES.path
         proxy.meet("watch", faults.answers(429, "TooManyRequests", 2), paths=[path])
+        dropped_at = monotonic()
         proxy.drop()
-        assert eventually(lambda: proxy.met == 1, 10)
-        refused_at = proxy.asked("watch", path)[-1]
-        assert eventually(lambda: len(proxy.asked("watch", path)) == 3, 15)
+        assert eventually(lambda: len(proxy.asked("watch", path, dropped_at)) >= 2, BOUND)
+        assert proxy.met == 1
+        refused_at = proxy.asked("watch", path, dropped_at)[0]
         later = [r.at - refused_at for r in proxy.requests if r.path == path and r.at > refused_at]
         assert 2.0 <= min(later) < 2.0 + BOUND
         made.churn.changes(1)
@@ -207,14 +213,15 @@ def test_a_refused_connection_is_survived_and_told(
     control_plane: ControlPlane, proxy: Proxy, api: Api, playground: str, seed: int
 ) -> None:
     access = access_through(proxy, control_plane)
-    with scene(proxy, api, playground, seed, access=access) as (made, state):
+    with scene(proxy, api, playground, seed, access=access, timing=PATIENT) as (made, state):
         made.churn.changes(1)
         proxy.down()
         cut_at = monotonic()
         made.churn.changes(3)
-        assert eventually(lambda: len(made.watching.stale(1.5)) == len(PATHS), 6)
+        assert eventually(lambda: len(made.watching.stale(1.5)) == len(PATHS), BOUND)
+        looked_at = monotonic()
         for one in made.watching.freshness():
-            assert one.age_seconds >= monotonic() - cut_at - 0.5
+            assert one.age_seconds >= looked_at - cut_at - 0.5
             assert one.last_error
         proxy.up()
         made.churn.changes(1)
@@ -232,9 +239,10 @@ def test_a_network_that_swallows_everything_is_survived_and_told(
         proxy.freeze()
         frozen_at = monotonic()
         made.churn.changes(3)
-        assert eventually(lambda: len(made.watching.stale(1.5)) == len(PATHS), 6)
+        assert eventually(lambda: len(made.watching.stale(1.5)) == len(PATHS), BOUND)
+        looked_at = monotonic()
         for one in made.watching.freshness():
-            assert one.age_seconds >= monotonic() - frozen_at - 0.5
+            assert one.age_seconds >= looked_at - frozen_at - 0.5
         Event().wait(Random(seed).uniform(0, 2))
         proxy.thaw()
         made.churn.changes(1)
@@ -252,12 +260,15 @@ def test_a_list_that_takes_long_arrives_and_its_age_is_told(
         proxy.meet("watch", faults.answers(410, "Expired"), paths=[NODES.path])
         proxy.meet("list", faults.slow_answer(SLOW_LIST), paths=[NODES.path])
         proxy.drop()
-        assert eventually(lambda: proxy.met == 2, 10)
+        assert eventually(lambda: proxy.met == 2, BOUND)
         began = monotonic()
         with Storm(made.churn, every=0.3):
-            while monotonic() - began < SLOW_LIST - 1.0:
+            while True:
+                asked_at = monotonic()
                 node = made.freshness()["Node"]
-                assert node.age_seconds >= monotonic() - began - 0.5
+                if monotonic() - began > SLOW_LIST - 1.0:
+                    break
+                assert node.age_seconds >= asked_at - began - 0.5
                 assert node.relists == 0
                 Event().wait(0.2)
         made.settle(state, bound=BOUND + 1)

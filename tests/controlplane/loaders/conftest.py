@@ -31,5 +31,8 @@ def scene(
                 control_plane, placing, inference, kubelet=kubelet, hub=hub, catalog_file=file
             )
             scene.catalog(MODEL)
-            yield scene
+            try:
+                yield scene
+            finally:
+                scene.end_of_waits()
             clear_loaders(control_plane)

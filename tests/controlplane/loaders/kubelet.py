@@ -9,30 +9,37 @@ from __future__ import annotations
 
 import json
 import signal
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Self
 
+from extender.watch.answers import UnreachableError
 from extender.watch.client import connect
-from tests.controlplane.cluster import ControlPlane, fake_node
+from tests.controlplane.cluster import ControlPlane, KubectlError, fake_node
 from tests.controlplane.shipped import LOADER_ACCOUNT, LOADERS, Object, done
 from tests.loader.loader_process import LoaderProcess
 
 HOST_DIRECTORY = "/var/lib/models"
 
 _TICK_SECONDS = 0.1
+_FAILURES = 3
+"""``failureThreshold``, as it is by default: one probe that fails on a busy machine is no sign."""
 _ALLOCATABLE = {"memory": "64Gi", "cpu": "32", "pods": "110", "nvidia.com/gpu": "8"}
 _READY = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "here"}
 
 
 class _Running:
-    """One pod's process. ``ready`` is what its status says; None: nothing yet."""
+    """One pod's process. ``ready`` is what its status says; None: nothing yet.
+
+    ``failed`` is how many probes in a row were not answered with yes.
+    """
 
     def __init__(self, pod: Object, process: LoaderProcess) -> None:
         self.pod = pod
         self.process = process
         self.ready: bool | None = None
+        self.failed = 0
 
 
 class Kubelet:
@@ -84,7 +91,7 @@ class Kubelet:
             running = list(self._running.values())
             return [one for one in running if one.pod["spec"]["nodeName"] == node]
 
-        self._control_plane.wait_for(found, 30, f"a loader on {node}")
+        self._control_plane.wait_for(found, 60, f"a loader on {node}")
         return found()[-1].process
 
     def restart(self, node: str) -> None:
@@ -112,17 +119,25 @@ class Kubelet:
     def _run(self) -> None:
         try:
             while not self._stopping.wait(_TICK_SECONDS):
-                self._turn()
+                with suppress(UnreachableError):  # the next turn asks again
+                    self._turn()
         except BaseException as error:  # noqa: BLE001 - told to the test at its end
             self.failure = error
 
     def _turn(self) -> None:
         answer = self._transport.request("GET", self._pods)
+        if not answer.ok:
+            return
         pods = {pod["metadata"]["uid"]: pod for pod in json.loads(answer.body)["items"]}
         for uid, pod in pods.items():
             if "nodeName" in pod["spec"] and not pod["metadata"].get("deletionTimestamp"):
                 if uid not in self._running:
-                    self._running[uid] = _Running(pod, self._start(pod))
+                    try:
+                        self._running[uid] = _Running(pod, self._start(pod))
+                    except KubectlError:
+                        if not self._is_there(pod):
+                            continue  # it was deleted before it had its token
+                        raise
                 self._probe(self._running[uid])
         for uid, running in list(self._running.items()):
             if uid not in pods or pods[uid]["metadata"].get("deletionTimestamp"):
@@ -151,15 +166,17 @@ class Kubelet:
         return self._processes.enter_context(process)
 
     def _probe(self, running: _Running) -> None:
-        ready = running.process.get("/readyz")[0] == 200
+        answered = running.process.get("/readyz")[0] == 200
+        running.failed = 0 if answered else running.failed + 1
+        ready = answered or (running.ready is True and running.failed < _FAILURES)
         # Asked after the probe: of a machine that died meanwhile, nobody tells what it answered.
         dead = running.pod["spec"]["nodeName"] in self._dead
         if ready is not running.ready and not dead:
-            running.ready = ready
             status: dict[str, Any] = done(running.pod)
             if not ready:
                 status["conditions"] = [{"type": "Ready", "status": "False"}]
             self._request("PATCH", running, "/status", {"status": status})
+            running.ready = ready
 
     def _end(self, uid: str, running: _Running) -> None:
         process = running.process.process
@@ -169,6 +186,11 @@ class Kubelet:
         now = {"gracePeriodSeconds": 0, "preconditions": {"uid": uid}}
         self._request("DELETE", running, "", now)
         del self._running[uid]
+
+    def _is_there(self, pod: Object) -> bool:
+        answer = self._transport.request("GET", f"{self._pods}/{pod['metadata']['name']}")
+        there: Object = json.loads(answer.body)["metadata"] if answer.ok else {}
+        return there.get("uid") == pod["metadata"]["uid"] and "deletionTimestamp" not in there
 
     def _request(self, method: str, running: _Running, below: str, body: Object) -> None:
         name = running.pod["metadata"]["name"]

@@ -25,6 +25,8 @@ MODEL: dict[str, Any] = {"name": NAME, "source": "hf://org/model"}
 PATH = f"{HOST_DIRECTORY}/{NAME}"
 SHARD = "model-00001-of-00002.safetensors"
 FILES = small_model(size=200_000)
+HELD_BACK_SECONDS = 240.0
+"""Longer than all that a test does meanwhile takes on a busy machine."""
 
 
 class Scene:
@@ -47,6 +49,7 @@ class Scene:
         self.hub = hub
         self._catalog_file = catalog_file
         hub.repositories["org/model"] = Repository(files=dict(FILES), large=500)
+        self._held_back: list[Event] = []
 
     def catalog(self, *models: dict[str, Any], **more: object) -> None:
         """Replace the catalog of all loaders, in one step as the kubelet does."""
@@ -55,16 +58,22 @@ class Scene:
         fresh.replace(self._catalog_file)
 
     def hub_waits(self, *files: str) -> Event:
-        """Let the hub hold back these files until the event that is returned is set."""
+        """Let the hub hold back these files until the event that is returned is set, or the end."""
         answers = Event()
+        self._held_back.append(answers)
 
         def wait() -> None:
-            answers.wait(60)
+            answers.wait(HELD_BACK_SECONDS)
 
         for file in files:
             waits = [Trouble(at_hub=False, meanwhile=wait) for _ in range(8)]
             self.hub.troubles[file] = waits
         return answers
+
+    def end_of_waits(self) -> None:
+        """Let the hub hold back nothing any more."""
+        for answers in self._held_back:
+            answers.set()
 
     def held(self, node: str, path: str = PATH) -> dict[str, Any]:
         """Return what the extender knows of a model on a node; empty where it knows nothing."""
@@ -76,7 +85,7 @@ class Scene:
     def state(self, node: str) -> str:
         return str(self.held(node).get("state"))
 
-    def wait_for_state(self, state: str, *nodes: str, seconds: float = 40) -> None:
+    def wait_for_state(self, state: str, *nodes: str, seconds: float = 90) -> None:
         try:
             self.control_plane.wait_for(
                 lambda: all(self.state(node) == state for node in nodes),
@@ -114,9 +123,16 @@ class Scene:
     def wait_said(self, app: str, text: str) -> None:
         self.control_plane.wait_for(
             lambda: text in said(self.control_plane, self.namespace, app),
-            30,
+            60,
             f"an event of {app} that says: {text}",
         )
+
+    def reported(self, node: str) -> list[str]:
+        """Return the states in the reports of a node's loaders, as the apiserver has them now."""
+        found = self.control_plane.get_json("pods", "-n", LOADERS)["items"]
+        here = [pod["metadata"] for pod in found if pod["spec"].get("nodeName") == node]
+        texts = (one.get("annotations", {}).get(REPORT_ANNOTATION, "{}") for one in here)
+        return [model["state"] for text in texts for model in json.loads(text).get("models", ())]
 
     def lease(self, node: str) -> dict[str, Any]:
         found: dict[str, Any] = self.control_plane.get_json(
