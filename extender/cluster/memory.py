@@ -13,7 +13,7 @@ All figures are bytes. Huge pages are a resource of their own and never part of 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 
 import msgspec
@@ -88,18 +88,7 @@ def memory_demand(
     resizes = Resizes(pod, _memory_in)
     apps, request = _requests(spec, resizes)
     limit = _limit(spec, resizes)
-    in_memory = {
-        volume.name: volume
-        for volume in spec.volumes
-        if volume.empty_dir is not None and volume.empty_dir.medium == "Memory"
-    }
-    mounts = _mounts(spec, in_memory)
-    volumes = tuple(
-        _memory_volume(
-            volume, mounts.get(name, ()), counting, (model_bytes or {}).get(name), resizes
-        )
-        for name, volume in in_memory.items()
-    )
+    volumes = _memory_volumes(spec, counting, model_bytes or {}, resizes)
     counted = sum(volume.bytes or 0 for volume in volumes if volume.counted)
     unbounded = limit is None and any(v.counted and v.bytes is None for v in volumes)
     use = apps + counted
@@ -169,61 +158,83 @@ def _limit_of_containers(spec: PodSpec, resizes: Resizes) -> int | None:
     return max(before + apps, peak)
 
 
-class _Mount(msgspec.Struct, frozen=True):
-    """A place where a container has a volume; ``stays``: the container runs as long as the pod."""
+def _memory_volumes(
+    spec: PodSpec, counting: VolumeCounting, model_bytes: Mapping[str, int], resizes: Resizes
+) -> tuple[MemoryVolume, ...]:
+    sizes = {
+        volume.name: _size(volume)
+        for volume in spec.volumes
+        if volume.empty_dir is not None and volume.empty_dir.medium == "Memory"
+    }
+    known = {
+        name: min((one for one in (size, model_bytes.get(name)) if one is not None), default=None)
+        for name, size in sizes.items()
+    }
+    capacity = _only_shared_memory(spec, sizes)
+    use = {name: 0 if name in capacity else size or 0 for name, size in known.items()}
+    held = _held(spec, use, resizes)
+    return tuple(
+        MemoryVolume(name=name, bytes=known[name], counted=not why, why=why)
+        for name, size in sizes.items()
+        for why in [_not_counted(name, size, counting, held, capacity)]
+    )
 
-    container: Container
-    path: str
-    stays: bool
 
-
-def _mounts(spec: PodSpec, volumes: Collection[str]) -> dict[str, list[_Mount]]:
-    found: dict[str, list[_Mount]] = {}
-    for init, containers in ((False, spec.containers), (True, spec.init_containers)):
-        for container in containers:
-            stays = not init or container.restart_policy == "Always"
-            for mount in container.volume_mounts:
-                if mount.name in volumes:
-                    one = _Mount(container, normal(mount.mount_path), stays)
-                    found.setdefault(mount.name, []).append(one)
-    return found
-
-
-def _memory_volume(
-    volume: Volume,
-    mounts: Sequence[_Mount],
-    counting: VolumeCounting,
-    model_bytes: int | None,
-    resizes: Resizes,
-) -> MemoryVolume:
+def _size(volume: Volume) -> int | None:
     assert volume.empty_dir is not None
     stated = volume.empty_dir.size_limit
-    size = parse_quantity(stated) if stated is not None else None
-    if size == 0:  # the API takes a sizeLimit of 0 for none
-        size = None
-    known = min((value for value in (size, model_bytes) if value is not None), default=None)
-    why = _not_counted(mounts, counting, size, resizes)
-    return MemoryVolume(name=volume.name, bytes=known, counted=not why, why=why)
+    # The API takes a sizeLimit of 0 for none.
+    return (parse_quantity(stated) if stated is not None else None) or None
+
+
+def _only_shared_memory(spec: PodSpec, volumes: Collection[str]) -> frozenset[str]:
+    """Return which of these volumes are mounted, and nowhere but at /dev/shm."""
+    mounted, elsewhere = set(), set()
+    for container in (*spec.containers, *spec.init_containers):
+        for mount in container.volume_mounts:
+            if mount.name in volumes:
+                mounted.add(mount.name)
+                if normal(mount.mount_path) != SHARED_MEMORY_MOUNT:
+                    elsewhere.add(mount.name)
+    return frozenset(mounted - elsewhere)
+
+
+def _held(spec: PodSpec, use: Mapping[str, int], resizes: Resizes) -> frozenset[str]:
+    """Return which volumes a long-running container with request = limit holds.
+
+    Its limit has to hold all that it mounts: beside one with less, the volumes come on top. ``use``
+    has each volume's bytes, as far as they are use and known.
+    """
+    held: set[str] = set()
+    sidecars = (one for one in spec.init_containers if one.restart_policy == "Always")
+    for container in (*spec.containers, *sidecars):
+        mounted = {mount.name for mount in container.volume_mounts if mount.name in use}
+        limit = _guaranteed(container, resizes) if mounted else 0
+        if limit and sum(use[name] for name in mounted) <= limit:
+            held |= mounted
+    return frozenset(held)
 
 
 def _not_counted(
-    mounts: Sequence[_Mount], counting: VolumeCounting, size: int | None, resizes: Resizes
+    name: str,
+    size: int | None,
+    counting: VolumeCounting,
+    held: Collection[str],
+    capacity: Collection[str],
 ) -> str:
     """Return why a memory-backed volume is not counted; empty where it is."""
     if counting is VolumeCounting.OFF:
         return "memory.volumes is off"
-    if any(mount.stays and _guaranteed(mount.container, resizes) for mount in mounts):
+    if name in held:
         return "a container that mounts it has request = limit, which already holds it"
     if counting is VolumeCounting.STRICT:
         return ""
-    if mounts and all(mount.path == SHARED_MEMORY_MOUNT for mount in mounts):
+    if name in capacity:
         return CAPACITY
-    if size is None:
-        return NO_SIZE_LIMIT
-    return ""
+    return NO_SIZE_LIMIT if size is None else ""
 
 
-def _guaranteed(container: Container, resizes: Resizes) -> bool:
-    """Tell whether what counts as a container's request is all that its limit lets it take."""
+def _guaranteed(container: Container, resizes: Resizes) -> int:
+    """Return a container's limit where what counts as its request is all of it; else 0."""
     limit = resizes.limit(container) or 0
-    return 0 < limit <= resizes.request(container)
+    return limit if limit <= resizes.request(container) else 0

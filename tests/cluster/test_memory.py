@@ -152,6 +152,36 @@ VOLUMES: dict[str, tuple[dict[str, Any], float]] = {
         },
         12,
     ),
+    "request = limit of a small container beside it does not": (
+        {
+            "containers": [
+                container("a", "1Gi", mounts=("ram",)),
+                container("exporter", "1Gi", "1Gi", mounts=("ram",)),
+            ],
+            "volumes": [ram()],
+        },
+        12,
+    ),
+    "a limit that holds one volume and not both holds none": (
+        {
+            "containers": [
+                container("a", "12Gi", "12Gi", mounts=("ram:/a", "more:/b")),
+                container("b", "1Gi"),
+            ],
+            "volumes": [ram(), ram("more", "3Gi")],
+        },
+        26,
+    ),
+    "shared memory takes nothing of the room for a volume": (
+        {
+            "containers": [
+                container("a", "12Gi", "12Gi", mounts=("ram:/a", "shm:/dev/shm")),
+                container("b", "1Gi"),
+            ],
+            "volumes": [ram(), ram("shm", "16Gi")],
+        },
+        13,
+    ),
     "request = limit of another container does not": (
         {
             "containers": [

@@ -200,6 +200,28 @@ CASES = {
         pod("p", [container(request="32Gi", limit="32Gi", mounts=MOUNTED)], [ram()]),
         None,
     ),
+    "request = limit of less than the volume does not": (
+        pod(
+            "p",
+            [
+                container(request="8Gi", mounts=MOUNTED),
+                container("exporter", request="64Mi", limit="64Mi", mounts=MOUNTED),
+            ],
+            [ram()],
+        ),
+        "28736Mi",
+    ),
+    "a limit that holds one volume and not both holds none": (
+        pod(
+            "p",
+            [
+                container(request="32Gi", limit="32Gi", mounts={"ram": "/a", "more": "/b"}),
+                container("b", request="1Gi"),
+            ],
+            [ram(), ram("more")],
+        ),
+        "73Gi",
+    ),
     "an init container that needs more covers it": (
         pod(
             "p",

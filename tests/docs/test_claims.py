@@ -38,12 +38,26 @@ def taker(
     return spec | ({"resources": {"requests": {"memory": whole}}} if whole else {})
 
 
+def with_exporter(spec: dict[str, Any]) -> dict[str, Any]:
+    """The same beside a small container that mounts the volume as well."""
+    resources = {kind: {"memory": "1Gi"} for kind in ("requests", "limits")}
+    mounts = spec["containers"][0]["volumeMounts"]
+    exporter = {"name": "e", "image": "i", "resources": resources, "volumeMounts": mounts}
+    return spec | {"containers": [*spec["containers"], exporter]}
+
+
 TAKES: dict[str, dict[str, Any]] = {
     "requests 8Gi, a volume with `sizeLimit: 20Gi`": taker(),
     "the same, with a limit of 24Gi on every container together": taker(limit="24Gi"),
     "the same, with `spec.resources.requests.memory: 28Gi` of the pod": taker(whole="28Gi"),
     "a container with request = limit = 28Gi that mounts the volume": taker(
         request="28Gi", limit="28Gi"
+    ),
+    "the same, and a second container with request = limit = 1Gi that mounts it, too": with_exporter(
+        taker(request="28Gi", limit="28Gi")
+    ),
+    "requests 8Gi, and a second container with request = limit = 1Gi, both of which mount it": (
+        with_exporter(taker())
     ),
     "requests 8Gi, `/dev/shm` of 16Gi": taker(volume=SHM, at="/dev/shm"),
     "requests 8Gi, a volume without `sizeLimit`": taker(volume=UNSIZED),

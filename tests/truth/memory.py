@@ -160,10 +160,26 @@ def _counted(volume: Object, pod: Object) -> Decimal:
     running = [*spec["containers"], *filter(_is_sidecar, spec.get("initContainers", []))]
     if mounts and all(path == "/dev/shm" for _, path in mounts):
         return Decimal()
-    covered = any(one in running and _is_guaranteed(pod, one) for one, _ in mounts)
+    covered = any(one in running and _holds(pod, one) for one, _ in mounts)
     return Decimal() if covered else size
 
 
-def _is_guaranteed(pod: Object, container: Object) -> bool:
+def _holds(pod: Object, container: Object) -> bool:
+    """Tell whether a container requests its limit, and has room in it for all it mounts."""
     limit = _of(pod, container, "limits", "memory")
-    return bool(limit) and limit <= _of(pod, container, "requests", "memory")
+    if not limit or limit > _of(pod, container, "requests", "memory"):
+        return False
+    spec = pod["spec"]
+    names = {mount["name"] for mount in container.get("volumeMounts", [])}
+    every = [
+        mount
+        for one in [*spec["containers"], *spec.get("initContainers", [])]
+        for mount in one.get("volumeMounts", [])
+    ]
+    used = {each["name"] for each in every if each["mountPath"].rstrip("/") != "/dev/shm"}
+    sizes = [
+        amount(volume["emptyDir"].get("sizeLimit", "0"))
+        for volume in spec.get("volumes", [])
+        if volume["name"] in names & used and volume.get("emptyDir", {}).get("medium") == "Memory"
+    ]
+    return sum(sizes, Decimal()) <= limit
