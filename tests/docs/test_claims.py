@@ -53,8 +53,8 @@ TAKES: dict[str, dict[str, Any]] = {
     "a container with request = limit = 28Gi that mounts the volume": taker(
         request="28Gi", limit="28Gi"
     ),
-    "the same, and a second container with request = limit = 1Gi that mounts it, too": with_exporter(
-        taker(request="28Gi", limit="28Gi")
+    "the same, and a second container with request = limit = 1Gi that mounts it, too": (
+        with_exporter(taker(request="28Gi", limit="28Gi"))
     ),
     "requests 8Gi, and a second container with request = limit = 1Gi, both of which mount it": (
         with_exporter(taker())
