@@ -122,6 +122,26 @@ class Report(Document, frozen=True, kw_only=True):
     unlisted: Unlisted | None = None
 
 
+class Unreadable(msgspec.Struct, frozen=True):
+    """An entry of a report that is not of this schema; ``path`` is empty where it has none."""
+
+    path: str
+    problem: str
+
+
+class _Sheet(Document, frozen=True, kw_only=True):
+    """A report whose models are read one by one."""
+
+    version: int = VERSION
+    directory: str
+    models: tuple[msgspec.Raw, ...] = ()
+    unlisted: Unlisted | None = None
+
+
+class _Named(Document, frozen=True, kw_only=True):
+    path: str
+
+
 class Transfer(Document, frozen=True, kw_only=True):
     """A download that is under way: bytes, and bytes per second of late."""
 
@@ -187,9 +207,12 @@ D = TypeVar("D", Report, Progress, Wanted)
 
 
 _DECODERS: dict[type[Any], msgspec.json.Decoder[Any]] = {
-    kind: msgspec.json.Decoder(kind) for kind in (Report, Progress, Wanted)
+    kind: msgspec.json.Decoder(kind)
+    for kind in (Report, Progress, Wanted, _Sheet, ReportedModel, _Named)
 }
 """Made at import, by one thread: see ``kube.decode``."""
+
+_ODD = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
 def read(text: str, kind: type[D]) -> D:
@@ -199,14 +222,44 @@ def read(text: str, kind: type[D]) -> D:
     """
     try:
         document: D = _DECODERS[kind].decode(text)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+    except _ODD as error:
         raise InvalidReportError(f"not a {kind.__name__.lower()}: {error}") from error
-    if document.version != VERSION:
-        raise InvalidReportError(
-            f"{kind.__name__.lower()} has version {document.version}, known is {VERSION}; "
-            "let loader and extender be of one release"
-        )
+    _expect_known(document.version, kind.__name__.lower())
     return document
+
+
+def _expect_known(version: int, what: str) -> None:
+    if version != VERSION:
+        raise InvalidReportError(
+            f"{what} has version {version}, known is {VERSION}; let loader and extender be of one "
+            "release"
+        )
+
+
+def read_report_entries(text: str) -> tuple[Report, tuple[ReportedModel | Unreadable, ...]]:
+    """Read a report of which single models may be odd; return it, and its models in their order.
+
+    Raises InvalidReportError where the rest of it is none, or of a version that is not known.
+    """
+    try:
+        sheet: _Sheet = _DECODERS[_Sheet].decode(text)
+    except _ODD as error:
+        raise InvalidReportError(f"not a report: {error}") from error
+    _expect_known(sheet.version, "report")
+    report = Report(directory=sheet.directory, unlisted=sheet.unlisted)
+    return report, tuple(_entry(raw) for raw in sheet.models)
+
+
+def _entry(raw: msgspec.Raw) -> ReportedModel | Unreadable:
+    try:
+        model: ReportedModel = _DECODERS[ReportedModel].decode(raw)
+    except _ODD as error:
+        try:
+            path = _DECODERS[_Named].decode(raw).path
+        except _ODD:
+            path = ""
+        return Unreadable(path, str(error))
+    return model
 
 
 def write(document: Report | Progress | Wanted) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 import msgspec
+import structlog
 
 from extender.cli.source import (
     cluster_options,
@@ -17,6 +18,8 @@ from extender.cli.source import (
 from extender.config import ExtenderConfiguration, check_listeners, load_configuration
 from extender.errors import InvalidConfigurationError, UsageError
 from extender.serving.logs import configure_logging
+
+log = structlog.get_logger("extender.cluster")
 
 
 @click.command()
@@ -69,7 +72,7 @@ def serve(
         from extender.cli.live import watched_service
 
         service = watched_service(
-            new_state(configuration),
+            new_state(configuration, name_problem=_name_problem),
             configuration,
             kubeconfig=kubeconfig,
             kube_context=kube_context,
@@ -77,6 +80,10 @@ def serve(
             lease=lease,
         )
     Server(service, configuration).run()
+
+
+def _name_problem(name: str, problem: str) -> None:
+    log.warning("object cannot be read", object=name, error=problem)
 
 
 def _configuration(

@@ -44,14 +44,16 @@ def new_state(
     configuration: ExtenderConfiguration,
     clock: Callable[[], float] = time.time,
     steady: Callable[[], float] = time.monotonic,
+    name_problem: Callable[[str, str], None] = lambda _object, _problem: None,
 ) -> ClusterState:
-    """Make an empty state as configured. For its clocks see ``ClusterState``."""
+    """Make an empty state as configured. For its clocks and problems see ``ClusterState``."""
     return ClusterState(
         clock=clock,
         steady=steady,
         counting=configuration.memory.volumes,
         trusted_namespaces=configuration.evidence.trusted_namespaces,
         learn=configuration.estimate.learn,
+        name_problem=name_problem,
     )
 
 

@@ -234,8 +234,9 @@ class Inventory:
         for witness in (*said.left, *said.present):
             if not self._vouches(witness.namespace, namespace):
                 continue
-            for holding in witness.above(path):
-                direct = better(direct, holding)
+            held = witness.above(path)
+            if held is not None:
+                direct = better(direct, held)
             for holding in witness.below(path):
                 below = better(below, holding)
             untold = untold or witness.is_silent_on(path)

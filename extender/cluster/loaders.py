@@ -219,7 +219,7 @@ class Loaders:
             )
         except InvalidReportError as error:
             return None, f"its report does not count: {error}"
-        return reported, ""
+        return reported, reported.spoilt
 
     def misread(self, uid: str, pod: Pod) -> bool:
         """Tell whether a known loader pod's report is not what is known of it."""

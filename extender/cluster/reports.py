@@ -2,7 +2,9 @@
 
 It may speak only of what lies under a host directory that its pod mounts writable. A report that
 cannot be read, or that claims more, does not count at all: what a loader of another release says by
-half might be taken for absence.
+half might be taken for absence. Where single entries cannot be read the others count. The model of
+such an entry is ``failed``; where not even its path can be told, all that the report does not name
+is as it was before there was one. Neither sends a pod to a model that may not be there.
 """
 
 from __future__ import annotations
@@ -19,25 +21,35 @@ from extender.kube.times import unix_time
 from extender.report import (
     MAX_REASON_CHARACTERS,
     MAX_REPORT_BYTES,
-    Report,
     ReportedModel,
-    read,
+    ReportedState,
+    Unreadable,
+    read_report_entries,
 )
 from extender.workload.volumes import is_within, normal
 
 _ITS_OWN = ContainerLog()
+
+_SHOWN = 80
+"""Characters of a spoilt entry's path."""
+
+_TOLD = 3
+"""Spoilt entries that are told of one by one."""
 
 
 class Reported(msgspec.Struct, frozen=True, kw_only=True):
     """What a pod's report says: holdings by path, all of them ``verified``.
 
     A path under ``directory`` that is not among the holdings is absent, unless the report says that
-    it had to leave some out (``incomplete``).
+    it had to leave some out (``incomplete``), or has an entry that may be of any (``unclear``).
+    ``spoilt`` says what is wrong with the entries that cannot be read, empty where all can.
     """
 
     directory: str
     holdings: Mapping[str, Holding]
     incomplete: bool = False
+    unclear: bool = False
+    spoilt: str = ""
 
 
 def read_report(
@@ -56,7 +68,7 @@ def read_report(
     """
     if len(text.encode()) > MAX_REPORT_BYTES:
         raise InvalidReportError(f"the report has more than {MAX_REPORT_BYTES} bytes")
-    report = read(text, Report)
+    report, entries = read_report_entries(text)
     directory = normal(report.directory)
     if not any(is_within(directory, mounted) for mounted in directories):
         raise InvalidReportError(
@@ -65,24 +77,57 @@ def read_report(
         )
     known = before.holdings if before is not None else {}
     holdings: dict[str, Holding] = {}
-    for model in report.models:
-        holding = _holding(model, directory, witness=witness, namespace=namespace, told=told)
-        holdings[holding.path] = _since(holding, known.get(holding.path))
+    spoilt: list[str] = []
+    unclear = False
+    for at, entry in enumerate(entries):
+        path = _path(entry.path, directory)
+        if isinstance(entry, ReportedModel) and path and path not in holdings:
+            holding = _holding(entry, path, witness=witness, namespace=namespace, told=told)
+        else:
+            why = _why_spoilt(entry, path)
+            spoilt.append(f"models[{at}] {_plain(entry.path[:_SHOWN])!r} {why}")
+            if not path:
+                unclear = True
+                continue
+            nothing = ReportedModel(
+                path=entry.path,
+                state=ReportedState.FAILED,
+                reason=f"its entry in the report cannot be read: it {why}",
+            )
+            holding = _holding(nothing, path, witness=witness, namespace=namespace, told=told)
+        holdings[path] = _since(holding, known.get(path))
     return Reported(
         directory=sys.intern(directory),
         holdings=holdings,
         incomplete=report.unlisted is not None,
+        unclear=unclear,
+        spoilt=_counted(spoilt),
     )
 
 
+def _path(said: str, directory: str) -> str:
+    """Return the path on the node that an entry speaks of; empty where it is none below ours."""
+    path = normal(f"{directory}/{said}")
+    below = path != directory and is_within(path, directory) and _plain(path) == path
+    return path if said and below else ""
+
+
+def _why_spoilt(entry: ReportedModel | Unreadable, path: str) -> str:
+    if isinstance(entry, Unreadable):
+        return f"is not of this release: {_plain(entry.problem)}"
+    return "is there twice" if path else "is not a path below its directory"
+
+
+def _counted(spoilt: list[str]) -> str:
+    if not spoilt:
+        return ""
+    some = "; ".join(spoilt[:_TOLD]) + "; ..." * (len(spoilt) > _TOLD)
+    return f"{len(spoilt)} of its report's models cannot be read: {some}"
+
+
 def _holding(
-    model: ReportedModel, directory: str, *, witness: str, namespace: str, told: float
+    model: ReportedModel, path: str, *, witness: str, namespace: str, told: float
 ) -> Holding:
-    path = normal(f"{directory}/{model.path}")
-    if path == directory or not is_within(path, directory) or _plain(path) != path:
-        raise InvalidReportError(
-            f"the report names path {_plain(model.path)!r}, which is not one below its directory"
-        )
     state = ModelState(model.state.value)
     proven = unix_time(model.proven_at) if model.proven_at else None
     return Holding(

@@ -67,6 +67,8 @@ class ClusterState:
     Without it ``clock`` is taken for such a one.
     ``listing``, ``upsert`` and ``delete`` are called by watch threads; ``view`` by requests.
     ``learn``: starts that happened correct later estimates. ``open_lately``: see ``ledger``.
+    ``name_problem`` is called with an object and what is wrong with it, once for each text; it must
+    be quick.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class ClusterState:
         templates: Templates | None = None,
         learn: bool = True,
         open_lately: int = OPEN_LATELY,
+        name_problem: Callable[[str, str], None] = lambda _object, _problem: None,
     ) -> None:
         self.templates = templates or Templates()
         self.counting = counting
@@ -92,6 +95,7 @@ class ClusterState:
         self._starts = Starts(learn=learn)
         self._opted_in: set[str] = set()
         self._problems: LRUCache[str, str] = LRUCache(_MAX_PROBLEMS)
+        self._name_problem = name_problem
         self._view: View | None = None
         self._told: list[Callable[[], None]] = []
 
@@ -561,10 +565,13 @@ class ClusterState:
 
     def _problem(self, kind: type[KubeObject], metadata: ObjectMeta | PodFacts, error: str) -> None:
         """Note what is wrong with an object now, if anything is."""
-        if error:
-            self._problems[_name(kind, metadata)] = error
-        else:
-            self._problems.pop(_name(kind, metadata), None)
+        name = _name(kind, metadata)
+        if not error:
+            self._problems.pop(name, None)
+            return
+        if self._problems.get(name) != error:
+            self._name_problem(name, error)
+        self._problems[name] = error
 
 
 def _name(kind: type[KubeObject], metadata: ObjectMeta | PodFacts) -> str:

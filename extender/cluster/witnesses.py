@@ -39,8 +39,8 @@ from extender.workload.volumes import is_within
 class LoaderPod(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One loader's pod on one node, reduced to what it vouches for.
 
-    ``unread`` says why its report does not count, empty where there is none or it does. ``log`` is
-    where it tells how it is; None where no container has run that could.
+    ``unread`` says why its report, or a part of it, does not count; empty where there is none or
+    all of it does. ``log`` is where it tells how it is; None where no container has run that could.
     """
 
     uid: str
@@ -108,16 +108,14 @@ class Witness:
     def _paths(self) -> list[str]:
         return sorted(self.held)
 
-    def above(self, path: str) -> Iterator[Holding]:
-        """Yield what is held of a path: at it, or at a directory that it lies in."""
-        while True:
+    def above(self, path: str) -> Holding | None:
+        """Return what is held of a path: at it, else at the nearest directory that it lies in."""
+        while path:
             holding = self.held.get(path)
             if holding is not None:
-                yield holding
-            parent = path.rpartition("/")[0]
-            if not parent:
-                return
-            path = parent
+                return holding
+            path = path.rpartition("/")[0]
+        return None
 
     def below(self, path: str) -> Iterator[Holding]:
         """Yield what is held in a directory."""
@@ -135,7 +133,10 @@ class Witness:
     def _holdings(self) -> Iterable[Holding]:
         pod = self.pod
         if pod.reported is not None:
-            return [self._reported(holding) for holding in pod.reported.holdings.values()]
+            said = [self._reported(holding) for holding in pod.reported.holdings.values()]
+            if pod.reported.unclear:
+                said.append(self._unreported(pod.reported.directory))
+            return said
         if pod.template.reports:
             return [self._unreported(directory) for directory in pod.template.directories]
         declared = [self._plain(m.path, Evidence.DECLARED, m) for m in pod.template.models]

@@ -230,18 +230,8 @@ def test_what_was_stale_does_not_grow_fresh_by_the_end_of_its_pod(
         ('{"directory": "/etc"}', "mount that directory"),
         ('{"directory": "/var/lib"}', "mount that directory"),
         ('{"directory": "/var/lib/models/../../lib"}', "mount that directory"),
-        (
-            '{"directory": "/var/lib/models", "models": [{"path": "../x", "state": "ready"}]}',
-            "below its directory",
-        ),
-        (
-            '{"directory": "/var/lib/models", "models": [{"path": ".", "state": "ready"}]}',
-            "below its directory",
-        ),
-        (
-            '{"directory": "/var/lib/models", "models": [{"path": "\\u001b", "state": "ready"}]}',
-            "below its directory",
-        ),
+        ('{"directory": "/var/lib/models", "models": 5}', "$.models"),
+        ('{"version": 2, "directory": "/var/lib/models", "models": [5]}', "version 2"),
         (" " * (MAX_REPORT_BYTES + 1), "more than"),
     ],
 )
@@ -256,6 +246,133 @@ def test_a_report_that_cannot_be_read_or_claims_too_much_is_named_and_does_not_c
     apply(state, reporting_pod("a", READY, reported()))
     assert state.problems() == {}
     assert on(state) is ModelState.READY
+
+
+GOOD = '{"path": "other", "state": "ready", "bytes": 5}'
+
+
+def with_entries(*entries: str) -> str:
+    return f'{{"directory": "/var/lib/models", "models": [{", ".join(entries)}]}}'
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ('{"path": "llama-3.1-8b-instruct", "state": "evicting"}', "$.state"),
+        ('{"path": "llama-3.1-8b-instruct"}', "state"),
+        ('{"path": "llama-3.1-8b-instruct", "state": "ready", "bytes": -1}', "$.bytes"),
+        ('{"path": "llama-3.1-8b-instruct", "state": "ready", "bytes": 1e999}', ""),
+        (
+            '{"path": "llama-3.1-8b-instruct", "state": "ready", "reason": {"\\u001b": 1}}',
+            "$.reason",
+        ),
+    ],
+)
+def test_a_model_whose_entry_cannot_be_read_failed_and_the_others_count(
+    state: ClusterState, entry: str, said: str
+) -> None:
+    apply(state, reporting_pod("a", READY, reported()))
+    assert on(state) is ModelState.READY
+    apply(state, reporting_pod("a", READY, with_entries(GOOD, entry)))
+    assert on(state, path="/var/lib/models/other") is ModelState.READY
+    assert on(state, path="/var/lib/models/neither") is ModelState.ABSENT
+    held = asked(state).nodes["a"]
+    assert (held.state, held.evidence) == (ModelState.FAILED, Evidence.VERIFIED)
+    assert said in held.reason
+    (problem,) = state.problems().values()
+    assert "models[1] 'llama-3.1-8b-instruct'" in problem
+    assert said in problem
+    assert problem.isprintable()
+    apply(state, reporting_pod("a", READY, reported()))
+    assert on(state) is ModelState.READY
+    assert state.problems() == {}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        '{"path": "../x", "state": "ready"}',
+        '{"path": "", "state": "ready"}',
+        '{"path": ".", "state": "ready"}',
+        '{"path": "x/..", "state": "ready"}',
+        '{"path": "\\u001b", "state": "ready"}',
+        '{"path": 5, "state": "ready"}',
+        '{"state": "ready"}',
+        "null",
+        "[[]]",
+    ],
+)
+def test_an_entry_that_tells_no_path_leaves_what_the_report_does_not_name_as_unreported(
+    state: ClusterState, entry: str
+) -> None:
+    """It may speak of any: what is not named is neither there nor absent."""
+    apply(state, reporting_pod("a", READY, with_entries(GOOD, entry)))
+    assert on(state, path="/var/lib/models/other") is ModelState.READY
+    held = asked(state).nodes["a"]
+    assert (held.state, held.evidence) == (ModelState.LOADING, Evidence.ASSUMED)
+    (problem,) = state.problems().values()
+    assert held.reason == problem
+    assert "1 of its report's models cannot be read: models[1]" in problem
+    assert problem.isprintable()
+    assert on(state, path="/etc") is None
+
+
+def test_of_two_entries_for_one_path_neither_counts(state: ClusterState) -> None:
+    ready, failed = (
+        f'{{"path": "{path}", "state": "{said}"}}'
+        for path, said in (("llama-3.1-8b-instruct", "ready"), ("llama-3.1-8b-instruct/", "failed"))
+    )
+    for entries in ((ready, failed), (failed, ready), (ready, ready)):
+        apply(state, reporting_pod("a", READY, with_entries(GOOD, *entries)))
+        assert on(state) is ModelState.FAILED
+        assert on(state, path="/var/lib/models/other") is ModelState.READY
+        assert "is there twice" in "".join(state.problems().values())
+
+
+def test_many_entries_that_cannot_be_read_are_counted(state: ClusterState) -> None:
+    odd = [f'{{"path": "{"x" * 500}{at}"}}' for at in range(50)]
+    apply(state, reporting_pod("a", READY, with_entries(*odd)))
+    (problem,) = state.problems().values()
+    assert "50 of its report's models" in problem
+    assert len(problem) < 1_000
+
+
+def test_an_odd_entry_of_the_newer_of_two_pods_is_not_vouched_for_by_the_older_one(
+    state: ClusterState, clock: Clock
+) -> None:
+    """In a rolling update both reports stand; what the newer one cannot say is not there."""
+    apply(state, reporting_pod("a", READY, reported(), uid="old"))
+    clock.now += 5
+    odd = with_entries('{"path": "llama-3.1-8b-instruct", "state": "?"}')
+    apply(state, reporting_pod("a", READY, odd, uid="new"))
+    assert on(state) is ModelState.FAILED
+    state.delete(reporting_pod("a", READY, reported(), uid="old"))
+    assert on(state) is ModelState.FAILED
+
+
+def test_what_is_wrong_with_an_object_is_told_once_for_each_text(clock: Clock) -> None:
+    told: list[tuple[str, str]] = []
+    state = ClusterState(
+        clock=clock, name_problem=lambda name, problem: told.append((name, problem))
+    )
+    apply(state, our_loader(), node("a"))
+    odd = reporting_pod("a", READY, with_entries("5"))
+    apply(state, odd, odd, reporting_pod("a", READY, "{"), reporting_pod("a", READY, "{"))
+    assert [name for name, _ in told] == ["Pod inference/model-cache-loader-a"] * 2
+    assert "models[0]" in told[0][1]
+    apply(state, reporting_pod("a", READY, reported()), odd)
+    assert len(told) == 3
+
+
+def test_the_nearest_of_a_reports_models_answers_for_a_path(state: ClusterState) -> None:
+    """An old model that is kept for its grace may have one of the catalog below it."""
+    models = (
+        ReportedModel(path="llama-3.1-8b-instruct", state=ReportedState.READY),
+        ReportedModel(path="llama-3.1-8b-instruct/b", state=ReportedState.LOADING),
+    )
+    apply(state, reporting_pod("a", READY, Report(directory="/var/lib/models", models=models)))
+    assert on(state, path=f"{HOST_MODEL}/b/shard") is ModelState.LOADING
+    assert on(state, path=f"{HOST_MODEL}/c") is ModelState.READY
 
 
 def test_a_pod_whose_report_is_spoilt_is_believed_for_a_while(state: ClusterState) -> None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import Any
+
+from tests.serving.running import kubeconfig, running
+from tests.watch.fake_apiserver import FakeApiserver
+
+SOON = 30.0
 
 PROGRAM = """
 import logging, sys, structlog
@@ -59,3 +66,19 @@ def test_our_records_and_those_of_libraries_have_one_form() -> None:
 def test_what_is_below_the_level_is_not_said() -> None:
     assert [line["event"] for line in said("ERROR")] == ["failed", "failed there"]
     assert said("DEBUG")[0]["event"] == "asked"
+
+
+def test_an_object_of_which_a_part_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with FakeApiserver() as api:
+        api.put("/api/v1/nodes", "odd", status={"allocatable": {"memory": "lots"}})
+        with running(tmp_path, "--kubeconfig", kubeconfig(tmp_path, api.url)) as server:
+            end = time.monotonic() + SOON
+            named: list[dict[str, Any]] = []
+            while not named and time.monotonic() < end:
+                whole = server.log().splitlines(keepends=True)
+                lines = [json.loads(line) for line in whole if line.endswith("\n")]
+                named = [line for line in lines if line["event"] == "object cannot be read"]
+                time.sleep(0.05)
+    (line,) = named
+    assert line["object"] == "Node odd"
+    assert "status.allocatable.memory" in line["error"]
