@@ -18,7 +18,7 @@ from extender.cli.source import path_argument
 from extender.errors import InvalidObjectError, UsageError
 from extender.explain.table import table
 from extender.kube.quantity import format_bytes
-from extender.loader.proof.verdict import Level, Verdict
+from extender.loader.proof.verdict import Level, Problem, ProblemKind, Verdict
 from extender.loader.sources import as_text
 from extender.serving.logs import configure_logging
 
@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 
 output_option = click.option(
     "-o", "--output", default="table", type=click.Choice(["table", "json"]), help="How to print it."
+)
+
+
+NOTHING_THERE = Verdict(
+    ok=False,
+    level=Level.MARKER,
+    problems=(Problem("", ProblemKind.EMPTY, "empty: nothing to verify"),),
 )
 
 
@@ -57,15 +64,18 @@ def verify(*, directory: Path, level: str, output: str) -> None:
     """Tell whether the models in DIRECTORY are whole.
 
     DIRECTORY is a model, a cache of models, or a cache of the Hugging Face hub, whoever filled it.
-    Nothing is changed. Exit code: 0 all are whole, 1 one is damaged, 2 it cannot be looked at.
+    Nothing is changed. Exit code: 0 all are whole, 1 one is damaged, or there is none (empty), 2 it
+    cannot be looked at.
     """
     from extender.loader.proof.verify import verify as prove
-    from extender.loader.stored import model_directories
+    from extender.loader.stored import is_empty, model_directories
 
     try:
-        verdicts = [
-            (found, prove(found, level=Level(level))) for found in model_directories(directory)
-        ]
+        models = model_directories(directory)
+        if not models or (models == [directory] and is_empty(directory)):
+            verdicts = [(directory, NOTHING_THERE)]
+        else:
+            verdicts = [(found, prove(found, level=Level(level))) for found in models]
     except OSError as error:
         raise UsageError(f"{error.filename or directory}: {error.strerror or error}") from error
     whole = all(verdict.ok for _, verdict in verdicts)
@@ -251,7 +261,10 @@ def _print_verdicts(verdicts: list[tuple[Path, Verdict]]) -> None:
     click.echo(table(header, rows))
     for path, verdict in verdicts:
         notes = [
-            *(f"  damaged: {problem}" for problem in verdict.problems),
+            *(
+                f"  {problem}" if verdict is NOTHING_THERE else f"  damaged: {problem}"
+                for problem in verdict.problems
+            ),
             *(f"  not checked: {note}" for note in verdict.unchecked),
         ]
         if notes:

@@ -32,6 +32,13 @@ PROGRESS_SECONDS = 5.0
 RENEWALS = 3
 """So often the Lease is renewed in the time that it lasts."""
 
+LOOK_RENEWALS = 2
+"""After so many renewals the report on the pod is looked at, one GET from the apiserver's cache."""
+
+MOST_LOOK_SECONDS = 3600.0
+"""And so seldom where it was taken off each time: whoever does that would do it for ever, and each
+update of a bound pod makes kube-scheduler try all refused pods again."""
+
 _LOOK_SECONDS = 0.5
 
 
@@ -79,6 +86,8 @@ class Announcer:
         self._stopping = Event()
         self._asked: deque[Event] = deque()
         self._renewed_at = float("-inf")
+        self._look_seconds = self._look_in = LOOK_RENEWALS * self._renew_seconds
+        self._look_at = clock() + self._look_in
         self._progress = Progress()
         self._thread = Thread(target=self._run, name="announcing", daemon=True)
 
@@ -139,12 +148,14 @@ class Announcer:
         for told in asked:
             told.set()
         self._renew()
+        self._look_at_report()
 
     def _report(self) -> None:
         report = self._table.report(self._host_directory(), self._catalog.catalog, self._looked_at)
         if self._reporter.report(report):
             states = [model.state.value for model in report.models]
             log.info("reported", **{state: states.count(state) for state in sorted(set(states))})
+            self._look_at = self._clock() + self._look_in  # not at what the cache has yet to see
         self._has_told = True
 
     def _renew(self) -> None:
@@ -154,3 +165,17 @@ class Announcer:
         if self._clock() - self._renewed_at >= due and self._speaker.speaks():
             self._reporter.renew(progress, node_uid=self._node_uid())
             self._renewed_at, self._progress = self._clock(), progress
+
+    def _look_at_report(self) -> None:
+        """Have the report written again where somebody took it off the pod."""
+        if self._clock() < self._look_at:
+            return
+        self._look_at = self._clock() + self._look_in
+        if self._reporter.stands():
+            self._look_in = self._look_seconds
+            return
+        self._look_in = min(2 * self._look_in, MOST_LOOK_SECONDS)
+        log.warning(
+            "the report was taken off the pod; written again",
+            looked_at_again_in_seconds=round(self._look_in),
+        )

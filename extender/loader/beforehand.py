@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import structlog
+
+from extender.addresses import shown
 from extender.loader.damaged import IncompleteError
 from extender.loader.layout import Writing
 from extender.loader.proof.marker import Marker
-from extender.loader.proof.names import may_lack
+from extender.loader.proof.names import may_lack, models_among
 from extender.loader.proof.scan import Found, Scan
 from extender.loader.proof.verdict import Level, Problem, Verdict
 from extender.loader.proof.weights import lacking, shape
 from extender.loader.sources import Listing
+
+log = structlog.get_logger("extender.loader")
+
+_TOLD = 3
+"""Directories that are named one by one."""
 
 
 def expect_whole(path: str, listing: Listing) -> None:
@@ -21,6 +29,20 @@ def expect_whole(path: str, listing: Listing) -> None:
     if problems:
         verdict = Verdict(ok=False, level=Level.SIZES, problems=tuple(problems))
         raise IncompleteError(path, verdict, listing)
+
+
+def tell_of_several(path: str, listing: Listing) -> None:
+    """Say that a source looks like a directory of models, where nobody vouches that it is one."""
+    models = [] if listing.vouched else models_among(file.path for file in listing.files)
+    if models:
+        log.warning(
+            "directories of models taken as one",
+            model=path,
+            directories=", ".join(models[:_TOLD]) + ", ..." * (len(models) > _TOLD),
+            number=len(models),
+            source=shown(listing.source),
+            remedy="name one of them in the address, unless all are meant",
+        )
 
 
 def problems_told(directory: Path, listing: Listing) -> tuple[Problem, ...]:

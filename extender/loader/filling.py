@@ -15,12 +15,13 @@ import structlog
 from extender.addresses import shown
 from extender.errors import CacheError, LockHeldError
 from extender.kube.quantity import format_bytes
+from extender.loader.candidates import NotNearbyError
 from extender.loader.comparing import is_of_commit, same
 from extender.loader.damaged import DamagedError
 from extender.loader.disk_space import disk_space, is_memory, is_writable
 from extender.loader.layout import CacheDirectory, Writing, unwritable, writing
 from extender.loader.mend import condemn_found
-from extender.loader.nearby import NotNearbyError, nearby
+from extender.loader.nearby import nearby
 from extender.loader.obtaining import Obtainer
 from extender.loader.open_files import OpenFiles
 from extender.loader.origin import Origin, opener

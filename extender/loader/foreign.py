@@ -43,21 +43,27 @@ def left_by_others(held: Writing, listing: Listing) -> bool:
         ) from error
 
 
-def expect_none_below(held: Writing) -> None:
+def expect_none_below(held: Writing, *, replaced: bool) -> None:
     """Raise NotRemovedError where another model of ours lies below a model's path.
 
-    It had that path in an earlier catalog, and stays for its grace: pods may read it. Or somebody
-    put it into a model.
+    Somebody put it into the model that is to be ``replaced``: no loader looks for models there. Or
+    it had that path in an earlier catalog, and stays for its grace: pods may read it.
     """
     for parent, folders, names in os.walk(held.final):
         folders.sort()
         below = Path(parent).relative_to(held.final)
-        if MARKER in names and below != Path():
-            raise NotRemovedError(
-                f"{held.final}: the model {held.path}/{below.as_posix()} lies in this directory; "
-                "this one is fetched once that has gone, which a loader removes when its grace "
-                "is over (or remove it, or give this one another path)"
-            )
+        if MARKER not in names or below == Path():
+            continue
+        remedy = (
+            "it would go with the revision that is there: move it out, and the new one comes"
+            if replaced
+            else "this one is fetched once that has gone, which a loader removes when its grace "
+            "is over (or remove it, or give this one another path)"
+        )
+        raise NotRemovedError(
+            f"{held.final}: the model {held.path}/{below.as_posix()} lies in this directory; "
+            f"{remedy}"
+        )
 
 
 class Foreigners:

@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from extender.addresses import shown
-from extender.errors import ExtenderError
+from extender.loader.candidates import NotNearbyError, candidates, has_all_of, place_of
 from extender.loader.origin import Origin
 from extender.loader.proof.manifest import (
     Expected,
@@ -31,15 +31,11 @@ from extender.loader.proof.verdict import Level
 from extender.loader.proof.verify import verify
 from extender.loader.sources import Listing, RemoteFile, Source, SourceError
 from extender.loader.sources.urls import FILE, HUB, Location, locate
-from extender.loader.stored import model_directories, models_of_cache
+from extender.loader.stored import model_directories
 
 log = structlog.get_logger("extender.loader")
 
 _UNKNOWN = Expected()
-
-
-class NotNearbyError(ExtenderError):
-    """A directory that does not hold the model, or not whole; the message says why."""
 
 
 class _Known(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,11 +141,27 @@ def nearby(directory: Path, origin: Origin, open_source: Callable[[Origin], Sour
     is copied. What the hub's tools filled may tell which repository and commit it is; any other
     directory without a marker is compared with what the hub lists, and taken at its word where no
     hub can be asked. Where the origin names no revision, the one that is there is taken; a branch
-    or a tag is looked up at the origin. Raises NotNearbyError, and SourceError where that fails.
+    or a tag is looked up at the origin. Of a cache with several that may be the model the likeliest
+    that is. Raises NotNearbyError, and SourceError where that fails.
     """
     directory = directory.absolute()
     try:
-        directory = _in_cache(directory, origin)
+        found = candidates(directory, origin, open_source)
+    except OSError as error:
+        raise NotNearbyError(error.strerror or str(error)) from error
+    refused = []
+    for place in found:
+        try:
+            return _nearby(place, origin, open_source)
+        except NotNearbyError as error:
+            if len(found) == 1:
+                raise
+            refused.append(f"{place.relative_to(directory)} {error}")
+    raise NotNearbyError("; ".join(refused))
+
+
+def _nearby(directory: Path, origin: Origin, open_source: Callable[[Origin], Source]) -> Source:
+    try:
         verdict = verify(directory, level=Level.HEADERS)
         marker = read_marker(directory)
         alone = model_directories(directory) == [directory]
@@ -162,11 +174,16 @@ def nearby(directory: Path, origin: Origin, open_source: Callable[[Origin], Sour
     copy = open_source(
         msgspec.structs.replace(origin, source=f"{FILE}://{directory}", revision=None)
     )
+    part = ""
     if marker is not None and marker.source:
-        return Named(copy, _of_marker(marker, origin, open_source))
-    known = _of_hub_tools(directory, origin, open_source)
-    if known is not None:
-        return Named(copy, known)
+        proven = _of_marker(marker, origin, open_source)
+        if has_all_of(marker, origin):
+            return Named(copy, proven)
+        part = _chosen_by(marker)
+    else:
+        known = _of_hub_tools(directory, origin, open_source)
+        if known is not None:
+            return Named(copy, known)
     why = "only a repository of the hub can be asked what it should hold"
     if locate(origin.source, origin.revision).scheme == HUB:
         source = open_source(origin)
@@ -174,6 +191,8 @@ def nearby(directory: Path, origin: Origin, open_source: Callable[[Origin], Sour
             return Compared(copy, source, source.list())
         except SourceError as error:
             why = str(error)
+    if part:
+        raise NotNearbyError(f"holds the files that {part} chose, and others are asked for; {why}")
     if not alone:
         raise NotNearbyError(
             "holds models in directories below it, and nothing tells which is this one; name the "
@@ -183,32 +202,16 @@ def nearby(directory: Path, origin: Origin, open_source: Callable[[Origin], Sour
     return copy
 
 
-def _in_cache(directory: Path, origin: Origin) -> Path:
-    """Return where a model lies in a cache of many; the directory itself where it is none."""
-    held = models_of_cache(directory)
-    if not held:
-        return directory
-    wanted = locate(shown(origin.source), origin.revision)
-    name = folder_of(wanted.place) if wanted.scheme == HUB else ""
-    fits = []
-    for each in held:
-        source = each.marker.source if each.marker is not None else ""
-        named = each.marker is None and Path(each.path).name == name
-        if named or (source and _place(locate(source)) == _place(wanted)):
-            fits.append(each.path)
-    if len(fits) != 1:
-        raise NotNearbyError(
-            f"holds {len(held)} models, of which {len(fits)} are known to be this one; name the "
-            "directory of the model itself"
-        )
-    return directory / fits[0]
+def _chosen_by(marker: Marker) -> str:
+    chosen = {"include": marker.include, "exclude": marker.exclude}
+    return " and ".join(f"{key}: {', '.join(each)}" for key, each in chosen.items() if each)
 
 
 def _of_marker(marker: Marker, origin: Origin, open_source: Callable[[Origin], Source]) -> _Known:
     # A marker has addresses without their queries: a signature is made anew for every run.
     wanted = locate(shown(origin.source), origin.revision)
     held = locate(marker.source)
-    if _place(wanted) != _place(held):
+    if place_of(wanted) != place_of(held):
         raise NotNearbyError(
             f"holds {shown(marker.source)}; give that as SOURCE if it is the same model"
         )
@@ -246,7 +249,3 @@ def _commit(
     if wanted.revision is None or wanted.pinned:
         return wanted.revision
     return open_source(origin).list().revision
-
-
-def _place(location: Location) -> tuple[str, str]:
-    return location.scheme, location.place.rstrip("/")

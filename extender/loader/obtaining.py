@@ -23,7 +23,12 @@ import msgspec
 import structlog
 
 from extender.errors import CacheError
-from extender.loader.beforehand import bytes_lacking, bytes_taken, expect_whole
+from extender.loader.beforehand import (
+    bytes_lacking,
+    bytes_taken,
+    expect_whole,
+    tell_of_several,
+)
 from extender.loader.comparing import is_of_commit, same, unchanged, with_versions
 from extender.loader.damaged import DamagedError, IncompleteError
 from extender.loader.downloading import Download, Means, Repeat
@@ -208,7 +213,7 @@ class Obtainer:
             self.publisher.arrive(held, lambda _: Fate.GOES)
             return self._noted(work, found)
         if found is not None and not is_that and not held.directory.in_place(held.path):
-            expect_none_below(held)  # it would go with what it lies in
+            expect_none_below(held, replaced=True)
         arrived = self.publisher.arrive(
             held,
             lambda marker: Fate.COMES if same(marker, listing) else Fate.GOES,
@@ -221,7 +226,7 @@ class Obtainer:
             if mended is not None:
                 return mended
         elif found is None and left_by_others(held, listing):
-            expect_none_below(held)
+            expect_none_below(held, replaced=False)
             try:
                 return self._foreigners.adopt(held, listing, asked=work.asked, reader=work.reader)
             except ForeignError as error:
@@ -234,7 +239,12 @@ class Obtainer:
 
     def _noted(self, work: _Work, found: Marker) -> Marker:
         """Have the marker say what was asked for, and what the source says of its files now."""
-        noted = msgspec.structs.replace(with_versions(found, work.listing), asked=work.asked)
+        noted = msgspec.structs.replace(
+            with_versions(found, work.listing),
+            asked=work.asked,
+            include=work.listing.include,
+            exclude=work.listing.exclude,
+        )
         if noted == found:
             return found
         try:
@@ -247,6 +257,7 @@ class Obtainer:
     def _fetched(self, work: _Work, found: Marker | None, *, again: bool) -> Marker:
         held, listing, download = work.held, work.listing, work.download
         expect_whole(held.path, listing)
+        tell_of_several(held.path, listing)
         at_hand = self._at_hand(held, listing, found)
         lacking = bytes_lacking(held, listing, found, at_hand)
         work.make_room(lacking, sum(bytes_taken(file) for file in at_hand.values()))

@@ -236,6 +236,8 @@ class Publisher(Placing):
             writer=self._writer,
             adopted=adopted,
             asked=asked,
+            include=listing.include if listing else None,
+            exclude=listing.exclude if listing else None,
             unchecked=verdict.unchecked,
         )
 

@@ -2,8 +2,9 @@
 
 The report is written when a state has changed and at no other time: every update of a bound pod
 makes kube-scheduler try all refused pods again. That a model was proven once more is no change of
-state, nor is another amount in the reason of the same one. The Lease wakes nobody; it is renewed
-as proof of life, and carries what always changes.
+state, nor is another amount in the reason of the same one. Where somebody took it off the pod it is
+written again. The Lease wakes nobody; it is renewed as proof of life, and carries what always
+changes.
 
 A failed write is no reason to stop loading: it is tried again at the next turn.
 """
@@ -20,7 +21,7 @@ import structlog
 
 from extender.errors import ExtenderError
 from extender.kube.decode import decode
-from extender.kube.objects import Lease
+from extender.kube.objects import KubeObject, Lease
 from extender.loader.identity import Identity
 from extender.report import (
     LEASE_LABEL,
@@ -33,7 +34,7 @@ from extender.report import (
 )
 from extender.watch.answers import Answer
 from extender.watch.client import Transport
-from extender.watch.paths import MERGE_PATCH, lease_path, leases_path, pod_path
+from extender.watch.paths import MERGE_PATCH, METADATA, lease_path, leases_path, pod_path
 
 log = structlog.get_logger("extender.loader.reporting")
 
@@ -65,6 +66,7 @@ class Reporter:
         self._clock = clock
         self._lease_seconds = lease_seconds
         self._said: Report | None = None
+        self._text = ""
 
     def report(self, report: Report) -> bool:
         """Write the report where it says something new; return whether it was written.
@@ -74,12 +76,40 @@ class Reporter:
         news = essence(report)
         if news == self._said:
             return False
-        metadata = {"uid": self._me.uid, "annotations": {REPORT_ANNOTATION: write(report)}}
+        text = write(report)
+        metadata = {"uid": self._me.uid, "annotations": {REPORT_ANNOTATION: text}}
         answer = self._send("PATCH", self._pod_path, {"metadata": metadata}, MERGE_PATCH)
         me = f"{self._me.namespace}/{self._me.pod}"
         _check(answer, f"the report on pod {me}", "patch pods (its own)")
-        self._said = news
+        self._said, self._text = news, text
         return True
+
+    def stands(self) -> bool:
+        """Tell whether the pod has what was written last; what it has not is news once more.
+
+        Answered from the apiserver's memory. Raises RefusedError, and UnreachableError where there
+        was no answer.
+        """
+        if self._said is None:
+            return True
+        answer = self._transport.request(
+            "GET",
+            self._pod_path,
+            query={"resourceVersion": "0"},
+            headers=METADATA,
+            read_timeout=_READ_SECONDS,
+        )
+        if answer.status == 404:
+            return True
+        _check(answer, f"pod {self._me.namespace}/{self._me.pod}", "get pods (its own)")
+        metadata = decode(answer.body, KubeObject).metadata
+        if (
+            metadata.uid != self._me.uid
+            or metadata.annotations.get(REPORT_ANNOTATION) == self._text
+        ):
+            return True
+        self._said = None
+        return False
 
     def renew(self, progress: Progress, *, node_uid: str) -> None:
         """Renew the Lease, with what is under way; a new one goes together with its node.

@@ -27,6 +27,7 @@ from extender.loader.proof.marker import (
     read_marker,
 )
 from extender.loader.proof.names import are_of_a_part, is_of_a_model
+from extender.loader.proof.scan import scan
 from extender.loader.sources import as_text
 
 log = structlog.get_logger("extender.loader")
@@ -92,6 +93,12 @@ def models_of_cache(directory: Path) -> list[Stored]:
         return []
     below = stored(CacheDirectory(directory))
     return [each for each in below if each.marker or is_hub_model(directory / each.path)]
+
+
+def is_empty(directory: Path) -> bool:
+    """Tell whether nothing lies in a directory that a model could be. Raises OSError."""
+    seen = scan(directory)
+    return not (seen.files or seen.problems or seen.unchecked or (directory / MARKER).exists())
 
 
 def is_hub_model(directory: Path) -> bool:

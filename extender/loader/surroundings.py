@@ -32,7 +32,7 @@ from extender.report import (
     read,
 )
 from extender.watch.client import Transport
-from extender.watch.paths import leases_path
+from extender.watch.paths import METADATA, leases_path
 from extender.watch.resources import Resource
 from extender.watch.watching import Watching
 
@@ -43,9 +43,8 @@ READ_SECONDS = 10.0
 """The loop waits for these answers: a silent apiserver must not look like a hang of ours."""
 ALL_NODES_SECONDS = (600.0, 1200.0)
 
-_METADATA = {"Accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"}
 _METADATA_LIST = {"Accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}
-"""https://kubernetes.io/docs/reference/using-api/api-concepts/#metadata-only-fetches"""
+"""See ``paths.METADATA``."""
 
 
 class _Nodes(KubeStruct, frozen=True):
@@ -120,7 +119,7 @@ class Surroundings:
             found = {one.metadata.name: one.metadata.labels for one in decode(body, _Nodes).items}
             self._nodes = {name: found[name] for name in self._peers.of(found)}
             self._all_due = now + self._random.uniform(*ALL_NODES_SECONDS)
-        own = decode(self._get(f"/api/v1/nodes/{quote(self._me.node)}", _METADATA), KubeObject)
+        own = decode(self._get(f"/api/v1/nodes/{quote(self._me.node)}", METADATA), KubeObject)
         self.node_uid = own.metadata.uid
         self._nodes = {**self._nodes, self._me.node: own.metadata.labels}
         self._own_due = now + OWN_NODE_SECONDS

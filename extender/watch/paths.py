@@ -7,6 +7,10 @@ from urllib.parse import quote
 MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
 """Headers of a PATCH whose body is merged into the object (RFC 7386)."""
 
+METADATA = {"Accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"}
+"""Headers of a GET that asks for an object's metadata alone:
+https://kubernetes.io/docs/reference/using-api/api-concepts/#metadata-only-fetches"""
+
 
 def pods_path(namespace: str) -> str:
     """Return the path of the pods of a namespace."""

@@ -51,6 +51,42 @@ def cache(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.parametrize(
+    "kind", ["plain", "directories", "a loader's", "a new file system", "the hub's"]
+)
+def test_where_nothing_is_there_is_nothing_to_verify(tmp_path: Path, kind: str) -> None:
+    """That is not damaged, and not whole: a pod may have come before its model."""
+    place = tmp_path / "models--org--small"
+    place.mkdir()
+    if kind == "directories":
+        (place / "a" / "b").mkdir(parents=True)
+    if kind == "a loader's":
+        publish(place, "a")
+        with writing(CacheDirectory(place), "a") as held:
+            Publisher().remove(held)
+    if kind == "a new file system":
+        (place / "lost+found").mkdir()
+    if kind == "the hub's":
+        (place / "snapshots").mkdir()
+    done = run("loader", "verify", place)
+    assert done.code == 1
+    assert "\n  empty: nothing to verify\n" in done.stdout
+    assert "damaged" not in done.stdout
+    done = run("loader", "verify", place, "-o", "json")
+    assert done.code == 1
+    (model,) = done.json()["models"]
+    (problem,) = model["problems"]
+    assert (done.json()["ok"], model["path"], problem["kind"]) == (False, str(place), "empty")
+
+
+def test_a_directory_with_anything_in_it_is_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    assert run("loader", "verify", tmp_path).code == 1
+    (tmp_path / "notes.txt").unlink()
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    assert run("loader", "verify", tmp_path).code == 1
+
+
 def told(done: Any) -> dict[str, bool]:
     return {Path(model["path"]).name: model["ok"] for model in done.json()["models"]}
 
@@ -183,10 +219,6 @@ def test_verify_leaves_out_what_the_hubs_tools_keep_beside_models(tmp_path: Path
         done = run("loader", "verify", directory, "-o", "json")
         assert told(done) == {"c" * 40: True}
         assert done.code == 0
-
-
-def test_verify_tells_a_directory_without_a_model_as_damaged(tmp_path: Path) -> None:
-    assert run("loader", "verify", tmp_path).code == 1
 
 
 def test_verify_tells_of_names_that_are_no_text(tmp_path: Path) -> None:

@@ -59,7 +59,17 @@ class Desk:
         )
 
     def written(self, kind: str) -> int:
-        return sum(f"/{kind}/" in path for _, path, _ in list(self.api.seen))
+        seen = list(self.api.seen)
+        return sum(f"/{kind}/" in path for method, path, _ in seen if method != "GET")
+
+    def wait_for_writes(self, number: int) -> None:
+        wait_for(lambda: self.written("pods") == number)
+
+    def looks(self) -> list[str]:
+        return [path for method, path, _ in list(self.api.seen) if method == "GET"]
+
+    def wait_for_looks(self, number: int) -> None:
+        wait_for(lambda: len(self.looks()) == number)
 
     def begin(self) -> None:
         self.looked.set()
@@ -235,3 +245,49 @@ def test_on_a_disk_that_takes_no_lock_the_lease_is_renewed_all_the_same(
 ) -> None:
     (tmp_path / ".modelcache").write_text("no directory")
     desk.begin()
+
+
+def test_a_report_that_somebody_takes_off_comes_back_and_seldom_where_that_goes_on(
+    desk: Desk,
+) -> None:
+    """Each update of a bound pod has kube-scheduler try all refused pods again."""
+    desk.begin()
+    desk.api.body = {"metadata": {"uid": ME.uid, "annotations": {}}}  # of the pod, now and later
+    for written, seconds in ((2, 60), (3, 120), (4, 240)):
+        desk.clock.now += seconds - 1
+        time.sleep(1.2)
+        assert desk.written("pods") == written - 1
+        desk.clock.now += 1
+        desk.wait_for_writes(written)
+        assert desk.announcer.told(20)  # it has noted that the report is written
+    report = [body for _, path, body in desk.api.seen if "/pods/" in path][-1]
+    assert "hf://org/a" in str(report)
+
+
+def test_a_report_that_stands_is_looked_at_seldom_and_not_written(desk: Desk) -> None:
+    desk.begin()
+    (written,) = [b for m, p, b in desk.api.seen if m == "PATCH" and "/pods/" in p]
+    desk.api.body = {"metadata": written["metadata"]}
+
+    desk.clock.now += 59
+    time.sleep(1.2)
+    assert desk.looks() == []
+    for number in (1, 2):
+        desk.clock.now += 60
+        desk.wait_for_looks(number)
+        time.sleep(1.2)
+    assert desk.looks() == ["/api/v1/namespaces/loaders/pods/loader-abc?resourceVersion=0"] * 2
+    assert desk.written("pods") == 1
+
+
+def test_that_the_pod_cannot_be_looked_at_is_said_and_harms_nothing(desk: Desk) -> None:
+    desk.begin()
+    desk.api.body = {}
+    desk.api.status = 403
+    for _ in range(2):
+        desk.clock.now += 60
+        time.sleep(1.0)
+    desk.api.status = 200
+    desk.wait_for_renewal(30)
+    desk.table.failed("a", "the disk is full")
+    wait_for(lambda: desk.written("pods") == 2)

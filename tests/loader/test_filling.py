@@ -122,7 +122,9 @@ def test_no_model_goes_with_the_old_revision_that_it_was_put_into(hub: Hub, fast
     hub.repositories["org/small"] = Repository(files=NEWER, large=500)
     process = Process(hub, fast / "small", "--replace-in-use")
     assert process.ended() == 1
-    assert "the model small/lora lies in this directory" in process.log
+    assert "the model small/lora lies in this directory; it would go with" in process.log
+    assert "move it out" in process.log
+    assert "grace" not in process.log  # no loader looks for models in one
     assert contents(fast / "small" / "lora") == FILES
 
 

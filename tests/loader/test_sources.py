@@ -7,6 +7,7 @@ import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
@@ -496,11 +497,51 @@ class TestLocal:
         (blobs / f"{'b' * 64}.incomplete").write_bytes(BIG[:9])
         assert "has not ended" in str(refusal(self.source(snapshot)))
 
-    def test_a_link_that_leads_out_is_refused(self, tmp_path: Path) -> None:
+    def test_what_huggingface_hub_began_and_did_again_is_no_unfinished_download(
+        self, tmp_path: Path
+    ) -> None:
+        (tmp_path / "config.json").write_text("{}")
+        download = tmp_path / ".cache" / "huggingface" / "download"
+        download.mkdir(parents=True)
+        (download / "config.json.metadata").write_text(f"{'a' * 40}\n{git_oid(b'{}')}\n1.0\n")
+        left = download / f"Zk3.{git_oid(b'{}')}.x1.incomplete"
+        left.write_bytes(b"{")
+        assert set(by_path(self.source(tmp_path).list())) == {"config.json"}
+        left.rename(left.with_name(f"Zk3.{'b' * 40}.x1.incomplete"))
+        assert "has not ended" in str(refusal(self.source(tmp_path)))
+
+    def test_a_directory_is_walked_once(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "config.json").write_text("{}")
+        walks = []
+        walk = os.walk
+
+        def counted(top: Path, **more: Any) -> Any:
+            walks.append(top)
+            return walk(top, **more)
+
+        monkeypatch.setattr(os, "walk", counted)
+        self.source(tmp_path).list()
+        assert walks == [tmp_path]
+
+    @pytest.mark.parametrize("kind", ["leads out", "leads nowhere", "pipe"])
+    def test_what_is_no_file_of_the_directory_is_refused_unless_it_is_left_out(
+        self, tmp_path: Path, kind: str
+    ) -> None:
+        """Opening a pipe would wait for its writer for ever."""
         place = tmp_path / "model"
         place.mkdir()
-        (place / "config.json").symlink_to("/etc/passwd")
-        assert refusal(self.source(place)).cause is Cause.INVALID
+        (place / "config.json").write_text("{}")
+        if kind == "pipe":
+            os.mkfifo(place / "odd")
+        else:
+            (place / "odd").symlink_to("/etc/passwd" if kind == "leads out" else place / "gone")
+        refused = refusal(self.source(place))
+        assert f"file://{place}: odd: " in str(refused)
+        assert refused.cause is (Cause.NOT_FOUND if kind == "leads nowhere" else Cause.INVALID)
+        left = source_for(f"file://{place}", exclude=["odd"], credentials=Credentials())
+        assert set(by_path(left.list())) == {"config.json"}
 
     def test_what_is_not_there_or_empty_is_said(self, tmp_path: Path) -> None:
         assert "mount it" in str(refusal(self.source(tmp_path / "absent")))

@@ -36,7 +36,9 @@ class Marker(
     ``proven_at`` is an RFC 3339 time, ``level`` how far that proof went, ``writer`` who proved it.
     ``damaged`` names files that failed a later proof: the model is not to be used. ``asked`` is a
     digest of what was asked for (address, revision, patterns), empty where that is not known.
-    ``unchecked`` says in words what that proof could not look at; see ``Verdict``.
+    ``include`` and ``exclude`` are the patterns that chose its files, None where that is not known
+    (an earlier release). ``unchecked`` says in words what that proof could not look at; see
+    ``Verdict``.
     """
 
     version: int = VERSION
@@ -52,6 +54,8 @@ class Marker(
     adopted: bool = False
     damaged: tuple[str, ...] = ()
     asked: str = ""
+    include: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] | None = None
     unchecked: tuple[str, ...] = ()
 
 

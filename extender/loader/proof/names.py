@@ -82,6 +82,28 @@ def are_of_a_part(names: Sequence[str]) -> bool:
     return any(map(is_of_a_model, names)) and not known and kinds <= WITH_CONFIG
 
 
+def models_among(paths: Iterable[str]) -> list[str]:
+    """Return the directories that are models by the names of their files, where the top is none.
+
+    They have weights beside the config that opens them, or such as need none.
+    """
+    files: dict[str, list[str]] = {}
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        files.setdefault(folder, []).append(name)
+    if any(map(is_of_a_model, files.get("", ()))):
+        return []
+    models: list[str] = []
+    for folder in sorted(files):
+        kinds = {KINDS.get(posixpath.splitext(name)[1].lower()) for name in files[folder]}
+        opened = kinds & WITH_CONFIG and any(name in CONFIGS for name in files[folder])
+        if (opened or "gguf" in kinds) and not any(
+            folder.startswith(f"{other}/") for other in models
+        ):
+            models.append(folder)
+    return models
+
+
 def tells_of_others(path: str) -> bool:
     """Tell whether a file says by its content what else a model has."""
     return path.endswith(INDEX) or path in CONFIGS or path in PIPELINES

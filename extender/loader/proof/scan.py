@@ -49,7 +49,7 @@ def scan(directory: Path) -> Scan:
         _leave_out(found, parent, below, directories)
         for name in sorted(names):
             path = (below / name).as_posix()
-            if name.endswith(_SUFFIXES):
+            if is_unfinished(name):
                 found.problems.append(
                     Problem(as_text(path), ProblemKind.UNFINISHED, "a download that has not ended")
                 )
@@ -97,6 +97,11 @@ def _unread(found: Scan, error: OSError) -> None:
     found.problems.append(
         Problem(as_text(str(error.filename)), ProblemKind.UNREADABLE, error.strerror or str(error))
     )
+
+
+def is_unfinished(name: str) -> bool:
+    """Tell whether a downloader gave a file this name while it was not done with it."""
+    return name.endswith(_SUFFIXES)
 
 
 def walk_files(directory: Path) -> list[str]:

@@ -28,6 +28,7 @@ class Level(StrEnum):
 class ProblemKind(StrEnum):
     """What is wrong with a file, as a token for metrics and programs."""
 
+    EMPTY = "empty"
     MISSING = "missing"
     UNFINISHED = "unfinished"
     BROKEN_LINK = "broken-link"

@@ -14,7 +14,8 @@ from extender.loader.proof import weights as weighing
 from extender.loader.proof.manifest import Expected, Manifest
 from extender.loader.proof.marker import Marker, MarkerError, read_marker
 from extender.loader.proof.reading import Reader
-from extender.loader.proof.scan import HUB_METADATA, Found, Scan, scan
+from extender.loader.proof.scan import Found, Scan, scan
+from extender.loader.proof.unfinished import hashes_of, is_left_over
 from extender.loader.proof.verdict import Level, Problem, ProblemKind, ProvenFile, Verdict
 from extender.loader.sources import Listing
 
@@ -135,18 +136,10 @@ def _restrict(found: Scan, known: Manifest) -> None:
 
 
 def _forget_leftovers(found: Scan, known: Manifest) -> None:
-    """Leave out what huggingface_hub began and, killed, did not remove when it did it again.
-
-    Its unfinished files (``KEY.ETAG.RANDOM.incomplete``) name the content that they were to have;
-    what it wrote beside a file that is done names the content that is there.
-    """
-    done = {
-        hash_ for each in known.files.values() for hash_ in (each.sha256, each.git_oid) if hash_
-    }
+    """Leave out what huggingface_hub began, and did again: see ``is_left_over``."""
+    done = hashes_of(known.files.values())
     for problem in list(found.problems):
-        if problem.kind is ProblemKind.UNFINISHED and problem.file.startswith(HUB_METADATA):
-            if done.isdisjoint(problem.file.split(".")):
-                continue
+        if problem.kind is ProblemKind.UNFINISHED and is_left_over(problem.file, done):
             found.problems.remove(problem)
             found.unchecked.append(f"{problem.file}: left over, its file is there")
 

@@ -10,20 +10,23 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from extender.loader.disk import regular_file
 from extender.loader.layout import NOT_OF_MODELS
 from extender.loader.proof.marker import MarkerError, UnreadableMarkerError, read_marker
-from extender.loader.proof.verdict import Level, ProblemKind, ProvenFile
-from extender.loader.proof.verify import verify
+from extender.loader.proof.unfinished import unfinished_files
+from extender.loader.proof.verdict import ProvenFile
 from extender.loader.sources import (
     RESERVED,
     Cause,
     Listing,
     RemoteFile,
     SourceError,
+    as_text,
 )
 from extender.loader.sources.patterns import chosen, is_listed, is_wanted
 from extender.loader.sources.urls import Location
@@ -54,8 +57,10 @@ class LocalSource:
         proven = self._proven(root)
         try:
             self._expect_one(root)
-            self._expect_finished(root)
-            files = list(self._walk(root, inside.resolve(), proven))
+            paths = list(_walk(root))
+            if not proven:
+                self._expect_finished(root, paths)
+            files = list(self._files(root, paths, inside.resolve(), proven))
         except OSError as error:
             raise self._os_error("", error) from error
         self._expect_proven(proven, files)
@@ -73,7 +78,7 @@ class LocalSource:
         """Read a range of a file; one with another size or time by now is refused."""
         root, _ = self._root()
         try:
-            descriptor = os.open(root / file.path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = regular_file(root / file.path)
         except OSError as error:
             raise self._os_error(f"{file.path}: ", error) from error
         try:
@@ -140,14 +145,13 @@ class LocalSource:
             problem = f"holds models ({some}) and is none itself; name one of them in the address"
             raise self._error("", problem, Cause.INVALID)
 
-    def _expect_finished(self, root: Path) -> None:
+    def _expect_finished(self, root: Path, paths: Sequence[str]) -> None:
         """Refuse what somebody else's download has not ended in: the small files come first."""
-        problems = verify(root, level=Level.MARKER).problems
-        unfinished = [one.file for one in problems if one.kind is ProblemKind.UNFINISHED]
+        unfinished = unfinished_files(root, paths)
         if unfinished:
             more = f" (and {len(unfinished) - 1} more)" if len(unfinished) > 1 else ""
             raise self._error(
-                f"{unfinished[0]}{more}: ",
+                f"{as_text(unfinished[0])}{more}: ",
                 "a download that has not ended; wait for it, or remove what it left",
                 Cause.UNREACHABLE,
             )
@@ -165,37 +169,39 @@ class LocalSource:
                 f"{gone[0]}: ", "was proven here and is not there; put it back", Cause.UNREACHABLE
             )
 
-    def _walk(
-        self, root: Path, inside: Path, proven: Mapping[str, ProvenFile]
+    def _files(
+        self, root: Path, paths: Iterable[str], inside: Path, proven: Mapping[str, ProvenFile]
     ) -> Iterator[RemoteFile]:
-        for folder, folders, names in os.walk(root, onerror=_raise):
-            folders[:] = [
-                f for f in folders if f not in _NOT_OF_THE_MODEL and not f.startswith(RESERVED)
-            ]
-            for name in names:
-                at = Path(folder, name)
-                path = at.relative_to(root).as_posix()
-                if not is_listed(
-                    path, source=self._url, include=self._include, exclude=self._exclude
-                ):
-                    continue
-                target = at.resolve()
-                if not target.is_relative_to(inside):
-                    raise self._error(
-                        f"{at.relative_to(root)}: ", "is a link that leads out", Cause.INVALID
-                    )
-                status = target.stat()
-                yield RemoteFile(
-                    path=path,
-                    size=status.st_size,
-                    sha256=(
-                        target.name
-                        if _is_blob(target, _SHA256)
-                        else _still_proven(proven.get(path), status)
-                    ),
-                    git_oid=target.name if _is_blob(target, _GIT_OID) else None,
-                    version=_version(status),
-                )
+        for path in paths:
+            if not _NOT_OF_THE_MODEL.isdisjoint(path.split("/")[:-1]) or not is_listed(
+                path, source=self._url, include=self._include, exclude=self._exclude
+            ):
+                continue
+            try:
+                yield self._file(root, path, inside, proven.get(path))
+            except SourceError:
+                if is_wanted(path, include=self._include, exclude=self._exclude):
+                    raise
+
+    def _file(self, root: Path, path: str, inside: Path, proven: ProvenFile | None) -> RemoteFile:
+        try:
+            target = Path(os.path.realpath(root / path))  # resolve() has another error for loops
+            status = target.stat()
+        except OSError as error:
+            raise self._os_error(f"{path}: ", error) from error
+        if not target.is_relative_to(inside):
+            raise self._error(f"{path}: ", "is a link that leads out; exclude it", Cause.INVALID)
+        if not stat.S_ISREG(status.st_mode):
+            raise self._error(
+                f"{path}: ", "is no regular file; remove it, or exclude it", Cause.INVALID
+            )
+        return RemoteFile(
+            path=path,
+            size=status.st_size,
+            sha256=target.name if _is_blob(target, _SHA256) else _still_proven(proven, status),
+            git_oid=target.name if _is_blob(target, _GIT_OID) else None,
+            version=_version(status),
+        )
 
     def _os_error(self, path: str, error: OSError) -> SourceError:
         if isinstance(error, FileNotFoundError):
@@ -206,6 +212,14 @@ class LocalSource:
 
     def _error(self, path: str, problem: str, cause: Cause) -> SourceError:
         return SourceError(f"source {self._url}: {path}{problem}", cause=cause)
+
+
+def _walk(root: Path) -> Iterator[str]:
+    """Yield what is no directory by its path: files of the model, and what tools keep of them."""
+    for folder, folders, names in os.walk(root, onerror=_raise):
+        folders[:] = [f for f in folders if f not in NOT_OF_MODELS and not f.startswith(RESERVED)]
+        below = Path(folder).relative_to(root)
+        yield from ((below / name).as_posix() for name in names)
 
 
 def _is_blob(target: Path, names: re.Pattern[str]) -> bool:

@@ -83,6 +83,17 @@ def test_pods_go_where_a_model_is_proven_leave_out_a_damaged_node_and_come_back(
         assert contents(scene.kubelet.directory(node) / NAME) == FILES
 
 
+def test_a_report_that_somebody_takes_off_the_pod_comes_back_with_no_change_of_state(
+    control_plane: ControlPlane, scene: Scene
+) -> None:
+    scene.kubelet.add_nodes("told-1")
+    scene.wait_for_state("ready", "told-1")
+    selector = ("-n", LOADERS, "--all")
+    control_plane.kubectl("annotate", "pods", *selector, "modelcache.dev/report-")
+    scene.wait_for_state("stale", "told-1")
+    scene.wait_for_state("ready", "told-1")
+
+
 def is_being_read(scene: Scene, node: str) -> bool:
     """Tell whether the slow proof on a node is between the first file of a model and the last."""
     cursor = scene.kubelet.directory(node) / ".modelcache" / "rereading.json"
