@@ -170,12 +170,15 @@ class Announcer:
         """Have the report written again where somebody took it off the pod."""
         if self._clock() < self._look_at:
             return
+        problem = ""
+        try:
+            stands = self._reporter.stands()
+        except ExtenderError as error:  # it is written all the same: nothing is lost by that
+            stands, problem = False, str(error)
+        self._look_in = self._look_seconds if stands else min(2 * self._look_in, MOST_LOOK_SECONDS)
         self._look_at = self._clock() + self._look_in
-        if self._reporter.stands():
-            self._look_in = self._look_seconds
-            return
-        self._look_in = min(2 * self._look_in, MOST_LOOK_SECONDS)
-        log.warning(
-            "the report was taken off the pod; written again",
-            looked_at_again_in_seconds=round(self._look_in),
-        )
+        again = round(self._look_in)
+        if problem:
+            log.warning("the report cannot be looked at", error=problem, again_in_seconds=again)
+        elif not stands:
+            log.warning("the report was taken off the pod; written again", again_in_seconds=again)

@@ -85,16 +85,23 @@ class CacheDirectory(msgspec.Struct, frozen=True):
         """Return the cache directory of one model's final directory, and its path in there.
 
         The parent, unless the directory is the mount point of a volume of its own. Raises
-        UsageError for one inside of another model, which would take it along when it goes.
+        UsageError for a name that no model can have, and for one inside of another model, which
+        would take it along when it goes.
         """
         whole = Path(os.path.abspath(directory))  # noqa: PTH100 - resolve() would follow links
-        for parent in () if whole.is_mount() else whole.parents:
+        if whole == whole.parent or WORK_AREA in whole.parts:
+            why = "the loader's own" if WORK_AREA in whole.parts else "the root of all files"
+            raise UsageError(f"{whole}: is {why}; give the model a directory elsewhere")
+        if whole.is_mount():
+            return cls(whole), IN_PLACE
+        problem = model_path_problem(whole.name)
+        if problem is not None:
+            raise UsageError(f"{str(whole)!r}: its name {problem}; give the model another one")
+        for parent in whole.parents:
             if os.path.lexists(parent / MARKER):
                 raise UsageError(f"{whole}: lies in the model {parent}; give it one beside that")
             if parent.is_mount():
                 break
-        if whole.is_mount() or whole == whole.parent:
-            return cls(whole), IN_PLACE
         return cls(whole.parent), whole.name
 
     @property

@@ -2,9 +2,10 @@
 
 The API tells: every pod that is bound to the node and has not ended counts, from the moment it is
 bound. What a pod reads is told from its spec, as the extender does it; a pod that mounts the cache
-and whose model cannot be told may read all that it mounts. Claims on the node's own disk are
-hostPaths here (see ``node_pods``). Init containers read as long as they run: one that has copied a
-model into memory reads the cache no more.
+and whose model cannot be told may read all that it mounts, and so may a container that asks for no
+model beside one that does. Claims on the node's own disk are hostPaths here (see ``node_pods``).
+Init containers read as long as they run: one that has copied a model into memory reads the cache no
+more.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from extender.loader.disk import Disk, regular_file
 from extender.loader.layout import CacheDirectory, keep
 from extender.report import REPORT_ANNOTATION
 from extender.workload.loaders import read_loader
-from extender.workload.model import ModelReference, Source
-from extender.workload.references import read_workload
+from extender.workload.model import MODEL_ANNOTATION, ModelReference, Source
+from extender.workload.references import SPEC_TOO_LONG, read_workload
 from extender.workload.volumes import is_within, normal
 
 _STATE_BYTES = 16 * 1024 * 1024
@@ -99,13 +100,40 @@ def _read_by(pod: Pod, root: str) -> Iterator[str]:
     if not references and _is_loader(pod):
         return
     unclear = any(each.source in {Source.UNKNOWN, Source.HUB} for each in references)
+    unread = any(warning.reason == SPEC_TOO_LONG for warning in workload.warnings)
+    silent = _mounted_by_the_silent(pod, references)
     for volume in pod.spec.volumes:
         if volume.host_path is None:
             continue
         mounted = normal(volume.host_path.path)
-        inside = is_within(mounted, root) and not any(is_within(path, mounted) for path in told)
-        if inside or (unclear and is_within(root, mounted)):
+        known = any(is_within(path, mounted) for path in told)
+        inside = is_within(mounted, root) and (not known or unread or volume.name in silent)
+        if inside or ((unclear or unread) and is_within(root, mounted)):
             yield mounted
+
+
+def _mounted_by_the_silent(pod: Pod, references: Iterable[ModelReference]) -> set[str]:
+    """Return the volumes that containers mount which ask for no model that is known.
+
+    Where an annotation names the model it speaks for all of them.
+    """
+    if MODEL_ANNOTATION in pod.metadata.annotations:
+        return set()
+    read = [field for reference in references for field in reference.read_from]
+    containers = {
+        f"{field}[{at}].": container
+        for field, group in (
+            ("containers", pod.spec.containers),
+            ("initContainers", pod.spec.init_containers),
+        )
+        for at, container in enumerate(group)
+    }
+    return {
+        mount.name
+        for place, container in containers.items()
+        if not any(field.startswith(place) for field in read)
+        for mount in container.volume_mounts
+    }
 
 
 def _without_the_ended(pod: Pod) -> Pod:

@@ -19,6 +19,9 @@ from extender.workload.resolve import resolve
 from extender.workload.stacks import recognise
 from extender.workload.stacks.view import PodView
 
+SPEC_TOO_LONG = "SpecTooLong"
+"""The reason of the warning that a part of the spec was not read."""
+
 _SAY_WHICH = f"a model that they ask for is not known; name it by annotation {MODEL_ANNOTATION}"
 _TOO_MANY = (
     f"of {{found}} models that it asks for the first {MOST_MODELS} are looked for; whether a node "
@@ -48,7 +51,7 @@ def read_workload(metadata: ObjectMeta, spec: PodSpec) -> Workload:
         [resolve(model, view, recognised) for view, model in first],
     )
     unread = [
-        Warning("SpecTooLong", f"{part}: {_SAY_WHICH}")
+        Warning(SPEC_TOO_LONG, f"{part}: {_SAY_WHICH}")
         for part in (pod.unread() if declared.found is None else ())
     ]
     if len(found) > len(first):

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extender.errors import CacheError, LockHeldError
+from extender.errors import CacheError, LockHeldError, UsageError
 from extender.loader.layout import (
     IN_PLACE,
     CacheDirectory,
@@ -86,6 +86,25 @@ def test_a_mount_point_is_written_in_place_and_any_other_directory_below_its_par
     assert CacheDirectory.of_model(Path("/proc/self")) == (CacheDirectory(Path("/proc")), "self")
     directory, path = CacheDirectory.of_model(Path("/proc"))
     assert directory.staging(path) == directory.final(path) == Path("/proc")
+
+
+@pytest.mark.parametrize(
+    ("dest", "why"),
+    [
+        ("/", "root of all files"),
+        ("/data/.modelcache/x", "the loader's own"),
+        ("/data/.modelcache", "the loader's own"),
+        ("/data/lost+found", "no model is looked for there"),
+        ("/data/a\nb", "cannot be shown"),
+        ("/data/x\udcff", "not UTF-8"),
+        ("/data/" + "x" * 200, "too long"),
+    ],
+)
+def test_what_no_model_can_be_called_is_wrong_use_and_no_failure(dest: str, why: str) -> None:
+    """A Job would try it again and again."""
+    with pytest.raises(UsageError, match=why) as refused:
+        CacheDirectory.of_model(Path(dest))
+    assert str(refused.value).isprintable()
 
 
 def test_a_second_writer_is_told_who_is_first_and_gets_the_lock_once_that_one_is_killed(

@@ -218,6 +218,14 @@ class TestHub:
         hub.repositories["org/name"].private = True
         assert source_for("hf://org/name", credentials=Credentials()).list().files
 
+    @pytest.mark.parametrize("endpoint", ["hub.internal", "ftp://hub", "hub:8080"])
+    def test_a_mirror_that_is_no_address_is_named(
+        self, monkeypatch: pytest.MonkeyPatch, endpoint: str
+    ) -> None:
+        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+        with pytest.raises(SourceError, match=f"endpoint '{endpoint}' is no address; write https"):
+            source_for("hf://org/name", credentials=Credentials())
+
     def test_a_path_that_leads_out_is_refused_unless_it_is_left_out(self, hub: Hub) -> None:
         hub.repositories["org/name"].files["../../etc/cron.d/x"] = b"!"
         refused = refusal(self.source(hub))

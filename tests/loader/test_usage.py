@@ -63,6 +63,32 @@ def test_an_agent_that_mounts_the_whole_node_uses_nothing_and_a_server_that_does
     assert in_use(mounting("/var/lib", args=["--model", "$(UNKNOWN)"])) == set(PATHS)
 
 
+def with_helper(helper: dict[str, Any], **metadata: Any) -> Pod:
+    """A server of one model of the cache, and another container beside it."""
+    server = mounting(CACHE, args=["--model", f"/models/{LLAMA}"])
+    spec = msgspec.to_builtins(server.spec)
+    beside = {"name": "helper", "image": "busybox:1.37", **helper}
+    spec["containers"] = [beside, *spec["containers"]]
+    return pod(spec=spec, metadata=metadata)
+
+
+def test_a_container_beside_a_server_that_asks_for_no_known_model_may_read_all_that_it_mounts() -> (
+    None
+):
+    mount = {"name": "host", "mountPath": "/cache"}
+    custom = {"command": ["python", "rerank.py"], "volumeMounts": [mount]}
+    assert in_use(with_helper(custom)) == set(PATHS)
+    assert in_use(with_helper({"command": ["python", "rerank.py"]})) == {LLAMA}
+    annotated = {"modelcache.dev/model": f"/models/{LLAMA}"}
+    assert in_use(with_helper(custom, annotations=annotated)) == {LLAMA}
+
+
+def test_a_pod_whose_spec_is_not_read_to_its_end_may_read_all_that_it_mounts() -> None:
+    script = f"vllm serve /models/{LLAMA} " + "; ".join(f"echo {at}" for at in range(200_000))
+    server = with_helper({"command": ["sh", "-c", script]})
+    assert in_use(server) == set(PATHS)
+
+
 def test_a_server_below_a_mount_of_the_parent_uses_its_model() -> None:
     assert in_use(mounting("/var/lib", args=["--model", "/models/models/org/other"])) == {OTHER}
 

@@ -75,6 +75,12 @@ class HubSource:
         self._endpoint = (
             credentials.hub_endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
         ).rstrip("/")
+        if not self._endpoint.startswith(("http://", "https://")):
+            raise SourceError(
+                f"source {self._url}: the hub's endpoint {shown(self._endpoint)!r} is no address; "
+                "write https://host (--hub-endpoint or HF_ENDPOINT)",
+                cause=Cause.INVALID,
+            )
         self._commit = self._revision
         self._ranges = RangeReader(client(stall_seconds), source=self._url)
 
