@@ -85,14 +85,15 @@ def read_report(
             holding = _holding(entry, path, witness=witness, namespace=namespace, told=told)
         else:
             why = _why_spoilt(entry, path)
-            spoilt.append(f"models[{at}] {_plain(entry.path[:_SHOWN])!r} {why}")
+            shown = f" {_plain(entry.path[:_SHOWN])!r}" if entry.path else ""
+            spoilt.append(f"models[{at}]{shown} {why}")
             if not path:
                 unclear = True
                 continue
             nothing = ReportedModel(
                 path=entry.path,
                 state=ReportedState.FAILED,
-                reason=f"its entry in the report cannot be read: it {why}",
+                reason=f"its entry in the report {why}",
             )
             holding = _holding(nothing, path, witness=witness, namespace=namespace, told=told)
         holdings[path] = _since(holding, known.get(path))
@@ -114,7 +115,7 @@ def _path(said: str, directory: str) -> str:
 
 def _why_spoilt(entry: ReportedModel | Unreadable, path: str) -> str:
     if isinstance(entry, Unreadable):
-        return f"is not of this release: {_plain(entry.problem)}"
+        return f"cannot be read: {_plain(entry.problem)}; let loader and extender be of one release"
     return "is there twice" if path else "is not a path below its directory"
 
 
@@ -122,7 +123,7 @@ def _counted(spoilt: list[str]) -> str:
     if not spoilt:
         return ""
     some = "; ".join(spoilt[:_TOLD]) + "; ..." * (len(spoilt) > _TOLD)
-    return f"{len(spoilt)} of its report's models cannot be read: {some}"
+    return f"{len(spoilt)} of its report's models do not count: {some}"
 
 
 def _holding(

@@ -312,7 +312,7 @@ def test_an_entry_that_tells_no_path_leaves_what_the_report_does_not_name_as_unr
     assert (held.state, held.evidence) == (ModelState.LOADING, Evidence.ASSUMED)
     (problem,) = state.problems().values()
     assert held.reason == problem
-    assert "1 of its report's models cannot be read: models[1]" in problem
+    assert "1 of its report's models do not count: models[1]" in problem
     assert problem.isprintable()
     assert on(state, path="/etc") is None
 
