@@ -59,10 +59,9 @@ def candidates(
 
 def has_all_of(marker: Marker, origin: Origin) -> bool:
     """Tell whether a model was filled with all that is asked for, as far as patterns tell."""
-    if not (marker.include or marker.exclude):
-        return True
-    before, now = (marker.include or (), marker.exclude or ()), (origin.include, origin.exclude)
-    return list(map(set, before)) == list(map(set, now))
+    taken, wanted = set(marker.include or ()), set(origin.include)
+    all_taken = not taken or (bool(wanted) and wanted <= taken)
+    return all_taken and set(marker.exclude or ()) <= set(origin.exclude)
 
 
 def place_of(location: Location) -> tuple[str, str]:

@@ -192,7 +192,10 @@ def _nearby(directory: Path, origin: Origin, open_source: Callable[[Origin], Sou
         except SourceError as error:
             why = str(error)
     if part:
-        raise NotNearbyError(f"holds the files that {part} chose, and others are asked for; {why}")
+        raise NotNearbyError(
+            f"holds the files that {part} chose, and more may be asked for; give the same "
+            f"--include and --exclude where they are meant ({why})"
+        )
     if not alone:
         raise NotNearbyError(
             "holds models in directories below it, and nothing tells which is this one; name the "

@@ -8,9 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from extender.loader.candidates import has_all_of
 from extender.loader.layout import MARKER
 from extender.loader.origin import Origin
-from extender.loader.proof.marker import marker_text, read_marker
+from extender.loader.proof.marker import Marker, marker_text, read_marker
 from extender.loader.proof.names import models_among
 from tests.loader.hub import Hub, Repository, Trouble
 from tests.loader.models import contents, hub_cache, put, small_model
@@ -126,8 +127,42 @@ def test_what_patterns_left_out_is_not_called_whole_where_the_source_cannot_be_a
     hub.troubles["info"] = [Trouble(status=503)] * 99
     process = Process(hub, fast / "all", "--from", str(tmp_path / "small"))
     assert process.ended() == 1
-    assert "holds the files that exclude: notes/* chose, and others are asked for" in process.log
+    assert "holds the files that exclude: notes/* chose, and more may be asked for" in process.log
     assert not (fast / "all").exists()
+    for patterns in (["notes/*"], ["notes/*", "*.txt"]):
+        options = [option for pattern in patterns for option in ("--exclude", pattern)]
+        dest = fast / f"bare-{len(patterns)}"
+        process = Process(hub, dest, "--from", str(tmp_path / "small"), *options)
+        assert process.ended() == 0, process.log
+        assert contents(dest) == BARE
+
+
+@pytest.mark.parametrize(
+    ("taken", "left_out", "include", "exclude", "expected"),
+    [
+        ((), (), (), (), True),
+        ((), (), ("*.json",), ("x",), True),
+        ((), ("x",), (), (), False),
+        ((), ("x",), (), ("x", "y"), True),
+        ((), ("x", "y"), (), ("x",), False),
+        (("a", "b"), (), (), (), False),
+        (("a", "b"), (), ("a",), (), True),
+        (("a",), (), ("a", "b"), (), False),
+        (("a",), ("x",), ("a",), (), False),
+        (None, None, (), (), True),
+    ],
+)
+def test_a_copy_has_all_that_its_patterns_did_not_leave_out(
+    taken: tuple[str, ...] | None,
+    left_out: tuple[str, ...] | None,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    *,
+    expected: bool,
+) -> None:
+    marker = Marker(id="1", path="small", source=SMALL, include=taken, exclude=left_out)
+    origin = Origin(source=SMALL, include=include, exclude=exclude)
+    assert has_all_of(marker, origin) is expected
 
 
 def test_what_patterns_left_out_of_a_directory_comes_from_there(
