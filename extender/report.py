@@ -16,7 +16,7 @@ Paths of models are relative to the report's ``directory``, so that no entry can
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
@@ -236,8 +236,8 @@ def _expect_known(version: int, what: str) -> None:
         )
 
 
-def read_report_entries(text: str) -> tuple[Report, tuple[ReportedModel | Unreadable, ...]]:
-    """Read a report of which single models may be odd; return it, and its models in their order.
+def read_report_entries(text: str) -> tuple[Report, Iterator[ReportedModel | Unreadable]]:
+    """Read a report of which single models may be odd; return it, and its models one by one.
 
     Raises InvalidReportError where the rest of it is none, or of a version that is not known.
     """
@@ -247,7 +247,7 @@ def read_report_entries(text: str) -> tuple[Report, tuple[ReportedModel | Unread
         raise InvalidReportError(f"not a report: {error}") from error
     _expect_known(sheet.version, "report")
     report = Report(directory=sheet.directory, unlisted=sheet.unlisted)
-    return report, tuple(_entry(raw) for raw in sheet.models)
+    return report, map(_entry, sheet.models)
 
 
 def _entry(raw: msgspec.Raw) -> ReportedModel | Unreadable:

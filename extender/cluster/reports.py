@@ -33,6 +33,10 @@ _ITS_OWN = ContainerLog()
 _SHOWN = 80
 """Characters of a spoilt entry's path."""
 
+_MOST_SPOILT = 100
+"""Of a report with more of them nothing counts: anybody may fill one with thousands, again and
+again, and each costs more than one that can be read."""
+
 _TOLD = 3
 """Spoilt entries that are told of one by one."""
 
@@ -87,6 +91,8 @@ def read_report(
             why = _why_spoilt(entry, path)
             shown = f" {_plain(entry.path[:_SHOWN])!r}" if entry.path else ""
             spoilt.append(f"models[{at}]{shown} {why}")
+            if len(spoilt) > _MOST_SPOILT:
+                raise InvalidReportError(f"{_counted(spoilt)}; no more of it is read")
             if not path:
                 unclear = True
                 continue

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from extender import report
 from extender.cluster.holdings import Evidence, ModelState
 from extender.cluster.inventory import Answer, Inventory
 from extender.cluster.state import ClusterState
@@ -335,6 +336,24 @@ def test_many_entries_that_cannot_be_read_are_counted(state: ClusterState) -> No
     (problem,) = state.problems().values()
     assert "50 of its report's models" in problem
     assert len(problem) < 1_000
+
+
+def test_a_report_that_is_odd_altogether_does_not_count_and_costs_little(
+    state: ClusterState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[msgspec.Raw] = []
+    entry = report._entry
+
+    def noted(raw: msgspec.Raw) -> object:
+        read.append(raw)
+        return entry(raw)
+
+    monkeypatch.setattr(report, "_entry", noted)
+    apply(state, reporting_pod("a", READY, with_entries(GOOD, *["5"] * 10_000)))
+    (problem,) = state.problems().values()
+    assert "101 of its report's models do not count" in problem
+    assert on(state, path="/var/lib/models/other") is ModelState.LOADING
+    assert len(read) < 200
 
 
 def test_an_odd_entry_of_the_newer_of_two_pods_is_not_vouched_for_by_the_older_one(
