@@ -177,7 +177,7 @@ def read_cluster(
 
 
 def _find_pod(documents: list[dict[str, Any]], namespace: str, name: str) -> dict[str, Any]:
-    for document in documents:
+    for document in documents[::-1]:  # of what was added to a dump later, as the state has it
         metadata = document.get("metadata")
         if (
             document.get("kind") == "Pod"

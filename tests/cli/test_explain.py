@@ -177,6 +177,16 @@ def test_a_pod_may_be_named_as_kubectl_prints_it(name: str) -> None:
     assert explain(name, "-n", "inference", "-o", "json").json()["pod"] == "qwen-0"
 
 
+def test_of_a_pod_that_a_dump_has_twice_the_later_one_counts(tmp_path: Path) -> None:
+    """As with ``kubectl get pods -o yaml >> cluster.yaml``, to bring it up to date."""
+    dump = tmp_path / "cluster.yaml"
+    metadata = {"name": "qwen-0", "namespace": "inference", "uid": "later"}
+    later = {"kind": "Pod", "metadata": metadata, "spec": DEMO_PODS["gemma-hostpath"]["spec"]}
+    dump.write_text(CLUSTER.read_text() + "\n---\n" + yaml.safe_dump(later))
+    done = run("explain", "qwen-0", "-n", "inference", "--snapshot", dump)
+    assert "asks for /models/gemma" in done.stdout
+
+
 def test_of_a_template_it_is_told_where_the_fields_stand_that_are_to_be_changed(
     tmp_path: Path,
 ) -> None:
