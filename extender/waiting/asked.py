@@ -44,7 +44,7 @@ class AskedNodes(msgspec.Struct, frozen=True):
             number = node.number
             if number < len(flags) and flags[number]:
                 yield name
-        for name in self.others:
+        for name in sorted(self.others):
             if name not in nodes or not self._is_flagged(nodes[name]):
                 yield name
 

@@ -57,7 +57,8 @@ class Places:
             self._without = before.sets
             self._not_worth_it, self._changed = before.evictions, changed
             nodes = judge.view.nodes
-            self._opened = [nodes[name] for name in changed if name in nodes and self.slots(name)]
+            order = sorted(changed & nodes.keys())  # a set's own differs from process to process
+            self._opened = [nodes[name] for name in order if self.slots(name)]
             self._fitted = before.fitting
 
     def slots(self, name: str) -> int:
@@ -104,7 +105,7 @@ class Places:
     def _worth_it(self, refused: RefusedEvictions) -> Iterator[str]:
         names: Iterable[str] = refused.victims
         if refused in self._not_worth_it:
-            names = refused.victims.keys() & self._changed
+            names = (name for name in names if name in self._changed)
         return (name for name in names if self.lets_evict(self.judge, name, refused))
 
     def _fitting(self, asked: AskedNodes | None) -> Iterator[str]:

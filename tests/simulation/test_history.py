@@ -12,36 +12,40 @@ from extender.verbs.bind import _Binder
 from simulation.history import play, run, shrink
 from simulation.law import Law
 from simulation.moves import Player
-from tests.simulation.clusters import CROWDED
+from tests.simulation.clusters import CROWDED, SCENARIOS
 
 STEPS = 600
-_PRINT_TRACE = """
+_PRINT_TRACES = """
 from simulation.moves import Player
-from tests.simulation.clusters import CROWDED
-player = Player(CROWDED, 7)
-for _ in range(600):
-    player.step()
-print(chr(10).join(player.world.trace))
+from tests.simulation.clusters import SCENARIOS
+for number, scenario in enumerate(SCENARIOS):
+    player = Player(scenario, number)
+    for _ in range(600):
+        player.step()
+    print(chr(10).join(player.world.trace), flush=True)
 """
 
+pytestmark = pytest.mark.timeout(900)
+"""A busy machine may give it a tenth of a processor."""
 
-def trace(hash_seed: str) -> str:
-    """Return what happens by one seed in a process of its own."""
+
+def traces(hash_seed: str) -> str:
+    """Return what happens in each scenario by one seed, in a process of its own."""
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
     return subprocess.run(
-        [sys.executable, "-c", _PRINT_TRACE],
+        [sys.executable, "-c", _PRINT_TRACES],
         env=environment,
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=400,
     ).stdout
 
 
 def test_a_seed_is_the_same_run_in_every_process() -> None:
-    first = trace("1")
-    assert len(first.splitlines()) > 100
-    assert trace("2") == first
+    first = traces("1")
+    assert len(first.splitlines()) > 100 * len(SCENARIOS)
+    assert traces("2") == first
 
 
 def test_the_moves_of_a_run_played_again_are_the_same_run() -> None:

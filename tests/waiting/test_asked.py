@@ -32,6 +32,10 @@ def test_what_was_asked_about_is_told_of_every_node_known_or_not(
     assert sorted(kept.among(nodes)) == sorted(asked)
 
 
+def test_what_is_not_known_comes_in_the_order_of_names_in_every_process() -> None:
+    assert list(asked_nodes(NAMES, {}).among({})) == sorted(NAMES)
+
+
 def test_a_node_that_becomes_known_counts_as_asked_about() -> None:
     state = knowing("n0")
     kept = asked_nodes(["n0", "n1"], state.view().nodes)

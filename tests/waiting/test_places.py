@@ -9,8 +9,12 @@ from random import Random
 
 import pytest
 
+from extender.kube.objects import Pod
 from extender.placement.reasons import Reason
 from extender.placement.verdict import Judge
+from extender.waiting.asked import asked_nodes
+from extender.waiting.evictions import RefusedEvictions
+from extender.waiting.places import Choice, Places
 from extender.waiting.wake import TOLD_SECONDS, Waker
 from tests.builders import LOADING, READY, loader, loader_pod, node, tmpfs, vllm
 from tests.waiting.room import Room
@@ -37,6 +41,21 @@ def waiting(room: Room, number: int, *asked: str) -> None:
     room.refuse(
         tmpfs(f"p{number:02}", size="40Gi"), *asked, created=f"2026-01-01T00:00:{number:02}"
     )
+
+
+def places(room: Room, pod: Pod, before: Places | None = None) -> Places:
+    """Return what is known of the places for a pod, with what was known before."""
+    judge = Judge(room.context.request(pod), room.state.view(), room.context.policy)
+    return Places(judge, before.hopeless() if before else None, room.state.pod)
+
+
+def given(choice: Choice) -> list[str]:
+    """Give away one place after another; return the nodes."""
+    found = []
+    while name := choice.next():
+        choice.places.taken[name] += 1
+        found.append(name)
+    return found
 
 
 def test_a_change_is_judged_once_for_all_pods_of_a_kind(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,6 +89,20 @@ def test_a_place_is_given_to_one_pod_whatever_else_each_was_asked_about() -> Non
     assert room.woken() == ["p00"]
     give_back(room, "b")
     assert room.woken() == ["p02"]
+
+
+def test_whoever_has_a_choice_of_nodes_goes_by_their_names_in_every_process() -> None:
+    """The order of a set is another one in each: no history of it could be run again."""
+    room, refused = full(*NAMES), RefusedEvictions(dict.fromkeys(sorted(NAMES), ()))
+    pod = tmpfs("p", size="40Gi")
+    asked = asked_nodes(NAMES, room.state.view().nodes)
+    before = places(room, pod)
+    assert not before.choice(asked).any
+    assert not before.eviction(refused).any
+    for name in NAMES[::-1]:
+        give_back(room, name)
+    assert given(places(room, pod, before).choice(asked)) == sorted(NAMES)
+    assert given(places(room, pod, before).eviction(refused)) == sorted(NAMES)
 
 
 def test_two_places_wake_two_pods_and_no_forty_before_kube_scheduler_takes_one_up() -> None:
