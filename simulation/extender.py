@@ -10,7 +10,7 @@ import msgspec
 from extender.cluster.state import ClusterState
 from extender.kube.objects import LeaseSpec, Pod
 from extender.placement.request import PodRequest
-from extender.verbs.bind import Answer, BindOutcome, Bound, Sent, bind
+from extender.verbs.bind import Answer, BindOutcome, Bound, bind
 from extender.verbs.context import Context
 from extender.verbs.doubt import UNCLEAR_SECONDS, Doubt, Doubts
 from extender.verbs.filter import filter_nodes
@@ -20,31 +20,22 @@ from extender.waiting.nominate import NOMINATION_SECONDS
 from extender.waiting.pods import WaitingPods
 from extender.waiting.rounds import Rounds
 from extender.waiting.telling import TakenBack, Told, Woken, Word
-from extender.waiting.underway import AWAITED_SECONDS, MOST
 from extender.wire import BindArgs, ExtenderArgs, FilterResult, PreemptArgs, Victims
 from simulation.apiserver import KINDS, Apiserver
 from simulation.choices import Choices
-from simulation.faults import Fate, Faults
+from simulation.faults import Faults
 from simulation.fencing import Fencing
 from simulation.fetching import LOOK_SECONDS, Fetching
 from simulation.laws import Laws
+from simulation.requests import Requests
 from simulation.scenario import Fence, Scenario
 from simulation.timeline import Timeline
 from simulation.watch import Watch
 from simulation.witness import Witness
 
 REQUEUED_ANNOTATION = "modelcache.dev/requeued-at"
-WRITE_SECONDS = 5.0
-"""Until the answer to a write to a pod is given up."""
 _TICK_SECONDS = 1.0
 _GATHER_SECONDS = 0.02
-_NESTED_EVENTS = 4
-_ANSWER_SECONDS = 1.0
-_SLOW_ANSWER_SECONDS = 2.4
-_SLOW_NESTED_EVENTS = 60
-"""Some Bindings take so long that kube-scheduler gives the call up, and asks anew meanwhile."""
-_CREDENTIAL_SECONDS = 30.0
-"""Some plugins take longer than a lead lasts."""
 
 
 class Extender:
@@ -78,14 +69,19 @@ class Extender:
         self._faults = faults
         self._laws = laws
         self._say = say
-        self._late_seconds = scenario.delays.late
         self._stale_seconds = scenario.stale_seconds
         self._failed_writes = scenario.failed_writes
-        self._hangs = scenario.hangs
-        self._under_way: dict[str, float] = {}
-        """By UID: until when a write to a pod hangs."""
-        self._late: dict[int, Callable[[], object]] = {}
-        self._sent = 0
+        self._requests = Requests(
+            api=api,
+            timeline=timeline,
+            choices=choices,
+            faults=faults,
+            late=scenario.delays.late,
+            hangs=scenario.hangs,
+            unclear_seconds=UNCLEAR_SECONDS - _TICK_SECONDS,
+            bound=laws.binding.bound,
+            say=say,
+        )
         self._looking = self._waking = False
         self._changes = 0
         self.state = ClusterState(
@@ -126,9 +122,8 @@ class Extender:
         ]
         (self.pods,) = (watch for watch in self.watches if watch.kind is Pod)
         self.state.subscribe(self._changed)
-        laws.follow(self)
+        laws.knowledge.follow(self)
         self._fencing: Fencing | None = None
-        self._lose_lead: Callable[[], None]
         self._tick()
         if scenario.on_demand:
             self._fetch()
@@ -149,10 +144,7 @@ class Extender:
             self._fencing.end()
         for watch in self.watches:
             watch.close()
-        for binding in list(self._late.values()):
-            if self._choices.chance(50):
-                binding()
-        self._late.clear()
+        self._requests.end()
 
     # -- the verbs, as kube-scheduler calls them -------------------------------------------------
 
@@ -162,7 +154,7 @@ class Extender:
         self.state.view()  # what has expired so far is no change that filter makes
         before = self._changes
         result, made = filter_nodes(args, self.context)
-        self._laws.filtered(self, pod, names, result, changed=self._changes != before)
+        self._laws.answers.filtered(self, pod, names, result, changed=self._changes != before)
         if made is None:
             return result
         request = self.context.remembered(made.uid)
@@ -188,14 +180,14 @@ class Extender:
         args = ExtenderArgs(pod=pod, names=names, nodes=None)
         ranking, _ = prioritize_nodes(args, self.context)
         scores = list(ranking)
-        self._laws.prioritized(names, scores)
+        self._laws.answers.prioritized(names, scores)
         return scores
 
     def preempt(self, pod: Pod, candidates: dict[str, Victims]) -> dict[str, Victims]:
         """Answer preempt."""
         args = PreemptArgs(pod=pod, candidates=candidates)
         kept, made = preempt(args, self.context)
-        self._laws.preempted(self, pod, candidates, kept)
+        self._laws.evictions.answered(self, pod, candidates, kept)
         if kept:
             self.waiting.lost.drop_of(pod.metadata.uid)
         else:
@@ -215,7 +207,7 @@ class Extender:
         self._say(f"bind {metadata.name} -> {node}: {bound.outcome} {bound.error}".rstrip())
         if bound.doubt is not None:
             self.doubts.add(bound.doubt, self._timeline.now)
-        self._laws.answered(self, args, bound)
+        self._laws.binding.answered(self, args, bound)
         return bound
 
     def _settle(self) -> None:
@@ -225,7 +217,7 @@ class Extender:
             doubt = found.doubt
             self._say(f"{doubt.name} on {doubt.node}: {found.error or found.carried_out}")
         for doubt in sorted(before - self.doubts.open(), key=lambda doubt: doubt.claim):
-            self._laws.settled(self, doubt)
+            self._laws.binding.settled(self, doubt)
 
     def _written(self, doubt: Doubt) -> Pod | str | None:
         if self._faults.happens(20):
@@ -237,90 +229,19 @@ class Extender:
     def create(
         self, args: BindArgs, annotations: dict[str, str], fence: Callable[[], str]
     ) -> Answer:
-        """Send a Binding; meanwhile other things happen, and before it, where a token is slow."""
-        self._laws.sending(self, args, annotations)
+        """Send a Binding."""
+        self._laws.binding.sending(self, args, annotations)
         place = args.uid, args.node
         self.sending[place] += 1
-        answer = self._send(args, annotations, fence)
+        answer = self._requests.bind(args, annotations, fence)
         self.sending[place] -= 1
         return answer
-
-    def _send(
-        self, args: BindArgs, annotations: dict[str, str], fence: Callable[[], str]
-    ) -> Answer:
-        if self._fencing is not None and self._faults.happens(15):
-            self._credential()
-        closed = fence() if self.running else "the process has ended"
-        if closed:
-            return Answer(Sent.NEVER, closed)
-        fate = self._faults.fate()
-        self._say(f"Binding {args.name} -> {args.node}: {fate}")
-        if self._fencing is not None and self._faults.happens(5):
-            self._lose_lead()
-        slow = self._is_slow()
-        done: Callable[[], bool] | None = None
-        if fate in {Fate.DONE, Fate.LOST_DONE, Fate.UNCLEAR_DONE}:
-            seconds = _SLOW_ANSWER_SECONDS if slow else _ANSWER_SECONDS
-            done = self._within(seconds, args, annotations)
-        elif fate in {Fate.LOST_LATE, Fate.UNCLEAR_LATE}:
-            least, most = self._late_seconds
-            if fate is Fate.UNCLEAR_LATE:
-                most = min(most, UNCLEAR_SECONDS - _TICK_SECONDS)
-            self._within(self._choices.between(least, most), args, annotations)
-        self._meanwhile(slow=slow)
-        if done is not None and not done() and fate is not Fate.LOST_DONE:
-            return Answer(Sent.CONFLICT, "conflict")
-        return Answer(fate.answer, fate)
-
-    def _credential(self) -> None:
-        """Let a plugin take its time for a token; the lead may be another's by then."""
-        end = self._timeline.now + self._choices.between(0.0, _CREDENTIAL_SECONDS)
-        if self._choices.chance(50):
-            self._lose_lead()
-        self._timeline.until(end)
-
-    def _is_slow(self) -> bool:
-        return self._fencing is None and self._faults.happens(10)
-
-    def _meanwhile(self, *, slow: bool) -> None:
-        """Let other things happen until the apiserver answers."""
-        end = self._timeline.now + (_SLOW_ANSWER_SECONDS if slow else _ANSWER_SECONDS)
-        most = _SLOW_NESTED_EVENTS if slow else _NESTED_EVENTS
-        for _ in range(self._choices.below(most) if self._faults.on else 0):
-            self._timeline.next(within=end - self._timeline.now)
 
     def pod(self, namespace: str, name: str) -> Pod | str | None:
         """Look a pod up."""
         if self._faults.happens(20):
             return f"no answer for {namespace}/{name}"
         return self._api.get(Pod, name)
-
-    def _within(
-        self, seconds: float, args: BindArgs, annotations: dict[str, str]
-    ) -> Callable[[], bool]:
-        """Have a Binding that is sent now take effect so long after, or before, when it is called.
-
-        The answer may come later than that: what happens meanwhile waits for answers of its own.
-        What is returned tells whether the pod is bound by it.
-        """
-        self._sent += 1
-        number, bound = self._sent, False
-
-        def happen() -> bool:
-            nonlocal bound
-            if self._late.pop(number, None) is not None:
-                bound = self._take_effect(args, annotations)
-            return bound
-
-        self._late[number] = happen
-        self._timeline.after(seconds, happen)
-        return happen
-
-    def _take_effect(self, args: BindArgs, annotations: dict[str, str]) -> bool:
-        done = self._api.bind(args.name, args.uid, args.node, annotations)
-        if done:
-            self._laws.bound(args)
-        return done
 
     # -- the fence -------------------------------------------------------------------------------
 
@@ -352,7 +273,7 @@ class Extender:
 
         ``lose_lead`` is what happens now and then while a Binding is in flight.
         """
-        self._lose_lead = lose_lead
+        self._requests.lose_lead = lose_lead
         self._fencing = Fencing(
             fence,
             lease=lease,
@@ -400,7 +321,7 @@ class Extender:
             for told in self._rounds.wake(self):
                 self._say(_in_words(told))
             if knows:
-                self._laws.remembered(self)
+                self._laws.waiting.remembered(self)
         finally:
             self._waking = False
 
@@ -408,16 +329,19 @@ class Extender:
 
     def nominate(self, request: PodRequest, node: str) -> Word:
         """Write the node to a pod."""
-        self._laws.nominated(self, request.uid, node)
+        self._laws.waiting.told(self, request.uid)
+        self._laws.nominations.nominated(self, request.uid, node)
         until = self._timeline.now + NOMINATION_SECONDS
         fails = self._faults.happens(self._failed_writes)
-        return self._tell(request, lambda: self._nominate(request, node, until), fails=fails)
+        return self._requests.write(
+            request, lambda: self._nominate(request, node, until), fails=fails
+        )
 
     def take_back(self, request: PodRequest, node: str) -> Word:
         """Clear the nomination of a pod."""
         self._laws.nominations.taking_back(self, request.uid, node)
         fails = self._choices.chance(self._failed_writes)
-        word = self._tell(request, lambda: self._take_back(request, node), fails=fails)
+        word = self._requests.write(request, lambda: self._take_back(request, node), fails=fails)
         self.taken_back[word.told] += 1
         if word.told in {Told.REFUSED, Told.UNANSWERED}:
             self._laws.nominations.missed(request.uid, node)
@@ -425,8 +349,8 @@ class Extender:
 
     def touch(self, request: PodRequest) -> Word:
         """Mark a pod."""
-        self._laws.told(self, request.uid)
-        return self._tell(
+        self._laws.waiting.told(self, request.uid)
+        return self._requests.write(
             request,
             lambda: Told.WRITTEN if self._mark(request.name, request.uid) else Told.GONE,
             fails=self._faults.happens(self._failed_writes),
@@ -434,36 +358,7 @@ class Extender:
 
     def answers(self) -> list[tuple[str, Word]]:
         """Return what came of writes that hung."""
-        now = self._timeline.now
-        over = [uid for uid, end in self._under_way.items() if end <= now]
-        return [(uid, self._end_of(uid)) for uid in over]
-
-    def _end_of(self, uid: str) -> Word:
-        del self._under_way[uid]
-        return Word(Told.UNANSWERED, "no answer")
-
-    def _hang(self, uid: str) -> Word:
-        """Wait a moment, and first for a thread where none is left."""
-        timeline, ends = self._timeline, sorted(self._under_way.values())
-        if len(ends) >= MOST:
-            timeline.until(ends[-MOST])
-        self._under_way[uid] = timeline.now + WRITE_SECONDS
-        timeline.until(timeline.now + AWAITED_SECONDS)
-        return Word(Told.AWAITED)
-
-    def _tell(self, request: PodRequest, write: Callable[[], Told], *, fails: bool) -> Word:
-        """Write, or be refused, or have no answer; meanwhile other things happen."""
-        if self._hangs and request.namespace == self._hangs:
-            return self._hang(request.uid)
-        if self._faults.happens(10):
-            self._meanwhile(slow=self._is_slow())
-        if not fails:
-            return Word(write())
-        if self._choices.chance(50):
-            return Word(Told.REFUSED, "too many requests")
-        if self._choices.chance(50):
-            write()
-        return Word(Told.UNANSWERED, "no answer")
+        return self._requests.answers()
 
     def _nominate(self, request: PodRequest, node: str, until: float) -> Told:
         pod = self._api.get(Pod, request.name, request.uid)

@@ -1,4 +1,4 @@
-"""The laws by name: what must be true whatever happens (``laws`` says how each is seen)."""
+"""The laws by name: what must be true whatever happens. ``laws`` has how each is seen."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import NoReturn
 class Law(StrEnum):
     """What must be true. A planted fault breaks each (tests/simulation/test_planted_faults.py)."""
 
+    # laws/knowledge.py; KEPT_FOR_SOMEBODY is seen in laws/binding.py, too
     KNOWN = "what is known is what was told"
     LEDGER = "the ledger is what was told"
     NOMINATIONS = "nominations are what was told"
@@ -18,16 +19,22 @@ class Law(StrEnum):
     EXPIRES = "reservations expire"
     NOT_ABSENT = "what is there is not taken for absent"
     NOT_FOR_EVER = "who is silent is not believed for ever"
+
+    # laws/answers.py; OLD_KNOWLEDGE is seen in laws/binding.py, too
     FILTER_CHANGES_NOTHING = "filter changes nothing"
     FILTER_ANSWERS = "filter answers what it was asked"
     FILTER_SAYS_WHY = "every refusal has a reason"
     OLD_KNOWLEDGE = "old knowledge is not trusted"
     ALL_SCORED = "every node asked about is scored"
     SCORES = "scores lie between 0 and 10"
+
+    # laws/evictions.py
     VICTIMS = "victims are those proposed"
     EVICTIONS_HELP = "evictions help"
     HELP_IS_KEPT = "evictions that help are kept"
     OLD_KNOWLEDGE_EVICTS_NOBODY = "old knowledge evicts nobody"
+
+    # laws/binding.py
     UNLOCKED = "the apiserver is not called under the lock"
     DECISION = "the decision is written with the Binding"
     MODEL = "a pod is bound where its model is"
@@ -35,11 +42,15 @@ class Law(StrEnum):
     BIND_SAYS_WHY = "a refusal says why"
     BIND_SAYS_YES = "bind says yes only to what is bound"
     HAS_MEMORY = "what may come has its memory"
-    LEFT_ALONE = "who gets no node is left alone"
+
+    # laws/nominations.py
     NOMINATED_HELD = "a nominated pod's memory is held"
     GIVEN_ONCE = "a node is given to one pod at a time"
     NOT_IN_VAIN = "nobody stays nominated where that leads nowhere"
     STAYS = "a nomination that leads somewhere is not taken back"
+
+    # laws/waiting.py
+    LEFT_ALONE = "who gets no node is left alone"
     REMEMBERED = "who was refused is remembered"
     NOBODY_WAITS = "no pod waits that could run"
     NOBODY_WAITS_FOR_ROOM = "no pod waits that others could make room for"

@@ -9,7 +9,6 @@ from random import Random
 import msgspec
 
 from extender.kube.objects import Node, NodeSpec, Pod, SchedulingGate
-from simulation.laws import CLOCK_SLACK_SECONDS
 from simulation.scenario import Scenario
 from simulation.world import World
 
@@ -199,17 +198,9 @@ def _jump(player: Player) -> None:
     """Set the extender's clock, but not without end: the laws make allowance for each jump."""
     world = player.world
     seconds = world.choices.one((1.0, 10.0, 400.0, -1.0, -20.0, -400.0))
-    back, forward = max(-seconds, 0.0), max(seconds, 0.0)
-    laws = world.laws
-    if (
-        laws.set_back + back > CLOCK_SLACK_SECONDS
-        or laws.set_forward + forward > CLOCK_SLACK_SECONDS
-    ):
-        return
-    laws.set_back += back
-    laws.set_forward += forward
-    world.say(f"the extender's clock jumps by {seconds:+.0f} s")
-    world.extender.skew += seconds
+    if world.laws.clocks.set_by(seconds):
+        world.say(f"the extender's clock jumps by {seconds:+.0f} s")
+        world.extender.skew += seconds
 
 
 def _pause(player: Player) -> None:
@@ -249,8 +240,8 @@ def _rest(player: Player) -> None:
             _end_some(player)
             _come(player)
         if second >= _CALM_SECONDS:
-            world.laws.nobody_waits(world.could() if world.sees() else {})
-    world.laws.at_rest()
+            world.laws.waiting.nobody_waits(world.could() if world.sees() else {})
+    world.laws.knowledge.at_rest()
     world.faults.on = True
 
 

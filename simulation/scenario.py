@@ -61,6 +61,11 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     needs_model: bool
     sizes: tuple[Size, ...] = ()
 
+    @property
+    def needs_certainty(self) -> bool:
+        """Tell whether a wrong yes would hurt: a model, or memory that only this program counts."""
+        return self.needs_model or self.demand > self.request
+
     def request_of(self, pod: Pod) -> int:
         """Return what kube-scheduler counts for the pod as it is now."""
         return self.sizes[self._counted(pod)].request if self.sizes else self.request

@@ -113,7 +113,7 @@ class World:
     def restart(self) -> None:
         """End the process of the leader's extender and start another."""
         self.scheduler.extender = self._renew(self.leader)
-        self.laws.goes_on(self.scheduler.extender)
+        self.laws.waiting.goes_on(self.scheduler.extender)
 
     def lose_lead(self) -> None:
         """Let the leader lose the lead in one of several ways, if somebody leads."""
@@ -143,7 +143,7 @@ class World:
         self.scheduler = self._schedule(number)
 
     def _schedule(self, number: int) -> Scheduler:
-        self.laws.leads(self.extenders[number])
+        self.laws.waiting.leads(self.extenders[number])
         return Scheduler(
             self.extenders[number],
             api=self.api,
@@ -177,7 +177,7 @@ class World:
 
     def check(self) -> None:
         """See that no law is broken at this moment."""
-        self.laws.check()
+        self.laws.knowledge.check()
         if self.timeline.now - self._looked >= _LOOK_SECONDS:
             self._looked = self.timeline.now
             self.laws.nominations.in_vain(self._in_vain())

@@ -44,6 +44,7 @@ from extender.waiting.wake import Waker
 from extender.wire import BindArgs, ExtenderArgs, FilterResult, PreemptArgs, Victims
 from simulation.history import run
 from simulation.law import Law
+from simulation.requests import WRITE_SECONDS, Requests
 from simulation.scenario import Scenario
 from tests.simulation.clusters import (
     CROWDED,
@@ -276,7 +277,7 @@ def _by_filters_rule(judge: Judge, name: str, victims: Any, pod_of: Any) -> Reas
 
 
 def _waited_for(self: Any, _uid: str) -> Word:
-    self._timeline.until(self._timeline.now + VERBS.WRITE_SECONDS)
+    self._timeline.until(self._timeline.now + WRITE_SECONDS)
     return Word(Told.UNANSWERED)
 
 
@@ -517,7 +518,7 @@ FAULTS_OF_WHAT_HANGS: list[tuple[str, Law, Plant]] = [
     (
         "each answer to a write is waited for",
         Law.NOBODY_WAITS,
-        _instead(simulation.extender.Extender, "_hang", _waited_for),
+        _instead(Requests, "_hang", _waited_for),
     ),
     (
         "what hangs is tried again at once",

@@ -1,4 +1,4 @@
-"""The laws of nominations: none stays that leads nowhere, and none is taken back that does not.
+"""The laws of nominations: a node is given once, with its memory, and for as long as it helps.
 
 Where a nomination leads is judged by ``truth``, and only while whoever would have to see to it is
 told of everything. It has a bounded time from the moment on from which all of that has been so.
@@ -6,13 +6,14 @@ told of everything. It has a bounded time from the moment on from which all of t
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from math import inf
 from typing import TYPE_CHECKING
 
 from extender.kube.objects import Pod
 from simulation.apiserver import Apiserver
 from simulation.law import Law, broken
+from simulation.scenario import Ask
 
 if TYPE_CHECKING:
     from simulation.extender import Extender
@@ -31,8 +32,9 @@ _LAST_WAIT_SECONDS = 60.0
 class Nominations:
     """What was said of nominations, and what becomes of those that lead nowhere."""
 
-    def __init__(self, api: Apiserver) -> None:
+    def __init__(self, api: Apiserver, asks: Mapping[str, Ask]) -> None:
         self._api = api
+        self._asks = asks
         self._vain: dict[tuple[str, str], float] = {}
         """Since when a nomination is seen to lead nowhere, by the pod's UID and the node."""
         self._missed: dict[tuple[str, str], tuple[int, float]] = {}
@@ -43,6 +45,18 @@ class Nominations:
     def meant(self, extender: Extender, pod: Pod, nodes: Collection[str]) -> None:
         """Take the answer of a verb: the nodes that it leaves to a pod."""
         self._meant[extender, pod.metadata.uid] = frozenset(nodes)
+
+    def nominated(self, extender: Extender, uid: str, node: str) -> None:
+        """Look at a nomination that is about to be written."""
+        known = extender.state.view().nodes.get(node)
+        held = () if known is None else known.reserved
+        what = f"{self._asks[uid].pod.metadata.name} on {node}"
+        if all(entry.uid != uid for entry in held):
+            broken(Law.NOMINATED_HELD, what)
+        now = extender.state.steady()
+        other, until = extender.given.get(node, ("", now))
+        if (other != uid and now < until) or (known is not None and known.nominated):
+            broken(Law.GIVEN_ONCE, what)
 
     def taking_back(self, extender: Extender, uid: str, node: str) -> None:
         """Look at a nomination that is about to be taken back."""

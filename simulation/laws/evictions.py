@@ -13,6 +13,8 @@ from extender.wire import Victims
 from simulation.apiserver import Apiserver
 from simulation.kubelet import is_evicted
 from simulation.law import Law, broken
+from simulation.laws.clocks import Clocks
+from simulation.laws.nominations import Nominations
 from simulation.scenario import Ask
 from simulation.truth import place, priority
 
@@ -34,9 +36,18 @@ class Room(msgspec.Struct, frozen=True):
 class Evictions:
     """What was said of evictions, and what is expected of it."""
 
-    def __init__(self, api: Apiserver, asks: Mapping[str, Ask]) -> None:
+    def __init__(
+        self,
+        api: Apiserver,
+        asks: Mapping[str, Ask],
+        *,
+        clocks: Clocks,
+        nominations: Nominations,
+    ) -> None:
         self._api = api
         self._asks = asks
+        self._clocks = clocks
+        self._nominations = nominations
         self._rooms: dict[tuple[Extender, str], Room] = {}
         """What was made room for last, by whom that was told and the pod's UID."""
 
@@ -66,15 +77,11 @@ class Evictions:
         pod: Pod,
         candidates: Mapping[str, Victims],
         kept: Mapping[str, Victims],
-        *,
-        left_for: float,
-        may_be_silent: float,
     ) -> None:
-        """Look at an answer, as far as could be known of what was told.
-
-        ``left_for``: for how many seconds what a loader left is good for anything, at most.
-        ``may_be_silent``: for how many seconds a loader may say nothing, and is believed for sure.
-        """
+        """Look at an answer of preempt, as far as could be known of what was told."""
+        if kept and self._asks[pod.metadata.uid].needs_certainty and extender.stale():
+            broken(Law.OLD_KNOWLEDGE_EVICTS_NOBODY, f"{pod.metadata.name} on {sorted(kept)}")
+        self._nominations.meant(extender, pod, kept)
         view, made_way = extender.state.view(), False
         for name, victims in kept.items():
             if victims != candidates.get(name):
@@ -87,13 +94,13 @@ class Evictions:
                 if node is None:
                     continue
                 if name in kept:
-                    self._see_that_it_helps(extender, node, pod, victims, left_for)
-                elif not made_way and self._would_help(extender, node, pod, victims, may_be_silent):
+                    self._see_that_it_helps(extender, node, pod, victims)
+                elif not made_way and self._would_help(extender, node, pod, victims):
                     broken(Law.HELP_IS_KEPT, f"{victims.uids} on {name} for {pod.metadata.name}")
         self._expect(extender, pod, kept, made_way=made_way)
 
     def _see_that_it_helps(
-        self, extender: Extender, node: NodeView, pod: Pod, victims: Victims, left_for: float
+        self, extender: Extender, node: NodeView, pod: Pod, victims: Victims
     ) -> None:
         ask, view = self._asks[pod.metadata.uid], extender.state.view()
         what = f"{victims.uids} on {node.name} for {pod.metadata.name}"
@@ -106,18 +113,16 @@ class Evictions:
                 taken += self._asks[uid].demand
         if ask.demand and taken > node.allocatable:
             broken(Law.EVICTIONS_HELP, what)
-        if ask.needs_model and extender.witness.vouched(node.name) > left_for:
+        if ask.needs_model and extender.witness.vouched(node.name) > self._clocks.grace[1]:
             broken(Law.EVICTIONS_HELP, f"{what}: there is no model")
 
-    def _would_help(
-        self, extender: Extender, node: NodeView, pod: Pod, victims: Victims, may_be_silent: float
-    ) -> bool:
+    def _would_help(self, extender: Extender, node: NodeView, pod: Pod, victims: Victims) -> bool:
         """Tell whether the pod could run for sure once its victims are gone."""
         ask = self._asks[pod.metadata.uid]
         if not self.has_room(extender, node, pod, victims):
             return False
-        witness = extender.witness
-        vouched = not witness.vouched(node.name) and witness.silent(node.name) < may_be_silent
+        witness, believed = extender.witness, self._clocks.silence[0]
+        vouched = not witness.vouched(node.name) and witness.silent(node.name) < believed
         return vouched or not ask.needs_model
 
     def _makes_way(self, extender: Extender, node: NodeView, pod: Pod) -> bool:
