@@ -221,6 +221,9 @@ class _Handler(BaseHTTPRequestHandler):
     def call(self) -> http.client.HTTPResponse:
         """Pass the request on and return the real server's answer."""
         headers = {k: v for k, v in self.headers.items() if k.lower() not in _HOP_BY_HOP}
+        sock = self.upstream.sock if self.upstream is not None else None
+        if sock is not None and select.select([sock], [], [], 0)[0]:
+            self.hang_up()  # a server ends connections that nobody uses for long
         if self.upstream is None:
             address = urlsplit(self.proxy.upstream)
             context = ssl.create_default_context(cafile=self.proxy.authority)
