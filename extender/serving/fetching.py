@@ -27,8 +27,9 @@ from extender.serving.touching import CONNECT_SECONDS, WRITE_SECONDS
 from extender.verbs.context import Context
 from extender.waiting.fetching import Bounds
 from extender.waiting.pods import WaitingPod, WaitingPods
+from extender.waiting.shares import in_turn
 from extender.waiting.telling import Told, note
-from extender.waiting.wishes import Models, changes, in_turn
+from extender.waiting.wishes import Models, changes
 from extender.watch.answers import UnreachableError
 from extender.watch.client import Transport
 from extender.watch.paths import MERGE_PATCH, lease_path

@@ -1,4 +1,4 @@
-"""A bounded table of pods in which no namespace takes the room of the others.
+"""No namespace takes the turns of the others, or their room in a bounded table of pods.
 
 A tenant may have any number of pods that nobody can place. kube-scheduler tries them at every
 event, so that theirs were always refused last.
@@ -6,10 +6,22 @@ event, so that theirs were always refused last.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+
+def in_turn(all_of: Iterable[T], namespace: Callable[[T], str]) -> list[T]:
+    """Return the first of every namespace, then the second of each, and so on."""
+    so_far: Counter[str] = Counter()
+
+    def turn(one: T) -> int:
+        so_far[namespace(one)] += 1
+        return so_far[namespace(one)]
+
+    return sorted(all_of, key=turn)
 
 
 class Shares(Generic[T]):

@@ -18,8 +18,8 @@ rules without a word: a queue behind GPUs. They are woken after everybody else, 
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -29,11 +29,13 @@ from extender.cluster.view import View
 from extender.placement.patience import impatient
 from extender.placement.policy import Policy
 from extender.placement.request import PodRequest
-from extender.placement.tables import Kind, kind_of
+from extender.placement.tables import kind_of
 from extender.placement.verdict import Judge
 from extender.waiting.allowance import Allowance
 from extender.waiting.places import Choice, Hopeless, Places
+from extender.waiting.plan import Candidate, Entry, Found, KindKey, Plan
 from extender.waiting.pods import WaitingPod, WaitingPods
+from extender.waiting.shares import in_turn
 
 FIRST_RETRY_SECONDS = 5.0
 LAST_RETRY_SECONDS = 300.0
@@ -53,9 +55,6 @@ MOST_AGAIN = 20
 and so many at once: each is a try of evictions on all nodes. After a restart of this program it may
 be all that wait."""
 
-IN_VAIN = 10
-"""Once so many of a kind, or so many for one node, were woken in vain, all others come first."""
-
 MISSED_RETRY_SECONDS = 1.0
 LAST_MISSED_SECONDS = 60.0
 """One that could not be told is told again after so long: nobody knows of it yet. Where the
@@ -71,6 +70,11 @@ PLAN_SECONDS_PER_POD = 25e-6
 what that takes with a set of nodes for each; before, only the next pod is looked at again. That is
 0.5 s for 20,000 pods.
 """
+
+
+MOST_PLAN_SECONDS = 1.0
+"""Once that took so long, other kinds of pods are judged by the next plan: the first that somebody
+waits for may be thousands of models, each looked for on thousands of nodes."""
 
 
 class Waker:
@@ -90,8 +94,10 @@ class Waker:
         self._policy = policy
         self._stale = stale
         self._may_tell = may_tell
-        self._hopeless: dict[_Key, Hopeless] = {}
+        self._hopeless: dict[KindKey, Hopeless] = {}
         self._told: dict[str, str] = {}  # by UID: the node that a pod was woken for
+        self._judged: dict[KindKey, int] = {}  # in which order the kinds that wait were judged last
+        self._judgements = 0
         self._repeats = Allowance(REPEATS_PER_SECOND, MOST_REPEATS, state.steady)
         self._again = Allowance(AGAIN_PER_SECOND, MOST_AGAIN, state.steady)
 
@@ -113,7 +119,7 @@ class Waker:
             if self._is_old(plan):
                 plan = self._plan()
 
-    def _queue(self, plan: _Plan) -> deque[_Entry] | None:
+    def _queue(self, plan: Plan) -> deque[Entry] | None:
         """Return whose turn it is: who may have come to have a place comes after who has one.
 
         Unless he is more urgent.
@@ -126,7 +132,7 @@ class Waker:
             return again
         return plan.repeats if plan.repeats and self._repeats.any() else None
 
-    def _chosen(self, pod: WaitingPod, choice: Choice | None, plan: _Plan) -> WaitingPod | None:
+    def _chosen(self, pod: WaitingPod, choice: Choice | None, plan: Plan) -> WaitingPod | None:
         """Return a pod of the plan as it is woken; None where that is over."""
         if choice is None:
             return pod if self._still_waits(pod) else None
@@ -137,30 +143,50 @@ class Waker:
         self._told[pod.request.uid] = node
         return msgspec.structs.replace(pod, right_node=choice.right_node)
 
-    def _plan(self) -> _Plan:
-        """Judge all who wait."""
+    def _plan(self) -> Plan:
+        """Judge all who wait, or as many as there is time for; then those first that were not."""
         stale, refusals = self._stale(), self._pods.refusals
         waiting = self._pods.present(self._state, blind=bool(stale))
         view = self._state.view()
-        kept_for = len(waiting) * PLAN_SECONDS_PER_POD
-        plan = _Plan(view, stale, refusals, made=self._state.steady(), kept_for=kept_for)
+        plan = Plan(view, stale, refusals, made=self._state.steady())
         told, self._told = self._told, {}
+        kinds: dict[KindKey, list[Candidate]] = {}
         for pod in waiting:
             again = _is_due_again(pod, plan.made, fresh=not stale)
             node = told.get(pod.request.uid, "") if pod.touches else ""
             if again or node or _may_be_woken(pod, plan.made):
-                put = partial(self._put, pod, node, plan, again=again)
-                self._pods.apart.judge(pod.request, put, None)
-        self._hopeless = {key: places.hopeless() for key, places in plan.groups.items()}
-        plan.sort()
+                key = self._pods.apart.judge(
+                    pod.request, partial(self._key, pod, view, stale), None
+                )
+                if key is not None:
+                    kinds.setdefault(key, []).append(Candidate(pod, node, again))
+        self._judged = {key: self._judged.get(key, 0) for key in kinds}
+        for key in self._in_turn(kinds):
+            if plan.groups and self._state.steady() - plan.made >= MOST_PLAN_SECONDS:
+                self._told.update((one.pod.request.uid, one.node) for one in kinds[key] if one.node)
+                continue
+            self._judgements += 1
+            self._judged[key] = self._judgements
+            for one in kinds[key]:
+                put = partial(self._put, one, key, plan)
+                self._pods.apart.judge(one.pod.request, put, None)
+        now = {key: places.hopeless() for key, places in plan.groups.items()}
+        before = {key: self._hopeless[key] for key in kinds if key in self._hopeless}
+        self._hopeless = before | now
+        plan.done(self._state.steady(), len(waiting) * PLAN_SECONDS_PER_POD)
         return plan
 
-    def _put(self, pod: WaitingPod, node: str, plan: _Plan, *, again: bool) -> None:
-        """Plan for a pod that may be woken now, or was woken for this node, or both.
+    def _in_turn(self, kinds: Mapping[KindKey, Sequence[Candidate]]) -> list[KindKey]:
+        """Return a kind of every namespace, then another one of each, the longest not judged first.
 
-        Where it is its time ``again`` it is woken in any case.
+        What one namespace waits for may be thousands of things, and takes no time from others.
         """
-        key = self._key(pod, plan.view, plan.stale)
+        oldest = sorted(kinds, key=lambda key: self._judged[key])
+        return in_turn(oldest, lambda key: kinds[key][0].pod.request.namespace)
+
+    def _put(self, one: Candidate, key: KindKey, plan: Plan) -> None:
+        """Plan for a pod that may be woken now, or was woken for a node, or both."""
+        pod, node = one.pod, one.node
         places = plan.groups.get(key)
         if places is None:
             judge = Judge(pod.request, plan.view, self._policy, stale=plan.stale)
@@ -175,15 +201,15 @@ class Waker:
                 places.taken[node] += 1 if lately else -1
             if places.opens_for(pod.asked):
                 pod = self._pods.opened(pod)
-        if not (again or _may_be_woken(pod, plan.made)):
+        if not (one.again or _may_be_woken(pod, plan.made)):
             return
         choice = self._choice(pod, places)
         if choice.any:
-            plan.found.append(_Found(key, pod, choice, again))
-        elif again:
+            plan.found.append(Found(key, pod, choice, one.again))
+        elif one.again:
             plan.again.append((pod, None))
 
-    def _place(self, pod: WaitingPod, choice: Choice, plan: _Plan) -> str:
+    def _place(self, pod: WaitingPod, choice: Choice, plan: Plan) -> str:
         """Return the node to wake a pod of the plan for; empty where that is over."""
         node = choice.next() if self._still_waits(pod) else ""
         if not node:
@@ -199,12 +225,12 @@ class Waker:
         refused = None if choice.any else self._pods.evictions(pod.request.uid)
         return choice if refused is None else places.eviction(refused)
 
-    def _is_old(self, plan: _Plan) -> bool:
+    def _is_old(self, plan: Plan) -> bool:
         """Tell whether a plan has to be made anew, and it is worth its while.
 
         Something changed, or it can be told by now whether those were woken in vain that were.
         """
-        age = self._state.steady() - plan.made
+        age = self._state.steady() - plan.made_by
         if age < plan.kept_for:
             return False
         if age >= TOLD_SECONDS:
@@ -229,86 +255,13 @@ class Waker:
             return True  # no event came
         return choice.stands(Judge(before.asked, view, self._policy, stale=stale))
 
-    def _key(self, pod: WaitingPod, view: View, stale: tuple[str, ...]) -> _Key:
+    def _key(self, pod: WaitingPod, view: View, stale: tuple[str, ...]) -> KindKey:
         request = pod.request
         hurried = impatient(request, self._policy, view.now)
-        return _Key(
+        return KindKey(
             own=request.uid if request.uid in view.own else "",
             kind=kind_of(request, impatient=hurried, stale=stale),
         )
-
-
-_Entry = tuple[WaitingPod, Choice | None]
-"""A pod, and where it could go; None where that is not known."""
-
-
-class _Plan:
-    """Who is due by one view, in order, and where they could go.
-
-    ``refusals`` counts those of before it; it was ``made`` at a time of the clock that nobody sets,
-    and is ``kept_for`` so many seconds. The ``repeats`` were woken before, in vain: they come after
-    those who are ``ready``. For who is woken ``again`` no place is known.
-    """
-
-    def __init__(
-        self,
-        view: View,
-        stale: tuple[str, ...],
-        refusals: int,
-        *,
-        made: float,
-        kept_for: float,
-    ) -> None:
-        self.view = view
-        self.stale = stale
-        self.refusals = refusals
-        self.made = made
-        self.kept_for = kept_for
-        self.groups: dict[_Key, Places] = {}
-        self.found: list[_Found] = []
-        self.in_vain: Counter[_Key | str] = Counter()
-        self.ready: deque[_Entry] = deque()
-        self.repeats: deque[_Entry] = deque()
-        self.again: deque[_Entry] = deque()
-
-    def sort(self) -> None:
-        """Sort those that were found, who are in order, by how much of the same came to nothing.
-
-        Of those who come to nothing in the same way it is enough to have tried some before others
-        are tried. A pod for which a node opened since it was woken is the first that is woken
-        again, then whoever was woken the fewest times.
-        """
-
-        def vain(one: _Found) -> int:
-            tried = one.key, one.choice.first
-            return sum(self.in_vain[each] >= IN_VAIN for each in tried)
-
-        repeats: list[_Entry] = []
-        for one in sorted(self.found, key=vain):
-            queue = repeats if one.pod.touches and not one.again else self.ready
-            queue.append((one.pod, one.choice))
-        self.repeats.extend(sorted(repeats, key=lambda it: (not it[0].opened, it[0].touches)))
-
-
-class _Key(msgspec.Struct, frozen=True, order=False):
-    """Pods with the same key get the same answers from a node.
-
-    ``own`` is the UID of a pod that something is kept for on some node, a reservation, a hold or a
-    nomination: that memory is free for it alone. A pod whose patience ends is of another kind: it
-    leaves the group that has no place, and is judged on every node at once; the younger ones stay.
-    """
-
-    own: str
-    kind: Kind
-
-
-class _Found(msgspec.Struct, frozen=True):
-    """A pod of a kind, and where it could go; whether it is its time ``again``."""
-
-    key: _Key
-    pod: WaitingPod
-    choice: Choice
-    again: bool
 
 
 def _times(pod: WaitingPod) -> tuple[float, float | None]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -16,19 +14,6 @@ from extender.waiting.fetching import Bounds, Wishing
 from extender.waiting.pods import WaitingPod, WaitingPods
 
 Models = tuple[WantedModel, ...]
-
-_One = TypeVar("_One")
-
-
-def in_turn(all_of: Iterable[_One], namespace: Callable[[_One], str]) -> list[_One]:
-    """Return the first of every namespace, then the second of each, and so on."""
-    so_far: Counter[str] = Counter()
-
-    def turn(one: _One) -> int:
-        so_far[namespace(one)] += 1
-        return so_far[namespace(one)]
-
-    return sorted(all_of, key=turn)
 
 
 class Changes(msgspec.Struct, frozen=True):

@@ -226,7 +226,7 @@ def test_evictions_are_remembered_within_bounds(
 def test_what_is_remembered_of_evictions_changes_nothing_about_who_is_woken(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wake, "MOST_AGAIN", 1_000)  # for a new one it is not used up
+    monkeypatch.setattr(wake, "MOST_AGAIN", 100_000)  # for a new one it is not used up
     random, room = Random(seed), Room()
     names = [f"n{number}" for number in range(4)]
     room.state.upsert(loader())
