@@ -67,6 +67,7 @@ class Waking:
         self._count = count
         self._count_taken_back = count_taken_back
         self._not_taken_back: LRUCache[str, None] = LRUCache(MOST_CAUSES)  # those that were said
+        self._not_woken: LRUCache[str, int] = LRUCache(MOST_CAUSES)  # how often, since it was said
         self._lead = lead
         self._changed = Event()
         telling = ApiTelling(transport, now=context.now, fence=while_leading(lead.leads))
@@ -177,6 +178,7 @@ class Waking:
             self._count("gone")
         elif word.told is Told.WRITTEN:
             self._count("nominated" if woken.node else "touched")
+            self._tell_woken_again(woken)
             log.info(
                 "pod woken",
                 namespace=request.namespace,
@@ -187,9 +189,20 @@ class Waking:
             )
         else:
             self._count("failed")
-            log.warning(
-                "pod not woken; it is tried again in seconds",
-                namespace=request.namespace,
-                pod=request.name,
-                error=word.error,
-            )
+            if word.cause not in self._not_woken:
+                log.warning(
+                    "pod not woken; it is tried again, and so are others for which it is the same",
+                    namespace=request.namespace,
+                    pod=request.name,
+                    error=word.error,
+                    cause=word.cause,
+                )
+            self._not_woken[word.cause] = self._not_woken.get(word.cause, 0) + 1
+
+    def _tell_woken_again(self, woken: Woken) -> None:
+        """Say that pods can be woken again: where one could not be, or the apiserver was away."""
+        cured = list(self._not_woken) if woken.pod.misses else [Told.UNREACHED.value]
+        for cause in cured:
+            times = self._not_woken.pop(cause, 0)
+            if times:
+                log.info("pods can be woken again", cause=cause, failed=times)

@@ -136,6 +136,39 @@ def test_a_touch_that_is_never_answered_counts_as_failed(
     assert room.results.keys() == {"failed"}
 
 
+@pytest.mark.parametrize("status", [403, 0], ids=["refused", "hung up"])
+def test_why_pods_are_not_woken_is_said_once_and_that_they_are_again(
+    tmp_path: Path, status: int
+) -> None:
+    """They are tried again for as long as it lasts, thousands of them each minute."""
+    with answering() as apiserver, capture_logs() as logs:
+        apiserver.status = status
+        room = Woken(apiserver.url, tmp_path)
+        for _ in range(30):
+            room.now += 10
+            room.waking.wake()
+        failed = room.results["failed"]
+        assert failed > len(PODS)
+        (line,) = (line for line in logs if "woken" in line["event"])
+        assert line["event"].startswith("pod not woken")
+        apiserver.status = 200
+        logs.clear()
+        room.now += 60
+        room.waking.wake()
+    (line,) = (line for line in logs if line["event"] == "pods can be woken again")
+    assert line["failed"] == failed
+
+
+def test_that_nothing_listens_is_said_once(tmp_path: Path) -> None:
+    room = Woken(f"http://127.0.0.1:{free_port()}", tmp_path)
+    with capture_logs() as logs:
+        for _ in range(10):
+            room.now += 10
+            room.waking.wake()
+    assert room.results["failed"] == 10
+    assert len(logs) == 1
+
+
 def test_a_pod_that_is_gone_is_forgotten(tmp_path: Path) -> None:
     with answering() as apiserver:
         apiserver.status = 404
