@@ -71,7 +71,7 @@ class Ledger:
     def settle(self) -> None:
         """Renew the nodes that changed, and note that they have."""
         for name in self._changed & self.nodes.keys():
-            self._rebuild(name)
+            self.nodes[name] = self._added_up(self.nodes[name])
             self.note(name)
         self._changed.clear()
 
@@ -137,12 +137,17 @@ class Ledger:
         """
         before = self.pods.get(facts.uid)
         self.pods[facts.uid] = facts
-        if before is not None and facts == msgspec.structs.replace(
-            before,
-            unscheduled=facts.unscheduled,
-            unscheduled_reason=facts.unscheduled_reason,
-            leaving=facts.leaving if facts.node else before.leaving,
-            makes_way_by=facts.makes_way_by,
+        if (
+            before is not None
+            and self.places(facts)
+            and facts
+            == msgspec.structs.replace(
+                before,
+                unscheduled=facts.unscheduled,
+                unscheduled_reason=facts.unscheduled_reason,
+                leaving=facts.leaving if facts.node else before.leaving,
+                makes_way_by=facts.makes_way_by,
+            )
         ):
             return False
         if before is not None and before.node and before.node != facts.node:
@@ -154,6 +159,21 @@ class Ledger:
             self._on_node.put(facts.node, facts.uid, facts)
             self._changed.add(facts.node)
             self._changed |= self._reservations.drop(facts.uid)
+        return True
+
+    def places(self, facts: PodFacts) -> bool:
+        """Tell whether a pod is among those of its node, or of the one that it is nominated to."""
+        on, nominated = facts.node, facts.nominated if facts.may_be_bound else ""
+        return (not on or facts.uid in self._on_node.of(on)) and (
+            not nominated or facts.uid in self._nominated.of(nominated)
+        )
+
+    def recount(self, name: str) -> bool:
+        """Add a node's pods up again when it is settled, if that makes a difference."""
+        node = self.nodes.get(name)
+        if node is None or self._added_up(node) == node:
+            return False
+        self._changed.add(name)
         return True
 
     def forget_pod(self, uid: str) -> None:
@@ -289,9 +309,9 @@ class Ledger:
 
     # -- sums ------------------------------------------------------------------------------------
 
-    def _rebuild(self, name: str) -> None:
-        """Renew what a node's pods add up to."""
-        node = self.nodes[name]
+    def _added_up(self, node: NodeView) -> NodeView:
+        """Return a node with what its pods add up to."""
+        name = node.name
         promised = requested = 0
         opened: dict[WarmKey, Opening] = {}
         opening: list[Opening] = []
@@ -312,7 +332,7 @@ class Ledger:
             p.uid: Nominated(uid=p.uid, priority=p.priority, bytes=p.demand.on(node.allocatable))
             for p in self._nominated.of(name).values()
         } | {entry.nominated.uid: entry.nominated for entry in self._awaited.on(name)}
-        self.nodes[name] = msgspec.structs.replace(
+        return msgspec.structs.replace(
             node,
             promised=promised + sum(entry.bytes for entry in reserved),
             requested=requested,

@@ -284,6 +284,13 @@ class Loaders:
         self._changed.add(name)
         return True
 
+    def differs(self, node: Node) -> bool:
+        """Tell whether what is known of a node is not what it says."""
+        name, metadata = node.metadata.name, node.metadata
+        known = (self._node_created.get(name), self._provides.get(name, ()))
+        provides = provided_paths(metadata.annotations.get(PROVIDES_ANNOTATION))
+        return known != (metadata.creation_timestamp, provides)
+
     def forget_node(self, name: str) -> None:
         """Forget a node and all that was on it."""
         self._provides.pop(name, None)

@@ -325,7 +325,10 @@ class ClusterState:
             self._settle()
 
     def differs(self, obj: KubeObject) -> bool:
-        """Tell whether what is known of an object is not what the object says."""
+        """Tell whether what is known of an object is not what the object says, or counts wrongly.
+
+        An upsert puts it right.
+        """
         if isinstance(obj, Namespace):
             name = obj.metadata.name
             known = (name in self._loaders.labelled_trust, name in self._opted_in)
@@ -335,14 +338,24 @@ class ClusterState:
         if isinstance(obj, Job):
             return self._job(obj) != self.known(obj)
         if isinstance(obj, Node):
-            scratch = ClusterState(clock=self._clock, counting=self.counting)
-            scratch.upsert(obj)
-            return scratch.known(obj) != self.known(obj)
+            return self._node_differs(obj)
         if not isinstance(obj, Pod):
             return self.known(obj) != obj
         facts, _ = self._facts(obj)
         with self._lock:
-            return self.known(obj) != facts or self._loaders.misread(facts.uid, obj)
+            same = self.known(obj) == facts and self._ledger.places(facts)
+            return not same or self._loaders.misread(facts.uid, obj)
+
+    def _node_differs(self, node: Node) -> bool:
+        """Tell the same of a node; what its pods add up to is put right where it is wrong."""
+        scratch = ClusterState(clock=self._clock, counting=self.counting)
+        scratch.upsert(node)
+        with self._lock:
+            wrong = self._ledger.recount(identity(node))
+            if wrong:
+                self._settle()
+            known = scratch.known(node) == self.known(node)
+            return wrong or not known or self._loaders.differs(node)
 
     def knows(self, obj: KubeObject) -> bool:
         """Tell whether anything is known of an object."""
@@ -410,7 +423,8 @@ class ClusterState:
         facts, problem = self._facts(obj)
         template = self.templates.loader(obj) if is_daemon(obj) else None
         is_loader = self._loaders.concerns(facts.uid, obj, template)
-        if not is_loader and self._ledger.pods.get(facts.uid) == facts:
+        known = self._ledger.pods.get(facts.uid) == facts and self._ledger.places(facts)
+        if known and not is_loader:
             with self._lock:
                 self._problem(Pod, obj.metadata, problem)
             return None

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from extender.cluster.inventory import PROVIDES_ANNOTATION
 from extender.cluster.state import ClusterState
 from extender.kube.decode import convert
 from extender.kube.objects import (
@@ -405,3 +406,64 @@ def test_what_is_known_of_an_object_differs_once_the_object_is_another(kind: str
     assert state.differs(now)
     state.upsert(now)
     assert not state.differs(now)
+
+
+def lose_from_its_node(state: ClusterState) -> None:
+    """Forget that a pod is on its node, as a fault of this program would."""
+    state._ledger._on_node.pop("a", "uid-ram")
+    state._ledger._changed.add("a")
+    state._settle()
+
+
+def lose_from_its_nomination(state: ClusterState) -> None:
+    state._ledger._nominated.pop("a", "uid-meant")
+    state._ledger._changed.add("a")
+    state._settle()
+
+
+def count_wrongly(state: ClusterState) -> None:
+    ledger = state._ledger
+    ledger.nodes["a"] = msgspec.structs.replace(ledger.nodes["a"], promised=0)
+    ledger.note("a")
+    state._view = None
+
+
+def misread_what_is_provided(state: ClusterState) -> None:
+    state._loaders._provides["a"] = ()
+    state._loaders._changed.add("a")
+    state._settle()
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (lose_from_its_node, Pod),
+        (lose_from_its_nomination, Pod),
+        (count_wrongly, Node),
+        (misread_what_is_provided, Node),
+    ],
+)
+def test_an_audit_finds_what_counts_wrongly_and_its_list_puts_it_right(
+    fault: Any, kind: Any
+) -> None:
+    """Each object is known as it is: it is what they make together that is not."""
+    state = ClusterState(clock=lambda: 0.0)
+    objects = [
+        node("a", "64Gi", annotations={PROVIDES_ANNOTATION: "/var/lib/models/gemma"}),
+        tmpfs("ram", size="20Gi", on="a"),
+        nominated(tmpfs("meant", size="30Gi")),
+    ]
+    for obj in objects:
+        state.upsert(obj)
+    of_kind = [obj for obj in objects if isinstance(obj, kind)]
+    before = state.view()
+    assert not any(map(state.differs, objects))
+    fault(state)
+    assert any(map(state.differs, of_kind))
+    draft = state.listing(kind)
+    draft.add(of_kind)
+    draft.replace()
+    assert not any(map(state.differs, objects))
+    after = state.view()
+    assert after.nodes == before.nodes
+    assert after.inventory.provided("a") == before.inventory.provided("a") != ()
