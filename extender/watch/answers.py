@@ -88,6 +88,11 @@ class Stream:
         """Drop the connection: the rest of a watch is of no use to the next request."""
         self._response.close()
 
+    def drop(self) -> None:
+        """Give the connection back: nobody reads this answer."""
+        self._response.drain_conn()
+        self._response.release_conn()
+
     def chunks(self) -> Iterator[bytes]:
         """Yield bytes as they arrive. Raises UnreachableError or SilenceError."""
         while True:

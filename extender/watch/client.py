@@ -11,12 +11,11 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Callable, Mapping
-from functools import partial
 from ssl import SSLCertVerificationError
 from threading import Lock
 from time import monotonic
-from typing import Any
-from urllib.parse import urlencode
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlencode, urlsplit
 from weakref import WeakSet
 
 import urllib3
@@ -39,14 +38,25 @@ from extender.watch.answers import (
     Stream,
     unreachable,
 )
+from extender.watch.exchange import exchange, message
 
 CONNECT_TIMEOUT = 3.05
 READ_TIMEOUT = 60.0
 
 Query = Mapping[str, str | int]
 
+Got = TypeVar("Got", Answer, Stream)
+
 Fence = Callable[[], str]
 """Says why a request may not leave any more; empty while it may."""
+
+
+class _Question(NamedTuple):
+    method: str
+    url: str
+    body: bytes | None
+    headers: Mapping[str, str] | None
+    timeout: urllib3.Timeout
 
 
 class Transport:
@@ -60,6 +70,7 @@ class Transport:
         self._generation = -1
         self._host = ""
         self._pool = urllib3.PoolManager()
+        self._host_pool: Any = None
 
     def sibling(self) -> Transport:
         """Return a transport with connections of its own, which ``cut`` leaves alone."""
@@ -84,16 +95,12 @@ class Transport:
         may take seconds (an exec plugin), so ``fence`` is asked after it, each time that the
         request is about to leave. Raises FencedError where it may not.
         """
-        return self.stream(
-            method,
-            path,
-            query=query,
-            body=body,
-            headers=headers,
-            connect_timeout=connect_timeout,
-            read_timeout=read_timeout,
-            fence=fence,
-        ).answer()
+        timeout = urllib3.Timeout(connect=connect_timeout, read=read_timeout)
+        question = _Question(method, _url(path, query), body, headers, timeout)
+        timed = _timed(fence)
+        if body is None:
+            return self._with_renewal(lambda: self._send(question, timed, self._open)).answer()
+        return self._with_renewal(lambda: self._send(question, timed, self._exchange))
 
     def stream(
         self,
@@ -108,31 +115,27 @@ class Transport:
         fence: Fence = str,
     ) -> Stream:
         """Send one request and return as soon as the answer's head is there."""
-        url = path + ("?" + urlencode(query) if query else "")
         timeout = urllib3.Timeout(connect=connect_timeout, read=read_timeout)
-        send = partial(
-            self._send,
-            method,
-            url,
-            body=body,
-            headers=headers,
-            timeout=timeout,
-            fence=_timed(fence),
-        )
+        question = _Question(method, _url(path, query), body, headers, timeout)
+        timed = _timed(fence)
+        return self._with_renewal(lambda: self._send(question, timed, self._open))
+
+    def _with_renewal(self, send: Callable[[], Got]) -> Got:
+        """Send once more with another credential where the present one is refused."""
         generation = self._connect()
         try:
-            response = send()
+            got = send()
         except HandshakeError as error:
             if error.sent or not self._access.renew(generation):
                 raise
             self._connect()
-            return Stream(send())
-        if self._refused(response.status) and self._access.renew(generation):
-            response.drain_conn()
-            response.release_conn()
+            return send()
+        if self._refused(got.status) and self._access.renew(generation):
+            if isinstance(got, Stream):
+                got.drop()
             self._connect()
-            response = send()
-        return Stream(response)
+            got = send()
+        return got
 
     def cut(self) -> None:
         """Close every connection now, from any thread; requests in flight and later ones fail."""
@@ -158,39 +161,48 @@ class Transport:
                 pool: urllib3.PoolManager = rest.pool_manager
                 host_pool = pool.connection_from_url(configuration.host)
                 host_pool.ConnectionCls = _tracked(host_pool.ConnectionCls, self)
-                self._pool, self._host = pool, configuration.host.rstrip("/")
+                self._pool, self._host_pool = pool, host_pool
+                self._host = configuration.host.rstrip("/")
                 self._generation = generation
         return generation
 
     def _send(
         self,
-        method: str,
-        url: str,
-        *,
-        body: bytes | None,
-        headers: Mapping[str, str] | None,
-        timeout: urllib3.Timeout,
+        question: _Question,
         fence: Fence,
-    ) -> urllib3.BaseHTTPResponse:
-        all_headers = self._headers(body, headers)
+        ask: Callable[[_Question, Mapping[str, str]], Got],
+    ) -> Got:
+        headers = self._headers(question.body, question.headers)
         closed = fence()
         if closed:
             raise FencedError(closed)
         if self._cut:
             raise StoppedError("the connection was closed on purpose", sent=False)
+        return ask(question, headers)
+
+    def _open(self, question: _Question, headers: Mapping[str, str]) -> Stream:
         try:
-            return self._pool.urlopen(
-                method,
-                self._host + url,
+            response = self._pool.urlopen(
+                question.method,
+                self._host + question.url,
                 redirect=False,
                 retries=False,
                 preload_content=False,
-                timeout=timeout,
-                body=body,
-                headers=all_headers,
+                timeout=question.timeout,
+                body=question.body,
+                headers=headers,
             )
         except HTTPError as error:
-            raise unreachable(error, sent=_may_be_sent(method, error)) from error
+            raise unreachable(error, sent=_may_be_sent(question.method, error)) from error
+        return Stream(response)
+
+    def _exchange(self, question: _Question, headers: Mapping[str, str]) -> Answer:
+        parts, body = urlsplit(self._host), question.body or b""
+        host = parts.netloc.rpartition("@")[2]
+        request = message(question.method, parts.path + question.url, host, headers, body)
+        if not request or self._pool.proxy is not None:
+            return self._open(question, headers).answer()
+        return exchange(self._host_pool, request, question.timeout)
 
     def _headers(self, body: bytes | None, extra: Mapping[str, str] | None) -> dict[str, str]:
         headers = {
@@ -239,6 +251,10 @@ def _tracked(base: Any, transport: Transport) -> Any:
             transport._register(self.sock)  # noqa: SLF001 - the two are one mechanism
 
     return Tracked
+
+
+def _url(path: str, query: Query | None) -> str:
+    return path + ("?" + urlencode(query) if query else "")
 
 
 def _may_be_sent(method: str, error: HTTPError) -> bool:

@@ -338,3 +338,19 @@ def test_an_authority_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
     with serving(made) as api:
         assert Transport(trusting(api, old.cert, made.cert)).request("GET", NODES).ok
         assert len(api.requests) == 1
+
+
+# -- where it goes -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_an_apiserver_below_a_path_is_asked_there_and_by_its_name(
+    api: FakeApiserver, method: str
+) -> None:
+    """As Rancher serves clusters; what stands before an ``@`` is no part of a host's name."""
+    url = api.url.replace("//", "//user:secret@") + "/k8s/clusters/c-1/"
+    transport = Transport(Access(lambda: Configuration(host=url)))
+    transport.request(method, NODES, body=b"{}" if method == "POST" else None)
+    asked = api.requests[-1]
+    assert asked.path == f"/k8s/clusters/c-1{NODES}"
+    assert asked.headers["Host"] == f"127.0.0.1:{api.port}"
