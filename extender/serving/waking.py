@@ -82,7 +82,7 @@ class Waking:
         )
         self._crowded = ""  # the namespace of which it was said that it has too many pods
         self._stopping = Event()
-        context.state.subscribe(self._changed.set)
+        context.state.subscribe(self._note_change)
 
     def start(self) -> None:
         """Begin to wake; returns at once."""
@@ -96,6 +96,11 @@ class Waking:
     def look(self) -> None:
         """Judge the waiting pods soon: one was added."""
         self._changed.set()
+
+    def _note_change(self) -> None:
+        """Judge the waiting pods soon; where none waits, nothing has to be looked at."""
+        if not self._rounds.idle(self._lead):
+            self._changed.set()
 
     def _run(self) -> None:
         while not self._stopping.is_set():

@@ -46,6 +46,10 @@ class LostNominations:
         with self._lock:
             return sum(lost.misses > 0 or not lost.in_doubt for lost in self._of_pod.values())
 
+    def any(self) -> bool:
+        """Tell whether there is any, be it in doubt."""
+        return bool(self._of_pod)
+
     def put(self, request: PodRequest, node: str, *, in_doubt: bool) -> None:
         """Note one in place of the pod's last one, unless that is still to be taken back."""
         with self._lock:

@@ -96,6 +96,15 @@ class Rounds:
             if told.word.told is Told.UNREACHED or not lead.leads():
                 return
 
+    def idle(self, lead: Lead) -> bool:
+        """Tell whether no change of the cluster can give the next round anything to do.
+
+        Nobody waits, and all were found who did when this service began to lead.
+        """
+        if len(self._pods) or self._pods.lost.any():
+            return False
+        return self._complete and lead.term == self._term
+
     def _tell(self) -> Iterator[Woken | TakenBack]:
         """After some pods that are woken, take back a nomination that keeps others out; then more.
 

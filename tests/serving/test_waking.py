@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from extender.cluster.state import ClusterState
 from extender.config import ExtenderConfiguration
-from extender.serving import awaiting, touching
+from extender.serving import awaiting, touching, waking
 from extender.serving.knowledge import FileKnowledge
 from extender.serving.service import Service, Verb
 from extender.serving.waking import Waking
@@ -27,6 +27,7 @@ from tests.controlplane.processes import free_port
 from tests.serving.answering import answering, kubeconfig
 from tests.verbs.test_preempt import above, nominated
 from tests.waiting.room import Room
+from tests.watch.harness import eventually
 
 PODS = [f"ram-{number}" for number in range(3)]
 
@@ -80,6 +81,28 @@ def test_everyone_who_could_run_is_told(tmp_path: Path) -> None:
         assert room.waking.wake()
     names = [path.split("/")[-2] for _, path, _ in apiserver.seen]
     assert names == PODS
+
+
+def test_a_change_wakes_at_once_who_waits_also_after_nobody_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waking, "TICK_SECONDS", 3600.0)
+    with answering() as apiserver:
+        apiserver.status = 200
+        room = Woken(apiserver.url, tmp_path)
+        room.waking.start()
+        try:
+            room.waking.look()
+            assert eventually(lambda: len(apiserver.seen) == len(PODS))
+            for name in PODS:
+                room.state.delete(tmpfs(name, size="20Gi"))
+                room.pods.drop(name)
+            room.state.upsert(tmpfs("taker", size="60Gi", on="a"))
+            room.refuse(tmpfs("late", size="20Gi"), "a")
+            room.state.delete(tmpfs("taker", size="60Gi", on="a"))
+            assert eventually(lambda: len(apiserver.seen) == len(PODS) + 1)
+        finally:
+            room.waking.stop()
 
 
 def test_an_apiserver_that_is_not_there_is_tried_with_one_pod_a_second(tmp_path: Path) -> None:

@@ -187,6 +187,30 @@ def test_a_pod_that_went_meanwhile_is_not_kept_over_terms(leading: Leading) -> N
     assert leading.waiting() == []
 
 
+def test_a_change_means_nothing_to_a_round_only_where_nobody_can_wait(leading: Leading) -> None:
+    def idle() -> bool:
+        return leading.rounds.idle(leading)
+
+    assert not idle()
+    leading.see("own 1", complete=False)
+    assert not idle(), "some may be shown yet who waited when the term began"
+    leading.see("own 1")
+    assert idle()
+    leading.term = "own 2"
+    assert not idle(), "who waited before is to be looked at again"
+    leading.see("own 2")
+    assert idle()
+    leading.refuse(WAITS, "a")
+    leading.see("own 2")
+    assert not idle()
+    leading.state.delete(WAITS)
+    leading.see("own 2")
+    assert idle()
+    request = leading.context.request(WAITS)
+    leading.pods.lost.put(request, "a", in_doubt=True)
+    assert not idle(), "whether a nomination leads somewhere is to be found out"
+
+
 def test_a_pod_whose_nomination_is_refused_is_touched_in_its_place(leading: Leading) -> None:
     """As by an admission policy of somebody else's, which will refuse it every time."""
     leading.see("own 1")
