@@ -122,6 +122,14 @@ class PreemptArgs(msgspec.Struct, frozen=True, kw_only=True):
     candidates: Mapping[str, Victims]
 
 
+class _Args(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``ExtenderArgs`` as Go's encoder writes it: read in one go."""
+
+    pod: msgspec.Raw = msgspec.field(name="Pod")
+    nodes: None = msgspec.field(name="Nodes", default=None)
+    names: tuple[str, ...] = msgspec.field(name="NodeNames")
+
+
 class _MetaPod(msgspec.Struct, frozen=True):
     uid: str = msgspec.field(name="UID")
 
@@ -149,6 +157,7 @@ _last_alike: tuple[AbstractSet[str] | None, bytes] = (None, b"")
 _last_pod: tuple[bytes, Pod] = (b"", Pod())
 """The last pod that was asked about, as it came: prioritize is asked about that of filter."""
 
+_args = msgspec.json.Decoder(_Args)
 _top = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _names = msgspec.json.Decoder(tuple[str, ...])
 _names_or_null = msgspec.json.Decoder(list[str | None])
@@ -161,14 +170,19 @@ _MAX_ENTRIES = 50_000
 _REMEDY = "send what k8s.io/kube-scheduler/extender/v1 defines"
 
 
-def read_args(body: bytes) -> ExtenderArgs:
+def read_args(body: bytes | memoryview) -> ExtenderArgs:
     """Read a filter or prioritize request. Raises ProtocolError that names the field."""
-    fields = _fields(body, "the request")
-    pod = _pod(fields.get("pod"))
-    names = _read_names(fields.get("nodenames"))
-    nodes = _read_nodes(fields.get("nodes"))
-    if nodes is not None and not names:
-        names = tuple(nodes)
+    nodes: Mapping[str, msgspec.Raw] | None = None
+    try:
+        plain = _args.decode(body)
+        pod, names = _pod(plain.pod), plain.names
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        fields = _fields(body, "the request")
+        pod = _pod(fields.get("pod"))
+        names = _read_names(fields.get("nodenames"))
+        nodes = _read_nodes(fields.get("nodes"))
+        if nodes is not None and not names:
+            names = tuple(nodes)
     args = ExtenderArgs(pod=pod, names=names, nodes=nodes)
     if len(args.asked) < len(names):
         return ExtenderArgs(pod=pod, names=tuple(dict.fromkeys(names)), nodes=nodes)
@@ -199,7 +213,7 @@ def write_priorities(ranking: Ranking) -> bytes:
     return answer
 
 
-def read_bind_args(body: bytes) -> BindArgs:
+def read_bind_args(body: bytes | memoryview) -> BindArgs:
     """Read a bind request. Raises ProtocolError that names the field."""
     fields = _fields(body, "the request")
     texts = {}
@@ -221,7 +235,7 @@ def write_bind_result(error: str) -> bytes:
     return _encoder.encode({"Error": error})
 
 
-def read_preempt_args(body: bytes) -> PreemptArgs:
+def read_preempt_args(body: bytes | memoryview) -> PreemptArgs:
     """Read a preempt request, in either form of victims. Raises ProtocolError."""
     fields = _fields(body, "the request")
     pod = _pod(fields.get("pod"))
@@ -287,7 +301,7 @@ def _text(raw: msgspec.Raw | None, field: str) -> str:
         raise ProtocolError(f"field {field} is not a text: {error}") from error
 
 
-def _fields(body: bytes | msgspec.Raw, what: str) -> dict[str, msgspec.Raw]:
+def _fields(body: bytes | memoryview | msgspec.Raw, what: str) -> dict[str, msgspec.Raw]:
     try:
         return {key.lower(): value for key, value in _top.decode(body).items()}
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,6 +46,8 @@ class Waiting:
             if not more:
                 return True
             self.data += more
+            if len(more) < _READ_BYTES and not isinstance(self.conn.sock, ssl.SSLSocket):
+                return False  # what comes later is told of; TLS may have read it already
         return False
 
     def discard(self) -> bool:
@@ -58,3 +61,20 @@ class Waiting:
                 return True
             self.discarded += len(more)
         return True
+
+
+def send_whole(sock: Any, answer: bytes) -> bool:
+    """Send an answer; false where the client has gone or does not take it.
+
+    At first without waiting: most clients take all of it at once.
+    """
+    try:
+        sent = 0
+        with contextlib.suppress(BlockingIOError):
+            sent = sock.send(answer)
+        if sent < len(answer):
+            sock.settimeout(None)
+            sock.sendall(memoryview(answer)[sent:])
+    except OSError:
+        return False
+    return True

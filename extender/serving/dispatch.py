@@ -46,7 +46,7 @@ class PlainVerbs:
         self._service = service
         self._max_body_bytes = service.configuration.server.max_body_bytes
 
-    def answer(self, request: bytes, *, caller: str) -> bytes | None:
+    def answer(self, request: bytes | bytearray, *, caller: str) -> bytes | None:
         """Return the whole response to a whole request; None where others have to answer it.
 
         Raises what the verb raises.
@@ -60,7 +60,7 @@ class PlainVerbs:
             return None
         if name in KNOWN_CALLERS_ONLY and not is_loopback(caller):
             return None
-        body = verb(request[head.end() :])
+        body = verb(memoryview(request)[head.end() :])
         self._service.metrics.answered(name, 200, seconds_since_begin())
         return _head(int(time.time())) + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
 

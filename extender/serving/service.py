@@ -48,7 +48,7 @@ AT_ONCE_SECONDS = 0.5
 never to bind."""
 
 T = TypeVar("T")
-Verb = Callable[[bytes], bytes]
+Verb = Callable[[bytes | memoryview], bytes]
 
 
 class Service:
@@ -138,7 +138,7 @@ class Service:
             self._leadership.stop()
         self.knowledge.stop()
 
-    def filter(self, body: bytes) -> bytes:
+    def filter(self, body: bytes | memoryview) -> bytes:
         """Answer ``POST /filter``."""
         late = self._deadline()
         args = read_args(body)
@@ -147,14 +147,14 @@ class Service:
             self._note_waiting(made, args)
         return write_filter_result(result, args)
 
-    def prioritize(self, body: bytes) -> bytes:
+    def prioritize(self, body: bytes | memoryview) -> bytes:
         """Answer ``POST /prioritize``."""
         late = self._deadline()
         args = read_args(body)
         ranking, _ = self._timed(args.pod, lambda: prioritize_nodes(args, self.context, late=late))
         return write_priorities(ranking)
 
-    def preempt(self, body: bytes) -> bytes:
+    def preempt(self, body: bytes | memoryview) -> bytes:
         """Answer ``POST /preempt``."""
         late = self._deadline()
         args = read_preempt_args(body)
@@ -165,7 +165,7 @@ class Service:
             self._note_no_eviction(args, made)
         return write_preempt_result(kept)
 
-    def bind(self, body: bytes) -> bytes:
+    def bind(self, body: bytes | memoryview) -> bytes:
         """Answer ``POST /bind``. A "no" is an answer too; kube-scheduler tries the pod again."""
         late = self._deadline(then=SEND_SECONDS)
         args = read_bind_args(body)

@@ -15,8 +15,10 @@ from typing import Any
 from extender.serving.arrival import Arrival, arrival
 from extender.serving.connection import Waiting
 
-STAY_SECONDS = 0.02
-"""From an answer to kube-scheduler's next question it takes some milliseconds while pods come."""
+STAY_SECONDS = 0.2
+"""From an answer to kube-scheduler's next question it takes some milliseconds while pods come, and
+on the connection of a Binding, which comes beside the next pod's questions, as long as for a few
+pods."""
 
 
 class Stays:
@@ -29,7 +31,9 @@ class Stays:
         self._free = BoundedSemaphore(most)
         self._max_body_bytes = max_body_bytes
 
-    def next_request(self, conn: Any, *, serves: Collection[Arrival]) -> tuple[float, bytes] | None:
+    def next_request(
+        self, conn: Any, *, serves: Collection[Arrival]
+    ) -> tuple[float, bytearray] | None:
         """Return the next request once it is whole, and when it began (``time.monotonic``).
 
         ``serves`` are the kinds of request that this thread may serve.
@@ -44,7 +48,7 @@ class Stays:
         waiting.data += conn.parser.unreader.take_buffered()
         try:
             if not waiting.data and self._has_come(waiting, serves):
-                return waiting.begun, bytes(waiting.data)
+                return waiting.begun, waiting.data
         except OSError:
             pass
         finally:
@@ -54,7 +58,8 @@ class Stays:
 
     def _has_come(self, waiting: Waiting, serves: Collection[Arrival]) -> bool:
         sock = waiting.conn.sock
-        sock.settimeout(0)
+        if sock.gettimeout() != 0:
+            sock.settimeout(0)
         poll = select.poll()
         poll.register(sock, select.POLLIN)
         while (left := waiting.deadline - time.monotonic()) > 0 and poll.poll(left * 1000):

@@ -45,7 +45,7 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from extender.serving.arrival import Arrival, arrival, note_begin
 from extender.serving.certificates import Certificates
-from extender.serving.connection import LINGER_SECONDS, NO_DATA_YET, Waiting
+from extender.serving.connection import LINGER_SECONDS, NO_DATA_YET, Waiting, send_whole
 from extender.serving.dispatch import raised
 from extender.serving.pools import Pools
 from extender.serving.staying import Stays
@@ -283,7 +283,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.handle,
             conn,
             waiting.begun,
-            bytes(waiting.data),
+            waiting.data,
             plain=plain,
             stays_for=stays_for,
         )
@@ -292,7 +292,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         )
 
     def handle(
-        self, conn: Any, begun: float, data: bytes, *, plain: bool, stays_for: Collection[Arrival]
+        self,
+        conn: Any,
+        begun: float,
+        data: bytearray,
+        *,
+        plain: bool,
+        stays_for: Collection[Arrival],
     ) -> Any:
         """Serve a request of a connection, in a thread, and the next ones that it ``stays_for``.
 
@@ -306,7 +312,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             kept = self._handle(conn, *following, plain=plain)
         return kept
 
-    def _handle(self, conn: Any, begun: float, data: bytes, *, plain: bool) -> Any:
+    def _handle(self, conn: Any, begun: float, data: bytearray, *, plain: bool) -> Any:
         note_begin(begun)
         self._turns[conn] = _Turn(deadline=time.monotonic() + READ_SECONDS)
         failed = answer = None
@@ -317,8 +323,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             except Exception as error:  # noqa: BLE001 - raised again where errors are answered
                 failed = error
             if answer is not None:
-                return _sent(conn.sock, answer)
-            conn.parser.unreader.unread(data)
+                return send_whole(conn.sock, answer)
+            conn.parser.unreader.unread(bytes(data))
             with raised(failed):
                 return super().handle(conn)
         finally:
@@ -380,16 +386,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         )
         with contextlib.suppress(OSError):
             client.sendall(head.encode() + body)
-
-
-def _sent(sock: Any, answer: bytes) -> bool:
-    """Send an answer; false where the client has gone or does not take it."""
-    try:
-        sock.settimeout(None)
-        sock.sendall(answer)
-    except OSError:
-        return False
-    return True
 
 
 def _cut(conn: Any, how: int) -> None:

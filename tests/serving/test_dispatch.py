@@ -30,7 +30,7 @@ class Verb:
         self.calls = 0
         self._error = error
 
-    def __call__(self, _: bytes) -> bytes:
+    def __call__(self, _: bytes | memoryview) -> bytes:
         self.calls += 1
         raise self._error
 
