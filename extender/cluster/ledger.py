@@ -17,6 +17,7 @@ from extender.cluster.awaited import Awaited, AwaitedNominations
 from extender.cluster.memory import MemoryDemand
 from extender.cluster.nested import Nested
 from extender.cluster.numbers import Numbers
+from extender.cluster.overlaid import Kept
 from extender.cluster.requests import Amounts
 from extender.cluster.reservations import Reservation, Reservations
 from extender.cluster.templates import Reading
@@ -56,7 +57,8 @@ class Ledger:
 
     def __init__(self, *, open_lately: int = OPEN_LATELY) -> None:
         self._open_lately = open_lately
-        self.nodes: dict[str, NodeView] = {}
+        self._nodes: Kept[NodeView] = Kept()
+        self.nodes: Mapping[str, NodeView] = self._nodes.values
         self.pods: dict[str, PodFacts] = {}
         self._on_node: Nested[PodFacts] = Nested()
         self._nominated: Nested[PodFacts] = Nested()
@@ -71,7 +73,7 @@ class Ledger:
     def settle(self) -> None:
         """Renew the nodes that changed, and note that they have."""
         for name in self._changed & self.nodes.keys():
-            self.nodes[name] = self._added_up(self.nodes[name])
+            self._nodes.put(name, self._added_up(self.nodes[name]))
             self.note(name)
         self._changed.clear()
 
@@ -93,6 +95,10 @@ class Ledger:
             self._zones = Zones({name: node.zone for name, node in self.nodes.items()})
         return self._zones
 
+    def picture(self) -> Mapping[str, NodeView]:
+        """Return the nodes as they are now, for good."""
+        return self._nodes.picture()
+
     # -- nodes and pods --------------------------------------------------------------------------
 
     def put_node(self, node: NodeView) -> bool:
@@ -104,15 +110,13 @@ class Ledger:
         if before is None or before.zone != node.zone:
             self._zones = None
         if before is None:
-            self.nodes[node.name] = msgspec.structs.replace(
-                node, number=self.numbers.take(node.name)
-            )
+            number = self.numbers.take(node.name)
+            self._nodes.put(node.name, msgspec.structs.replace(node, number=number))
         elif node.own == before.own:
             return False
         else:
-            self.nodes[node.name] = msgspec.structs.replace(
-                node, number=before.number, lately=before.lately
-            )
+            kept = msgspec.structs.replace(node, number=before.number, lately=before.lately)
+            self._nodes.put(node.name, kept)
         self._changed.add(node.name)
         return True
 
@@ -122,7 +126,7 @@ class Ledger:
         One that is there in a form that cannot be read is not ``deleted``, though a list that it
         is no part of may have said so just before.
         """
-        node = self.nodes.pop(name, None)
+        node = self._nodes.pop(name)
         if node is not None:
             self._zones = None
             self.numbers.delete(name, node.number)

@@ -111,7 +111,7 @@ class ClusterState:
                 ledger, storage = self._ledger, self._storage
                 self._view = View(
                     now=now,
-                    nodes=dict(ledger.nodes),
+                    nodes=ledger.picture(),
                     zones=ledger.zones(),
                     gone=ledger.numbers.gone(),
                     changes=ledger.changes(),

@@ -108,7 +108,7 @@ def expected(
 ) -> Expected | None:
     """Say what prioritize would, before it puts one node ahead; None where time has run out."""
     nodes = judge.view.nodes
-    alike = Expected([Rank(len(nodes), nodes.keys, partial(filter, nodes.__contains__))])
+    alike = Expected([Rank(len(nodes), nodes.keys, partial(filter, nodes.keys().__contains__))])
     if not _is_particular(judge):
         return alike
     table = context.starts.of(judge, late)

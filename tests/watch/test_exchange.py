@@ -43,7 +43,8 @@ class Served:
         self._connections = connections
         self._piece = piece
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.pool = urllib3.HTTPConnectionPool(*self._listener.getsockname(), maxsize=4)
+        host, port = self._listener.getsockname()
+        self.pool = urllib3.HTTPConnectionPool(host, port, maxsize=4)
         self._thread = Thread(target=self._serve, daemon=True)
         self._thread.start()
 
