@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import sys
+from collections.abc import MutableMapping
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -18,6 +21,20 @@ _TALKATIVE = (
 """Libraries that log every request: its headers, and whole URLs, of which those of large files
 carry a signature that lets anybody read them.
 """
+
+
+_encoder = json.JSONEncoder(default=repr)
+_LEVELS = {"warn": "warning", "exception": "error"}
+"""Levels by the method's name, where that is another one."""
+
+
+def _line(_logger: Any, method: str, fields: MutableMapping[str, Any]) -> str:
+    """Return a record as a line of JSON: in one step, for there are three lines for each pod."""
+    if "exc_info" in fields:
+        fields = structlog.processors.format_exc_info(_logger, method, fields)
+    fields["level"] = _LEVELS.get(method, method)
+    fields["timestamp"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return _encoder.encode(fields)
 
 
 class _Stderr(io.TextIOBase):
@@ -36,18 +53,16 @@ def configure_logging(*, level: str = "INFO", pretty: bool = False) -> None:
     Ours do not pass through the standard library: with what it looks at for each record a line
     takes twice as long, and there are three lines for each pod.
     """
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    renderer: Any = (
-        structlog.dev.ConsoleRenderer(colors=False)
-        if pretty
-        else structlog.processors.JSONRenderer(sort_keys=False)
-    )
+    chain: list[Any] = [_line]
+    if pretty:
+        chain = [
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer(colors=False),
+        ]
     structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, renderer],
+        processors=chain,
         logger_factory=structlog.WriteLoggerFactory(file=_Stderr()),  # type: ignore[arg-type]
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
@@ -55,12 +70,7 @@ def configure_logging(*, level: str = "INFO", pretty: bool = False) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                renderer,
-            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *chain],
         )
     )
     root = logging.getLogger()
