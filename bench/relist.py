@@ -20,6 +20,7 @@ from bench.answer import Case, decisions, write_bodies
 from bench.fleet import Fleet
 from bench.latency import Latency
 from bench.programs import (
+    START_SECONDS,
     Plan,
     cpu_seconds,
     extender,
@@ -29,6 +30,7 @@ from bench.programs import (
     resident_bytes,
 )
 from bench.results import Row
+from bench.stocked import stocked
 from tests.controlplane.cluster import Extender
 
 BOUND_MS = 250.0
@@ -45,7 +47,8 @@ _COUNTER = r'^model_cache_extender_watch_{}_total\{{resource="Pod"\}} (\S+)'
 
 
 def measure(folder: Path, *, quick: bool) -> Iterator[Row]:
-    """Yield a row for each number of pods."""
+    """Yield a row for each number of pods, and one of a start on a real apiserver."""
+    yield _start_on_the_real_one(Fleet(nodes=5_000, pods=2_000 if quick else 20_000), folder)
     for pods in (2_000,) if quick else (20_000, 100_000):
         fleet = Fleet(nodes=5_000, pods=pods)
         with local_apiserver(fleet, folder) as apiserver:
@@ -93,6 +96,27 @@ def measure(folder: Path, *, quick: bool) -> Iterator[Row]:
         )
 
 
+def _start_on_the_real_one(fleet: Fleet, folder: Path) -> Row:
+    with stocked(fleet, folder) as cluster:
+        servers = cluster.processes()
+        before, begun = sum(map(cpu_seconds, servers)), time.monotonic()
+        ours = cluster.start_extender(timeout=START_SECONDS)
+        ready = time.monotonic() - begun
+        served = sum(map(cpu_seconds, servers)) - before
+        _must_know(ours, fleet)
+        figures = {
+            "start to ready s": ready,
+            "CPU s": cpu_seconds(ours),
+            "apiserver and etcd CPU s": served,
+            "resident MB": resident_bytes(ours) / 1e6,
+        }
+    return Row(
+        benchmark="cold start on a kube-apiserver",
+        case={"nodes": fleet.nodes, "pods": fleet.pods},
+        figures=figures,
+    )
+
+
 def _relisted(apiserver: str, plan: Plan, folder: Path) -> tuple[Latency, float]:
     """Ask while every pod is listed anew; return what was seen, and the seconds of the relist."""
     with ThreadPoolExecutor(1) as beside:
@@ -120,6 +144,15 @@ def _stream(ours: Extender, apiserver: str, seconds: float) -> tuple[float, floa
     lasted = time.monotonic() - begun
     post(f"{apiserver}/events?rate=0")
     return taken / lasted, (cpu_seconds(ours) - cpu) / taken * 1e6
+
+
+def _must_know(ours: Extender, fleet: Fleet) -> None:
+    """Raise unless the fleet is known, and its models: storage that was misread would be quick."""
+    log = ours.log()
+    pods = fleet.pods + len(list(fleet.loader_pods()))
+    for kind, objects in (("Node", fleet.nodes), ("Pod", pods)):
+        if not re.search(rf'"kind": "{kind}", "objects": {objects}, "unreadable": 0', log):
+            raise RuntimeError(f"not every {kind} of the fleet was listed:\n{log[-2000:]}")
 
 
 def _counted(ours: Extender, counter: str) -> float:
