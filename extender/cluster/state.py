@@ -2,8 +2,8 @@
 
 Every event is reduced to facts at once and the object is let go. The facts are kept by ``ledger``,
 ``loaders``, ``leases``, ``storage`` and ``starts``, under the one lock of this module. A node's
-view is rebuilt when something on it changes; the table of nodes is copied only when somebody reads
-after a change, so that a storm of events costs no copies and a reader never sees half of one.
+view is rebuilt when something on it changes; a picture of all nodes is made only when somebody
+reads after a change, so that a storm of events costs none and a reader never sees half of one.
 """
 
 from __future__ import annotations

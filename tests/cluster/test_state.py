@@ -423,7 +423,7 @@ def lose_from_its_nomination(state: ClusterState) -> None:
 
 def count_wrongly(state: ClusterState) -> None:
     ledger = state._ledger
-    ledger.nodes["a"] = msgspec.structs.replace(ledger.nodes["a"], promised=0)
+    ledger._nodes.put("a", msgspec.structs.replace(ledger.nodes["a"], promised=0))
     ledger.note("a")
     state._view = None
 
