@@ -2,12 +2,13 @@
 
 Those of DaemonSets and Jobs, too, which are told of anew whenever one of their pods changes.
 
-The key is made of the exact content that the readers look at (containers, volumes, annotations,
-labels), so two pods share a reading only where it cannot differ. Volumes and mounts of service
+The key is made of the exact content that the readers look at (containers, volumes, some annotations
+and labels), so two pods share a reading only where it cannot differ. Volumes and mounts of service
 account tokens carry a random name in each pod and are left out of it.
 
-Some labels differ in each pod or Job (``controller-uid``, ``pod-index``). Pods that ask for the
-same all the same share one workload, and with it whatever is worked out for it.
+Other labels differ in each pod of a Job or StatefulSet (``job-completion-index``, ``pod-index``),
+which are read once all the same. Pods of different templates that ask for the same share one
+workload, and with it whatever is worked out for it.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from extender.workload.expand import field_value
 from extender.workload.jobs import read_job
 from extender.workload.loaders import read_loader
 from extender.workload.model import (
+    LOADER_LABEL,
     MODEL_ANNOTATION,
     MODELS_ANNOTATION,
     NEED_ANNOTATION,
@@ -35,12 +37,17 @@ from extender.workload.model import (
     Workload,
 )
 from extender.workload.references import read_workload
+from extender.workload.stacks.groups import AIBRIX_LABEL, is_mark
+from extender.workload.stacks.ome import SERVICE_LABEL
 from extender.workload.volumes import mounted_claims
 
 TOKEN_VOLUME_PREFIX = "kube-api-access-"  # noqa: S105 - the name the apiserver gives the volume
 
 _OURS = frozenset({MODEL_ANNOTATION, NEED_ANNOTATION, MODELS_ANNOTATION})
 """What an author writes; reports and marks change all the time and are no part of a template."""
+
+_LABELS = frozenset({LOADER_LABEL, AIBRIX_LABEL, SERVICE_LABEL})
+"""What a reader looks at, beside what variables take and the marks of a group."""
 
 T = TypeVar("T")
 
@@ -144,7 +151,8 @@ def template_key(pod: Pod) -> bytes:
             spec.resources,
             spec.overhead,
             ours,
-            metadata.labels,
+            {k: v for k, v in metadata.labels.items() if k in _LABELS},
+            any(map(is_mark, (*metadata.labels, *metadata.annotations))),
             metadata.namespace,
             (owner.kind, owner.name) if owner else None,
             _referred(pod),

@@ -21,7 +21,7 @@ class Budget:
     """
 
     def __init__(
-        self, *, steps: int = 10_000, characters: int = 1_000_000, within: Budget | None = None
+        self, *, steps: int = 2_000, characters: int = 100_000, within: Budget | None = None
     ) -> None:
         self._steps = steps
         self._characters = characters
@@ -30,14 +30,24 @@ class Budget:
 
     def spend(self, *, steps: int = 0, characters: int = 0) -> bool:
         """Take something out; False where nothing is left."""
+        if self.exhausted or steps > self._steps or characters > self._characters:
+            self.exhausted = True
+            return False
         self._steps -= steps
         self._characters -= characters
         left = self._within is None or self._within.spend(steps=steps, characters=characters)
-        if self._steps < 0 or self._characters < 0 or not left:
-            self.exhausted = True
-        return not self.exhausted
+        self.exhausted = not left
+        return left
 
 
 def budget_of_pod() -> Budget:
-    """Return what reading all containers of a pod may cost together: as much as eight may alone."""
-    return Budget(steps=80_000, characters=8_000_000)
+    """Return what reading all containers of a pod may cost together: as much as four may alone.
+
+    The scripts that serving stacks document take a dozen steps and a thousand characters.
+    """
+    return Budget(steps=8_000, characters=400_000)
+
+
+def budget_of_looking() -> Budget:
+    """Return what following a pod's models to its volumes and to what writes there may cost."""
+    return Budget(steps=20_000)

@@ -18,9 +18,9 @@ from extender.workload.budget import Budget
 LONGEST_PROGRAM = 64 * 1024
 LONGEST_TEXT = 4096
 MOST_CALLS = 1000
-MOST_STEPS = 50_000
+MOST_STEPS = 10_000
 """Parts of statements that are looked at, and variables that are copied."""
-MOST_CHARACTERS = 300_000
+MOST_CHARACTERS = 100_000
 """Text that is parsed."""
 
 _READERS = {"from_pretrained"}
@@ -61,7 +61,7 @@ class PythonFetches(NamedTuple):
 
 
 def python_budget() -> Budget:
-    """Return what all programs of one container may cost together."""
+    """Return what all programs of a pod may cost together."""
     return Budget(steps=MOST_STEPS, characters=MOST_CHARACTERS)
 
 

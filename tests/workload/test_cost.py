@@ -5,17 +5,21 @@ Times are limits for what would otherwise take minutes, hours or all memory; the
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import pytest
 
 from extender.kube.decode import convert
 from extender.kube.objects import Container, DaemonSet, ObjectMeta, PodSpec
-from extender.workload.budget import MOST_CONTAINERS, MOST_MODELS
+from extender.workload import fills
+from extender.workload.budget import MOST_CONTAINERS, MOST_MODELS, Budget
 from extender.workload.expand import environment
 from extender.workload.loaders import read_loader
 from extender.workload.model import MODELS_ANNOTATION, LoaderTemplate, Need, Workload
 from extender.workload.references import read_workload
+from extender.workload.shell import _Walker
+from tests.workload import table
 
 DOUBLING = [
     {"name": "A0", "value": "x" * 64},
@@ -26,6 +30,7 @@ $( $(( ${ ${A:- ` " "$( ' ( (( { a=$(b; $(echo a&& a| a|| a; cat<<EOF_ f(){ a\_ 
 $' \ x=( ${A[ ${#A} ${A// & (# $(# $[ <( eval_ !_ $(a "$(" $(' "${ } ) a) ~/ * $$ $(A
 """.split()
 """Each ``_`` is the end of a line."""
+READ_ONLY = {"name": "models", "mountPath": "/models", "readOnly": True}
 
 
 def read(containers: list[dict[str, Any]]) -> Workload:
@@ -59,8 +64,8 @@ def test_a_container_that_costs_too_much_leaves_the_others_their_share() -> None
     assert {one.unknown for one in long} == {SAID}
     assert [one.reason for one in workload.warnings] == ["SpecTooLong"] * 3
     assert workload.warnings[0].message == (
-        "the scripts and variables of containers[0] take too long to be read to their end: a model "
-        "that they ask for is not known; name it by annotation modelcache.dev/model"
+        "the scripts, variables and arguments of containers[0] take too long to be read to their "
+        "end: a model that they ask for is not known; name it by annotation modelcache.dev/model"
     )
 
 
@@ -94,6 +99,60 @@ def test_scripts_of_many_containers_cost_no_more_than_one_pod_may() -> None:
     assert len(read([{"args": ["--model", "/models/a"]}, *many]).references) == 1
 
 
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    "program",
+    [
+        ["vllm", "serve"],
+        ["python3", "-m", "sglang.launch_server"],
+        ["llama-server"],
+    ],
+)
+def test_a_program_that_is_named_again_and_again_is_read_in_part(program: list[str]) -> None:
+    words = [*program, "--model", "/models/a"]
+    few = read([{"command": words * 5, "volumeMounts": [READ_ONLY]}])
+    assert [one.need for one in few.references] == [Need.REQUIRED]
+    assert not few.warnings
+    many = read([{"command": words * 1_500, "volumeMounts": [READ_ONLY]}])
+    assert {one.need for one in many.references} == {Need.UNKNOWN}
+    assert any("arguments of containers[0] take too long" in one.message for one in many.warnings)
+
+
+def test_of_a_container_that_is_not_read_to_its_end_nothing_is_surely_needed() -> None:
+    engine = "vllm serve /models/llama\n"
+    whole = read([{"command": ["sh", "-c", engine], "volumeMounts": [READ_ONLY]}])
+    assert [one.need for one in whole.references] == [Need.REQUIRED]
+    loops = "".join(f"for i{level} in 1 2 3 4 5 6 7 8 9 10; do " for level in range(12))
+    long = f"{engine}{loops} true; {'done; ' * 12}"
+    cut = read([{"command": ["sh", "-c", long], "volumeMounts": [READ_ONLY]}])
+    assert [one.need for one in cut.references] == [Need.UNKNOWN]
+    assert [one.reason for one in cut.warnings] == ["SpecTooLong"]
+
+
+def test_all_scripts_of_a_pod_take_few_thousand_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    count = 0
+    node = _Walker._node
+
+    def counted(self: _Walker, *args: Any) -> None:
+        nonlocal count
+        count += 1
+        node(self, *args)
+
+    monkeypatch.setattr(_Walker, "_node", counted)
+    loops = "".join(f"for i{level} in 1 2 3 4 5 6 7 8 9 10; do " for level in range(12))
+    read([{"command": ["sh", "-c", f"{loops} true; {'done; ' * 12}"]}] * 60)
+    assert 1_000 < count <= 8_000
+
+
+def test_what_stacks_document_takes_a_hundredth_of_what_may_be_spent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    small = Budget(steps=80, characters=4_000)
+    monkeypatch.setattr("extender.workload.stacks.view.budget_of_pod", lambda: copy(small))
+    for entry in table.SPECS.values():
+        assert "SpecTooLong" not in {one.reason for one in table.read(entry).warnings}
+
+
 def test_no_more_than_so_many_containers_are_read_and_models_looked_for() -> None:
     models = [{"args": ["--model", f"/models/{index}"]} for index in range(MOST_CONTAINERS + 5)]
     workload = read(models)
@@ -119,7 +178,7 @@ def test_of_more_models_than_are_looked_for_the_served_one_comes_first() -> None
 
 @pytest.mark.timeout(120)
 def test_mounts_beside_many_models_cost_no_more_than_one_pod_may() -> None:
-    mounts = [{"name": "other", "mountPath": f"/o/{index}"} for index in range(4_000)]
+    mounts = [{"name": "other", "mountPath": f"/o/{index}"} for index in range(1_500)]
     adapters = [f"a{index}=/models/a{index}" for index in range(MOST_MODELS)]
     engine = {
         "args": ["--model", "/models/base", "--lora-modules", *adapters],
@@ -132,6 +191,25 @@ def test_mounts_beside_many_models_cost_no_more_than_one_pod_may() -> None:
     said = workload.references[-1].unknown or ""
     assert said.startswith("container c1, c10, c2, c3")
     assert said.endswith("may write it, and what it does cannot be read")
+
+
+def test_what_many_models_share_with_many_scripts_is_looked_through_in_part(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    count = 0
+    overlaps = fills._overlaps
+
+    def counted(*args: Any) -> bool:
+        nonlocal count
+        count += 1
+        return overlaps(*args)
+
+    monkeypatch.setattr(fills, "_overlaps", counted)
+    downloads = "\n".join(f"hf download a/b{n} --local-dir /models/{n}" for n in range(50))
+    scripts = [{"image": "busybox", "command": ["sh", "-c", downloads]}] * 30
+    engines = [{"args": ["--model", f"/models/{index}"]} for index in range(MOST_MODELS)]
+    assert len(read([*engines, *scripts]).references) == MOST_MODELS
+    assert 1_000 < count <= 21_000
 
 
 @pytest.mark.timeout(120)

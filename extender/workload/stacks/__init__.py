@@ -40,6 +40,8 @@ _STACKS: tuple[Callable[[ContainerView], list[Found]], ...] = (
     generic.recognise,
 )
 
+_CUT = "the container's scripts and arguments take too long to be read to their end"
+
 
 def recognise(view: ContainerView) -> list[Found]:
     """Return what a container asks for, in the words of the first stack that knows it."""
@@ -47,6 +49,8 @@ def recognise(view: ContainerView) -> list[Found]:
         found = stack(view)
         if found:
             found = kserve.with_source(view, with_alternatives(view, found, stack))
+            if view.budget.exhausted:  # what was not read may serve something else
+                found = [msgspec.structs.replace(m, without=m.without or _CUT) for m in found]
             return [_without_credentials(model) for model in found]
     return []
 

@@ -29,6 +29,11 @@ def recognise(view: ContainerView) -> list[Found]:
     return [Found(value=None, unknown=why, read_from=_place(view))] if why else []
 
 
+def is_mark(name: str) -> bool:
+    """Tell a label or an annotation that a member of a LeaderWorkerSet has."""
+    return name.startswith(_GROUP_PREFIX)
+
+
 def _joins_a_leader(view: ContainerView) -> str:
     script = any(
         call.words and call.words[0].text == "worker"
@@ -52,7 +57,7 @@ def _serves_in_a_group(view: ContainerView) -> bool:
     marks = (*view.metadata.labels, *view.metadata.annotations)
     texts = (*view.container.command, *view.container.args)
     return (
-        any(mark.startswith(_GROUP_PREFIX) for mark in marks)
+        any(map(is_mark, marks))
         or any(_GROUP_VARIABLE.search(text) for text in texts)
         or _ENGINE_IMAGE.search(view.repository) is not None
     )

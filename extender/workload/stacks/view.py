@@ -9,7 +9,7 @@ from functools import cached_property
 import msgspec
 
 from extender.kube.objects import Container, ObjectMeta, PodSpec, Volume
-from extender.workload.budget import MOST_CONTAINERS, Budget, budget_of_pod
+from extender.workload.budget import MOST_CONTAINERS, Budget, budget_of_looking, budget_of_pod
 from extender.workload.commands import Call, CommandLine, Word, command_line, hook_line
 from extender.workload.downloads import Fills
 from extender.workload.expand import Environment, environment
@@ -67,8 +67,10 @@ class PodView:
         self.spec = spec
         self.budget = budget_of_pod()
         self.python_budget = python_budget()
-        self.looking_budget = budget_of_pod()
+        self.looking_budget = budget_of_looking()
         """For looking through what all containers mount and write, once for each model."""
+        self.words_budget = budget_of_pod()
+        """For going through what follows a program."""
         self.before = self._views("initContainers", spec.init_containers)
         self.main = self._views("containers", spec.containers)
 
@@ -94,7 +96,8 @@ class PodView:
             if len(listed) > MOST_CONTAINERS
         ]
         return cut + [
-            f"the scripts and variables of {view.field} take too long to be read to their end"
+            f"the scripts, variables and arguments of {view.field} take too long to be read to "
+            "their end"
             for view in (*self.before, *self.main)
             if view.budget.exhausted
         ]
@@ -116,6 +119,7 @@ class ContainerView:
         self.metadata = pod.metadata
         self.spec = pod.spec
         self.budget = Budget(within=pod.budget)
+        self.words_budget = Budget(within=pod.words_budget)
         self.written: Fills | None = None
         """What it writes, once somebody has asked (``initializers.fills``)."""
 
@@ -136,6 +140,7 @@ class ContainerView:
     def _with(self, line: CommandLine) -> ContainerView:
         other = ContainerView(self.container, self.field, self.pod)
         other.budget = self.budget
+        other.words_budget = self.words_budget
         other.declared = self.declared
         other.mounts = self.mounts
         other.command = line
@@ -172,11 +177,17 @@ class ContainerView:
         return self.repository.rpartition("/")[2]
 
     def after(self, *program: str) -> Iterator[Call]:
-        """Yield the words that follow a program, wherever it stands in a call."""
+        """Yield the words that follow a program, wherever it stands in a call.
+
+        They are gone through again for each time that it is named: not for ever.
+        """
         first, rest = program[0], list(program[1:])
         for call, index in self._programs.get(first, ()):
             follow = call.words[index + 1 : index + 1 + len(rest)]
             if [word.text for word in follow] == rest:
+                if not self.words_budget.spend(characters=len(call.words) - index):
+                    self.budget.exhausted = True
+                    return
                 yield Call(call.words[index + 1 + len(rest) :])
 
     def arguments(self) -> Call | None:
