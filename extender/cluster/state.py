@@ -121,7 +121,7 @@ class ClusterState:
                     volumes=dict(storage.volumes),
                     classes=dict(storage.classes),
                     jobs=dict(storage.jobs),
-                    completed_writes=frozenset(storage.completed),
+                    completed_writes=storage.completed(),
                     corrections=self._starts.corrections,
                 )
             view, leases, changes = self._view, self._leases.facts(), self._ledger.changes()

@@ -11,13 +11,17 @@ from extender.cluster.claims import JobFacts, JobState
 from extender.cluster.view import Key
 from extender.kube.objects import PersistentVolume, PersistentVolumeClaim, StorageClass
 
-_MAX_COMPLETED_WRITES = 10_000
+_MAX_COMPLETED_WRITES = 1_000
+"""Of one namespace: whoever may create Jobs makes nobody else's forgotten."""
+
+Write = tuple[str, str, str]
+"""Namespace, claim and path."""
 
 
 class Storage:
     """Claims by namespace and name, Jobs by UID, volumes and classes by name.
 
-    ``completed`` has what was once written whole: (namespace, claim, path).
+    What was once written whole is known, too, of each namespace so much.
     """
 
     def __init__(self) -> None:
@@ -25,7 +29,7 @@ class Storage:
         self.volumes: dict[str, PersistentVolume] = {}
         self.classes: dict[str, StorageClass] = {}
         self.jobs: dict[str, JobFacts] = {}
-        self.completed: LRUCache[tuple[str, str, str], bool] = LRUCache(_MAX_COMPLETED_WRITES)
+        self._completed: dict[str, LRUCache[Write, bool]] = {}
 
     def put_claim(self, claim: PersistentVolumeClaim) -> None:
         """Keep a claim that was added or modified."""
@@ -38,8 +42,15 @@ class Storage:
     def forget_claim(self, key: Key) -> None:
         """Forget a claim and what was written there: one made anew under its name is empty."""
         if self.claims.pop(key, None) is not None:
-            for write in [write for write in self.completed if write[:2] == key]:
-                del self.completed[write]
+            completed = self._completed.pop(key[0], None) or LRUCache(_MAX_COMPLETED_WRITES)
+            for write in [write for write in completed if write[:2] == key]:
+                del completed[write]
+            if completed:
+                self._completed[key[0]] = completed
+
+    def completed(self) -> frozenset[Write]:
+        """Return what was once written whole."""
+        return frozenset(write for writes in self._completed.values() for write in writes)
 
     def put_job(self, uid: str, job: JobFacts | None) -> None:
         """Keep a Job that was added or modified, if it writes a model into a claim."""
@@ -47,6 +58,7 @@ class Storage:
             self.jobs.pop(uid, None)
             return
         self.jobs[uid] = job
-        if job.state is JobState.COMPLETE:
+        if job.state is JobState.COMPLETE and job.writes:
+            completed = self._completed.setdefault(job.namespace, LRUCache(_MAX_COMPLETED_WRITES))
             for write in job.writes:
-                self.completed[job.namespace, write.claim, write.model.path] = True
+                completed[job.namespace, write.claim, write.model.path] = True

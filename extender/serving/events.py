@@ -37,6 +37,7 @@ from extender.serving.telling import while_leading
 from extender.serving.told import HOUR, Told, event_name
 from extender.verbs.context import Context
 from extender.waiting.pods import WaitingPods
+from extender.waiting.shares import in_turn
 from extender.watch.answers import Answer, UnreachableError
 from extender.watch.client import Transport
 
@@ -123,12 +124,12 @@ class Events:
         yield from self._bound(now)
         waiting, view = self._pods.present(self._context.state), self._context.state.view()
         known: dict[tuple[str, int, frozenset[str]], list[Warned]] = {}
-        for pod in waiting:
-            if self._told.full(now):
-                return
+        for pod in in_turn(waiting, lambda pod: pod.request.namespace):
             if now - pod.since < WAITED_SECONDS or not pod.refused:
                 continue
             request, refused = pod.request, frozenset(pod.refused)
+            if self._told.passes(request.uid, request.namespace, now):
+                continue
             key = request.namespace, id(request.workload), refused
             if key not in known:
                 remark = partial(self._waiting_remarks, request, refused, view)
@@ -151,7 +152,9 @@ class Events:
             read = partial(list[Warned], volume_remarks(request))
             remarks: list[Warned] = self._pods.apart.judge(request, read, [])
             yield request, remarks
-            later = any(self._told.later(uid, reason, now) for reason, _ in remarks)
+            later = any(
+                self._told.later(uid, request.namespace, reason, now) for reason, _ in remarks
+            )
             if not later or now - since >= HOUR:
                 del self._untold[uid]
 
@@ -184,6 +187,8 @@ class Events:
         (reason, message), now = remark, self._context.now()
         subject = request.uid, request.namespace, reason, message
         if not self._told.take(*subject, now):
+            if self._told.leaves_out(*subject, now):
+                self._count(reason, "untold")
             return True
         try:
             answer = self._create(request, reason, message, now)

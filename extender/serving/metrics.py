@@ -103,7 +103,8 @@ class Metrics:
         )
         self.events = Counter(
             f"{PREFIX}_events",
-            "Events on pods, by reason and result: told, known (there was one), failed.",
+            "Events on pods, by reason and result: told, known (there was one), "
+            "failed, untold (no more were to be told in this hour).",
             ["reason", "result"],
             registry=self.registry,
         )

@@ -31,6 +31,7 @@ from extender.report import WISH_SECONDS, WantedModel
 from extender.waiting.apart import Apart
 from extender.waiting.asked import AskedNodes
 from extender.waiting.pods import WaitingPod
+from extender.waiting.shares import in_turn
 from extender.waiting.slots import slots
 from extender.workload.model import ModelReference, Need
 
@@ -50,8 +51,9 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """How much is fetched at once: models on a node and in the cluster, and nodes for one model.
 
     The first two are for the loaders of one namespace: those of a tenant, who may offer models that
-    nobody ever fetches, take nothing from others. ``reserve`` is the share of a cache's disk that a
-    model leaves free.
+    nobody ever fetches, take nothing from others. Beyond ``in_cluster``, one pod of each namespace
+    is fetched for where nothing is for others of them. ``reserve`` is the share of a cache's disk
+    that a model leaves free.
     """
 
     per_node: int = 2
@@ -109,6 +111,7 @@ class Wishing:
                     self._old[key, model.path] = model
         self._of_loader = Counter(key for key, _ in self._old)
         self._of_namespace = Counter(namespace for (namespace, _), _ in self._old)
+        self._served = {model.pod.partition("/")[0] for model in self._old.values()}
 
     def wishes(self, waiting: Iterable[WaitingPod]) -> Wishes:
         """Return what every loader should be asked for; those asked for nothing are left out.
@@ -131,7 +134,7 @@ class Wishing:
     def _groups(
         self, waiting: Iterable[WaitingPod]
     ) -> Iterator[tuple[PodRequest, AskedNodes | None, list[WaitingPod]]]:
-        """Yield pods that ask for the same together, in the order of the first of each."""
+        """Yield pods that ask for the same together, of all namespaces in turn."""
         table: dict[tuple[Kind, int], list[WaitingPod]] = {}
         for pod in waiting:
             if f"{pod.request.namespace}/{pod.request.name}" not in self._pending:
@@ -139,7 +142,7 @@ class Wishing:
             hurried = impatient(pod.request, self._policy, self._view.now)
             key = kind_of(pod.request, impatient=hurried), id(pod.asked)
             table.setdefault(key, []).append(pod)
-        for pods in table.values():
+        for pods in in_turn(table.values(), lambda pods: pods[0].request.namespace):
             yield pods[0].request, pods[0].asked, pods
 
     def _wish_for(
@@ -256,22 +259,27 @@ class Wishing:
             if holding.on_demand or self._is_known(place)
         ]
         new = {place for place in places if not self._is_known(place)}
-        if not self._bears(new):
+        namespace = pod.request.namespace
+        if not self._bears(new, served=namespace in self._served):
             return False
+        self._served.add(namespace)
         self._of_loader.update(key for key, _ in new)
         self._of_namespace.update(namespace for (namespace, _), _ in new)
         for place in places:
             self._wishes.setdefault(place, self._model(place, pod))
         return True
 
-    def _bears(self, new: Collection[tuple[Key, str]]) -> bool:
-        """Tell whether loaders may be asked for these models beside those that they know of."""
+    def _bears(self, new: Collection[tuple[Key, str]], *, served: bool) -> bool:
+        """Tell whether loaders may be asked for these models beside those that they know of.
+
+        Pods of a namespace for which nothing is fetched yet do not wait for those of others.
+        """
         of_loader = Counter(key for key, _ in new)
         of_namespace = Counter(namespace for (namespace, _), _ in new)
         return all(
             self._of_loader[key] + more <= self._bounds.per_node for key, more in of_loader.items()
         ) and all(
-            self._of_namespace[namespace] + more <= self._bounds.in_cluster
+            not served or self._of_namespace[namespace] + more <= self._bounds.in_cluster
             for namespace, more in of_namespace.items()
         )
 

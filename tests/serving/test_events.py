@@ -127,6 +127,14 @@ def test_a_pod_that_was_bound_when_the_hours_events_were_used_up_is_told_in_the_
         assert room.told()[0] == "killed"
 
 
+def test_what_is_not_said_because_others_took_the_hours_events_is_counted(tmp_path: Path) -> None:
+    with answering() as apiserver:
+        room = Telling(apiserver, tmp_path, pods=5, per_hour=2)
+        for _ in range(3):
+            room.events.look()
+        assert room.results == {"told": 2, "untold": 3}
+
+
 def test_what_could_not_be_said_for_an_hour_is_left(tmp_path: Path) -> None:
     with answering() as apiserver:
         room = Telling(apiserver, tmp_path, pods=0)

@@ -62,11 +62,39 @@ def test_what_could_not_be_said_is_not_counted() -> None:
     told = Told(per_hour=1)
     say = ("u", "inference", "NoNewNode", "text")
     assert told.take(*say, 0.0)
-    assert told.full(0.0)
+    assert told.full("inference", 0.0)
     told.undo(*say, 0.0)
-    assert not told.full(0.0)
+    assert not told.full("inference", 0.0)
     assert not told.take(*say, AGAIN_SECONDS - 1)
     assert told.take(*say, AGAIN_SECONDS)
+
+
+def fill(told: Told, namespace: str, now: float = 0.0) -> int:
+    """Say as much of a namespace's pods as may be said."""
+    pods = [f"{namespace}-{number}" for number in range(1000)]
+    return sum(told.take(uid, namespace, "NoNewNode", uid, now) for uid in pods)
+
+
+def test_a_namespace_of_which_little_was_said_is_heard_beside_one_that_takes_all_it_can() -> None:
+    told = Told(per_hour=600)
+    assert fill(told, "tenant-a") == 450
+    assert told.full("tenant-a", 0.0)
+    assert [fill(told, f"tenant-{name}") for name in "bcd"] == [10, 10, 10]
+    assert fill(told, "tenant-a", HOUR) == 450
+
+
+def test_what_is_left_out_is_counted_once_an_hour() -> None:
+    told = Told(per_hour=1)
+    say = ("v", "inference", "NoNewNode", "other text")
+    assert not told.leaves_out(*say, 0.0)
+    assert not told.passes("v", "inference", 0.0)
+    assert told.take("u", "inference", "NoNewNode", "text", 0.0)
+    assert not told.leaves_out("u", "inference", "NoNewNode", "text", 0.0)  # it was said
+    seen = [told.leaves_out(*say, now) for now in (0.0, 5.0)]
+    assert told.passes("v", "inference", 5.0)
+    assert told.take("u", "inference", "NoNewNode", "text", HOUR)
+    seen += [told.leaves_out(*say, now) for now in (HOUR, HOUR + 5.0)]
+    assert seen == [True, False, True, False]
 
 
 @given(st.from_regex(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", fullmatch=True))

@@ -37,6 +37,7 @@ from tests.builders import (
     tmpfs,
     vllm,
 )
+from tests.builders import namespace as build_namespace
 from tests.waiting.room import Room
 
 MODEL = "llama-3.1-8b-instruct"
@@ -348,6 +349,46 @@ def test_what_a_tenants_loader_offers_to_its_own_pods_takes_nothing_from_others(
     assert {key: len(models) for key, models in found.items()} == {
         ("evil", "a"): 2, ("inference", "a"): 1,
     }  # fmt: skip
+
+
+def test_pods_of_a_namespace_do_not_wait_for_all_that_others_have_fetched() -> None:
+    """A shared loader's models come one after another, some after hours."""
+    fleet = Fleet("a", bounds=Bounds(per_node=10, in_cluster=2))
+    names = ("m1", "m2", "m3", "m4", "m5")
+    offered = [reported(ReportedState.ABSENT, name, on_demand=True, bytes=GB) for name in names]
+    report = msgspec.structs.replace(offered[0], models=tuple(one.models[0] for one in offered))
+    fleet.apply(our_loader(namespace="kube-system"), build_namespace("kube-system", trusted=True))
+    fleet.apply(reporting_pod("a", READY, report, namespace="kube-system"))
+    fleet.apply(
+        loader_lease("a", time_text(fleet.now), namespace="kube-system", progress=disk(500))
+    )
+    for name in names[:3]:
+        fleet.refuse(vllm(name, model=f"/models/{name}", namespace="tenant-a"), "a")
+
+    def asked() -> list[str]:
+        found = fleet.wishing().wishes(fleet.pods.all())
+        models = [model for models in found.values() for model in models]
+        wanted = Wanted(models=tuple(models))
+        fleet.apply(
+            loader_lease(
+                "a",
+                time_text(fleet.now),
+                namespace="kube-system",
+                progress=disk(500),
+                wanted=wanted,
+            )
+        )
+        return sorted(model.pod for model in models)
+
+    assert asked() == ["tenant-a/m1", "tenant-a/m2"]
+    for name in names[3:]:
+        fleet.refuse(vllm(name, model=f"/models/{name}", namespace="tenant-b"), "a")
+    for _ in range(2):  # one beyond the bound, and no more
+        assert asked() == ["tenant-a/m1", "tenant-a/m2", "tenant-b/m4"]
+    for one in [one for one in fleet.pods.all() if one.request.name in {"m1", "m2"}]:
+        fleet.pods.drop(one.request.uid)
+        fleet.state.delete(vllm(one.request.name, namespace="tenant-a"))
+    assert asked() == ["tenant-a/m3", "tenant-b/m4"]
 
 
 def test_many_pods_have_as_many_copies_made_as_their_memory_needs_within_the_bound() -> None:
