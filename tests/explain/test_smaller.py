@@ -126,7 +126,7 @@ SMALLER: dict[str, tuple[Manifest, str]] = {
         "vllm: 7Gi, and spec.resources.requests.memory: 24Gi",
     ),
     "a limit that holds a volume": (
-        in_memory() | {"spec": in_memory("40Gi")["spec"] | {"containers": [
+        in_memory() | {"spec": in_memory("24Gi")["spec"] | {"containers": [
             in_memory()["spec"]["containers"][0]
             | container("vllm", memory="30Gi", limits={"memory": "30Gi"})
         ]}},
