@@ -166,6 +166,8 @@ def _memory_volumes(
         for volume in spec.volumes
         if volume.empty_dir is not None and volume.empty_dir.medium == "Memory"
     }
+    if not sizes:  # as of most pods: nothing has to be looked for in their containers
+        return ()
     known = {
         name: min((one for one in (size, model_bytes.get(name)) if one is not None), default=None)
         for name, size in sizes.items()
@@ -183,8 +185,9 @@ def _memory_volumes(
 def _size(volume: Volume) -> int | None:
     assert volume.empty_dir is not None
     stated = volume.empty_dir.size_limit
-    # The API takes a sizeLimit of 0 for none.
-    return (parse_quantity(stated) if stated is not None else None) or None
+    if stated is None:
+        return None
+    return parse_quantity(stated) or None  # the API takes a sizeLimit of 0 for none
 
 
 def _only_shared_memory(spec: PodSpec, volumes: Collection[str]) -> frozenset[str]:
