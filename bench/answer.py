@@ -49,8 +49,9 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     """What is sent.
 
     ``names``: how many filter is asked about; prioritize is asked about those of them that passed.
-    ``rate``: requests a second over all connections, half for each verb. ``seconds``: of one turn,
-    of which each server has one in each of the ``rounds``.
+    ``rate``: requests a second over all connections, half for each verb; so few that the slower of
+    both servers can follow. ``seconds``: of one turn, of which each server has one in each of the
+    ``rounds``.
     """
 
     names: int = 5_000
@@ -58,7 +59,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     form: str = "names"
     events: int = 0
     rate: float = 200.0
-    seconds: float = 3.0
+    seconds: float = 2.5
     rounds: int = 2
 
 
@@ -70,9 +71,9 @@ SMALL = [
     Case(connections=16),
     Case(events=100),
     Case(events=1_000),
-    Case(names=100, form="objects", rate=50),
-    Case(names=1_000, form="objects", rate=8),
-    Case(form="objects", rate=0.8, seconds=6.0),
+    Case(names=100, form="objects", rate=16),
+    Case(names=1_000, form="objects", rate=2, seconds=5.0),
+    Case(form="objects", rate=0.5, seconds=8.0),
 ]
 LARGE = [Case(names=15_000, rate=60, seconds=6.0)]
 QUICK = [

@@ -22,6 +22,8 @@ from bench.fleet import Fleet
 
 PODS = "/api/v1/pods"
 _TICK_SECONDS = 0.01
+_MOST_AT_ONCE = 500
+"""Changes; what a reader is too slow for is not owed to it for ever."""
 _BOOKMARK_SECONDS = 5.0
 
 
@@ -126,7 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
         while (now := time.monotonic()) < end:
             lines = []
             if path == PODS:
-                owed += (now - last) * self.world.rate
+                owed = min(owed + (now - last) * self.world.rate, _MOST_AT_ONCE)
                 lines = [self.world.change() for _ in range(int(owed))]
                 owed -= len(lines)
             last = now
