@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,10 +82,6 @@ def _placement(_: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
     return placement.measure(quick=quick)
 
 
-def _placement_full(_: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
-    return placement.measure(quick=quick, full=True)
-
-
 def _tune(_: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
     return tune.measure(quick=quick)
 
@@ -116,27 +112,22 @@ BESIDE: dict[str, Measure] = {
 
 ALONE: dict[str, Measure] = {
     "growth": _growth,
-    "placement-full": _placement_full,
     "tune": _tune,
     "tune-full": _tune_full,
 }
 """Not part of ``all``: they take longer."""
 
 
-def _named(name: str) -> Measure:
-    return {**BENCHMARKS, **BESIDE, **ALONE}[name]
-
-
-def _run(names: list[str], *, quick: bool, out: Path | None) -> None:
+def _run(measures: Mapping[str, Measure], *, quick: bool, out: Path | None) -> None:
     run = results.begin(kubernetes=DEFAULT_VERSION, quick=quick)
     rows: list[Row] = []
     failed = []
-    for name in names:
+    for name, measure in measures.items():
         click.echo(f"==> {name}", err=True)
         begun = time.monotonic()
         try:
             with tempfile.TemporaryDirectory(prefix=f"bench-{name}-") as folder:
-                for row in _named(name)(Path(folder), quick):
+                for row in measure(Path(folder), quick):
                     click.echo(f"    {dict(row.case)}: {_brief(row)}", err=True)
                     rows.append(row)
         except Exception:  # noqa: BLE001 - what the others measure is not lost by it
@@ -145,7 +136,7 @@ def _run(names: list[str], *, quick: bool, out: Path | None) -> None:
         click.echo(f"    took {time.monotonic() - begun:.0f} s", err=True)
     kept = msgspec.structs.replace(run, rows=rows)
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    path = out or results.ROOT / "build" / "bench" / f"{'-'.join(names)}-{stamp}.json"
+    path = out or results.ROOT / "build" / "bench" / f"{'-'.join(measures)}-{stamp}.json"
     results.write(path, kept)
     click.echo(results.text(kept))
     click.echo(f"==> kept in {path}", err=True)
@@ -160,19 +151,43 @@ def _brief(row: Row) -> str:
     )
 
 
+_quick = click.option("--quick", is_flag=True, help="Only to see that it runs; not for figures.")
+_out = click.option("--out", type=_file, help="Where to keep the results.")
+
+
 def _command(name: str) -> click.Command:
     @click.command(name, help=f"Run the benchmark: {name}.")
-    @click.option("--quick", is_flag=True, help="Only to see that it runs; not for figures.")
-    @click.option("--out", type=_file, help="Where to keep the results.")
+    @_quick
+    @_out
     def command(*, quick: bool, out: Path | None) -> None:
-        every = [*BENCHMARKS, *(BESIDE if quick else ())]
-        _run(every if name == "all" else [name], quick=quick, out=out)
+        known = {**BENCHMARKS, **BESIDE, **ALONE}
+        every = {**BENCHMARKS, **(BESIDE if quick else {})}
+        _run(every if name == "all" else {name: known[name]}, quick=quick, out=out)
 
     return command
 
 
 for _name in (*BENCHMARKS, *BESIDE, *ALONE, "all"):
     main.add_command(_command(_name))
+
+
+@main.command(placement.FULL)
+@_quick
+@_out
+@click.option(
+    "--seeds",
+    type=click.IntRange(2),
+    default=placement.SEEDS,
+    show_default=True,
+    help="Runs of each policy in each setting.",
+)
+def grid(*, quick: bool, out: Path | None, seeds: int) -> None:
+    """Run placement in every combination of catalogue, Zipf and burstiness."""
+
+    def measure(_: Path, quick: bool) -> Iterator[Row]:  # noqa: FBT001
+        return placement.measure_grid(quick=quick, seeds=seeds)
+
+    _run({placement.FULL: measure}, quick=quick, out=out)
 
 
 @main.command()

@@ -47,15 +47,18 @@ DOWNLOAD = (
     "snapshot_download('meta-llama/Llama-3.1-8B-Instruct', "
     f"local_dir='{MODEL}')\"; fi"
 )
+GPU = "nvidia.com/gpu"
 
 
 def node(name: str, memory: str = "64Gi", **metadata: Any) -> Node:
-    images = metadata.pop("images", {})
+    """Build a node; ``gpus`` is how many it has, ``images`` maps names to bytes."""
+    images, gpus = metadata.pop("images", {}), metadata.pop("gpus", 0)
+    devices = {GPU: str(gpus)} if gpus else {}
     return convert(
         {
             "metadata": {"name": name, **metadata},
             "status": {
-                "allocatable": {"memory": memory},
+                "allocatable": {"memory": memory, **devices},
                 "images": [{"names": [n], "sizeBytes": size} for n, size in images.items()],
             },
         },
@@ -275,9 +278,11 @@ def vllm(
     memory: str = "8Gi",
     namespace: str = "inference",
     on: str = "",
+    gpus: int = 0,
 ) -> Pod:
     """Build the article's vLLM pod: a local path on a read-only hostPath unless told otherwise."""
     source = volume or {"hostPath": {"path": "/var/lib/models", "type": "Directory"}}
+    devices = {GPU: str(gpus)} if gpus else {}
     return pod(
         name,
         namespace,
@@ -288,7 +293,7 @@ def vllm(
                     "name": "vllm",
                     "image": "vllm/vllm-openai:v0.11.0",
                     "args": ["--model", model],
-                    "resources": {"requests": {"memory": memory}},
+                    "resources": {"requests": {"memory": memory, **devices}, "limits": devices},
                     "readinessProbe": {"httpGet": {"path": "/health", "port": 8000}},
                     "volumeMounts": [{"name": "models", "mountPath": "/models", "readOnly": True}],
                 }

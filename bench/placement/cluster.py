@@ -111,7 +111,8 @@ class Cluster:
         self.pods: list[Pod] = []
         self.running: set[Pod] = set()
         self._queue: deque[Pod] = deque()
-        self._waiting: list[Pod] = []
+        self.waiting: list[Pod] = []
+        """The pods that were put nowhere when they were last tried."""
         self._busy = False
         self._policy = policy(self)
         for arrival in self.arrivals:
@@ -137,9 +138,9 @@ class Cluster:
 
     def try_again(self) -> None:
         """Have the pods that wait tried again: something has changed that may concern them."""
-        if self._waiting:
-            self._queue.extend(self._waiting)
-            self._waiting.clear()
+        if self.waiting:
+            self._queue.extend(self.waiting)
+            self.waiting.clear()
             self._queue = deque(sorted(self._queue, key=lambda pod: pod.number))
             self._cycle_soon()
 
@@ -164,7 +165,7 @@ class Cluster:
         fitting = [machine for machine in self.machines if machine.free_gpus >= pod.model.gpus]
         machine = self._policy.choose(pod, fitting) if fitting else None
         if machine is None:
-            self._waiting.append(pod)
+            self.waiting.append(pod)
         else:
             self._bind(pod, machine)
         self._cycle_soon()

@@ -186,14 +186,13 @@ class Core:
 
     def _fetch(self) -> None:
         """Ask loaders for what is needed now, and for nothing else any more."""
-        pending = {f"{pod.namespace}/{pod.name}" for pod in self._state.pods() if not pod.node}
         view = self._state.view()
         wishing = Wishing(
+            self._state,
             view,
             self._settings.policy,
             Bounds(),
             asked=view.leases,
-            pending=pending,
             apart=self._waiting.apart,
         )
         wishes = {node: models for (_, node), models in wishing.wishes(self._waiting.all()).items()}
@@ -221,7 +220,7 @@ class Core:
 
     def came(self, pod: Started) -> None:
         """Create the pod."""
-        plain = vllm(_name(pod), model=f"/models/{pod.model.name}")
+        plain = vllm(_name(pod), model=f"/models/{pod.model.name}", gpus=pod.model.gpus)
         metadata = msgspec.structs.replace(plain.metadata, creation_timestamp=self._api.stamp())
         if not self._settings.on_demand:
             metadata = msgspec.structs.replace(

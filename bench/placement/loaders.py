@@ -24,7 +24,7 @@ from extender.report import (
 )
 from simulation.apiserver import Apiserver
 from simulation.timeline import Timeline
-from tests.builders import READY, loader_lease, reporting_pod
+from tests.builders import GPU, READY, loader_lease, reporting_pod
 
 DIRECTORY = "/var/lib/models"
 _POD_BYTES = 8 * 2**30
@@ -92,7 +92,7 @@ class Loader:
         )
         hardware = self._machine.hardware
         memory = hardware.page_cache_bytes + hardware.gpus * _POD_BYTES
-        status = NodeStatus(allocatable={"memory": str(memory)})
+        status = NodeStatus(allocatable={"memory": str(memory), GPU: str(hardware.gpus)})
         self._api.put(Node(metadata=metadata, status=status))
 
     def _leave(self) -> None:

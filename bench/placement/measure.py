@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from statistics import fmean
 from typing import TypeVar
@@ -17,13 +17,21 @@ from bench.placement.hardware import Hardware
 from bench.placement.omniscient import bound
 from bench.placement.outcome import Outcome, interval, outcome, percentile
 from bench.placement.rivals import random_choice
-from bench.placement.settings import ALL, BASE, OMNISCIENT, ONE_BY_ONE, OURS, POLICIES, Setting
+from bench.placement.settings import (
+    BASE,
+    GRID,
+    OMNISCIENT,
+    ONE_BY_ONE,
+    OURS,
+    POLICIES,
+    RIVALS,
+    Setting,
+)
 from bench.results import Row
 
 FIRST = next(iter(OURS))
 SEEDS = 8
-FULL_SEEDS = 30
-BENCHMARK = "placement"
+BENCHMARK, FULL = "placement", "placement-full"
 BOUND = "bound"
 
 
@@ -39,27 +47,38 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
 
 
-def measure(*, quick: bool = False, full: bool = False) -> Iterator[Row]:
+def measure(*, quick: bool = False) -> Iterator[Row]:
     """Yield a row for each policy in each setting; percentiles are means over seeds."""
-    settings: Sequence[Setting] = ALL if full else ONE_BY_ONE
-    seeds = FULL_SEEDS if full else SEEDS
+    for setting, outcomes in _outcomes(ONE_BY_ONE, [*POLICIES, BOUND], SEEDS, quick=quick):
+        yield from rows(setting, outcomes)
+
+
+def measure_grid(*, quick: bool = False, seeds: int = SEEDS) -> Iterator[Row]:
+    """Yield one row for each combination: how the extender does, and who comes closest."""
+    for setting, outcomes in _outcomes(GRID, [FIRST, *RIVALS, OMNISCIENT], seeds, quick=quick):
+        yield grid_row(setting, outcomes)
+
+
+def _outcomes(
+    settings: Sequence[Setting], policies: Sequence[str], seeds: int, *, quick: bool
+) -> Iterator[tuple[str, dict[str, list[Outcome]]]]:
+    """Yield what came of each setting, by policy; a quick run has one small setting."""
     if quick:
         workload = msgspec.structs.replace(BASE.workload, pods=100)
         settings, seeds = [msgspec.structs.replace(BASE, workload=workload)], 2
-    policies = [*POLICIES, BOUND]
     cases = [
         Case(setting=setting, policy=policy, seed=seed)
         for setting in settings
         for policy in policies
         for seed in range(seeds)
     ]
-    found: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
+    found: dict[str, list[Outcome]] = defaultdict(list)
     done: Iterable[tuple[Case, Outcome]] = zip(cases, spread_over(run, cases), strict=True)
     for case, came in done:
-        found[case.setting.name, case.policy].append(came)
+        found[case.policy].append(came)
         if case.policy == policies[-1] and case.seed == seeds - 1:
-            of_setting = {policy: found[case.setting.name, policy] for policy in policies}
-            yield from rows(case.setting.name, of_setting)
+            yield case.setting.name, dict(found)
+            found.clear()
 
 
 def spread_over(work: Callable[[T], Result], cases: Sequence[T]) -> Iterator[Result]:
@@ -96,9 +115,7 @@ def rows(setting: str, outcomes: dict[str, list[Outcome]]) -> Iterator[Row]:
 
     Seeds differ more than policies (which sizes are popular): ratios are taken seed by seed.
     """
-    p99 = {
-        policy: [percentile(one.starts, 0.99) for one in runs] for policy, runs in outcomes.items()
-    }
+    p99 = _p99(outcomes)
     for policy, runs in sorted(outcomes.items(), key=lambda item: fmean(p99[item[0]])):
         low, high = interval(p99[policy])
         figures: dict[str, float | int | str] = {
@@ -120,6 +137,36 @@ def rows(setting: str, outcomes: dict[str, list[Outcome]]) -> Iterator[Row]:
                 "never ready": fmean(one.unready for one in runs),
             }
         yield Row(benchmark=BENCHMARK, case={"setting": setting, "policy": policy}, figures=figures)
+
+
+def grid_row(setting: str, outcomes: Mapping[str, list[Outcome]]) -> Row:
+    """Return what a setting says of the 99th percentile of the extender, and of all others.
+
+    ``ahead`` names the others whose whole interval is below the extender's, ``best other`` the one
+    with the lowest ratio to it.
+    """
+    p99 = _p99(outcomes)
+    ours = p99[FIRST]
+    against = {policy: ratio(p99[policy], ours) for policy in RIVALS}
+    best = min(against, key=lambda policy: against[policy])
+    middle, low, high = against[best]
+    figures: dict[str, float | int | str] = {
+        "seeds": len(ours),
+        "p99 s": fmean(ours),
+        **_compared(ours, p99[OMNISCIENT], OMNISCIENT),
+        "best other": best,
+        "its p99 s": fmean(p99[best]),
+        "its x on demand": middle,
+        "its interval": f"{low:.2f} to {high:.2f}",
+        "ahead": ", ".join(policy for policy, its in against.items() if its[2] < 1),
+    }
+    return Row(benchmark=FULL, case={"setting": setting}, figures=figures)
+
+
+def _p99(outcomes: Mapping[str, list[Outcome]]) -> dict[str, list[float]]:
+    return {
+        policy: [percentile(one.starts, 0.99) for one in runs] for policy, runs in outcomes.items()
+    }
 
 
 def ratio(values: Sequence[float], others: Sequence[float]) -> tuple[float, float, float]:

@@ -9,14 +9,18 @@ from bench.placement.hardware import Hardware
 from bench.placement.machine import Machine
 from bench.placement.workload import Arrival, Model
 
+COPIES = 3
+"""As many machines fetch a model at once under the extender's bounds."""
+
 
 def omniscient(cluster: Cluster) -> Policy:
     """Take the machine that has the weights soonest, of those that have GPUs and hold the model.
 
     It knows what nobody can: what is in each page cache, and what every transfer has left. Where no
-    machine with GPUs holds the model, one of them fetches it and keeps its GPUs free meanwhile: the
-    pod goes there, or before that where a machine that holds it has GPUs again. It is greedy: it
-    does not know which pods come next, and so it is no bound; another policy may be luckier.
+    machine with GPUs holds the model, it is fetched while the pods wait, on as many machines as
+    have the GPUs for them and ``COPIES`` at most. GPUs stay free meanwhile: the pod goes there, or
+    before that where a machine that holds the model has GPUs again. It is greedy: it does not know
+    which pods come next, and so it is no bound; another policy may be luckier.
     """
     return _Omniscient(cluster)
 
@@ -29,14 +33,20 @@ class _Omniscient:
         """Return the machine, or None where the pod waits while its model is fetched."""
         model = pod.model
 
-        def soonest(among: Sequence[Machine]) -> Machine:
-            return min(among, key=lambda one: (_weights(model, one), one.busy_gpus, one.name))
+        def order(one: Machine) -> tuple[float, int, str]:
+            return _weights(model, one), one.busy_gpus, one.name
 
         holders = [machine for machine in fitting if machine.holds(model)]
         if holders:
-            return soonest(holders)
-        if not any(model in machine.fetching for machine in self._cluster.machines):
-            soonest(fitting).fetch(model)
+            return min(holders, key=order)
+        coming = [machine for machine in self._cluster.machines if model in machine.fetching]
+        waiting = 1 + sum(other.model is model for other in self._cluster.waiting)
+        for machine in sorted(set(fitting) - set(coming), key=order):
+            room = sum(one.free_gpus // model.gpus for one in coming)
+            if room >= waiting or len(coming) >= COPIES:
+                break
+            machine.fetch(model)
+            coming.append(machine)
         return None
 
 

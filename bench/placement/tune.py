@@ -16,14 +16,14 @@ import msgspec
 from bench.placement.cluster import Cluster
 from bench.placement.core import Core, Settings, shipped_weight
 from bench.placement.hardware import Hardware
-from bench.placement.measure import FULL_SEEDS, ratio, spread_over
+from bench.placement.measure import ratio, spread_over
 from bench.placement.outcome import outcome, percentile
 from bench.placement.settings import ONE_BY_ONE, Setting
 from bench.results import Row
 from extender.config import ExtenderConfiguration
 
 BENCHMARK = "tuning"
-SEEDS = 4
+SEEDS, FULL_SEEDS = 4, 30
 WORKLOADS = ONE_BY_ONE[:3]
 """Catalogues that fit, that fit a few times, and that fit once: where keys could matter most."""
 

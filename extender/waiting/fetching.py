@@ -6,7 +6,7 @@ first by the same estimate that places pods. What was asked for stays asked for 
 placed or gone, and is read back from the Leases: no choice is kept here.
 
 Bounded: so many models at once on a node and in the cluster, and for each model only as many nodes
-as its waiting pods have the memory for.
+as its waiting pods need, by the memory and the GPUs that are free there.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from functools import partial
 import msgspec
 
 from extender.cluster.holdings import Holding, ModelState
+from extender.cluster.state import ClusterState
 from extender.cluster.view import Key, View
 from extender.kube.times import time_text, unix_time
 from extender.placement.estimate import model_bytes
@@ -32,7 +33,7 @@ from extender.waiting.apart import Apart
 from extender.waiting.asked import AskedNodes
 from extender.waiting.pods import WaitingPod
 from extender.waiting.shares import in_turn
-from extender.waiting.slots import slots
+from extender.waiting.slots import slots, slots_beside_memory
 from extender.workload.model import ModelReference, Need
 
 RENEW_SECONDS = 60.0
@@ -77,26 +78,27 @@ class _Candidate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Wishing:
-    """Works out what should be asked for now, over one view."""
+    """Works out what should be asked for now, over one view of a state."""
 
     def __init__(
         self,
+        state: ClusterState,
         view: View,
         policy: Policy,
         bounds: Bounds,
         *,
         asked: Iterable[Key],
-        pending: Collection[str],
         apart: Apart,
     ) -> None:
         """Begin with what is asked for already, of the loaders in ``asked``.
 
-        ``pending`` names the pods that are on no node yet (``namespace/name``): a wish for one of
-        them is kept, if only until it runs out, where it is not known yet what the pod waits for.
-        No other pod is asked for, one that was deleted before the watch showed it among them.
+        A wish for a pod that is on no node yet is kept, if only until it runs out, where it is not
+        known yet what the pod waits for. No other pod is asked for, one that was deleted before the
+        watch showed it among them.
         """
+        self._state = state
         self._view = view
-        self._pending = pending
+        self._pending = {f"{p.namespace}/{p.name}" for p in state.pods() if p.has_no_place}
         self._apart = apart
         self._policy = policy
         self._bounds = bounds
@@ -107,7 +109,7 @@ class Wishing:
             lease = view.leases[key]
             for model in lease.wanted.models:
                 seen = lease.wanted_since.get(model.renewal, view.now)
-                if model.pod in pending and view.now - seen < WISH_SECONDS:
+                if model.pod in self._pending and view.now - seen < WISH_SECONDS:
                     self._old[key, model.path] = model
         self._of_loader = Counter(key for key, _ in self._old)
         self._of_namespace = Counter(namespace for (namespace, _), _ in self._old)
@@ -189,8 +191,15 @@ class Wishing:
             if room >= len(pods) or copies >= self._bounds.copies:
                 return
             if self._ask(one, pods[min(room, len(pods) - 1)]):
-                room += slots(request, self._view, one.node)
+                room += self._slots(request, one.node)
                 copies += 1
+
+    def _slots(self, request: PodRequest, name: str) -> int:
+        """Return how many such pods a node has room for, by all that they request."""
+        pod, node = self._state.pod(request.uid), self._view.nodes[name]
+        wanted = pod.requests if pod is not None else {}
+        beside = slots_beside_memory(wanted, node, self._state.pods_on(name))
+        return min(slots(request, self._view, name), beside)
 
     def _candidates(
         self, judge: Judge, references: list[ModelReference], asked: Iterable[str]

@@ -43,8 +43,7 @@ def changes(state: ClusterState, pods: WaitingPods, policy: Policy, bounds: Boun
     asked = {key for key in loaders if key in view.leases and view.leases[key].wanted.models}
     if not waiting and not asked:
         return Changes()
-    pending = {f"{pod.namespace}/{pod.name}" for pod in state.pods() if pod.has_no_place}
-    wishing = Wishing(view, policy, bounds, asked=asked, pending=pending, apart=pods.apart)
+    wishing = Wishing(state, view, policy, bounds, asked=asked, apart=pods.apart)
     wishes = wishing.wishes(waiting)
     both = {
         key: (view.leases.get(key, LoaderLease()).wanted.models, wishes.get(key, ()))

@@ -30,3 +30,11 @@ def test_it_has_a_model_fetched_once_and_goes_where_there_is_room_before_that() 
     assert [policy.choose(pod(), others) for _ in range(2)] == [None, None]
     assert sum(MODEL in machine.fetching for machine in others) == 1, "though it was asked twice"
     assert chosen(policy, cluster) == holder.name
+
+
+def test_it_has_as_many_copies_made_as_waiting_pods_need_and_no_more_than_three() -> None:
+    for waiting, copies in ((7, 1), (8, 2), (16, 3), (40, 3)):
+        cluster = empty(5)
+        cluster.waiting.extend(pod() for _ in range(waiting))
+        assert omniscient(cluster).choose(pod(), cluster.machines) is None
+        assert sum(MODEL in machine.fetching for machine in cluster.machines) == copies

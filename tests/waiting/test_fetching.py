@@ -74,14 +74,13 @@ class Fleet(Room):
         )
 
     def wishing(self) -> Wishing:
-        pending = {f"{p.namespace}/{p.name}" for p in self.state.pods() if not p.node}
         view = self.state.view()
         return Wishing(
+            self.state,
             view,
             self.context.policy,
             self.bounds,
             asked=view.leases,
-            pending=pending,
             apart=self.pods.apart,
         )
 
@@ -401,6 +400,32 @@ def test_many_pods_have_as_many_copies_made_as_their_memory_needs_within_the_bou
 
     assert len(waiting(Fleet("a", "b", "c", "d")).asked()) == 3
     assert len(waiting(Fleet("a", "b", "c", "d", bounds=Bounds(copies=1))).asked()) == 1
+
+
+def test_many_pods_have_as_many_copies_made_as_the_gpus_need_that_are_free() -> None:
+    def asked(waiting: int, *running: Pod, gpus: int = 8) -> list[str]:
+        fleet = Fleet("a", "b", "c")
+        fleet.apply(*(node(name, gpus=gpus) for name in "abc"), *running)
+        for number in range(waiting):
+            fleet.refuse(vllm(f"p{number}", memory="1Gi", gpus=4), "a", "b", "c")
+        return fleet.asked()
+
+    assert asked(2) == ["a"]
+    assert asked(3) == ["a", "b"]
+    assert asked(5) == ["a", "b", "c"]
+    other = vllm("other", memory="1Gi", gpus=2, model="/models/other", on="a")
+    assert asked(2, other) == ["a", "b"]
+    done = msgspec.structs.replace(
+        other, status=msgspec.structs.replace(other.status, phase="Succeeded")
+    )
+    assert asked(2, done) == ["a"]
+
+
+def test_where_pods_ask_for_no_gpus_one_copy_does_for_many() -> None:
+    fleet = Fleet("a", "b")
+    for number in range(9):
+        fleet.refuse(vllm(f"p{number}", memory="1Gi"), "a", "b")
+    assert fleet.asked() == ["a"]
 
 
 def test_an_older_pod_that_insists_no_longer_hides_what_a_younger_one_waits_for() -> None:
