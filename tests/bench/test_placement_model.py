@@ -15,7 +15,7 @@ from bench.placement.hardware import GB, Hardware
 from bench.placement.machine import Lru
 from bench.placement.omniscient import bound
 from bench.placement.outcome import interval, jain, outcome, percentile
-from bench.placement.settings import ALL, ONE_BY_ONE, OURS, POLICIES, RIVALS
+from bench.placement.settings import GRID, ONE_BY_ONE, OURS, POLICIES, RIVALS
 from bench.placement.workload import Workload, arrivals, catalogue, zipf
 from simulation.timeline import Timeline
 from tests.bench.machines import MODEL, OTHER, SMALL, empty
@@ -220,7 +220,7 @@ def test_percentiles_fairness_and_intervals() -> None:
 
 
 def test_every_setting_has_a_name_of_its_own_and_every_policy_is_ours_or_somebodys() -> None:
-    for settings in (ALL, ONE_BY_ONE):
+    for settings in (GRID, ONE_BY_ONE):
         assert len({setting.name for setting in settings}) == len(settings)
     assert POLICIES.keys() == {*OURS, *RIVALS, "omniscient"}
 
