@@ -120,6 +120,17 @@ def test_each_answer_is_told_apart_said_in_words_and_asked_for_once(
     assert len(apiserver.seen) == 1
 
 
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_what_a_gateway_says_is_no_answer_of_the_apiserver(
+    apiserver: Apiserver, bindings: ApiBindings, status: int
+) -> None:
+    """It has given up; the apiserver may go on for as long as it gives a request."""
+    apiserver.status, apiserver.body = status, "<html>Gateway Time-out</html>"
+    answer = bindings.create(ARGS, {}, OPEN)
+    assert answer.sent is Sent.LOST
+    assert f"a gateway before it did ({status})" in answer.message
+
+
 def test_a_missing_right_is_named(apiserver: Apiserver, bindings: ApiBindings) -> None:
     apiserver.status = 403
     assert "pods/binding" in bindings.create(ARGS, {}, OPEN).message
