@@ -234,6 +234,7 @@ _WAITING = Row(
                 Query(_rate("takebacks_total", "result"), "nomination taken back: {{result}}"),
                 Query(_rate("waiting_forgotten_total"), "forgotten for want of room"),
                 Query(_rate("left_out_total"), "left out by a fault"),
+                Query(_rate("log_lines_lost_total"), "lines of the log lost"),
             ),
             unit="ops",
         ),

@@ -51,7 +51,7 @@ class Awaiting:
         future = self._threads.submit(write)
         wait((future,), AWAITED_SECONDS)
         if future.done():
-            return future.result()
+            return _word(future)
         self._late[request.uid] = future
         future.add_done_callback(lambda _: self._answered())
         return Word(Told.AWAITED)

@@ -9,7 +9,8 @@ policies, quota), then the one write to the storage (pkg/registry/core/pod/stora
 4xx other than 409 prove that nothing was written, and so does what admission said, whatever its
 status: a webhook that cannot be called is a 500. Everything else that storage fails with, a timeout
 of etcd among it, becomes a 409 there; so a 409 proves something only in the words of that function
-itself. All other 5xx prove nothing.
+itself. All other 5xx prove nothing; one that is no Status comes from a gateway in between, which
+has given up waiting, and the apiserver may go on with the Binding.
 """
 
 from __future__ import annotations
@@ -133,14 +134,19 @@ class ApiBindings:
 
 def _read(answer: HttpAnswer) -> Answer:
     """Tell what an answer other than yes proves, and say it."""
-    status = answer.status
-    said = answer.problem().message or "no reason given"
+    status, problem = answer.status, answer.problem()
+    said = problem.message or "no reason given"
     refused = f"the apiserver refused the binding ({status}): {said}"
     if status == 404 or (status == 409 and _NOT_WRITTEN.search(said)):
         return Answer(Sent.CONFLICT, refused)
     if status >= 500 or status == 409:
         if _BEFORE_THE_WRITE.search(said):
             return Answer(Sent.REFUSED, f"{refused}; nothing was written")
+        if problem.kind != "Status":
+            gateway = (
+                f"the apiserver did not answer the binding; a gateway before it did ({status})"
+            )
+            return Answer(Sent.LOST, gateway)
         failed = f"the apiserver failed in the binding ({status}): {said}"
         return Answer(Sent.UNCLEAR, f"{failed}; whether it was written is not certain")
     remedy = _REMEDIES.get(status)

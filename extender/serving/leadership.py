@@ -5,8 +5,9 @@ extender knows nothing of what another one has reserved. So a Binding is sent on
 
 - while the Lease names the kube-scheduler of this pod (its identity is ``HOSTNAME_UUID``, and both
   containers of a pod have one host name),
-- while the Lease was seen renewed, by this process's clock, so lately that what is left of its
-  duration is longer than a Binding can take, and
+- while the Lease was renewed, by this process's clock, so lately that what is left of its
+  duration is longer than a Binding can take. When that was is not seen: a renewal is younger than
+  the look before the one that shows it, and
 - not within the first seconds after another leader, or after the start of this process: what that
   one, or the process before, has sent has been decided by then. These seconds are few where that
   leader was seen silent until its Lease ran out: its own extender has stopped by the rule before,
@@ -40,9 +41,9 @@ SETTLE_SECONDS = 5.0
 """More than a Binding can take (see ``bindings``), and the apiserver to notice its client's end."""
 
 SETTLE_AFTER_EXPIRY_SECONDS = 2.0
-"""The same after a Lease that ran out. The extender of its holder saw the last renewal within
-``POLL_SECONDS`` and one slow read, sent nothing from ``SETTLE_SECONDS`` before the end of the
-duration after that, and a Binding takes less than that; the rest is for the apiserver."""
+"""The same after a Lease that ran out. The extender of its holder sent nothing from
+``SETTLE_SECONDS`` before the end of its duration, and a Binding takes less than that; the rest is
+for the apiserver."""
 
 _READ_SECONDS = 1.0
 
@@ -62,7 +63,9 @@ class Fence:
         self._now = now
         self._started = monotonic()
         self._seen = LeaseSpec()
-        self._renewed_at: float | None = None
+        self._looked_at: float | None = None
+        self._renewed_after = float("-inf")
+        self._renewed_before = float("-inf")
         self._settling = SETTLE_SECONDS
         self._changed_at = float("-inf")
 
@@ -73,15 +76,24 @@ class Fence:
             self._settling = SETTLE_AFTER_EXPIRY_SECONDS if ran_out else SETTLE_SECONDS
             self._changed_at = asked_at
         if spec.renew_time != self._seen.renew_time or spec.holder_identity != self.holder:
-            self._renewed_at = asked_at
+            self._renewed_after = self._earliest(spec, asked_at)
+            self._renewed_before = asked_at
         self._seen = spec
+        self._looked_at = asked_at
+
+    def _earliest(self, spec: LeaseSpec, asked_at: float) -> float:
+        """Return since when a renewal may be there: looks may have failed for a while before."""
+        if self._looked_at is not None:
+            return self._looked_at
+        # The first look: the one who leads with this process has this machine's clock.
+        return asked_at - max(0.0, self._now() - (unix_time(spec.renew_time) or 0.0))
 
     def _ran_out(self, asked_at: float) -> bool:
         """Tell whether the leader of before was silent until its Lease ended, not just replaced."""
         duration = self._seen.lease_duration_seconds
-        if self._renewed_at is None or duration < SETTLE_SECONDS + 1.0:
+        if duration < SETTLE_SECONDS + 1.0:
             return False
-        return asked_at - self._renewed_at >= duration - POLL_SECONDS
+        return asked_at - self._renewed_before >= duration - POLL_SECONDS
 
     @property
     def holder(self) -> str:
@@ -100,11 +112,11 @@ class Fence:
 
     def closed(self) -> str:
         """Return why nothing may be bound now; empty where it may."""
-        if self._renewed_at is None:
+        if self._looked_at is None:
             return "the lease of kube-scheduler has not been read yet"
         if not self.own:
             return f"the kube-scheduler of this pod does not lead; {self.holder or 'nobody'} does"
-        silent = self._monotonic() - self._renewed_at
+        silent = self._monotonic() - self._renewed_after
         if silent > max(1.0, self._seen.lease_duration_seconds - SETTLE_SECONDS):
             return f"the lease of kube-scheduler was not seen renewed for {silent:.0f} s"
         if self._seen.lease_transitions > 0:

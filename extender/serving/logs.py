@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
@@ -12,6 +13,15 @@ from typing import Any
 
 import structlog
 from gunicorn import glogging
+from prometheus_client import Counter
+
+from extender.serving.families import PREFIX
+
+LOST_LINES = Counter(
+    f"{PREFIX}_log_lines_lost",
+    "Lines of the log that could not be written: its disk is full, or nobody reads it any more.",
+    registry=None,
+)
 
 _TALKATIVE = (
     "kubernetes",
@@ -38,13 +48,22 @@ def _line(_logger: Any, method: str, fields: MutableMapping[str, Any]) -> str:
 
 
 class _Stderr(io.TextIOBase):
-    """Whatever ``sys.stderr`` is when something is written."""
+    """Whatever ``sys.stderr`` is when something is written.
+
+    A line that cannot be written is counted and lost, as by the standard library's handlers: it is
+    about a decision, and must not be what that fails at.
+    """
 
     def write(self, text: str, /) -> int:
-        return sys.stderr.write(text)
+        try:
+            return sys.stderr.write(text)
+        except (OSError, ValueError):
+            LOST_LINES.inc()
+            return len(text)
 
     def flush(self) -> None:
-        sys.stderr.flush()
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 def configure_logging(*, level: str = "INFO", pretty: bool = False) -> None:

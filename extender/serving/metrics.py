@@ -22,6 +22,7 @@ from extender.cluster.tiers import WARM
 from extender.placement.reasons import Reason
 from extender.serving.families import PREFIX, gauge
 from extender.serving.knowledge import Knowledge
+from extender.serving.logs import LOST_LINES
 from extender.serving.waiting_gauges import WaitingGauges
 from extender.verbs.bind import BindOutcome
 from extender.verbs.context import Context
@@ -43,6 +44,7 @@ class Metrics:
 
     def __init__(self, context: Context, knowledge: Knowledge, waiting: WaitingPods) -> None:
         self.registry = CollectorRegistry()
+        self.registry.register(LOST_LINES)
         self.requests = Counter(
             f"{PREFIX}_requests",
             "Requests answered, by verb and HTTP status.",

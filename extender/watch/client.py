@@ -12,7 +12,7 @@ import contextlib
 import socket
 from collections.abc import Callable, Mapping
 from ssl import SSLCertVerificationError
-from threading import Lock
+from threading import Lock, local
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlencode, urlsplit
@@ -71,6 +71,8 @@ class Transport:
         self._host = ""
         self._pool = urllib3.PoolManager()
         self._host_pool: Any = None
+        self._asking = local()
+        """``fence`` of what each thread is asking."""
 
     def sibling(self) -> Transport:
         """Return a transport with connections of its own, which ``cut`` leaves alone."""
@@ -92,8 +94,9 @@ class Transport:
 
         Raises UnreachableError where there is none. A refused credential (401) is read anew from
         its source and tried once more: a request that was not let in has changed nothing. A source
-        may take seconds (an exec plugin), so ``fence`` is asked after it, each time that the
-        request is about to leave. Raises FencedError where it may not.
+        may take seconds (an exec plugin), and so may a connection that has to be made first: so
+        ``fence`` is asked after them, each time that the request is about to leave. Raises
+        FencedError where it may not.
         """
         timeout = urllib3.Timeout(connect=connect_timeout, read=read_timeout)
         question = _Question(method, _url(path, query), body, headers, timeout)
@@ -173,11 +176,10 @@ class Transport:
         ask: Callable[[_Question, Mapping[str, str]], Got],
     ) -> Got:
         headers = self._headers(question.body, question.headers)
-        closed = fence()
-        if closed:
-            raise FencedError(closed)
+        _pass(fence)
         if self._cut:
             raise StoppedError("the connection was closed on purpose", sent=False)
+        self._asking.fence = fence
         return ask(question, headers)
 
     def _open(self, question: _Question, headers: Mapping[str, str]) -> Stream:
@@ -217,12 +219,14 @@ class Transport:
         headers.update(extra or {})
         return headers
 
-    def _register(self, sock: Any) -> None:
+    def _connected(self, sock: Any) -> None:
+        """See whether a connection that has just been made may be used."""
         with self._lock:
             if self._cut:
                 sock.close()
                 raise OSError("the connection was closed on purpose")
             self._live.add(sock)
+        _pass(self._asking.fence)
 
 
 def connect(kubeconfig: str | None = None, context: str | None = None) -> Transport:
@@ -231,24 +235,32 @@ def connect(kubeconfig: str | None = None, context: str | None = None) -> Transp
 
 
 def _timed(fence: Fence) -> Fence:
-    """Return a fence that also says how long ago the request was made."""
+    """Return a fence that also says how long ago the request was asked for."""
     began = monotonic()
 
     def timed() -> str:
         closed = fence()
         waited = monotonic() - began
-        return closed and f"{closed} (its credential was waited for: {waited:.1f} s)"
+        return closed and (
+            f"{closed} (its credential and its connection were waited for: {waited:.1f} s)"
+        )
 
     return timed
 
 
+def _pass(fence: Fence) -> None:
+    closed = fence()
+    if closed:
+        raise FencedError(closed)
+
+
 def _tracked(base: Any, transport: Transport) -> Any:
-    """Return a connection class whose sockets ``transport`` can close while they are read."""
+    """Return a connection class whose sockets ``transport`` sees, and can close any time."""
 
     class Tracked(base):  # type: ignore[misc]
         def connect(self) -> None:
             super().connect()
-            transport._register(self.sock)  # noqa: SLF001 - the two are one mechanism
+            transport._connected(self.sock)  # noqa: SLF001 - the two are one mechanism
 
     return Tracked
 

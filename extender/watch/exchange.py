@@ -26,6 +26,7 @@ _PLAIN = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 """What a line of a head may hold where it can be written without a second thought."""
 
 _HEAD = re.compile(rb"HTTP/1\.1 ([2-5][0-9]{2})(?: [^\r\n]*)?\r\n((?:[!-9;-~]+:[^\r\n]*\r\n)*)\r\n")
+_LENGTH = re.compile(r"[0-9]{1,15}")
 _MAX_HEAD = 64 * 1024
 _CHUNK = 16 * 1024
 _FRAMING = ("transfer-encoding", "content-encoding", "connection")
@@ -45,7 +46,8 @@ def message(method: str, path: str, host: str, headers: Mapping[str, str], body:
 def exchange(pool: Any, request: bytes, timeout: urllib3.Timeout) -> Answer:
     """Send a request over a connection of a pool, and return the answer.
 
-    Raises UnreachableError, with ``sent`` where some of it may have left.
+    Raises UnreachableError, with ``sent`` where some of it may have left, and what the pool's
+    connections raise where they must not be used.
     """
     connection, kept = pool._get_conn(), False  # noqa: SLF001 - as urllib3's own urlopen does
     try:
@@ -83,7 +85,8 @@ def _asked(sock: Any, request: bytes, patience: float) -> tuple[Answer, bool]:
         ) from error
     except ssl.SSLError as error:  # TLS 1.3 refuses a client's certificate only now
         raise unreachable(SSLError(error), sent=True) from error
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
+        # The last two are what http.client says of a chunk's size that is no number.
         raise unreachable(ProtocolError("Connection aborted.", error), sent=True) from error
 
 
@@ -104,10 +107,11 @@ class _Reading(io.RawIOBase):
         head = _HEAD.match(self._data)
         if head is None:
             return self._odd()
-        lines = (line.partition(":") for line in str(head[2], "ascii").split("\r\n")[:-1])
+        # As http.client reads it: a Warning may say anything in UTF-8, and nobody here asks.
+        lines = (line.partition(":") for line in str(head[2], "latin-1").split("\r\n")[:-1])
         headers = {name.lower(): value.strip() for name, _, value in lines}
         length = headers.get("content-length", "")
-        if not length.isdecimal() or any(map(headers.__contains__, _FRAMING)):
+        if not _LENGTH.fullmatch(length) or any(map(headers.__contains__, _FRAMING)):
             return self._odd()
         end = head.end() + int(length)
         while len(self._data) < end:

@@ -66,6 +66,7 @@ class StatusDetails(KubeStruct, frozen=True):
 class Status(KubeStruct, frozen=True):
     """``v1 Status``: how the apiserver says no."""
 
+    kind: str | None = None
     code: int = 0
     reason: str | None = None
     message: str | None = None

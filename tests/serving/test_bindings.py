@@ -120,6 +120,17 @@ def test_each_answer_is_told_apart_said_in_words_and_asked_for_once(
     assert len(apiserver.seen) == 1
 
 
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_what_a_gateway_says_is_no_answer_of_the_apiserver(
+    apiserver: Apiserver, bindings: ApiBindings, status: int
+) -> None:
+    """It has given up; the apiserver may go on for as long as it gives a request."""
+    apiserver.status, apiserver.body = status, "<html>Gateway Time-out</html>"
+    answer = bindings.create(ARGS, {}, OPEN)
+    assert answer.sent is Sent.LOST
+    assert f"a gateway before it did ({status})" in answer.message
+
+
 def test_a_missing_right_is_named(apiserver: Apiserver, bindings: ApiBindings) -> None:
     apiserver.status = 403
     assert "pods/binding" in bindings.create(ARGS, {}, OPEN).message
@@ -175,9 +186,10 @@ def test_a_plugin_that_takes_longer_than_the_lead_lasts_keeps_the_binding_from_t
     def clock() -> float:
         return began + (10.0 if (tmp_path / "waited").exists() else 0.0)
 
-    fence = Fence("pod-a", monotonic=clock)
+    fence = Fence("pod-a", monotonic=clock, now=clock)
     began = 60.0
-    lease = LeaseSpec(holder_identity="pod-a_1", renew_time="1", lease_duration_seconds=6)
+    renewed = [f"1970-01-01T00:01:{seconds:02}Z" for seconds in (0, 10)]
+    lease = LeaseSpec(holder_identity="pod-a_1", renew_time=renewed[0], lease_duration_seconds=6)
     fence.observe(lease, asked_at=clock())
     state = ClusterState(clock=time.time, steady=time.monotonic)
     state.upsert(node("gpu-1"))
@@ -190,12 +202,13 @@ def test_a_plugin_that_takes_longer_than_the_lead_lasts_keeps_the_binding_from_t
     assert fence.closed() == ""
     answer = json.loads(service.bind(BIND))
     assert "the binding was not sent: the lease of kube-scheduler was not seen" in answer["Error"]
-    assert "its credential was waited for" in answer["Error"]
+    assert "its credential and its connection were waited for" in answer["Error"]
     assert (tmp_path / "asked").read_text(encoding="utf-8") > before
     assert apiserver.seen == []
     assert state.reserved() == 0
     (tmp_path / "slow").unlink()
-    fence.observe(msgspec.structs.replace(lease, renew_time="2"), asked_at=clock())
+    for renewal in renewed:
+        fence.observe(msgspec.structs.replace(lease, renew_time=renewal), asked_at=clock())
     assert json.loads(service.bind(BIND)) == {"Error": ""}
     counted = generate_latest(service.metrics.registry).decode()
     assert 'model_cache_extender_binds_total{outcome="notSent"} 1.0' in counted

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import re
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from tests.serving.running import kubeconfig, running
+from tests.controlplane.processes import free_port
+from tests.serving.running import (
+    ANSWER_SECONDS,
+    GOOD,
+    JSON,
+    START_SECONDS,
+    STOP_SECONDS,
+    command,
+    dead_kubeconfig,
+    kubeconfig,
+    running,
+)
 from tests.watch.fake_apiserver import FakeApiserver
 
 SOON = 30.0
@@ -82,3 +96,41 @@ def test_an_object_of_which_a_part_cannot_be_read_is_named(tmp_path: Path) -> No
     (line,) = named
     assert line["object"] == "Node odd"
     assert "status.allocatable.memory" in line["error"]
+
+
+_LOST = re.compile(r"^model_cache_extender_log_lines_lost_total (\S+)", re.MULTILINE)
+
+
+def test_a_log_that_cannot_be_written_keeps_nobody_from_being_answered(tmp_path: Path) -> None:
+    """Its disk is full, say; a line that is lost is counted."""
+    port = free_port()
+    arguments = ("serve", "--kubeconfig", dead_kubeconfig(tmp_path), "--listen")
+    with Path("/dev/full").open("wb") as full:
+        process = subprocess.Popen(command(*arguments, f"127.0.0.1:{port}"), stderr=full)
+    try:
+        end = time.monotonic() + START_SECONDS
+        while not _listens(port):
+            assert process.poll() is None, "it ends with its log"
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        for _ in range(2):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS)
+            connection.request("POST", "/filter", json.dumps(GOOD), JSON)
+            answer = connection.getresponse()
+            assert (answer.status, json.loads(answer.read())["NodeNames"]) == (200, [])
+            connection.request("GET", "/metrics")
+            counted = _LOST.search(connection.getresponse().read().decode())
+            assert counted
+            assert float(counted[1]) >= 2
+            connection.close()
+    finally:
+        process.terminate()
+        assert process.wait(STOP_SECONDS) == 0
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True

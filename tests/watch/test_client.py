@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -194,7 +195,7 @@ def test_a_fence_that_closes_while_a_token_is_read_anew_keeps_the_second_try_bac
 ) -> None:
     """A Binding may not go out once another leads; the next request has the token."""
     api.tokens = {"new"}
-    answers = iter(["", "another leads", ""])
+    answers = itertools.chain(["", "", "another leads"], itertools.repeat(""))
     transport = Transport(tokens(api, "old", "new"))
     with pytest.raises(FencedError, match="another leads") as caught:
         transport.request("GET", NODES, fence=answers.__next__)
@@ -240,6 +241,21 @@ def test_nothing_leaves_where_the_fence_has_closed_by_the_time_that_the_token_is
         Transport(access).request("POST", NODES, fence=lambda: "" if opened else "another leads")
     assert not caught.value.sent
     assert api.requests == []
+
+
+def test_nothing_leaves_where_the_fence_has_closed_by_the_time_that_there_is_a_connection(
+    api: FakeApiserver,
+) -> None:
+    """Also where this process was stopped in the midst of it, and went on a minute later."""
+    answers = iter(["", "another leads", "", "", ""])
+    transport = Transport(access_to(api))
+    with pytest.raises(FencedError, match=r"another leads .*its connection") as caught:
+        transport.request("POST", NODES, body=b"{}", fence=answers.__next__)
+    assert not caught.value.sent
+    assert api.requests == []
+    for _ in range(2):  # the second one has a connection already
+        assert transport.request("GET", NODES, fence=answers.__next__).ok
+    assert not list(answers)
 
 
 # -- cutting it ----------------------------------------------------------------------------------

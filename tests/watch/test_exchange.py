@@ -10,6 +10,8 @@ from time import sleep
 
 import pytest
 import urllib3
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from extender.watch.answers import Answer, SilenceError, UnreachableError
 from extender.watch.exchange import exchange, message
@@ -25,6 +27,8 @@ CHUNKED = (
 )
 CONTINUED = b"HTTP/1.1 100 Continue\r\n\r\n" + PLAIN
 WITH_OTHER_HEADERS = PLAIN.replace(b"\r\n\r\n", b"\r\nVary: Accept\r\nAudit-Id:  x \r\n\r\n")
+WARNED = PLAIN.replace(b"\r\n\r\n", '\r\nWarning: 299 - "zu groß, 太大"\r\n\r\n'.encode())
+"""What a ValidatingAdmissionPolicy or a webhook warns of comes in UTF-8."""
 KEPT_ALIVE = PLAIN.replace(b"\r\n\r\n", b"\r\nConnection: keep-alive\r\n\r\n")
 CLOSED = PLAIN.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
 OLD = PLAIN.replace(b"HTTP/1.1", b"HTTP/1.0")
@@ -85,8 +89,8 @@ def served(*connections: Sequence[bytes], piece: int = 65536) -> Iterator[Served
 @pytest.mark.parametrize("piece", [1, 7, 65536])
 @pytest.mark.parametrize(
     "form",
-    [PLAIN, WITH_OTHER_HEADERS, WITHOUT_REASON, KEPT_ALIVE, CHUNKED, CONTINUED],
-    ids=["plain", "headers", "no reason", "kept alive", "chunked", "continued"],
+    [PLAIN, WITH_OTHER_HEADERS, WARNED, WITHOUT_REASON, KEPT_ALIVE, CHUNKED, CONTINUED],
+    ids=["plain", "headers", "warned", "no reason", "kept alive", "chunked", "continued"],
 )
 def test_one_connection_takes_the_next_request(form: bytes, piece: int) -> None:
     with served([form, PLAIN, form], piece=piece) as server:
@@ -130,6 +134,27 @@ def test_an_answer_that_is_cut_off_is_none(cut: int) -> None:
             server.ask()
         assert failed.value.sent
         assert server.ask().status == 201
+
+
+HEAD = st.lists(st.sampled_from([
+    b"HTTP/1.1 201 Created\r\n", b"HTTP/1.1 99 \xff\r\n", b"Content-Length: 2\r\n",
+    b"Content-Length: " + b"9" * 5000 + b"\r\n", b"Content-Length: \xb2\r\n",
+    b"Content-Length: -1\r\n", b"Transfer-Encoding: chunked\r\n", b"zz\r\n", b"0\r\n",
+    b"f" * 20 + b"\r\n",
+    b"Warning: \xe4\r\n", b"\xff: x\r\n", b" folded\r\n", b":\r\n", b"\r\n", b"\r", b"{}",
+])).map(b"".join)  # fmt: skip
+
+
+@settings(max_examples=150)
+@given(head=st.one_of(HEAD, st.binary(max_size=60)))
+def test_whatever_comes_is_an_answer_or_none_and_never_an_error_of_another_kind(
+    head: bytes,
+) -> None:
+    with served([b"HTTP/1.1 200 OK\r\n" + head]) as server:
+        try:
+            server.ask()
+        except UnreachableError as error:
+            assert error.sent
 
 
 def test_an_answer_that_does_not_come_in_time_is_silence() -> None:
