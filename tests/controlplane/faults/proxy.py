@@ -64,6 +64,7 @@ class Proxy:
         self.epoch = 0
         self.port = 0
         self.lock = Lock()
+        self._through: int | None = None  # so many Bindings more before they are held
         self._faults: dict[tuple[str, str], deque[Any]] = defaultdict(deque)
         self._sockets: set[socket.socket] = set()
         self._server: ThreadingHTTPServer | None = None
@@ -120,13 +121,29 @@ class Proxy:
         """Serve new connections again; the old ones stay silent for ever."""
         self.thawed.set()
 
-    def hold_bindings(self) -> None:
-        """Let no Binding reach the real server; those whose clients hang up never will."""
-        self.flowing.clear()
+    def hold_bindings(self, after: int = 0) -> None:
+        """Let so many Bindings more reach the real server; those whose clients hang up never will.
+
+        It counts them itself: somebody who looks may look too late.
+        """
+        with self.lock:
+            self._through = after
+            if not after:
+                self.flowing.clear()
 
     def let_bindings_go(self) -> None:
         """Pass on what was held, and what comes."""
-        self.flowing.set()
+        with self.lock:
+            self._through = None
+            self.flowing.set()
+
+    def take_binding(self) -> None:
+        """Note that a Binding has come; hold it, and all others, once enough have passed."""
+        with self.lock:
+            if self._through:
+                self._through -= 1
+            elif self._through == 0:
+                self.flowing.clear()
 
     def meet(self, verb: str, *faults: Any, paths: Iterable[str]) -> int:
         """Let the next requests or events of these paths meet the faults; return how many will."""
@@ -293,6 +310,9 @@ class Exchange:
     def wait_to_bind(self) -> None:
         """Wait while Bindings are held. As in a server, one whose client has gone is not done."""
         proxy, client = self.proxy, self.handler.connection
+        proxy.take_binding()
+        if proxy.flowing.is_set():
+            return
         with proxy.lock:
             proxy.held += 1
         try:
