@@ -52,9 +52,11 @@ IN_FLIGHT_SECONDS = 600
 """Until a leader has sent some Bindings and more are in flight. On a busy machine it may lose the
 lead by itself meanwhile, again and again: then all begins anew."""
 
-WAYS = ("killed", "paused", "released", "robbed")
-"""The node dies; the machine stands still and goes on later; kube-scheduler stops in good order;
-somebody else writes himself into the Lease."""
+WAYS = ("killed", "frozen", "released", "robbed", "paused")
+"""The node dies; the whole machine stands still, its extender with Bindings that it is sending, and
+goes on when the other has placed everything; kube-scheduler stops in good order; somebody else
+writes himself into the Lease; kube-scheduler alone stands still, and goes on when the other leads.
+"""
 
 ROUNDS = int(os.environ.get("LEADER_ROUNDS") or 1)
 SEED = str(seed_of("LEADER_SEED"))
@@ -74,6 +76,12 @@ class Replica:
     @property
     def processes(self) -> tuple[Process, Process]:
         return self.scheduler, self.extender
+
+    def signal(self, number: int, *processes: Process) -> None:
+        """Send a signal to some of its processes and to their children."""
+        for process in processes:
+            for pid in process.pids():
+                os.kill(pid, number)
 
     def wait_ready(self) -> None:
         self.extender.wait_ready(lambda: self.extender.get("/readyz")[0] == 200, 60)
@@ -168,9 +176,11 @@ class Pair:
             for process in first.processes:
                 process.kill()
         elif way == "paused":
-            os.kill(first.scheduler.pid, signal.SIGSTOP)
+            first.signal(signal.SIGSTOP, first.scheduler)
+        elif way == "frozen":
+            first.signal(signal.SIGSTOP, *first.processes)
         elif way == "released":
-            os.kill(first.scheduler.pid, signal.SIGTERM)
+            first.signal(signal.SIGTERM, first.scheduler)
         else:
             self.rob()
 
@@ -299,7 +309,7 @@ def test_a_leader_that_is_lost_with_binds_in_flight_over_commits_nothing_and_the
         time.sleep(0.05)
     first_decision = time.monotonic()
     if way == "paused":
-        os.kill(first.scheduler.pid, signal.SIGCONT)
+        first.signal(signal.SIGCONT, first.scheduler)
 
     def all_placed() -> bool:
         pair.keep(second)
@@ -310,6 +320,8 @@ def test_a_leader_that_is_lost_with_binds_in_flight_over_commits_nothing_and_the
         IN_DOUBT_SECONDS,
         f"the other replica to place all that fits ({told}, {at_loss} before)",
     )
+    if way == "frozen":
+        first.signal(signal.SIGCONT, *first.processes)
     print(  # noqa: T201 - figures
         f"\n{told}, begun {begun} times: {in_flight} binds in flight, {at_loss} pods bound, "
         f"the Lease had {left:.1f} s left; the other leads after {led - lost:.1f} s, decides after "
