@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import time
 from datetime import datetime
@@ -13,6 +12,8 @@ from typing import Any
 from extender.watch.client import Transport
 from tests.controlplane.cluster import fake_node
 from tests.controlplane.processes import HarnessError, wait_for
+from tests.controlplane.rests import Rests
+from tests.controlplane.run_queue import RunQueue
 from tests.controlplane.shipped import (
     SCHEDULER,
     Object,
@@ -23,10 +24,12 @@ from tests.controlplane.shipped import (
     played_by_hand,
     volume,
 )
-from tests.truth.bindings import Bindings, World
+from tests.controlplane.specs import READER
+from tests.truth.bindings import Bindings, World, bound_in
 from tests.truth.memory import amount
 from tests.truth.past import Sent
-from tests.truth.waiting import InVain, Lists, in_vain, overdue
+from tests.truth.waiting import Lists, in_vain
+from tests.truth.waits import Look
 
 NODES = [f"random-{number}" for number in range(8)]
 ASIDE = "random-aside"
@@ -38,7 +41,6 @@ NODE_RESOURCES = {"cpu": "12", "memory": f"{NODE_GIB}Gi", "pods": "500"}
 MAX_PODS = 120
 PRIORITIES = {"low": (1, True), "high": (1000, True), "polite": (1000, False)}
 """Of pods: how high, and whether others are evicted for them."""
-PATIENCE_SECONDS = 10.0
 STUCK_SECONDS = 20.0
 GRACE_SECONDS = 3.0
 """``staleGraceSeconds`` of the extenders here: a node whose loader has ended is soon without."""
@@ -55,18 +57,14 @@ class Changes:
     What is written is noted in ``world``, by which the laws of tests/truth judge what comes of it.
     """
 
-    def __init__(self, api: Transport, namespace: str) -> None:
+    def __init__(self, api: Transport, namespace: str, run_queue: RunQueue) -> None:
+        """``run_queue`` is that of everybody on the way from a change to a Binding."""
         self.api = api
         self.namespace = namespace
         self.world = World(GRACE_SECONDS)
         self.bindings = Bindings(self.world, label=OURS, reads_cache=READER)
         self.made = 0
-        self.slowest = 0.0
-        """The longest that somebody waited who could run, from when the extender could know."""
-        self.slowest_of_all = 0.0
-        """The same, from when it was so."""
-        self.slowest_were = ""
-        """Who waited for ``slowest``, and where they could run."""
+        self.rests = Rests(self.look, self.world, run_queue)
         self.alive: list[str] = []
         self._created: dict[str, Object] = {}
         """The pods for the model-cache scheduler, by UID."""
@@ -312,7 +310,7 @@ class Changes:
         found: list[Object] = json.loads(answer.body)["items"]
         return found
 
-    def could_run(self) -> list[InVain]:
+    def look(self) -> Look:
         """Judge every Binding so far by fresh lists; return who waits and could run."""
         fresh = self._evictions_since()
         at = time.time()
@@ -339,7 +337,13 @@ class Changes:
             for pod in lists.pods
             if OURS in pod["metadata"].get("labels", {}) and not pod["spec"].get("nodeName")
         ]
-        return in_vain(waiting, lists, self.world, reads_cache=READER)
+        answered = time.time()
+        return Look(
+            asked=at,
+            answered=answered,
+            waiting=in_vain(waiting, lists, self.world, reads_cache=READER),
+            bound=dict(filter(None, map(bound_in, lists.pods))),
+        )
 
     def _evictions_since(self) -> dict[tuple[str, str], float]:
         """Note whom kube-scheduler has evicted since the last look.
@@ -359,22 +363,6 @@ class Changes:
                 fresh[uid, node] = min(moment, fresh.get((uid, node), inf))
         return fresh
 
-    def rest(self) -> None:
-        """Wait until nobody waits who could run."""
-        quiet = time.time()
-        known = quiet
-        last: list[InVain] = []
-        while waiting := self.could_run():
-            now, last = time.time(), waiting
-            known = max(self.world.known(quiet, one.kinds) for one in waiting)
-            late = overdue(waiting, self.world, quiet=quiet, now=now, patience=PATIENCE_SECONDS)
-            assert not late, f"could run and wait: {'; '.join(map(str, late))}"
-            time.sleep(0.2)
-        end = time.time()
-        if last and end - max(quiet, known) > self.slowest:
-            self.slowest, self.slowest_were = end - max(quiet, known), "; ".join(map(str, last))
-        self.slowest_of_all = max(self.slowest_of_all, end - quiet)
-
 
 def short_grace(folder: Path) -> str:
     """Write a configuration with ``GRACE_SECONDS``; return the argument for it."""
@@ -386,41 +374,3 @@ def short_grace(folder: Path) -> str:
         encoding="utf-8",
     )
     return f"--config={file}"
-
-
-RESOURCES = {"requests": {"memory": "64Mi", "cpu": "10m"}}
-READER = "vllm"
-
-
-def needing(cpu: int, spec: Object) -> Object:
-    """Return a pod's spec with so many processors, which kube-scheduler itself counts."""
-    first, *others = spec["containers"]
-    resources = {"requests": {**RESOURCES["requests"], "cpu": str(cpu)}}
-    return {**spec, "containers": [{**first, "resources": resources}, *others]}
-
-
-def ram(gib: int) -> Object:
-    """Return a pod's spec with so much of tmpfs."""
-    container = {
-        "name": "main",
-        "image": "registry.k8s.io/pause:3.10",
-        "resources": RESOURCES,
-        "volumeMounts": [{"name": "ram", "mountPath": "/ram"}],
-    }
-    memory = {"name": "ram", "emptyDir": {"medium": "Memory", "sizeLimit": f"{gib}Gi"}}
-    return {"containers": [container], "volumes": [memory]}
-
-
-def reader(namespace: str, claim: str = "") -> Object:
-    """Return the example's server: it needs the model in the node's cache, or in a claim."""
-    file = "shared-volume.yaml" if claim else "node-cache.yaml"
-    (deployment,) = example(file, namespace, "Deployment")
-    spec: Object = copy.deepcopy(deployment["spec"]["template"]["spec"])
-    for container in spec["containers"]:
-        container["resources"] = RESOURCES
-        if claim:
-            container["name"] = "reads-a-claim"
-    for each in spec["volumes"]:
-        if claim and "persistentVolumeClaim" in each:
-            each["persistentVolumeClaim"]["claimName"] = claim
-    return spec

@@ -22,6 +22,7 @@ from tests.controlplane.changes import (
 )
 from tests.controlplane.cluster import ControlPlane, Extender
 from tests.controlplane.processes import Process
+from tests.controlplane.run_queue import RunQueue
 from tests.controlplane.shipped import (
     OPTS_IN,
     SCHEDULER,
@@ -133,7 +134,15 @@ def random_changes(
     control_plane.add_nodes([ASIDE], ASIDE_RESOURCES)
     load(control_plane, namespace, len(NODES) + 1, priority="system-node-critical")
     with priority_classes(control_plane, namespace, PRIORITIES):
-        yield Changes(connect(str(control_plane.kubeconfig())), namespace)
+        api = connect(str(control_plane.kubeconfig()))
+        yield Changes(api, namespace, RunQueue(lambda: acting(control_plane)))
+
+
+def acting(control_plane: ControlPlane) -> list[int]:
+    """Return the processes between a change and the Binding that follows from it."""
+    names = {"etcd", "kube-apiserver", "extender", SCHEDULER}
+    found = [process for process in control_plane.processes() if process.name in names]
+    return [pid for process in found for pid in process.pids()]
 
 
 @pytest.fixture

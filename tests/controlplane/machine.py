@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from tests.controlplane.changes import NODES, PRIORITIES, Changes, needing, ram, reader
+from tests.controlplane.changes import NODES, PRIORITIES, Changes
+from tests.controlplane.specs import needing, ram, reader
 from tests.seeds import seed_of
 
 SEED = seed_of("RANDOM_CHANGES_SEED")
@@ -107,10 +108,10 @@ class RandomChanges(RuleBasedStateMachine):
     def nobody_waits_who_could_run(self) -> None:
         self.steps += 1
         if self.steps % BATCH == 0:
-            self.changes.rest()
+            self.changes.rests.rest()
 
     def teardown(self) -> None:
-        self.changes.rest()
+        self.changes.rests.rest()
 
 
 def run(machine: type[RandomChanges], number: int, examples: int) -> None:

@@ -103,6 +103,13 @@ class Process:
     def pid(self) -> int:
         return self._popen.pid
 
+    def pids(self) -> list[int]:
+        """Return its process id and those of its children; none once it has ended."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        with contextlib.suppress(OSError):
+            return [self.pid, *map(int, children.read_text("ascii").split())]
+        return []
+
     def running(self) -> bool:
         return self._popen.poll() is None
 

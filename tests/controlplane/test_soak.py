@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -44,13 +44,14 @@ APART_SECONDS = 2.0
 
 HALF_OPEN_APART_SECONDS = 300.0
 READY_SECONDS = 60.0
-GROWTH_MIB = 0.75
+GROWTH_MIB = 1.0
 """How much the memory of one process may grow in a thousand changes, from the middle of its life to
-the end. The pods last asked about (8,192, bounded) are a part of it; before the mends it was 1."""
+the end. The core alone takes 0.6 to 0.7 at that age, until its caches are full, and nothing then
+(docs/faults.md, "What is kept"; ``tests/growth``)."""
 
 LIVED = 8_000
-"""Changes; memory of a process that has seen fewer says nothing yet: the core alone takes 0.9 MiB
-in 1,000 of them for its caches until then (docs/faults.md, "What is kept"; ``tests/growth``)."""
+"""Changes; memory of a process that has seen fewer says nothing yet. It takes a machine with little
+other work: the last process lives for half of the time at least."""
 
 CUT = {"event": faults.reset_mid_line}
 GOES_ON: tuple[dict[str, Any], ...] = (
@@ -138,14 +139,18 @@ class Soak:
 
     def remember(self, changes: int) -> str:
         """Note the memory of the present process; return it at its start, middle and end."""
-        self.memory.append((changes, resident_bytes(self.extender.pid) / 2**20))
+        self.memory.append((changes, resident_bytes(self.extender.pids()) / 2**20))
         first, middle, last = self.memory[0], self.memory[len(self.memory) // 2], self.memory[-1]
         grew = (last[1] - middle[1]) / max(1, last[0] - middle[0]) * 1000
-        self.growth = grew if last[0] - first[0] >= LIVED else None
+        self.growth = grew if self.seen() >= LIVED else None
         return (
             f"{first[1]:.1f}, {middle[1]:.1f}, {last[1]:.1f} MiB at start, middle and end, "
             f"{grew:+.2f} MiB in 1,000 changes"
         )
+
+    def seen(self) -> int:
+        """Return how many changes the present process has seen since its memory was noted first."""
+        return self.memory[-1][0] - self.memory[0][0] if self.memory else 0
 
     def die(self) -> None:
         """Kill the extender and start another in its place."""
@@ -225,19 +230,22 @@ def test_soak(random_changes: Changes, soak: Soak) -> None:
             f"{random_changes.bindings.judged} Bindings and evictions for "
             f"{random_changes.bindings.evictions} pods judged, "
             f"{dict(soak.counts)}, {soak.proxy.met} faults met; "
-            f"at rest within {random_changes.slowest:.1f} s of knowing, "
-            f"{random_changes.slowest_of_all:.1f} s of the change; "
+            f"{random_changes.rests.longest()}; "
             f"{memory}",
             flush=True,
         )
     assert soak.proxy.met > 0
+    if soak.growth is None:
+        print(  # noqa: T201 - what this run does not show
+            f"memory was NOT judged: the last process has seen {soak.seen()} changes, and it takes "
+            f"{LIVED}; run it where there is less other work, or for longer (SOAK_SECONDS)"
+        )
     assert soak.growth is None or soak.growth < GROWTH_MIB, soak.memory
 
 
-def resident_bytes(pid: int) -> int:
-    """Return the resident memory of a process and its children, from /proc."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+def resident_bytes(pids: Iterable[int]) -> int:
+    """Return the resident memory of processes, from /proc."""
     pages = 0
-    for process in (str(pid), *children):
-        pages += int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1])
+    for pid in pids:
+        pages += int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")

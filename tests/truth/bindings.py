@@ -163,15 +163,13 @@ class Bindings:
             self._judge_model(pod, bound.name, bound.node, bound.second, "bound to")
 
     def _read(self, pod: Object, gone: float) -> Bound | None:
-        node = pod["spec"].get("nodeName", "")
-        conditions = {one["type"]: one for one in pod.get("status", {}).get("conditions", [])}
-        if not node or "PodScheduled" not in conditions or finished(pod):
+        found = bound_in(pod)
+        if found is None or finished(pod):
             return None
-        second = unix_time(conditions["PodScheduled"]["lastTransitionTime"])
-        assert second is not None
+        name, second = found
         return Bound(
-            name=pod["metadata"]["name"],
-            node=node,
+            name=name,
+            node=pod["spec"]["nodeName"],
             second=second,
             bytes=demand(pod),
             ours=self._label in pod["metadata"].get("labels", {}),
@@ -220,6 +218,16 @@ class Bindings:
             )
             if True not in filled:
                 _broken(f"{name} was {what} {node} before {claim} was filled")
+
+
+def bound_in(pod: Object) -> tuple[str, float] | None:
+    """Return a pod's name and the whole second of its Binding; None while there is none."""
+    conditions = {one["type"]: one for one in pod.get("status", {}).get("conditions", [])}
+    if not pod["spec"].get("nodeName") or "PodScheduled" not in conditions:
+        return None
+    second = unix_time(conditions["PodScheduled"]["lastTransitionTime"])
+    assert second is not None
+    return pod["metadata"]["name"], second
 
 
 def claims_of(pod: Object) -> list[str]:

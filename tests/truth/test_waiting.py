@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from extender.watch.resources import CLAIMS, DAEMON_SETS, JOBS, NODES, PODS, VOLUMES
-from tests.controlplane.faults.sight import HALF_OPEN, Sight
 from tests.truth.bindings import World
 from tests.truth.memory import Object
 from tests.truth.past import Sent
-from tests.truth.waiting import InVain, Lists, in_vain, overdue
+from tests.truth.waiting import InVain, Lists, in_vain
 
 NOW = Sent(0.0, 0.0)
 READER = "vllm"
@@ -137,52 +136,3 @@ def test_a_nomination_is_an_obstacle_where_it_leads_somewhere(
     if leaves:
         scene.other["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     assert bool(scene.in_vain()) is not keeps_out
-
-
-# -- for how long --------------------------------------------------------------------------------
-
-WAITS = InVain(name="waits", nodes=("n",), kinds=frozenset({PODS.path, NODES.path}))
-
-
-def late(sight: Sight, now: float) -> bool:
-    return bool(overdue([WAITS], World(3.0, sight.known_by), quiet=100.0, now=now, patience=10.0))
-
-
-def test_nobody_waits_for_longer_than_ten_seconds() -> None:
-    assert not late(Sight(), 109.9)
-    assert late(Sight(), 110.1)
-
-
-def test_a_broken_watch_of_another_kind_excuses_nobody() -> None:
-    sight = Sight()
-    sight.broke(JOBS.path, 99.0, relists=True, lasts=HALF_OPEN)
-    assert late(sight, 110.1)
-
-
-def test_a_broken_watch_excuses_until_it_has_to_be_mended() -> None:
-    sight = Sight()
-    sight.broke(PODS.path, 99.0, relists=True, lasts=HALF_OPEN)
-    assert not late(sight, 110.1)
-    assert not late(sight, 99.0 + HALF_OPEN + 1.5 + 9.9)
-    assert late(sight, 99.0 + HALF_OPEN + 1.5 + 10.1)
-
-
-@pytest.mark.parametrize("at", [50.0, 103.0])
-def test_a_watch_that_broke_when_all_was_known_or_before_excuses_nobody(at: float) -> None:
-    sight = Sight()
-    sight.broke(PODS.path, at, relists=True)
-    assert late(sight, 110.1)
-
-
-def test_one_break_after_another_is_in_the_way_as_long_as_they_meet() -> None:
-    sight = Sight()
-    sight.broke(PODS.path, 99.0, relists=True, lasts=5.0)
-    sight.broke(NODES.path, 104.0, relists=True, lasts=20.0)
-    assert sight.known_by(100.0, WAITS.kinds) == 104.0 + 20.0 + 0.5 + 1.0
-
-
-def test_a_process_that_has_just_listed_everything_knows_everything() -> None:
-    sight = Sight()
-    sight.broke(PODS.path, 99.0, relists=True, lasts=HALF_OPEN)
-    sight.renewed(101.0)
-    assert sight.known_by(100.0, WAITS.kinds) == 101.0

@@ -146,16 +146,6 @@ def _fits(node: Object, pod: Object, others: Iterable[Object]) -> bool:
     return taken(others) + demand(pod) <= amount(node["status"]["allocatable"]["memory"])
 
 
-def overdue(
-    waiting: Iterable[InVain], world: World, *, quiet: float, now: float, patience: float
-) -> list[InVain]:
-    """Return who has waited for too long: since nothing changes any more, and that is known.
-
-    What is excused is sight alone, and only of the kinds that this pod's answer rests on.
-    """
-    return [one for one in waiting if now - world.known(quiet, one.kinds) > patience]
-
-
 def _is_complete(job: Mapping[str, Object]) -> bool:
     conditions: list[Object] = list(job.get("status", {}).get("conditions", []))
     return any(one["type"] == "Complete" and one["status"] == "True" for one in conditions)
