@@ -22,11 +22,15 @@ _SECRET_NAME = "registry.k8s.io/pause:3.10"
 
 
 class Write(msgspec.Struct, frozen=True):
-    """One change that the apiserver has confirmed; ``version`` is None for a deletion."""
+    """One change that the apiserver has confirmed; ``version`` is None for a deletion.
+
+    ``uid`` tells the object from one that was made anew under its name and is not confirmed yet.
+    """
 
     at: float
     kind: str
     key: Key
+    uid: str
     version: int | None
 
 
@@ -38,7 +42,8 @@ class Churn:
         self._api = api
         self._namespace = namespace
         self._random = Random(seed)
-        self._present: dict[str, set[str]] = {kind: set() for kind in _KINDS}
+        self._present: dict[str, dict[str, str]] = {kind: {} for kind in _KINDS}
+        """The UIDs of what is there, by name."""
         self._lock = Lock()
         self._last: dict[tuple[str, Key], Write] = {}
 
@@ -64,14 +69,14 @@ class Churn:
             # One that is being deleted (a finalizer holds it) is left alone until it is gone.
             with contextlib.suppress(ApiError):
                 made = self._api.call("POST", place, body)
-                present.add(name)
-                self._confirm(kind, key, made)
+                present[name] = made["metadata"]["uid"]
+                self._confirm(kind, key, present[name], made)
         elif self._random.random() < 0.35 and kind != "Namespace":
             now = {"gracePeriodSeconds": "0"} if kind == "Pod" else {}
             made = self._api.call("DELETE", f"{place}/{name}", None, **now)
-            present.discard(name)
+            uid = present.pop(name)
             finalizers = made.get("metadata", {}).get("finalizers")
-            self._confirm(kind, key, made if finalizers else None)
+            self._confirm(kind, key, uid, made if finalizers else None)
         else:
             annotations = {"test.modelcache.dev/at": str(self._random.random())}
             trusted = self._random.choice(["trusted", "no"])
@@ -80,7 +85,7 @@ class Churn:
             if kind == "Node":
                 patch["spec"] = {"unschedulable": self._random.random() < 0.5}
             made = self._api.call("PATCH", f"{place}/{name}", patch)
-            self._confirm(kind, key, made)
+            self._confirm(kind, key, present[name], made)
 
     def touch(self) -> None:
         """Change one object of each kind, so that every watch has something to say."""
@@ -104,10 +109,10 @@ class Churn:
             now = {"gracePeriodSeconds": "0"} if kind == "Pod" else {}
             self._api.call("DELETE", place, None, labelSelector=f"{LABEL}={self.name}", **now)
 
-    def _confirm(self, kind: str, key: Key, made: Object | None) -> None:
+    def _confirm(self, kind: str, key: Key, uid: str, made: Object | None) -> None:
         version = None if made is None else int(made["metadata"]["resourceVersion"])
         with self._lock:
-            self._last[kind, key] = Write(monotonic(), kind, key, version)
+            self._last[kind, key] = Write(monotonic(), kind, key, uid, version)
 
 
 class Storm:

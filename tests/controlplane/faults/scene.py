@@ -148,10 +148,10 @@ class Scene:
 
 def _seen(write: Write, known: Mapping[Key, Version]) -> bool:
     at = known.get(write.key)
-    if write.version is None:
-        return at is None or write.key not in known
-    # Gone is good: a finalizer's object goes by itself, later.
-    return at is None or int(at[1]) >= write.version
+    # Gone is good: a finalizer's object goes by itself, later. So is another one in its place.
+    if at is None or at[0] != write.uid:
+        return True
+    return write.version is not None and int(at[1]) >= write.version
 
 
 @contextmanager
