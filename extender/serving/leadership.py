@@ -46,6 +46,15 @@ SETTLE_AFTER_EXPIRY_SECONDS = 2.0
 for the apiserver."""
 
 _READ_SECONDS = 1.0
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux has it
+
+
+def awake_or_not() -> float:
+    """Return seconds of a clock that nobody sets, and that goes on while the machine is suspended.
+
+    ``time.monotonic`` stands still then, and another one leads meanwhile.
+    """
+    return time.clock_gettime(_CLOCK)
 
 
 class Fence:
@@ -55,7 +64,7 @@ class Fence:
         self,
         hostname: str,
         *,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = awake_or_not,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._prefix = f"{hostname}_"
@@ -210,7 +219,7 @@ class Leadership:
                 self._takeover.ask(self._fence.term)
 
     def _read(self) -> None:
-        asked_at = time.monotonic()
+        asked_at = awake_or_not()
         try:
             answer = self._transport.request(
                 "GET", self._path, connect_timeout=_READ_SECONDS, read_timeout=_READ_SECONDS
