@@ -95,7 +95,7 @@ class Extender:
             term=lambda: self.term,
         )
         self.waiting = WaitingPods()
-        self.doubts = Doubts(self.state, self._written)
+        self.doubts = Doubts(self.state)
         self._rounds = Rounds(
             self.state,
             self.waiting,
@@ -213,9 +213,10 @@ class Extender:
     def _settle(self) -> None:
         """Find out what became of Bindings."""
         before = self.doubts.open()
-        for found in self.doubts.look(self._timeline.now):
-            doubt = found.doubt
-            self._say(f"{doubt.name} on {doubt.node}: {found.error or found.carried_out}")
+        while taken := self.doubts.take(self._timeline.now):
+            for doubt in taken:
+                found = self.doubts.answer(doubt, self._written(doubt))
+                self._say(f"{doubt.name} on {doubt.node}: {found.error or found.carried_out}")
         for doubt in sorted(before - self.doubts.open(), key=lambda doubt: doubt.claim):
             self._laws.binding.settled(self, doubt)
 

@@ -1,4 +1,4 @@
-"""Settling: the thread that finds out what became of Bindings in doubt.
+"""Settling: the threads that find out what became of Bindings in doubt.
 
 Usually kube-scheduler does, by asking again: the next Binding of the pod works, and the watch tells
 of it. This is for the others, so that their memory is not kept for as long as a reservation lasts.
@@ -25,7 +25,9 @@ class Settling:
     """Settles one service's doubts. ``ask`` writes to the pod and returns what that found."""
 
     def __init__(self, state: ClusterState, ask: Callable[[Doubt], Pod | str | None]) -> None:
-        self._doubts = Doubts(state, ask)
+        self._ask = ask
+        self._doubts = Doubts(state)
+        self._answered = Event()
         self._stopping = Event()
 
     def add(self, doubt: Doubt) -> None:
@@ -37,18 +39,28 @@ class Settling:
         Thread(target=self._run, name="settling", daemon=True).start()
 
     def stop(self) -> None:
-        """End after the look that is under way."""
+        """End; what is asked about is left to itself."""
         self._stopping.set()
+        self._answered.set()
 
     def _run(self) -> None:
-        while not self._stopping.wait(TICK_SECONDS):
+        while not self._stopping.is_set():
             try:
-                for settled in self._doubts.look(monotonic()):
-                    _say(settled)
-                    if self._stopping.is_set():
-                        return
+                for doubt in self._doubts.take(monotonic()):
+                    Thread(target=self._settle, args=(doubt,), name="doubt", daemon=True).start()
             except Exception:
                 log.exception("bindings in doubt could not be looked at; it is tried again")
+            self._answered.wait(TICK_SECONDS)
+            self._answered.clear()
+
+    def _settle(self, doubt: Doubt) -> None:
+        try:
+            found = self._ask(doubt)
+        except Exception as error:
+            log.exception("a binding in doubt could not be looked at; it is tried again")
+            found = str(error)
+        _say(self._doubts.answer(doubt, found))
+        self._answered.set()
 
 
 def _say(settled: Settled) -> None:

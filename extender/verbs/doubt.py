@@ -5,11 +5,15 @@ has read (k8s.io/apiserver, pkg/storage/etcd3, GuaranteedUpdate). So once nobody
 any more, a later write to the pod decides: either it finds the pod bound, or whatever is left of
 the Binding comes too late for ever. A read would not do: a write that timed out can still be on its
 way to the storage.
+
+Such a write may hang for seconds, and in one namespace always: several are under way at once, and
+what one namespace has in doubt leaves room for that of others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Sequence
 from threading import Lock
 
 import msgspec
@@ -29,6 +33,12 @@ FIRST_RETRY_SECONDS = 1.0
 LAST_RETRY_SECONDS = 30.0
 MOST = 10_000
 """So many doubts are looked into; the reservations of any more end by themselves."""
+
+AT_ONCE = 16
+"""So many are looked into at the same time."""
+
+HALF = 8
+"""So many of them are of one namespace, or were looked into before without an answer."""
 
 
 class Doubt(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,17 +73,17 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Doubts:
-    """The doubts of one service. Safe to use from threads; ``look`` from one.
+    """The doubts of one service. Safe to use from threads.
 
-    ``ask`` writes to the pod and returns what that found, a text where there was no answer. Times
-    are seconds of a clock that nobody sets.
+    What ``take`` returns is asked about, by a write to the pod, and what that found is told to
+    ``answer``. Times are seconds of a clock that nobody sets.
     """
 
-    def __init__(self, state: ClusterState, ask: Callable[[Doubt], Pod | str | None]) -> None:
+    def __init__(self, state: ClusterState) -> None:
         self._state = state
-        self._ask = ask
         self._lock = Lock()
         self._open: dict[Doubt, tuple[float, float]] = {}  # when to look, and the wait after it
+        self._asked: dict[Doubt, bool] = {}  # whether it was asked about before
 
     def add(self, doubt: Doubt, now: float) -> None:
         """Look into a doubt once its time has come."""
@@ -81,32 +91,61 @@ class Doubts:
             if len(self._open) < MOST:
                 self._open[doubt] = now + doubt.seconds, FIRST_RETRY_SECONDS
 
-    def look(self, now: float) -> Iterator[Settled]:
-        """Settle what is due, and yield what was found of each that somebody was asked about.
+    def take(self, now: float) -> list[Doubt]:
+        """Return what to ask about now; each is under way until it is answered.
 
-        The watch may have settled it already.
+        The watch may have settled a doubt already: nobody is asked about that.
         """
         with self._lock:
-            due = [(doubt, wait) for doubt, (at, wait) in self._open.items() if at <= now]
-        for doubt, wait in due:
-            with self._lock:  # also where the look fails: it stands in nobody's way next time
-                self._open[doubt] = now + wait, min(LAST_RETRY_SECONDS, 2 * wait)
-            found = self._look(doubt)
-            if found is None or found.carried_out is not None:
-                with self._lock:
+            due = [(at, doubt) for doubt, (at, _) in self._open.items() if at <= now]
+            waiting = []
+            for _, doubt in sorted(due, key=lambda it: it[0]):
+                if doubt in self._asked:
+                    continue
+                if self._state.has_reservation(doubt.uid):
+                    waiting.append(doubt)
+                else:
                     del self._open[doubt]
-            if found is not None:
-                yield found
+            return self._next(waiting, now)
+
+    def answer(self, doubt: Doubt, found: Pod | str | None) -> Settled:
+        """Settle a doubt that was taken by what a write to its pod ``found`` (see ``settle``).
+
+        That is a text where there was no answer: then it is taken again after a while.
+        """
+        with self._lock:
+            del self._asked[doubt]
+        if isinstance(found, str):
+            return Settled(doubt=doubt, carried_out=None, error=found)
+        settled = Settled(doubt=doubt, carried_out=not settle(doubt, found, self._state))
+        with self._lock:
+            del self._open[doubt]
+        return settled
 
     def open(self) -> set[Doubt]:
         """Return what is in doubt."""
         with self._lock:
             return set(self._open)
 
-    def _look(self, doubt: Doubt) -> Settled | None:
-        if not self._state.has_reservation(doubt.uid):
-            return None
-        found = self._ask(doubt)
-        if isinstance(found, str):
-            return Settled(doubt=doubt, carried_out=None, error=found)
-        return Settled(doubt=doubt, carried_out=not settle(doubt, found, self._state))
+    def _next(self, due: Sequence[Doubt], now: float) -> list[Doubt]:
+        """Take as many as may be under way, the next one from the namespace that has the fewest."""
+        queues: dict[str, deque[Doubt]] = {}
+        for doubt in due:
+            queues.setdefault(doubt.namespace, deque()).append(doubt)
+        asked, taken = Counter(doubt.namespace for doubt in self._asked), list[Doubt]()
+        while queues and len(self._asked) < AT_ONCE:
+            namespace = min(queues, key=asked.__getitem__)
+            if asked[namespace] >= HALF:
+                break
+            doubt = queues[namespace].popleft()
+            if not queues[namespace]:
+                del queues[namespace]
+            _, wait = self._open[doubt]
+            again = wait > FIRST_RETRY_SECONDS
+            if again and sum(self._asked.values()) >= HALF:
+                continue
+            self._asked[doubt] = again
+            self._open[doubt] = now + wait, min(LAST_RETRY_SECONDS, 2 * wait)
+            asked[namespace] += 1
+            taken.append(doubt)
+        return taken
