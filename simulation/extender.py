@@ -87,6 +87,7 @@ class Extender:
         self.state = ClusterState(
             clock=lambda: timeline.now + self.skew, steady=lambda: timeline.now
         )
+        self.state.keep_reserved_while(lambda: Pod.__name__ in self.stale())
         self.context = Context(
             state=self.state,
             policy=scenario.policy,

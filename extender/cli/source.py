@@ -67,7 +67,8 @@ def new_context(
     term: Callable[[], str | None] = str,
     pause: Callable[[float], None] | None = None,
 ) -> Context:
-    """Return what the verbs need, as configured."""
+    """Return what the verbs need, as configured; while it is ``stale``, no reservation ends."""
+    state.keep_reserved_while(lambda: Pod.__name__ in stale())
     return Context(
         state=state,
         policy=configuration.policy(),

@@ -7,7 +7,7 @@ is rebuilt once when they are settled, however many of its pods they touched.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from itertools import chain, islice
 
@@ -268,9 +268,10 @@ class Ledger:
         self._kept_changed(uid, changed)
         return bool(changed)
 
-    def expire(self, now: float) -> bool:
+    def expire(self, now: float, *, blind: Callable[[], bool]) -> bool:
         """Forget what is kept or awaited past its time; true where there was any."""
-        expired, awaited = self._reservations.expire(now), self._awaited.expire(now)
+        expired = self._reservations.expire(now, blind=blind)
+        awaited = self._awaited.expire(now)
         for entry in expired:
             self._kept_changed(entry.uid, {entry.node})
         self._changed |= awaited

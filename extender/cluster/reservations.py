@@ -12,7 +12,7 @@ becomes of the first says nothing of what the second needs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import inf
 
 import msgspec
@@ -25,6 +25,8 @@ HOLD = 0
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Bytes of one node's memory, kept for one pod until ``expires`` (the state's steady time).
+
+    A reservation lasts longer while the watch of pods tells nothing: see ``Reservations.expire``.
 
     ``claim`` is the number of the Binding that they are kept for, ``HOLD`` for a hold. ``opens`` is
     what the pod is going to bring into the node's page cache, where it is certain to come.
@@ -54,7 +56,7 @@ class Reservations:
     def __init__(self) -> None:
         self._of_pod: dict[str, dict[str, dict[int, Reservation]]] = {}
         self._on_node: dict[str, dict[str, Reservation]] = {}
-        self._next_expiry = inf
+        self._next_end = {True: inf, False: inf}  # of those that are firm, and of the others
 
     def __len__(self) -> int:
         return len(self._of_pod)
@@ -82,7 +84,7 @@ class Reservations:
         on_node = self._of_pod.setdefault(entry.uid, {}).setdefault(entry.node, {})
         on_node[entry.claim] = entry
         self._sum_up(entry.uid, entry.node)
-        self._next_expiry = min(self._next_expiry, entry.expires)
+        self._next_end[entry.firm] = min(self._next_end[entry.firm], entry.expires)
         return changed
 
     def let_go(self, uid: str) -> set[str]:
@@ -105,20 +107,29 @@ class Reservations:
             self._sum_up(uid, name)
         return changed
 
-    def expire(self, now: float) -> list[Reservation]:
-        """Forget what is past its time, and return it."""
-        if now < self._next_expiry:
+    def expire(self, now: float, *, blind: Callable[[], bool]) -> list[Reservation]:
+        """Forget what is past its time, and return it.
+
+        No reservation ends while the watch of pods is ``blind``: the pod may be there.
+        """
+        over = {firm for firm, end in self._next_end.items() if end <= now}
+        if True in over and blind():
+            over -= {True}
+        if not over:
             return []
         entries = [
             entry
             for nodes in self._of_pod.values()
             for claims in nodes.values()
             for entry in claims.values()
+            if entry.firm in over
         ]
         expired = [entry for entry in entries if entry.expires <= now]
         for entry in expired:
             self.drop(entry.uid, entry.node, entry.claim)
-        self._next_expiry = min((e.expires for e in entries if e.expires > now), default=inf)
+        for firm in over:
+            ends = (e.expires for e in entries if e.firm is firm and e.expires > now)
+            self._next_end[firm] = min(ends, default=inf)
         return expired
 
     def _sum_up(self, uid: str, node: str) -> None:

@@ -98,6 +98,7 @@ class ClusterState:
         self._name_problem = name_problem
         self._view: View | None = None
         self._told: list[Callable[[], None]] = []
+        self._blind: Callable[[], bool] = lambda: False
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -105,7 +106,7 @@ class ClusterState:
         """Return the state of this moment; it does not change any more."""
         with self._lock:
             now = self._clock()
-            if self._ledger.expire(self._steady()) | self._turn(self._leases.turned()):
+            if self._expire() | self._turn(self._leases.turned()):
                 self._settle()
             if self._view is None:
                 ledger, storage = self._ledger, self._storage
@@ -260,7 +261,7 @@ class ClusterState:
         ``await_nomination`` was told of several nodes, and the watch of none so far.
         """
         with self._lock:
-            if self._ledger.expire(self._steady()):
+            if self._expire():
                 self._settle()
             return self._ledger.undecided(name, uid, priority)
 
@@ -268,6 +269,13 @@ class ClusterState:
         """Return until when a nomination to one of these nodes is awaited, None where none is."""
         with self._lock:
             return self._ledger.awaits_nomination(names)
+
+    def keep_reserved_while(self, blind: Callable[[], bool]) -> None:
+        """Let no reservation end while ``blind`` says that pods are not heard of any more."""
+        self._blind = blind
+
+    def _expire(self) -> bool:
+        return self._ledger.expire(self._steady(), blind=self._blind)
 
     def _reserve(self, entry: Reservation) -> None:
         if self._ledger.reserve(entry):

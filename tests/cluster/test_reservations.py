@@ -101,6 +101,39 @@ def test_it_ends_by_the_clock_at_the_latest(state: ClusterState, clock: Clock) -
     assert state.reserved() == 0
 
 
+def test_it_does_not_end_by_the_clock_while_pods_are_not_heard_of(
+    state: ClusterState, clock: Clock
+) -> None:
+    """Nothing else tells of the memory of a pod that may be on its node. A guess ends."""
+    blind = True
+    state.keep_reserved_while(lambda: blind)
+    state.hold(entry())
+    state.hold(msgspec.structs.replace(hold("b"), uid="uid-other"))
+    clock.now = 9_000.0
+    assert (free(state, "a"), free(state, "b")) == (43, 64)
+    blind = False
+    assert free(state, "a") == 64
+    assert state.reserved() == 0
+
+
+def test_while_pods_are_not_heard_of_what_is_past_its_time_is_not_looked_for_by_every_request(
+    state: ClusterState, clock: Clock
+) -> None:
+    asked: list[float] = []
+
+    def blind() -> bool:
+        asked.append(clock.now)
+        return True
+
+    state.keep_reserved_while(blind)
+    state.hold(entry())
+    view = state.view()
+    assert asked == []
+    clock.now = 9_000.0
+    assert state.view().nodes is view.nodes
+    assert asked == [9_000.0]
+
+
 def test_a_pod_that_is_bound_already_gets_none(state: ClusterState) -> None:
     state.upsert(tmpfs("ram", on="a"))
     state.hold(entry())
