@@ -2,7 +2,9 @@
 
 Between filter and bind other pods were placed and loaders may have failed. So the ledger and the
 model's state are checked again, under the state's lock, and the memory is reserved in the same
-step; the apiserver is called after the lock. Nothing is bound while another replica may be binding:
+step; the apiserver is called after the lock. Where the watch shows the pod other than filter was
+asked about it (resized, annotated), the node has to be right for both: which is the newer one
+cannot be told. Nothing is bound while another replica may be binding:
 the fence is looked at before the memory is reserved, and again when nothing more is waited for
 before the Binding leaves: its credential may come from a plugin that takes seconds, in which the
 lead may even have gone and come back. The reservation stays until the watch shows the pod on its
@@ -142,6 +144,16 @@ def _request(args: BindArgs, context: Context, bindings: Bindings) -> PodRequest
     return context.request(pod)
 
 
+def _shown_otherwise(request: PodRequest, context: Context) -> list[PodRequest]:
+    """Return what the watch shows that the pod asks for, if that is something else."""
+    facts = context.state.pod(request.uid)
+    if facts is None:
+        return []
+    shown = context.request_of(facts)
+    same = shown.demand == request.demand and shown.workload == request.workload
+    return [] if same else [shown]
+
+
 def _gone(args: BindArgs) -> Bound:
     return Bound(
         outcome=BindOutcome.GONE,
@@ -162,6 +174,7 @@ class _Binder:
     ) -> None:
         self._args = args
         self._request = request
+        self._asked = [*_shown_otherwise(request, context), request]
         self._context = context
         self._bindings = bindings
         self._fence = fence
@@ -186,7 +199,7 @@ class _Binder:
         return Reservation(
             uid=self._args.uid,
             node=node,
-            bytes=self._request.demand.on(known.allocatable if known else 0),
+            bytes=max(one.demand.on(known.allocatable if known else 0) for one in self._asked),
             expires=self._context.state.steady() + self._context.reservation_seconds,
             claim=self._claim,
             opens=openings(self._args.uid, self._request.workload, self._request.namespace),
@@ -198,10 +211,13 @@ class _Binder:
 
     def _check(self, view: View) -> Reason | None:
         """Judge the node over the view of the moment of reserving."""
-        judge = Judge(self._request, view, self._context.policy, stale=self._context.stale())
-        self._now = view.now
-        self._request = judge.request
-        self._verdict = judge.verdict(self._args.node)
+        self._now, stale = view.now, self._context.stale()
+        for request in self._asked:
+            judge = Judge(request, view, self._context.policy, stale=stale)
+            self._request = judge.request
+            self._verdict = judge.verdict(self._args.node)
+            if self._verdict.reason is not None:
+                break
         return self._verdict.reason
 
     def _settle(self, answer: Answer) -> Bound:

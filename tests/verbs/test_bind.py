@@ -9,8 +9,10 @@ from itertools import count
 import msgspec
 import pytest
 
+from extender.cli.source import new_context
 from extender.cluster.decisions import DECISION_ANNOTATION
 from extender.cluster.state import ClusterState
+from extender.config import ExtenderConfiguration, FreshnessSection
 from extender.kube.objects import Node, Pod
 from extender.placement.policy import OnStale, Policy
 from extender.placement.reasons import TEXTS, Reason
@@ -18,6 +20,7 @@ from extender.verbs.bind import Answer, BindOutcome, Bound, Sent, bind
 from extender.verbs.context import TOO_LATE, Context
 from extender.verbs.doubt import settle
 from extender.wire import BindArgs
+from extender.workload.model import NEED_ANNOTATION
 from tests.builders import (
     LOADING,
     READY,
@@ -120,6 +123,62 @@ def test_a_pod_that_no_longer_fits_is_refused_before_the_apiserver_is_asked(
     assert bound.decision.refused == {"InsufficientMemory": 1}
     assert apiserver.sent == []
     assert state.reserved() == 0
+
+
+@pytest.mark.parametrize("policy", list(OnStale))
+def test_memory_that_was_promised_is_not_promised_again_while_pods_are_not_heard_of(
+    policy: OnStale,
+) -> None:
+    """Nothing but the promise tells of a pod that was bound since, however long that takes."""
+    clock = Clock(1_000.0)
+    state = ClusterState(clock=clock)
+    state.upsert(node("a", memory="64Gi"))
+    stale: tuple[str, ...] = ()
+    shipped = ExtenderConfiguration(freshness=FreshnessSection(on_stale=policy))
+    context = new_context(state, shipped, stale=lambda: stale)
+    outcomes = []
+    for number in range(4):
+        pod = requesting(f"p{number}", memory="40Gi")
+        context.request(pod)
+        args = BindArgs(namespace="inference", name=f"p{number}", uid=pod.metadata.uid, node="a")
+        outcomes.append(bind(args, context, Apiserver()).outcome)
+        stale = ("Pod",)
+        clock.now += 200.0
+    assert outcomes == [BindOutcome.BOUND, *[BindOutcome.REFUSED] * 3]
+
+
+@pytest.mark.parametrize("changed", ["resized", "annotated"])
+@pytest.mark.parametrize("newer", ["the watch", "filter"])
+def test_a_pod_that_is_not_what_it_was_for_filter_goes_where_both_may(
+    state: ClusterState, changed: str, newer: str
+) -> None:
+    """Changed between filter and bind, or the watch is behind what kube-scheduler knows."""
+    before, after = requesting("ram", memory="10Gi"), requesting("ram", memory="70Gi")
+    if changed == "annotated":
+        for obj in (loader(), loader_pod("a", LOADING)):
+            state.upsert(obj)
+        after = vllm("ram")
+        ignored = msgspec.structs.replace(after.metadata, annotations={NEED_ANNOTATION: "ignore"})
+        before = msgspec.structs.replace(after, metadata=ignored)
+    asked, shown = (before, after) if newer == "the watch" else (after, before)
+    context, apiserver = Context(state=state), Apiserver()
+    context.request(asked)
+    state.upsert(shown)
+    bound = bind(ARGS, context, apiserver)
+    assert bound.outcome is BindOutcome.REFUSED
+    assert apiserver.sent == []
+    assert state.reserved() == 0
+
+
+@pytest.mark.parametrize("newer", ["the watch", "filter"])
+def test_the_most_that_a_pod_may_ask_for_is_kept_for_it(state: ClusterState, newer: str) -> None:
+    sizes = ["10Gi", "30Gi"] if newer == "the watch" else ["30Gi", "10Gi"]
+    asked, shown = (requesting("ram", memory=size) for size in sizes)
+    context = Context(state=state)
+    context.request(asked)
+    state.upsert(shown)
+    assert bind(ARGS, context, Apiserver()).outcome is BindOutcome.BOUND
+    assert state.view().nodes["a"].free_for("another", 0) == 34 * 2**30
 
 
 def test_a_model_that_went_away_since_filter_is_noticed() -> None:
