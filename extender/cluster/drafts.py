@@ -15,6 +15,7 @@ import msgspec
 from extender.cluster.claims import JobFacts
 from extender.cluster.inventory import Loader
 from extender.cluster.leases import lease_key
+from extender.cluster.loaders import LoaderNews
 from extender.cluster.starts import Started
 from extender.cluster.view import PodFacts
 from extender.kube.objects import (
@@ -26,23 +27,20 @@ from extender.kube.objects import (
     PersistentVolumeClaim,
     Pod,
 )
-from extender.workload.model import LoaderTemplate
 
 
 class PodNews(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a pod changes. ``problem`` is what is wrong with it, empty where nothing is.
 
     ``start`` is the start that it tells of, which may not be its first where it was ``restarted``.
-    ``loader`` is the pod itself where it is a loader's, ``template`` what it loads: None where it
-    only speaks as one.
+    ``loader`` is what it is as a loader's, or where it speaks as one.
     """
 
     facts: PodFacts
     problem: str = ""
     start: Started | None = None
     restarted: bool = False
-    loader: Pod | None = None
-    template: LoaderTemplate | None = None
+    loader: LoaderNews | None = None
 
 
 class DaemonSetNews(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -20,7 +20,7 @@ from extender.cluster.inventory import (
     provided_paths,
 )
 from extender.cluster.nested import Nested
-from extender.cluster.reports import Reported, read_report
+from extender.cluster.reports import Reported, read_report, since_before
 from extender.cluster.view import Key
 from extender.cluster.witnesses import (
     LoaderPod,
@@ -42,6 +42,18 @@ TRUSTED_LABEL = "modelcache.dev/loaders"
 AHEAD = 1_024
 """Nodes that are not known of which what loaders left is kept, the latest first. The watch of nodes
 may be behind that of pods: a loader can come and go before its node is told of."""
+
+
+class LoaderNews(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A loader's pod, what it loads (None where it only speaks as a loader), and what it reports.
+
+    ``unread`` says what of its report does not count, empty where all does.
+    """
+
+    pod: Pod
+    template: LoaderTemplate | None
+    reported: Reported | None = None
+    unread: str = ""
 
 
 class Loaders:
@@ -154,11 +166,12 @@ class Loaders:
         reports = REPORT_ANNOTATION in pod.metadata.annotations
         return uid in self._pods or reports or template is not None
 
-    def put_pod(self, uid: str, pod: Pod, template: LoaderTemplate | None) -> str:
+    def put_pod(self, uid: str, news: LoaderNews) -> str:
         """Keep a pod that was added or modified, if it is a loader's and on a node.
 
         Returns what is wrong with its report, empty where nothing is.
         """
+        pod, template = news.pod, news.template
         owner = pod.metadata.controller()
         if owner is None or not is_daemon(pod) or not pod.spec.node_name:
             return ""
@@ -172,7 +185,9 @@ class Loaders:
             # Ready until it was deleted, which no condition tells the time of.
             known = before is not None and before.state is ModelState.STALE
             since = before.since if known and before is not None else self._clock()
-        reported, unread = self._read(pod, template, before)
+        reported = news.reported and since_before(
+            news.reported, before.reported if before is not None else None
+        )
         now = LoaderPod(
             uid=uid,
             namespace=pod.metadata.namespace,
@@ -186,10 +201,10 @@ class Loaders:
             since=since,
             created=pod.metadata.creation_timestamp,
             reported=reported,
-            unread=unread,
+            unread=news.unread,
         )
         if now == before:
-            return unread
+            return news.unread
         self._pods[uid] = now
         self._on_node.put(now.node, uid, now)
         self._changed.add(now.node)
@@ -198,36 +213,38 @@ class Loaders:
             self._ahead.get(now.node, {}).pop(now.loader, None)
         elif before is not None:
             self._remember(before)
-        return unread
+        return news.unread
 
-    def _read(
-        self, pod: Pod, template: LoaderTemplate, before: LoaderPod | None
-    ) -> tuple[Reported | None, str]:
+    def read(self, uid: str, pod: Pod, template: LoaderTemplate | None) -> LoaderNews:
+        """Read what a pod reports, which takes milliseconds: the lock is not needed for that."""
         text = pod.metadata.annotations.get(REPORT_ANNOTATION)
-        if text is None:
-            return None, ""
+        if text is None or template is None:
+            return LoaderNews(pod=pod, template=template)
         # A report that is there at the first sight is as old as its pod at most.
-        told = None if before is not None else unix_time(pod.metadata.creation_timestamp)
+        told = None if uid in self._pods else unix_time(pod.metadata.creation_timestamp)
         try:
             reported = read_report(
                 text,
                 template.directories,
                 witness=f"{pod.metadata.namespace}/{pod.metadata.name}",
                 namespace=pod.metadata.namespace,
-                before=before.reported if before is not None else None,
                 told=self._clock() if told is None else told,
             )
         except InvalidReportError as error:
-            return None, f"its report does not count: {error}"
-        return reported, reported.spoilt
+            unread = f"its report does not count: {error}"
+            return LoaderNews(pod=pod, template=template, unread=unread)
+        return LoaderNews(pod=pod, template=template, reported=reported, unread=reported.spoilt)
 
     def misread(self, uid: str, pod: Pod) -> bool:
-        """Tell whether a known loader pod's report is not what is known of it."""
+        """Tell whether a known loader pod's report is not what is known of it.
+
+        The lock is not needed for that.
+        """
         known = self._pods.get(uid)
         if known is None:
             return False
-        reported, _ = self._read(pod, known.template, known)
-        return reported != known.reported
+        now = self.read(uid, pod, known.template).reported
+        return (now and since_before(now, known.reported)) != known.reported
 
     def forget_pod(self, uid: str) -> None:
         """Forget a pod; what it left on its node is remembered."""

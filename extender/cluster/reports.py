@@ -62,13 +62,12 @@ def read_report(
     *,
     witness: str,
     namespace: str,
-    before: Reported | None,
     told: float,
 ) -> Reported:
     """Read the report of a pod that may write ``directories`` on its node.
 
-    ``before`` is the pod's last report: what did not change since keeps its time. ``told`` is the
-    time of one that did. Raises InvalidReportError that says what is wrong.
+    ``told`` is the time of what it says; see ``since_before``. Raises InvalidReportError that says
+    what is wrong.
     """
     if len(text.encode()) > MAX_REPORT_BYTES:
         raise InvalidReportError(f"the report has more than {MAX_REPORT_BYTES} bytes")
@@ -79,7 +78,6 @@ def read_report(
             f"the report speaks of {_plain(report.directory)!r}, but its pod fills "
             f"{', '.join(directories)}; mount that directory as a writable hostPath"
         )
-    known = before.holdings if before is not None else {}
     holdings: dict[str, Holding] = {}
     spoilt: list[str] = []
     unclear = False
@@ -102,7 +100,7 @@ def read_report(
                 reason=f"its entry in the report {why}",
             )
             holding = _holding(nothing, path, witness=witness, namespace=namespace, told=told)
-        holdings[path] = _since(holding, known.get(path))
+        holdings[path] = holding
     return Reported(
         directory=sys.intern(directory),
         holdings=holdings,
@@ -110,6 +108,15 @@ def read_report(
         unclear=unclear,
         spoilt=_counted(spoilt),
     )
+
+
+def since_before(now: Reported, before: Reported | None) -> Reported:
+    """Return a pod's report with the times of its last one, where it says the same as that."""
+    if before is None:
+        return now
+    known = before.holdings
+    holdings = {path: _since(one, known.get(path)) for path, one in now.holdings.items()}
+    return msgspec.structs.replace(now, holdings=holdings)
 
 
 def _path(said: str, directory: str) -> str:

@@ -352,7 +352,7 @@ class ClusterState:
         facts, _ = self._facts(obj)
         with self._lock:
             same = self.known(obj) == facts and self._ledger.places(facts)
-            return not same or self._loaders.misread(facts.uid, obj)
+        return not same or self._loaders.misread(facts.uid, obj)
 
     def _node_differs(self, node: Node) -> bool:
         """Tell the same of a node; what its pods add up to is put right where it is wrong."""
@@ -441,8 +441,7 @@ class ClusterState:
             problem=problem,
             start=started(facts.uid, obj) if facts.ready else None,
             restarted=restarted(obj),
-            loader=obj if is_loader else None,
-            template=template,
+            loader=self._loaders.read(facts.uid, obj, template) if is_loader else None,
         )
 
     def _loader(self, daemonset: DaemonSet) -> Loader | None:
@@ -520,7 +519,7 @@ class ClusterState:
             waited = before is not None and not before.ready
             self._starts.put(news.start, waited=waited, restarted=news.restarted)
         if news.loader is not None:
-            problem = self._loaders.put_pod(facts.uid, news.loader, news.template) or problem
+            problem = self._loaders.put_pod(facts.uid, news.loader) or problem
         self._problem(Pod, facts, problem)
         return changed or news.loader is not None
 

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+import extender.cluster.reports
 import extender.cluster.templates
 from extender.cluster.state import LONG_SECONDS, ClusterState
 from extender.kube.objects import KubeObject, Pod
@@ -74,6 +75,37 @@ def test_who_asks_does_not_wait_for_a_spec_to_be_read(
         state.differs(obj)
     assert not any(waited)
     assert waited or how == "compared", "what only speaks as a loader is not read for that"
+
+
+@pytest.mark.parametrize("how", ["told", "listed", "compared"])
+def test_who_asks_does_not_wait_for_a_report_to_be_read(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of loaders report hundreds of models each."""
+    state = ClusterState(clock=lambda: 0.0)
+    obj = reporting()
+    state.upsert(loader())
+    state.upsert(obj)
+    real = extender.cluster.reports.read_report
+    waited: list[bool] = []
+
+    def reading(*args: Any, **more: Any) -> Any:
+        asks = Thread(target=state.view, daemon=True)
+        asks.start()
+        asks.join(30)
+        waited.append(asks.is_alive())
+        return real(*args, **more)
+
+    monkeypatch.setattr("extender.cluster.loaders.read_report", reading)
+    if how == "told":
+        state.upsert(another(obj))
+    elif how == "listed":
+        draft = state.listing(Pod)
+        draft.add([another(obj)])
+        draft.replace()
+    else:
+        state.differs(another(obj))
+    assert waited == [False]
 
 
 def test_a_spec_that_stays_as_it_is_is_read_once(
