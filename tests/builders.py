@@ -449,7 +449,8 @@ def job(name: str, conditions: tuple[str, ...] = (), script: str = DOWNLOAD) -> 
                 "conditions": [
                     {"type": c, "status": "True", "reason": "BackoffLimitExceeded"}
                     for c in conditions
-                ]
+                ],
+                "succeeded": int("Complete" in conditions),
             },
         },
         Job,

@@ -56,6 +56,11 @@ def job_state(job: Job) -> tuple[JobState, str]:
     return JobState.RUNNING, ""
 
 
+def ran_nothing(job: Job) -> bool:
+    """Tell whether a Job is complete without a pod (``completions: 0``): it has written nothing."""
+    return job_state(job)[0] is JobState.COMPLETE and not job.status.succeeded
+
+
 def job_facts(uid: str, job: Job, writes: tuple[ClaimWriter, ...]) -> JobFacts:
     """Reduce a Job that writes these models to what is kept of it."""
     state, reason = job_state(job)

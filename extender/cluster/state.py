@@ -17,7 +17,7 @@ import msgspec
 import structlog
 from cachetools import LRUCache
 
-from extender.cluster.claims import JobFacts, job_facts
+from extender.cluster.claims import JobFacts, job_facts, ran_nothing
 from extender.cluster.corrections import Basis
 from extender.cluster.drafts import DaemonSetNews, JobNews, News, PodNews, StateDraft, identity
 from extender.cluster.inventory import Loader
@@ -458,7 +458,7 @@ class ClusterState:
 
     def _job(self, job: Job) -> JobFacts | None:
         """Reduce a Job to what is kept of it; None where it writes no model into a claim."""
-        writes = self.templates.writes(job)
+        writes = () if ran_nothing(job) else self.templates.writes(job)
         return job_facts(identity(job), job, writes) if writes else None
 
     def _facts(self, pod: Pod) -> tuple[PodFacts, str]:
@@ -552,7 +552,7 @@ class ClusterState:
             PersistentVolumeClaim: map("/".join, self._storage.claims),
             PersistentVolume: self._storage.volumes,
             StorageClass: self._storage.classes,
-            Namespace: self._loaders.labelled_trust | self._opted_in,
+            Namespace: self._loaders.labelled_trust | self._opted_in | self._storage.namespaces(),
             Lease: map("/".join, self._leases.objects),
         }
         return set(tables[kind])
@@ -578,6 +578,7 @@ class ClusterState:
             self._storage.classes.pop(which, None)
         elif kind is Namespace:
             self._loaders.forget_namespace(which)
+            self._storage.forget_namespace(which)
             self._opted_in.discard(which)
         elif kind is Lease:
             namespace, _, node = which.partition("/")

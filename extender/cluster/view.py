@@ -206,7 +206,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     volumes: Mapping[str, PersistentVolume]
     classes: Mapping[str, StorageClass]
     jobs: Mapping[str, JobFacts]
-    completed_writes: frozenset[tuple[str, str, str]]
+    completed_writes: Mapping[str, frozenset[tuple[str, str, str]]]
     leases: Mapping[Key, LoaderLease] = {}
     corrections: Corrections = Corrections()
 
@@ -246,10 +246,11 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
         A path that some Job completed once is left out: whatever rewrites it now, it was there.
         """
+        completed = self.completed_writes.get(namespace, ())
         for job in self.jobs.values():
             if job.namespace != namespace or job.state is JobState.COMPLETE:
                 continue
             for write in job.writes:
                 key = (namespace, claim, write.model.path)
-                if write.claim == claim and key not in self.completed_writes:
+                if write.claim == claim and key not in completed:
                     yield job, write.model

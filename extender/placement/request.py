@@ -85,7 +85,8 @@ def _unfinished_write(reference: ModelReference, namespace: str, view: View) -> 
     """
     if reference.claim_path is None:
         return None
-    if (namespace, reference.claim, reference.claim_path) in view.completed_writes:
+    completed = view.completed_writes.get(namespace, ())
+    if (namespace, reference.claim, reference.claim_path) in completed:
         return None
     writers = [
         job
