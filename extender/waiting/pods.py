@@ -217,8 +217,8 @@ class WaitingPods:
         """After a restart, take every pod that waits for these schedulers for a refused one.
 
         It waits since it was made: who refused it first, and when, is forgotten. So is whom it
-        could have evicted: one that goes before any pod of a node is woken to ask anew. The same
-        goes for those that were forgotten for want of room.
+        could have evicted: one that goes before any pod of a node, and may evict, is woken to ask
+        anew. The same goes for those that were forgotten for want of room.
         """
         self.crowded = ""
         now, steady, pods = state.now(), state.steady(), state.pods()
@@ -228,6 +228,7 @@ class WaitingPods:
             if not waits or facts.uid in self:
                 continue
             request = self.apart.judge(facts, partial(request_of, facts), None)
+            may_evict = facts.evicts and facts.priority > least
             if request is not None:
                 self.add(
                     WaitingPod(
@@ -237,7 +238,7 @@ class WaitingPods:
                         created=facts.created,
                         since=unix_time(facts.created) or now,
                         refused_steady=steady,
-                        again_at=steady if facts.priority > least else None,
+                        again_at=steady if may_evict else None,
                     )
                 )
 

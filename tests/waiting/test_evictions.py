@@ -285,6 +285,20 @@ def test_whose_time_comes_while_others_are_woken_goes_before_the_less_urgent(roo
     assert 5.0 <= room.now - begun < 5.1
 
 
+@pytest.mark.parametrize(("policy", "woken"), [("Never", []), ("PreemptLowerPriority", ["big"])])
+def test_after_a_restart_who_may_evict_nobody_takes_no_turn_of_those_who_may(
+    policy: str, woken: list[str]
+) -> None:
+    room = Room()
+    room.state.upsert(node("full"))
+    room.state.upsert(tmpfs("on-full", size="60Gi", on="full"))
+    big = above(tmpfs("big", size="50Gi"))
+    spec = msgspec.structs.replace(big.spec, preemption_policy=policy)
+    room.state.upsert(msgspec.structs.replace(big, spec=spec))
+    room.pods.recover(room.state, {""}, room.context.request_of)
+    assert room.woken() == woken
+
+
 def test_after_a_restart_who_might_evict_others_keeps_nobody_waiting_who_could_run() -> None:
     room = Room()
     for name, size in (("full", "60Gi"), ("free", "30Gi")):
