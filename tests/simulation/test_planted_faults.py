@@ -557,7 +557,7 @@ FAULTS_OF_LEADERS: list[tuple[str, Law, Plant]] = [
     (
         "reservations never expire",
         Law.EXPIRES,
-        _instead(Reservations, "expire", lambda *_: set()),
+        _instead(Reservations, "expire", lambda *_, **__: set()),
     ),
     ("two replicas bind at once", Law.MEMORY, _both_bind),
     (
