@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Mapping
 
 import msgspec
 
@@ -40,10 +41,13 @@ class Plan:
         self.repeats: deque[Entry] = deque()
         self.again: deque[Entry] = deque()
 
-    def done(self, steady: float, kept_for: float) -> None:
+    def done(self, steady: float, kept_for: float, served: Mapping[str, int]) -> None:
         """Keep it for so long, and for as long as it took: then a half of the time is for telling.
 
-        Sort those that were found by how much of the same came to nothing, then as they are woken.
+        Sort those that were found by how much of the same came to nothing, then as they are woken:
+        among those of one priority the namespaces take turns, and that one comes first of which
+        nobody was woken for longest (``served``: in which order that was). A tenant may have
+        thousands that can always run as far as filter goes.
 
         Of those who come to nothing in the same way it is enough to have tried some before others
         are tried. A pod for which a node opened since it was woken is the first that is woken
@@ -51,12 +55,21 @@ class Plan:
         """
         self.made_by, self.kept_for = steady, max(kept_for, steady - self.made)
 
-        def vain(one: Found) -> tuple[int, tuple[bool, int, str, str]]:
-            tried = one.key, one.choice.first
-            return sum(self.in_vain[each] >= IN_VAIN for each in tried), one.pod.order
+        def rank(one: Found) -> tuple[int, bool, int]:
+            tried = sum(self.in_vain[each] >= IN_VAIN for each in (one.key, one.choice.first))
+            missed, before, *_ = one.pod.order
+            return tried, missed, before
 
+        ranked = sorted((rank(one), one.pod.order, at) for at, one in enumerate(self.found))
+        so_far: Counter[tuple[object, str]] = Counter()
+        turns = []
+        for ranks, order, at in ranked:
+            namespace = self.found[at].pod.request.namespace
+            so_far[ranks, namespace] += 1
+            turns.append((ranks, so_far[ranks, namespace], served.get(namespace, 0), order, at))
         repeats: list[Entry] = []
-        for one in sorted(self.found, key=vain):
+        for *_, at in sorted(turns):
+            one = self.found[at]
             queue = repeats if one.pod.touches and not one.again else self.ready
             queue.append((one.pod, one.choice))
         self.again = deque(sorted(self.again, key=lambda it: it[0].order))

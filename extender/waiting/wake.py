@@ -98,6 +98,8 @@ class Waker:
         self._told: dict[str, str] = {}  # by UID: the node that a pod was woken for
         self._judged: dict[KindKey, int] = {}  # in which order the kinds that wait were judged last
         self._judgements = 0
+        self._served: dict[str, int] = {}  # in which order somebody of each namespace was woken
+        self._wakes = 0
         self._repeats = Allowance(REPEATS_PER_SECOND, MOST_REPEATS, state.steady)
         self._again = Allowance(AGAIN_PER_SECOND, MOST_AGAIN, state.steady)
 
@@ -115,6 +117,8 @@ class Waker:
                 self._again.take()
             elif queue is plan.repeats:
                 self._repeats.take()
+            self._wakes += 1
+            self._served[pod.request.namespace] = self._wakes
             yield pod
             if self._is_old(plan):
                 plan = self._plan()
@@ -173,7 +177,9 @@ class Waker:
         now = {key: places.hopeless() for key, places in plan.groups.items()}
         before = {key: self._hopeless[key] for key in kinds if key in self._hopeless}
         self._hopeless = before | now
-        plan.done(self._state.steady(), len(waiting) * PLAN_SECONDS_PER_POD)
+        namespaces = {pod.request.namespace for pod in waiting}
+        self._served = {name: at for name, at in self._served.items() if name in namespaces}
+        plan.done(self._state.steady(), len(waiting) * PLAN_SECONDS_PER_POD, self._served)
         return plan
 
     def _in_turn(self, kinds: Mapping[KindKey, Sequence[Candidate]]) -> list[KindKey]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -415,6 +416,57 @@ def test_pods_of_one_namespace_push_none_of_another_out() -> None:
     assert (len(room.pods), room.pods.forgotten, room.pods.crowded) == (10, 21, "tenant")
     room.state.delete(tmpfs("taker", size="60Gi", on="a"))
     assert room.woken() == ["able"]
+
+
+def test_a_namespace_whose_pods_are_refused_again_and_again_takes_no_turn_of_another() -> None:
+    """Their loader comes and goes, say: whenever they are woken they are asked about in vain."""
+    room = Room()
+    room.state.upsert(node("a"))
+    full = tmpfs("full", size="64Gi", on="a")
+    room.state.upsert(full)
+    theirs = {f"theirs-{n}": tmpfs(f"theirs-{n}", size="1Mi", memory="1Mi") for n in range(600)}
+    for name, small in theirs.items():
+        metadata = msgspec.structs.replace(small.metadata, namespace="tenant")
+        theirs[name] = msgspec.structs.replace(small, metadata=metadata)
+        room.refuse(theirs[name], "a", created="2026-01-01T00:00:00Z")
+    for n in range(3):
+        room.refuse(
+            tmpfs(f"ours-{n}", size="1Mi", memory="1Mi"), "a", created="2026-01-02T00:00:00Z"
+        )
+    room.state.delete(full)
+    woken: list[str] = []
+    for waiting in islice(room.waker.due(), 6):
+        name = waiting.request.name
+        room.pods.touched(waiting.request.uid, room.state)
+        woken.append(name)
+        room.now += 0.02
+        if name in theirs:
+            room.refuse(theirs[name], "a", created="2026-01-01T00:00:00Z")
+    assert woken[1::2] == ["ours-0", "ours-1", "ours-2"]
+    assert set(woken[::2]) <= set(theirs), "the oldest comes first"
+
+
+def test_the_namespace_comes_first_of_which_nobody_was_woken_for_longest() -> None:
+    """However often it is planned anew, and however many there are."""
+    room = Room()
+    room.state.upsert(node("a"))
+    full = tmpfs("full", size="64Gi", on="a")
+    room.state.upsert(full)
+    pods = {}
+    for n in range(30):
+        small = tmpfs(f"p-{n}", size="1Mi", memory="1Mi")
+        metadata = msgspec.structs.replace(small.metadata, namespace=f"tenant-{n}")
+        pods[f"p-{n}"] = msgspec.structs.replace(small, metadata=metadata)
+        room.refuse(pods[f"p-{n}"], "a")
+    room.state.delete(full)
+    woken: list[str] = []
+    while len(woken) < 30:
+        for waiting in islice(room.waker.due(), 2):
+            room.pods.touched(waiting.request.uid, room.state)
+            woken.append(waiting.request.name)
+            room.refuse(pods[waiting.request.name], "a")
+        room.now += 0.5
+    assert set(woken) == set(pods), "each once"
 
 
 def prioritized(name: str, priority: int, size: str = "40Gi") -> Pod:
