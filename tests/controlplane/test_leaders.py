@@ -333,9 +333,14 @@ def test_a_leader_that_is_lost_with_binds_in_flight_over_commits_nothing_and_the
     assert pair.leader() is second, told
     assert len(unbound(control_plane, namespace)) == PODS - FIT
     left_over = unbound(control_plane, namespace)
+
+    def all_refused() -> bool:
+        pair.keep(second)
+        return waiting(second.extender, namespace) == left_over
+
     control_plane.wait_for(
-        lambda: waiting(second.extender, namespace) == left_over,
-        30,  # kube-scheduler lets a pod whose bind was lost back off for up to 10 s before it asks
+        all_refused,
+        60,  # kube-scheduler lets a pod whose bind was lost back off before it asks again
         f"all {len(left_over)} that do not fit to have been refused by the new one ({told})",
     )
     assert promised(second.extender) == {node: DEMAND * fits for node, fits in full.items()}, told
