@@ -84,16 +84,24 @@ def entries() -> Sequence[Entries]:
 _COMMON = entries()
 
 
+class Written(msgspec.Struct):
+    """An answer of prioritize, empty until it is written for the first time."""
+
+    answer: bytes = b""
+
+
 class Ranking(msgspec.Struct, frozen=True):
     """The answer of prioritize: every node asked about, in groups of one score each.
 
     ``entries`` are those of answers about the same nodes, for as long as these are kept. Where all
     nodes score the same, ``alike`` is the set of them: for the same one so is the answer.
+    ``written`` is shared by the questions that are answered alike.
     """
 
     groups: Sequence[tuple[int, Sequence[str]]]
     entries: Sequence[Entries] = _COMMON
     alike: AbstractSet[str] | None = None
+    written: Written | None = None
 
     def __iter__(self) -> Iterator[tuple[str, int]]:
         return ((name, score) for score, names in self.groups for name in names)
@@ -206,10 +214,14 @@ def write_priorities(ranking: Ranking) -> bytes:
     alike, answer = _last_alike
     if alike is not None and alike is ranking.alike:
         return answer
+    if ranking.written is not None and ranking.written.answer:
+        return ranking.written.answer
     entries = (map(ranking.entries[score].__getitem__, names) for score, names in ranking.groups)
     answer = b"[" + b",".join(chain.from_iterable(entries)) + b"]"
     if ranking.alike is not None:
         _last_alike = ranking.alike, answer
+    if ranking.written is not None:
+        ranking.written.answer = answer
     return answer
 
 

@@ -67,15 +67,23 @@ class Ledger:
         self.numbers = Numbers()
         self._zones: Zones | None = None
         self._changed: set[str] = set()
+        self._readied: set[str] = set()
+        """Nodes of pods that became Ready or stopped to be, and are as they were in all else."""
         self._log: list[str] = []
         self._forgotten = 0
 
     def settle(self) -> None:
-        """Renew the nodes that changed, and note that they have."""
-        for name in self._changed & self.nodes.keys():
-            self._nodes.put(name, self._added_up(self.nodes[name]))
-            self.note(name)
+        """Renew the nodes that changed, and note that they have.
+
+        Which of its pods are Ready changes a node only where they open models.
+        """
+        for name in (self._changed | self._readied) & self.nodes.keys():
+            node = self._added_up(self.nodes[name])
+            if name in self._changed or node != self.nodes[name]:
+                self._nodes.put(name, node)
+                self.note(name)
         self._changed.clear()
+        self._readied.clear()
 
     def note(self, name: str) -> None:
         """Note that a node has changed, or what is known of it and not kept here."""
@@ -141,19 +149,20 @@ class Ledger:
         """
         before = self.pods.get(facts.uid)
         self.pods[facts.uid] = facts
-        if (
-            before is not None
-            and self.places(facts)
-            and facts
-            == msgspec.structs.replace(
+        readied = False
+        if before is not None and self.places(facts):
+            same = msgspec.structs.replace(
                 before,
                 unscheduled=facts.unscheduled,
                 unscheduled_reason=facts.unscheduled_reason,
                 leaving=facts.leaving if facts.node else before.leaving,
                 makes_way_by=facts.makes_way_by,
             )
-        ):
-            return False
+            if facts == same:
+                return False
+            readied = facts == msgspec.structs.replace(
+                same, ready=facts.ready, restarted=facts.restarted
+            )
         if before is not None and before.node and before.node != facts.node:
             self._on_node.pop(before.node, facts.uid)
             self._changed.add(before.node)
@@ -161,7 +170,7 @@ class Ledger:
         self._changed |= self._awaited.see(facts)
         if facts.node:
             self._on_node.put(facts.node, facts.uid, facts)
-            self._changed.add(facts.node)
+            (self._readied if readied else self._changed).add(facts.node)
             self._changed |= self._reservations.drop(facts.uid)
         return True
 

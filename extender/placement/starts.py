@@ -18,7 +18,7 @@ from extender.placement.policy import Policy
 from extender.placement.score import MAX_SCORE, crowding_seconds, score
 from extender.placement.tables import Table, Tables
 from extender.placement.verdict import Judge
-from extender.wire import Entries, entries
+from extender.wire import Entries, Written, entries
 
 _FEW = 100
 """So many nodes are put into their new place one by one; of more, all are sorted anew."""
@@ -56,6 +56,8 @@ class Starts(Table[float]):
     _order: list[str] | None = None
     _last: tuple[AbstractSet[str], AbstractSet[str]] | None = None
     """The nodes that were asked about last, and those of the table that were not."""
+    _written: tuple[AbstractSet[str], Scores, Written] | None = None
+    """The nodes that were asked about last, by which scores, and what was answered."""
 
     @property
     def entries(self) -> Sequence[Entries]:
@@ -68,7 +70,8 @@ class Starts(Table[float]):
     def order(self) -> list[str]:
         """Return the nodes, the soonest first."""
         if self._order is None:
-            self._order = sorted(self.answers, key=self._place)
+            by_name = sorted(self.answers)
+            self._order = sorted(by_name, key=self.answers.__getitem__)
         return self._order
 
     def _place(self, name: str) -> tuple[float, str]:
@@ -88,6 +91,16 @@ class Starts(Table[float]):
             self._last = asked, frozenset(filterfalse(asked.__contains__, answers))
         left_out = self._last[1]
         return list(filterfalse(left_out.__contains__, self.order)) if left_out else self.order
+
+    def written(self, asked: AbstractSet[str], scores: Scores) -> Written:
+        """Return what was written about these nodes, the very same as the last time, if they are.
+
+        Of replicas kube-scheduler asks about the same nodes again and again.
+        """
+        kept = self._written
+        if kept is None or kept[0] is not asked or kept[1] is not scores:
+            kept = self._written = asked, scores, Written()
+        return kept[2]
 
     def groups(self, order: Sequence[str], scores: Scores) -> Iterator[tuple[int, int, int]]:
         """Yield each score of nodes in ``order``, the highest first, and where they begin and end.

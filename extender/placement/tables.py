@@ -29,7 +29,8 @@ LOOK_AT_THE_CLOCK_EVERY = 256
 """Nodes that are judged between two looks: about a millisecond."""
 
 MAX_ANSWERS = 400_000
-"""Answers of nodes that are kept in all, some 100 bytes each: 80 kinds of pods at 5,000 nodes."""
+"""Answers of nodes that are kept in all: 80 kinds of pods at 5,000 nodes. Each takes some 100 bytes
+and, as part of the last answer of prioritize, 40 more."""
 
 KIND_ANSWERS = 200
 """So many answers a kind counts for besides. Where nodes are few, what is kept of a kind takes more

@@ -47,7 +47,7 @@ def prioritize_nodes(
             return nothing, None
         order = table.among(args.names, args.asked)
         if order:
-            ranking = _ranking(args.names, order, table, judge, context)
+            ranking = _ranking(args, order, table, judge, context)
             slowest = _slowest(order[-1], table, judge)
     best = dict(islice(ranking, _KEPT_SCORES))
     starts = {} if table is None or ranking is nothing else _starts(judge, table, best)
@@ -66,7 +66,7 @@ def prioritize_nodes(
 
 
 def _ranking(
-    names: tuple[str, ...], order: Sequence[str], table: Starts, judge: Judge, context: Context
+    args: ExtenderArgs, order: Sequence[str], table: Starts, judge: Judge, context: Context
 ) -> Ranking:
     """Return every node with its score; one that is not known has none.
 
@@ -74,13 +74,16 @@ def _ranking(
     """
     scores = table.scores(table.answers[order[0]], judge.policy, most=_most(judge))
     groups = [(its, order[begin:end]) for its, begin, end in table.groups(order, scores)]
+    written = None
     if _puts_one_ahead(judge):
         _hold(order[0], judge, context)
         its, equal = groups[0]
         groups[:1] = [(MAX_SCORE, equal[:1]), (its, equal[1:])]
-    if len(order) < len(names):
-        groups.append((0, [name for name in names if name not in table.answers]))
-    return Ranking(groups, table.entries)
+    else:
+        written = table.written(args.asked, scores)
+    if len(order) < len(args.names):
+        groups.append((0, [name for name in args.names if name not in table.answers]))
+    return Ranking(groups, table.entries, written=written)
 
 
 def _is_particular(judge: Judge) -> bool:

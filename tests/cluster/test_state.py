@@ -289,6 +289,33 @@ def test_what_is_as_before_changes_no_view_and_tells_nobody(
     assert state.view().changes.count == before.changes.count
 
 
+def test_a_node_has_changed_where_its_pods_change_it_or_it_does_itself(state: ClusterState) -> None:
+    """What is kept for each kind of pod is worked out anew for every node that has changed."""
+
+    def changed_by(obj: Node | Pod) -> set[str] | None:
+        before = state.view()
+        state.upsert(obj)
+        after = state.view()
+        assert (after.nodes["a"] is before.nodes["a"]) is not bool(
+            after.changes.since(before.changes.count)
+        )
+        return after.changes.since(before.changes.count)
+
+    def unready(of: Pod) -> Pod:
+        status = msgspec.structs.replace(of.status, conditions=())
+        return msgspec.structs.replace(of, status=status)
+
+    ram, reader = tmpfs("ram", on="a"), vllm("llama", on="a")
+    assert changed_by(ram) == {"a"}
+    assert changed_by(unready(ram)) == set()
+    assert changed_by(reader) == {"a"}
+    assert changed_by(unready(reader)) == {"a"}
+    assert changed_by(pod("no-memory", spec={"nodeName": "a"})) == {"a"}
+    cordoned = msgspec.structs.replace(node("a", "64Gi"), spec=NodeSpec(unschedulable=True))
+    assert changed_by(cordoned) == {"a"}
+    assert changed_by(cordoned) == set()
+
+
 def test_what_kube_scheduler_says_is_kept_and_changes_no_view(state: ClusterState) -> None:
     """It says something else after each of its attempts."""
 

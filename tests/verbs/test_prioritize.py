@@ -16,7 +16,7 @@ from extender.placement.score import HEADROOM_SECONDS
 from extender.verbs.context import Context
 from extender.verbs.decision import Decision
 from extender.verbs.prioritize import prioritize_nodes
-from extender.wire import ExtenderArgs
+from extender.wire import ExtenderArgs, write_priorities
 from tests.builders import (
     LOADING,
     READY,
@@ -179,6 +179,22 @@ def test_memory_that_is_held_for_the_pod_is_not_held_against_its_node() -> None:
 
 
 # -- what is not known, or no longer -------------------------------------------------------------
+
+
+def test_an_answer_about_the_same_nodes_is_written_once_until_one_of_them_changes() -> None:
+    state = cluster(*CACHES)
+    context = Context(state=state)
+
+    def answer(*names: str) -> bytes:
+        args = ExtenderArgs(pod=vllm("asker"), names=names, nodes=None)
+        return write_priorities(prioritize_nodes(args, context)[0])
+
+    first = answer(*ALL)
+    assert answer(*reversed(ALL)) is first
+    assert b"bare" not in answer(*ALL[1:])
+    assert answer(*ALL) == first
+    state.upsert(loader_pod("loading", READY))
+    assert answer(*ALL) != first
 
 
 def test_an_unsynced_state_scores_nothing_and_decides_nothing() -> None:
