@@ -27,6 +27,7 @@ from simulation.faults import Faults
 from simulation.fencing import Fencing
 from simulation.fetching import LOOK_SECONDS, Fetching
 from simulation.laws import Laws
+from simulation.overload import Overload
 from simulation.requests import Requests
 from simulation.scenario import Fence, Scenario
 from simulation.timeline import Timeline
@@ -55,6 +56,7 @@ class Extender:
     ) -> None:
         self.skew = skew
         self.running = True
+        self.overload = Overload(timeline, choices)
         self.sending: Counter[tuple[str, str]] = Counter()
         """How many Bindings are on their way, by the pod's UID and the node."""
         self.promised: set[tuple[str, str]] = set()
@@ -77,6 +79,7 @@ class Extender:
             choices=choices,
             faults=faults,
             late=scenario.delays.late,
+            takes=scenario.delays.write,
             hangs=scenario.hangs,
             unclear_seconds=UNCLEAR_SECONDS - _TICK_SECONDS,
             bound=laws.binding.bound,
@@ -154,7 +157,7 @@ class Extender:
         args = ExtenderArgs(pod=pod, names=names, nodes=None)
         self.state.view()  # what has expired so far is no change that filter makes
         before = self._changes
-        result, made = filter_nodes(args, self.context)
+        result, made = filter_nodes(args, self.context, late=self.overload.deadline())
         self._laws.answers.filtered(self, pod, names, result, changed=self._changes != before)
         if made is None:
             return result
@@ -179,7 +182,7 @@ class Extender:
     def prioritize(self, pod: Pod, names: tuple[str, ...]) -> list[tuple[str, int]]:
         """Answer prioritize."""
         args = ExtenderArgs(pod=pod, names=names, nodes=None)
-        ranking, _ = prioritize_nodes(args, self.context)
+        ranking, _ = prioritize_nodes(args, self.context, late=self.overload.deadline())
         scores = list(ranking)
         self._laws.answers.prioritized(names, scores)
         return scores
@@ -187,8 +190,8 @@ class Extender:
     def preempt(self, pod: Pod, candidates: dict[str, Victims]) -> dict[str, Victims]:
         """Answer preempt."""
         args = PreemptArgs(pod=pod, candidates=candidates)
-        kept, made = preempt(args, self.context)
-        self._laws.evictions.answered(self, pod, candidates, kept)
+        kept, made = preempt(args, self.context, late=self.overload.deadline())
+        self._laws.evictions.answered(self, pod, candidates, kept, decided=made is not None)
         if kept:
             self.waiting.lost.drop_of(pod.metadata.uid)
         else:
@@ -203,7 +206,7 @@ class Extender:
         args = BindArgs(
             namespace=metadata.namespace, name=metadata.name, uid=metadata.uid, node=node
         )
-        bound = bind(args, self.context, self)
+        bound = bind(args, self.context, self, late=self.overload.deadline())
         self.outcomes[bound.outcome] += 1
         self._say(f"bind {metadata.name} -> {node}: {bound.outcome} {bound.error}".rstrip())
         if bound.doubt is not None:

@@ -33,6 +33,7 @@ class Law(StrEnum):
     EVICTIONS_HELP = "evictions help"
     HELP_IS_KEPT = "evictions that help are kept"
     OLD_KNOWLEDGE_EVICTS_NOBODY = "old knowledge evicts nobody"
+    NOBODY_ELSE_EVICTED = "nobody is evicted elsewhere while others leave the pod's node"
 
     # laws/binding.py
     UNLOCKED = "the apiserver is not called under the lock"

@@ -21,6 +21,9 @@ _CALM_SECONDS = 110
 _WAVES = range(_CALM_SECONDS, _CALM_SECONDS + 160, 20)
 """When some pods end, and some come."""
 
+_LATE = range(_WAVES[-1] + 80, _WAVES[-1] + 180, 20)
+"""When a pod comes while answers come late, and little else happens that has it tried again."""
+
 _ENDS_PERCENT = 30
 
 _GATED_PERCENT = 8
@@ -29,6 +32,10 @@ _GATED_PERCENT = 8
 _CLOUD = _WAVES[1] - 5
 _CLOUDED_SECONDS = 30.0
 """When one watch breaks before that, and for how long at most."""
+
+
+_OVERLOADED_SECONDS = 8.0
+"""For so long answers come late, at most."""
 
 
 class Move(msgspec.Struct, frozen=True):
@@ -47,11 +54,12 @@ class Player:
         self.came = 0
         """How many pods have come."""
         self._random = Random(~seed)
+        self._weights = tuple(accumulate((*_WEIGHTS, scenario.overloads)))
 
     def step(self) -> None:
         """Make a move: usually the next event, else something from outside."""
         self.world.choices.begin()
-        self._make(self._random.choices(_NAMES, cum_weights=_WEIGHTS)[0])
+        self._make(self._random.choices(_NAMES, cum_weights=self._weights)[0])
 
     def rest(self) -> None:
         """Let everything come to rest, as a move."""
@@ -219,6 +227,13 @@ def _lose_lead(player: Player) -> None:
     player.world.lose_lead()
 
 
+def _overload(player: Player) -> None:
+    world = player.world
+    seconds = world.choices.between(0.5, _OVERLOADED_SECONDS)
+    world.say(f"answers come late for {seconds:.1f} s")
+    world.extender.overload.until = world.timeline.now + seconds
+
+
 def _rest(player: Player) -> None:
     """Come to rest without faults: then nobody waits who could run, and nothing is kept.
 
@@ -237,10 +252,15 @@ def _rest(player: Player) -> None:
         if second == _CLOUD:
             _cloud(player)
         if second in _WAVES:
+            if world.scenario.overloads:
+                _overload(player)
             _end_some(player)
             _come(player)
+        if second in _LATE and world.scenario.overloads:
+            _overload(player)
+            _create(player)
         if second >= _CALM_SECONDS:
-            world.laws.waiting.nobody_waits(world.could() if world.sees() else {})
+            world.laws.waiting.nobody_waits(world.could() if world.answers() else {})
     world.laws.knowledge.at_rest()
     world.faults.on = True
 
@@ -296,6 +316,10 @@ _CHANCES: dict[str, tuple[Callable[[Player], None], int]] = {
 }
 """Moves, and how often each is made beside the others."""
 
-_NAMES = tuple(_CHANCES)
-_WEIGHTS = tuple(accumulate(weight for _, weight in _CHANCES.values()))
-_MOVES = {name: move for name, (move, _) in _CHANCES.items()} | {"rest": _rest}
+_NAMES = (*_CHANCES, "overload")
+_WEIGHTS = tuple(weight for _, weight in _CHANCES.values())
+_MOVES = {
+    **{name: move for name, (move, _) in _CHANCES.items()},
+    "overload": _overload,
+    "rest": _rest,
+}

@@ -29,7 +29,8 @@ _CREDENTIAL_SECONDS = 30.0
 class Requests:
     """One process's requests, and what becomes of them. Other things happen until one is answered.
 
-    ``late``: until a Binding takes effect whose answer was lost. ``unclear_seconds``: the same at
+    ``late``: until a Binding takes effect whose answer was lost. ``takes``: until a write to a pod
+    is answered. ``unclear_seconds``: the same at
     most where the answer says that it may. ``hangs``: a namespace in which no write to a pod is
     answered; empty where there is none. ``bound`` is told of each Binding that has taken effect.
     """
@@ -42,6 +43,7 @@ class Requests:
         choices: Choices,
         faults: Faults,
         late: Seconds,
+        takes: Seconds,
         hangs: str,
         unclear_seconds: float,
         bound: Callable[[BindArgs], None],
@@ -54,6 +56,7 @@ class Requests:
         self._choices = choices
         self._faults = faults
         self._late_seconds = late
+        self._takes = takes
         self._unclear_seconds = unclear_seconds
         self._hangs = hangs
         self._bound = bound
@@ -76,6 +79,8 @@ class Requests:
         """Write to a pod, or be refused, or have no answer."""
         if self._hangs and request.namespace == self._hangs:
             return self._hang(request.uid)
+        if self._takes[1]:
+            self._timeline.until(self._timeline.now + self._choices.between(*self._takes))
         if self._faults.happens(10):
             self._meanwhile(slow=self._is_slow())
         if not fails:

@@ -129,6 +129,8 @@ class Delays(msgspec.Struct, frozen=True, kw_only=True):
     """The same of one on no node that a finalizer keeps."""
     resize: Seconds = (0.1, 40.0)
     """Between two tries of a kubelet to carry a resize out."""
+    write: Seconds = (0.0, 0.0)
+    """Until a write to a pod is answered."""
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,6 +145,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     writes to pods, ``failed_writes`` are refused or not answered; in calm times, too, where
     nobody waits for them: where nominations are taken back. In the namespace ``hangs`` none is
     ever answered.
+    ``overloads``: how often, beside other moves, answers of the extender begin to come late. In
+    calm times they do so now and then, too.
     Pods come up to so many ``at_once``, and none while there are ``max_pods``.
     A world begins with the first few ``machines``: at least ``fewest``, all where that is 0.
     """
@@ -160,4 +164,5 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     stale_seconds: float = 120.0
     failed_writes: int = 10
     hangs: str = ""
+    overloads: int = 0
     delays: Delays = Delays()

@@ -216,6 +216,10 @@ class World:
         latest = self.scenario.delays.watch[1]
         return all(watch.age() <= latest for watch in self.extender.watches)
 
+    def answers(self) -> bool:
+        """Tell whether the leader's extender answers in time, and by what is so."""
+        return self.sees() and not self.extender.overload.lasts()
+
     def could(self) -> dict[Law, list[str]]:
         """Return the pods that wait in vain, by the law that they break if that lasts.
 

@@ -54,6 +54,7 @@ class Answers:
             broken(Law.FILTER_SAYS_WHY, f"{result.unresolvable} of {names}")
         self._check_old_knowledge(extender, pod, names, result)
         self._nominations.meant(extender, pod, result.names)
+        self._evictions.filtered(extender, pod, names, result)
         self._waiting.filtered(pod, result)
 
     def _check_old_knowledge(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from extender.cluster.ledger import OVERDUE_SECONDS
 from extender.cluster.view import NodeView, View
 from extender.kube.objects import Pod
-from extender.wire import Victims
+from extender.kube.times import unix_time
+from extender.wire import FilterResult, Victims
 from simulation.apiserver import Apiserver
 from simulation.kubelet import is_evicted
 from simulation.law import Law, broken
@@ -50,6 +52,16 @@ class Evictions:
         self._nominations = nominations
         self._rooms: dict[tuple[Extender, str], Room] = {}
         """What was made room for last, by whom that was told and the pod's UID."""
+        self._refused: dict[Extender, Pod] = {}
+        """The pod that was last refused where it is nominated, as it was then, by whom."""
+
+    def filtered(
+        self, extender: Extender, pod: Pod, names: Sequence[str], result: FilterResult
+    ) -> None:
+        """Take an answer of filter."""
+        nominated = pod.status.nominated_node_name
+        if nominated and nominated in names and nominated not in result.names:
+            self._refused[extender] = pod
 
     def expected(self, extender: Extender) -> dict[str, Room]:
         """Return for whom room was made that the extender was told nothing else of since.
@@ -77,8 +89,13 @@ class Evictions:
         pod: Pod,
         candidates: Mapping[str, Victims],
         kept: Mapping[str, Victims],
+        *,
+        decided: bool,
     ) -> None:
-        """Look at an answer of preempt, as far as could be known of what was told."""
+        """Look at an answer of preempt, as far as could be known of what was told.
+
+        Where nothing was decided, in time that is, none has to be kept.
+        """
         if kept and self._asks[pod.metadata.uid].needs_certainty and extender.stale():
             broken(Law.OLD_KNOWLEDGE_EVICTS_NOBODY, f"{pod.metadata.name} on {sorted(kept)}")
         self._nominations.meant(extender, pod, kept)
@@ -95,9 +112,28 @@ class Evictions:
                     continue
                 if name in kept:
                     self._see_that_it_helps(extender, node, pod, victims)
-                elif not made_way and self._would_help(extender, node, pod, victims):
+                elif decided and not made_way and self._would_help(extender, node, pod, victims):
                     broken(Law.HELP_IS_KEPT, f"{victims.uids} on {name} for {pod.metadata.name}")
-        self._expect(extender, pod, kept, made_way=made_way)
+            if kept and nominated is not None:
+                self._see_that_nobody_leaves(extender, nominated, pod)
+        if decided:
+            self._expect(extender, pod, kept, made_way=made_way)
+
+    def _see_that_nobody_leaves(self, extender: Extender, node: NodeView, pod: Pod) -> None:
+        """See that others are not on their way out where a pod is nominated, and make it room.
+
+        kube-scheduler asks about more evictions only where filter has refused that node just now.
+        """
+        if self._refused.get(extender) is not pod:
+            return
+        now = self._api.now + extender.skew
+        leave = [
+            other.metadata.uid
+            for other in self._evicted(extender, node, pod)
+            if now < (unix_time(other.metadata.deletion_timestamp) or 0.0) + OVERDUE_SECONDS
+        ]
+        if self._would_help(extender, node, pod, Victims(uids=tuple(leave), pdb_violations=0)):
+            broken(Law.NOBODY_ELSE_EVICTED, f"{leave} leave {node.name} for {pod.metadata.name}")
 
     def _see_that_it_helps(
         self, extender: Extender, node: NodeView, pod: Pod, victims: Victims
@@ -127,12 +163,15 @@ class Evictions:
 
     def _makes_way(self, extender: Extender, node: NodeView, pod: Pod) -> bool:
         """Tell whether a node has the memory once those are gone that were evicted for the pod."""
-        evicted = (
-            other.metadata.uid
+        evicted = (other.metadata.uid for other in self._evicted(extender, node, pod))
+        return self.has_room(extender, node, pod, Victims(uids=tuple(evicted), pdb_violations=0))
+
+    def _evicted(self, extender: Extender, node: NodeView, pod: Pod) -> Iterator[Pod]:
+        return (
+            other
             for other in extender.witness.on(node.name)
             if is_evicted(other) and priority(other) < priority(pod)
         )
-        return self.has_room(extender, node, pod, Victims(uids=tuple(evicted), pdb_violations=0))
 
     def has_room(self, extender: Extender, node: NodeView, pod: Pod, victims: Victims) -> bool:
         """Tell whether a node has the memory for a pod once its victims are gone."""

@@ -223,5 +223,63 @@ HANGING = msgspec.structs.replace(
 )
 """In one namespace an admission webhook does not answer."""
 
-SCENARIOS = (CROWDED, REPORTING, PAIR, EVICTING, FETCHING, HOARDING, STRANDING, NEUTRAL, HANGING)
+
+def outranking(number: int, choices: Choices) -> Ask:
+    """Pods of one size, of which two fill a node, that differ in whom they go before."""
+    spec = filling(30, gib=1) if choices.below(8) == 7 else plain(30)
+    return asked(number, spec, priority=choices.one((0, 0, 500, 1000)))
+
+
+OUTRANKING = msgspec.structs.replace(
+    EVICTING,
+    machines=CROWDED.machines[:3],
+    fewest=2,
+    ask=outranking,
+    delays=Delays(watch=(0.001, 2.0), end=(0.1, 12.0)),
+)
+"""Whoever comes finds somebody to evict on each node, and room where they are gone."""
+
+OVERLOADED = msgspec.structs.replace(
+    STRANDING,
+    failed_writes=10,
+    overloads=12,
+    delays=Delays(watch=(0.001, 1.0), end=(0.1, 60.0), write=(0.005, 0.1)),
+)
+"""Answers often come late, writes take their time, and victims take long to go."""
+
+
+def misfitting(number: int, choices: Choices) -> Ask:
+    """Pods that fill a node which seems empty, some that fit only there, and some to evict."""
+    kind = choices.below(10)
+    if kind < 5:
+        return asked(number, filling(30, gib=1), priority=1000)
+    if kind < 7:
+        return asked(number, plain(33), priority=0)
+    return asked(number, plain(40), priority=1000)
+
+
+ANSWERED_LATE = msgspec.structs.replace(
+    OVERLOADED,
+    machines=CROWDED.machines[:3],
+    fewest=3,
+    ask=misfitting,
+    max_pods=12,
+    at_once=2,
+)
+"""Who is refused by memory here has somebody to evict there; little else has him tried again."""
+
+SCENARIOS = (
+    CROWDED,
+    REPORTING,
+    PAIR,
+    EVICTING,
+    FETCHING,
+    HOARDING,
+    STRANDING,
+    NEUTRAL,
+    HANGING,
+    OUTRANKING,
+    OVERLOADED,
+    ANSWERED_LATE,
+)
 """In turns, by seed."""

@@ -16,6 +16,7 @@ import extender.placement.evictions
 import extender.verbs.bind
 import extender.verbs.doubt
 import extender.verbs.preempt
+import extender.waiting.rounds
 import simulation.extender
 from extender.cluster.decisions import DECISION_ANNOTATION
 from extender.cluster.holdings import ModelState
@@ -47,12 +48,15 @@ from simulation.law import Law
 from simulation.requests import WRITE_SECONDS, Requests
 from simulation.scenario import Scenario
 from tests.simulation.clusters import (
+    ANSWERED_LATE,
     CROWDED,
     EVICTING,
     FETCHING,
     HANGING,
     HOARDING,
     NEUTRAL,
+    OUTRANKING,
+    OVERLOADED,
     PAIR,
     REPORTING,
     STRANDING,
@@ -61,13 +65,18 @@ from tests.simulation.clusters import (
 SEEDS = 120
 RARE = {
     "a new leader binds before it knows what was bound": 19,
+    "a nomination in doubt is taken for one that leads somewhere": 13,
+    "who was answered too late about evictions is not tried again": 35,
     "who was refused before the Lease was read is forgotten": 107,
 }
 """What few seeds show: with which it begins, so that it does not take minutes."""
 
 STEPS = 1_500
-FEW = {"each answer to a write is waited for": 100}
-"""Where a step takes seconds, so many are enough."""
+FEW = {
+    "each answer to a write is waited for": 100,
+    "who was answered too late about evictions is not tried again": 120,
+}
+"""Where a step takes seconds, or what comes after them shows it, so many are enough."""
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 """Some take a minute of a processor, which others may have as well."""
@@ -207,6 +216,10 @@ def _as_if_fresh(refused_eviction: Any) -> Any:
         return refused_eviction(Judge(judge.asked, judge.view, judge.policy), *more)
 
     return refused
+
+
+def _never_again(no_eviction: Any) -> Any:
+    return lambda *args: msgspec.structs.replace(no_eviction(*args), again_at=None)
 
 
 def _by_the_wall(init: Any) -> Any:
@@ -501,6 +514,30 @@ FAULTS_OF_THE_STRANDED: list[tuple[str, Law, Plant]] = [
     ),
 ]
 
+FAULTS_OF_THE_OUTRANKED: list[tuple[str, Law, Plant]] = [
+    (
+        "others are evicted elsewhere while room is made already",
+        Law.NOBODY_ELSE_EVICTED,
+        _instead(extender.verbs.preempt, "_becomes_free", lambda *_: False),
+    ),
+]
+
+FAULTS_OF_THE_OVERLOADED: list[tuple[str, Law, Plant]] = [
+    (
+        "a nomination in doubt is taken for one that leads somewhere",
+        Law.NOT_IN_VAIN,
+        _instead(extender.waiting.rounds, "leads_somewhere", lambda *_: True),
+    ),
+]
+
+FAULTS_OF_LATE_ANSWERS: list[tuple[str, Law, Plant]] = [
+    (
+        "who was answered too late about evictions is not tried again",
+        Law.NOBODY_WAITS_FOR_ROOM,
+        _around(VERBS, "no_eviction", _never_again),
+    ),
+]
+
 FAULTS_OF_THE_NEUTRAL: list[tuple[str, Law, Plant]] = [
     (
         "old knowledge is held against nodes where that is neutral",
@@ -582,6 +619,9 @@ PLANTED = [
     *((*one, EVICTING) for one in FAULTS_OF_EVICTIONS),
     *((*one, HOARDING) for one in FAULTS_OF_HOARDERS),
     *((*one, STRANDING) for one in FAULTS_OF_THE_STRANDED),
+    *((*one, OUTRANKING) for one in FAULTS_OF_THE_OUTRANKED),
+    *((*one, OVERLOADED) for one in FAULTS_OF_THE_OVERLOADED),
+    *((*one, ANSWERED_LATE) for one in FAULTS_OF_LATE_ANSWERS),
     *((*one, NEUTRAL) for one in FAULTS_OF_THE_NEUTRAL),
     *((*one, HANGING) for one in FAULTS_OF_WHAT_HANGS),
     *((*one, REPORTING) for one in FAULTS_OF_REPORTS),
