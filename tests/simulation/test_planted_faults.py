@@ -67,7 +67,7 @@ RARE = {
     "a new leader binds before it knows what was bound": 19,
     "a nomination in doubt is taken for one that leads somewhere": 13,
     "who was answered too late about evictions is not tried again": 35,
-    "who was refused before the Lease was read is forgotten": 107,
+    "who was refused before the Lease was read is forgotten": 81,
 }
 """What few seeds show: with which it begins, so that it does not take minutes."""
 
