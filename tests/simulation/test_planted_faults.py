@@ -114,16 +114,16 @@ def _believe(settle: Any) -> Any:
 
 
 def _under_lock(bind: Any) -> Any:
-    def locked(args: Any, context: Context, bindings: Any) -> Any:
+    def locked(args: Any, context: Context, bindings: Any, **late: Any) -> Any:
         with context.state._lock:
-            return bind(args, context, bindings)
+            return bind(args, context, bindings, **late)
 
     return locked
 
 
 def _committing(filter_nodes: Any) -> Any:
-    def filtered(args: ExtenderArgs, context: Context) -> Any:
-        result = filter_nodes(args, context)
+    def filtered(args: ExtenderArgs, context: Context, **late: Any) -> Any:
+        result = filter_nodes(args, context, **late)
         context.state.release(args.pod.metadata.uid, "", HOLD)
         return result
 
@@ -131,28 +131,28 @@ def _committing(filter_nodes: Any) -> Any:
 
 
 def _foreign(filter_nodes: Any) -> Any:
-    def filtered(args: ExtenderArgs, context: Context) -> Any:
-        result, made = filter_nodes(args, context)
+    def filtered(args: ExtenderArgs, context: Context, **late: Any) -> Any:
+        result, made = filter_nodes(args, context, **late)
         return FilterResult(names=["node-0", *result.names[1:]]), made
 
     return filtered
 
 
 def _silent(filter_nodes: Any) -> Any:
-    def filtered(args: ExtenderArgs, context: Context) -> Any:
-        result, made = filter_nodes(args, context)
+    def filtered(args: ExtenderArgs, context: Context, **late: Any) -> Any:
+        result, made = filter_nodes(args, context, **late)
         return msgspec.structs.replace(result, unresolvable={}), made
 
     return filtered
 
 
 def _keep_all(_: Any) -> Any:
-    return lambda args, _: (args.candidates, None)
+    return lambda args, _, **_late: (args.candidates, None)
 
 
 def _one_victim_fewer(preempt: Any) -> Any:
-    def fewer(args: PreemptArgs, context: Context) -> Any:
-        kept, made = preempt(args, context)
+    def fewer(args: PreemptArgs, context: Context, **late: Any) -> Any:
+        kept, made = preempt(args, context, **late)
         return {
             name: Victims(uids=victims.uids[1:], pdb_violations=0) for name, victims in kept.items()
         }, made
@@ -161,16 +161,16 @@ def _one_victim_fewer(preempt: Any) -> Any:
 
 
 def _too_high(prioritize: Any) -> Any:
-    def scored(args: ExtenderArgs, context: Context) -> Any:
-        ranked, made = prioritize(args, context)
+    def scored(args: ExtenderArgs, context: Context, **late: Any) -> Any:
+        ranked, made = prioritize(args, context, **late)
         return [(name, score + 1) for name, score in ranked], made
 
     return scored
 
 
 def _best_only(prioritize: Any) -> Any:
-    def scored(args: ExtenderArgs, context: Context) -> Any:
-        ranked, made = prioritize(args, context)
+    def scored(args: ExtenderArgs, context: Context, **late: Any) -> Any:
+        ranked, made = prioritize(args, context, **late)
         return list(ranked)[:1], made
 
     return scored
@@ -269,7 +269,7 @@ def _without_volumes(demand: Any) -> Any:
 
 
 def _speechless(bind: Any) -> Any:
-    return lambda *args: msgspec.structs.replace(bind(*args), error="")
+    return lambda *args, **late: msgspec.structs.replace(bind(*args, **late), error="")
 
 
 def _has_no_node(pod: PodFacts) -> bool:
