@@ -1,4 +1,8 @@
-"""Waiting a moment for the answer to a write, and learning later of what took longer."""
+"""Waiting a moment for the answer to a write, and learning later of what took longer.
+
+Where an answer of the same namespace is late already, none is waited for: the apiserver is slow
+there, and so many writes side by side are then answered as fast as they can be.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +30,8 @@ class Awaiting:
         self._telling = telling
         self._answered = answered
         self._threads = ThreadPoolExecutor(MOST, thread_name_prefix="telling")
-        self._late: dict[str, Future[Word]] = {}
+        self._late: dict[str, tuple[str, Future[Word]]] = {}
+        """By the pod's UID, with its namespace."""
 
     def touch(self, request: PodRequest) -> Word:
         """Mark a pod with the time."""
@@ -42,17 +47,18 @@ class Awaiting:
 
     def answers(self) -> Iterator[tuple[str, Word]]:
         """Yield by the pod's UID, once, what came of writes that were awaited."""
-        for uid, future in list(self._late.items()):
+        for uid, (_, future) in list(self._late.items()):
             if future.done():
                 del self._late[uid]
                 yield uid, _word(future)
 
     def _have(self, request: PodRequest, write: Callable[[], Word]) -> Word:
         future = self._threads.submit(write)
-        wait((future,), AWAITED_SECONDS)
-        if future.done():
-            return _word(future)
-        self._late[request.uid] = future
+        if all(request.namespace != namespace for namespace, _ in self._late.values()):
+            wait((future,), AWAITED_SECONDS)
+            if future.done():
+                return _word(future)
+        self._late[request.uid] = request.namespace, future
         future.add_done_callback(lambda _: self._answered())
         return Word(Told.AWAITED)
 

@@ -22,10 +22,10 @@ AWAITED_SECONDS = 0.1
 """So long an answer is waited for: longer than an apiserver takes for a write that is well. The
 next write is held up for as long by one that hangs: a few of these a second at most."""
 
-MOST = 16
+MOST = 32
 """So many writes are under way at once."""
 
-HALF = 8
+HALF = 16
 """So many of them are of one namespace, or of those that may hang."""
 
 _MAX_SLOW = 20_000

@@ -141,6 +141,28 @@ def test_a_touch_that_hangs_keeps_no_other_waiting_and_counts_once_it_is_answere
     assert room.results["failed"] == 0
 
 
+def test_no_answer_is_waited_for_where_one_of_that_namespace_is_late_already(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An apiserver that takes its time is asked side by side: 500 pods would wait for a minute."""
+    monkeypatch.setattr(touching, "WRITE_SECONDS", 60.0)
+    with answering() as apiserver:
+        apiserver.status, apiserver.hangs = 200, "/pods/"
+        room = Woken(apiserver.url, tmp_path)
+        monkeypatch.setattr(awaiting, "wait", lambda *_: waited.append(len(apiserver.seen)))
+        waited: list[int] = []
+        room.waking.wake()
+        assert len(waited) == 1
+        apiserver.released.set()
+        assert eventually(
+            lambda: room.waking.wake() and sum(room.results.values()) == len(PODS), 30
+        )
+        room.refuse(tmpfs("later", size="1Gi"), "a")
+        room.waking.wake()
+    assert len(waited) == 2, "it is quick again"
+    assert room.results["failed"] == 0
+
+
 def test_a_touch_that_is_never_answered_counts_as_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
