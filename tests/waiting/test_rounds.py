@@ -41,7 +41,7 @@ class Leading(Room):
         self.told: list[str] = []
         self.answer = self.nominating = Told.WRITTEN
         self.hangs: Callable[[PodRequest], bool] = lambda _: False
-        self.under_way: list[tuple[str, float]] = []
+        self.under_way: list[tuple[PodRequest, float]] = []
         """What hangs: the pods' UIDs, and until when."""
         self.meanwhile: Callable[[], object] = lambda: None
         self.state.upsert(node("a"))
@@ -78,17 +78,18 @@ class Leading(Room):
         return self.answered(request, self.answer)
 
     def answered(self, request: PodRequest, otherwise: Told) -> Word:
-        """Answer a write, or wait a moment for the answer."""
+        """Answer a write, or wait a moment for the answer where none of that namespace is late."""
         if not self.hangs(request):
             return Word(otherwise)
-        self.now += AWAITED_SECONDS
-        self.under_way.append((request.uid, self.now + WRITE_SECONDS))
+        if all(request.namespace != late.namespace for late, _ in self.under_way):
+            self.now += AWAITED_SECONDS
+        self.under_way.append((request, self.now + WRITE_SECONDS))
         assert len(self.under_way) <= MOST, "each takes a thread"
         return Word(Told.AWAITED)
 
     def answers(self) -> list[tuple[str, Word]]:
-        over = [(uid, Word(Told.UNANSWERED)) for uid, end in self.under_way if end <= self.now]
-        self.under_way = [(uid, end) for uid, end in self.under_way if end > self.now]
+        over = [(it.uid, Word(Told.UNANSWERED)) for it, end in self.under_way if end <= self.now]
+        self.under_way = [(it, end) for it, end in self.under_way if end > self.now]
         return over
 
     def see(self, term: str | None, *, open_: bool = True, complete: bool = True) -> None:
