@@ -53,15 +53,20 @@ class Watched:
         assert watched.foreign == []
 
 
+_ALL_ROUND = 400
+"""Presses of Tab that go through the whole page, and come back to its beginning."""
+
+
 def filter_by_keyboard(page: Page, text: str) -> None:
     """Filter the page at / by keys alone, until one row of that name is left."""
     page.goto("/")
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the table")).to_be_focused()
-    for _ in range(40):
+    for _ in range(_ALL_ROUND):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.name") == "q":
             break
     page.keyboard.type(text)
+    expect(page.locator("input[name=q]")).to_have_value(text)
     page.keyboard.press("Enter")
     expect(page.get_by_role("rowheader")).to_have_text(text)
